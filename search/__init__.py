@@ -1,0 +1,1 @@
+"""Searches random forests: decides what to grow, has it grown, and keeps the best."""

@@ -1,0 +1,97 @@
+"""The commands put together, and the one place where errors become a line and an exit code."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from search.cli import launch, promote, show, studies, sync, ui
+from search.cli.options import Globals
+from search.cli.signals import Stopped
+from search.errors import SearchError, UsageError
+from storage.errors import StorageError
+
+app = typer.Typer(
+    name="grovekeeper",
+    help="Hyperparameter search for random forests: Optuna proposes, out-of-bag sums decide, "
+    "MLflow shows and keeps the winner.",
+    epilog="Example: grovekeeper launch houses --data houses.csv --target price",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    pretty_exceptions_enable=False,
+)
+app.command()(launch.launch)
+app.command()(studies.studies)
+app.command()(show.show)
+app.command()(ui.ui)
+app.command()(promote.promote)
+app.command()(sync.sync)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"grovekeeper {version('grovekeeper')}")
+        raise typer.Exit
+
+
+@app.callback()
+def global_options(
+    context: typer.Context,
+    storage: Annotated[
+        str,
+        typer.Option(envvar="OPTUNA_STORAGE", help="Optuna's database.", metavar="URL"),
+    ] = "sqlite:///optuna.db",
+    tracking_uri: Annotated[
+        str,
+        typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow's store or server.", metavar="URI"),
+    ] = "sqlite:///mlflow.db",
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that stand before the command."""
+    given = context.find_object(Globals)
+    if given is not None:
+        given.storage, given.tracking_uri = storage, tracking_uri
+        given.debug, given.quiet = debug, quiet
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 could not be done, 2 wrong usage, 130 or 143 stopped."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every error is one line on stderr."""
+    options = Globals()
+    try:
+        code = app(arguments, prog_name="grovekeeper", standalone_mode=False, obj=options)
+    except TyperException as error:
+        return _fail(error.format_message(), error.exit_code, options)
+    except UsageError as error:
+        return _fail(str(error), 2, options)
+    except (SearchError, StorageError) as error:
+        return _fail(str(error), 1, options)
+    except Stopped as stop:
+        return stop.exit_code
+    except Exception as error:  # noqa: BLE001 a surprise, too, is one line and a way out
+        first = (str(error).strip().splitlines() or [""])[0]
+        text = f"{type(error).__name__}: {first} (with --debug before the command: where)"
+        return _fail(text, 1, options)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int, options: Globals) -> int:
+    if options.debug:
+        import traceback
+
+        traceback.print_exc()
+    typer.echo(f"grovekeeper: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,136 @@
+"""`grovekeeper launch`: start a study, or go on with it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.options import Json, globals_of, print_json
+from search.cli.progress import Progress
+from search.cli.signals import Stopped, StopSignals
+
+
+def launch(
+    context: typer.Context,
+    study: Annotated[
+        str | None, typer.Argument(help="Name of the study; default: the data's.", show_default=False)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="CSV, TSV (also .gz) or Parquet file; default: diabetes.", metavar="FILE"),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict; default: the last.", metavar="COLUMN")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="regression or classification; default: as the target is."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Score to optimise; default: rmse, or brier for classes.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Finished trials in all, over all launches; default: 50.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="End the search after so many seconds.", metavar="SECONDS")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes on this machine; default: one a core.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all that is random; default: 0.")] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(help="Share of rows kept apart to judge the champion; default: 0.2."),
+    ] = None,
+    trees: Annotated[
+        str | None,
+        typer.Option(help="Trees of the champion; default: auto, as many as it needs."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of these options and a [space].", metavar="FILE"),
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="MLflow's experiment; default: the data's name.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name to register under; default: the data's name.")
+    ] = None,
+    register: Annotated[
+        bool | None,
+        typer.Option("--register/--no-register", help="Register the champion.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Start a study, or go on with it up to --trials.
+
+    Example: grovekeeper launch houses --data houses.csv --target price --metric mae --trials 100
+    """
+    from search.spec import make_spec, read_config
+
+    flags = {
+        "study": study,
+        "data": data,
+        "target": target,
+        "task": task,
+        "metric": metric,
+        "trials": trials,
+        "timeout": timeout,
+        "workers": workers,
+        "seed": seed,
+        "holdout": holdout,
+        "trees": int(trees) if trees is not None and trees.isdecimal() else trees,
+        "experiment": experiment,
+        "model": model,
+        "register": register,
+    }
+    file = read_config(config) if config else {}
+    spec = make_spec(file | {name: value for name, value in flags.items() if value is not None})
+    options = globals_of(context)
+    progress = Progress(quiet=options.quiet)
+    from search import cluster
+
+    cluster.prepare()
+    with StopSignals() as signals:
+        from search.launch import launch as run
+
+        summary = run(spec, options.stores(), progress, signals)
+    if json:
+        print_json(summary)
+    elif not options.quiet:
+        _print_summary(summary, options.tracking_uri, spec.register_model)
+    if signals.requested():
+        if not json:
+            options.say(f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on")
+        raise Stopped(signals.number)
+    if summary["mirror"]["behind"]:
+        options.say(
+            f"grovekeeper: MLflow is {summary['mirror']['behind']} runs behind: "
+            f"`grovekeeper sync {summary['study']}` brings it level"
+        )
+        raise typer.Exit(1)
+
+
+def _print_summary(summary: dict[str, Any], tracking_uri: str, registered: bool) -> None:
+    """Print what a person wants to know next."""
+    best, model, trials = summary["best"], summary["model"], summary["trials"]
+    line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
+    typer.echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
+    if best is None:
+        return
+    shown = ", ".join(f"{name} {_short(value)}" for name, value in best["params"].items())
+    typer.echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
+    if summary["holdout"]:
+        scores = ", ".join(f"{name} {value:.5g}" for name, value in summary["holdout"].items())
+        typer.echo(f"hold-out: {scores}")
+    if model is not None and registered and summary["state"] in {"finished", "stopped"}:
+        name = model["name"]
+        typer.echo(f"registered: {name} version {model['version']} (models:/{name}/{model['version']})")
+        typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
+    place = summary["mlflow"]["url"]
+    typer.echo(f"look at it: {place or 'grovekeeper ui'}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,54 @@
+"""What several commands share: the global options, and options declared once."""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from search.launch import Stores
+
+
+@dataclass
+class Globals:
+    """The options that stand before the command."""
+
+    storage: str = ""
+    tracking_uri: str = ""
+    debug: bool = False
+    quiet: bool = False
+
+    def stores(self) -> "Stores":
+        """The two addresses."""
+        from search.launch import Stores
+
+        return Stores(self.storage, self.tracking_uri)
+
+    def say(self, text: str) -> None:
+        """Print a message to stderr, unless --quiet."""
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+
+def globals_of(context: typer.Context) -> Globals:
+    """Return the global options of a running command."""
+    return context.ensure_object(Globals)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
+
+
+def print_json(document: Any) -> None:
+    """Print a document to stdout; numbers that JSON does not know become null."""
+    typer.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 not a number
+        return None
+    return value

@@ -1,0 +1,49 @@
+"""SIGINT and SIGTERM: the first asks for a clean stop, the second stops at once."""
+
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class Stopped(BaseException):  # noqa: N818 like KeyboardInterrupt, no error
+    """The user stopped the command; carries the exit code, 128 plus the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+class StopSignals:
+    """Turns the two signals into a request, or where nobody asks for it into `Stopped`.
+
+    `requested` is polled by the search; `patient` says that somebody polls. A second signal
+    raises `Stopped` wherever the main thread is.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.patient = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def requested(self) -> bool:
+        """Whether a stop was asked for."""
+        return self.number != 0
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        again, self.number = self.number != 0, number
+        if again or not self.patient:
+            raise Stopped(number)

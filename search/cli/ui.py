@@ -1,0 +1,78 @@
+"""`grovekeeper ui`: the MLflow UI on the configured store."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Annotated
+
+import typer
+
+from search.cli.options import globals_of
+from search.cli.signals import Stopped, StopSignals
+from search.errors import StudyError
+
+_START_TIMEOUT = 120.0
+_POLL = 0.2
+
+
+def ui(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI and print its address; Ctrl-C ends it.
+
+    Example: grovekeeper ui --port 5001
+    """
+    from storage import tracking
+    from storage.registry import open_registry
+
+    uri = globals_of(context).tracking_uri
+    if tracking.is_server(uri):
+        tracking.check(uri)
+        typer.echo(f"MLflow UI: {uri}")
+        return
+    open_registry(uri)
+    _check_free(host, port)
+    address = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
+    command += ["--host", host, "--port", str(port), "--workers", "1"]
+    with StopSignals(), subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:  # noqa: S603
+        try:
+            _wait_until_up(server, address)
+            typer.echo(f"MLflow UI: {address} (Ctrl-C ends it)")
+            server.communicate()
+        except Stopped:
+            server.terminate()
+            raise
+    raise StudyError(f"the MLflow UI ended with exit code {server.returncode}")
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            msg = f"cannot listen on {host}:{port} ({error.strerror}): try another --port"
+            raise StudyError(msg) from error
+
+
+def _wait_until_up(server: "subprocess.Popen[bytes]", address: str) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            said = server.stderr.read().decode(errors="replace") if server.stderr else ""
+            last = (said.strip().splitlines() or ["no message"])[-1]
+            raise StudyError(f"the MLflow UI did not start: {last}")
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=1).close()  # noqa: S310
+        except (urllib.error.URLError, OSError):
+            time.sleep(_POLL)
+        else:
+            return
+    server.terminate()
+    raise StudyError(f"the MLflow UI did not answer at {address} within {_START_TIMEOUT:.0f} s")

@@ -1,0 +1,371 @@
+"""One launch of a study, from its specification to the registered model."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from search import cluster, packaging, promotion
+from search.champion import Champion, make_champion
+from search.dataset import Dataset, load_dataset
+from search.errors import StudyError, UsageError
+from search.metrics import Metric, get_metric
+from search.space import default_params, make_space
+from search.spec import StudySpec
+from search.study import CHAMPION_TREES, Coordinator, End, Plan
+from search.summary import summarize
+from storage import database, tracking
+from storage.errors import NotFoundError
+from storage.lease import Lease
+from storage.recorder import Recorder
+from storage.records import StudyState, TrialRecord
+from storage.registry import Registry, folder_digest
+from storage.studies import Study, StudyBook, best_of, counts, study_record
+from storage.tracking import Mirror
+
+# Seconds that a launch waits at its end for a mirror that is behind.
+_MIRROR_PATIENCE = 60.0
+_INTERRUPT_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Addresses of Optuna's database and of MLflow's store."""
+
+    storage: str
+    tracking_uri: str
+
+
+class Watcher(Protocol):
+    """Who is told what happens while it happens."""
+
+    def say(self, text: str) -> None:
+        """Take a sentence on something decided or noticed."""
+
+    def begin(self, trials: list[TrialRecord], goal: int, metric: Metric) -> None:
+        """The search begins, with the trials that are there already."""
+
+    def trial(self, record: TrialRecord) -> None:
+        """A trial has changed."""
+
+    def end(self) -> None:
+        """The search has ended."""
+
+
+class StopRequest(Protocol):
+    """Who may ask for an early end."""
+
+    patient: bool
+
+    def requested(self) -> bool:
+        """Whether the search is to end. Asked only while `patient` is set."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The data and the search, as validated before anything is written."""
+
+    spec: StudySpec
+    dataset: Dataset
+    metric: Metric
+    space: dict[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a study goes on: all that decides what it scores."""
+        from optuna.distributions import distribution_to_json
+
+        space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
+        return {
+            "data": self.spec.data,
+            "data_digest": self.dataset.digest,
+            "target": self.dataset.target,
+            "task": self.dataset.task,
+            "metric": self.metric.name,
+            "seed": self.spec.seed,
+            "holdout": self.spec.holdout,
+            "space": space,
+        }
+
+
+def launch(
+    spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest
+) -> dict[str, Any]:
+    """Start a study or go on with it, and register its champion.
+
+    Parameters
+    ----------
+    stop
+        Asked several times a second while trees grow; a request ends the search cleanly, with no
+        champion.
+
+    Returns
+    -------
+    the study's summary, as `grovekeeper show --json` prints it
+
+    Raises
+    ------
+    SearchError, StorageError
+        With one line that says what was wrong and what to do.
+    """
+    started = time.monotonic()
+    cluster.prepare()
+    _check_stores(stores)
+    task = _prepare(spec, watcher)
+    study = _find_study(task, stores)
+    recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment))
+    if not tracking.is_new(stores.tracking_uri):
+        recorder.wait_connected()
+    try:
+        study = study or _make_study(task, stores)
+        with Lease(study.book.rdb.engine, spec.study) as lease:
+            return _Launch(task, stores, study, recorder, watcher, lease.check, stop).run(started)
+    finally:
+        recorder.close(0)
+
+
+def _check_stores(stores: Stores) -> None:
+    if stores.storage == stores.tracking_uri:
+        msg = f"--storage and --tracking-uri are both {database.masked(stores.storage)}: Optuna and MLflow need a database each"
+        raise UsageError(msg)
+    tracking.check(stores.tracking_uri)
+    database.parse(stores.storage)
+    database.check_writable(stores.storage)
+
+
+def _prepare(spec: StudySpec, watcher: Watcher) -> _Task:
+    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout, watcher.say)
+    metric = get_metric(spec.metric, dataset.task)
+    n_rows, n_features = dataset.X.shape
+    space = make_space(dataset.task, n_rows, n_features, spec.space)
+    return _Task(spec, dataset, metric, space)
+
+
+def _find_study(task: _Task, stores: Stores) -> Study | None:
+    """Open the study if it is there; refuse another specification than the one it was made with."""
+    try:
+        study = StudyBook(stores.storage).open(task.spec.study)
+    except NotFoundError:
+        return None
+    known = study.get("spec")
+    if known is None:
+        msg = (
+            f"study '{task.spec.study}' in {database.masked(stores.storage)} was not made by "
+            "grovekeeper: name another study"
+        )
+        raise StudyError(msg)
+    asked = task.identity()
+    differ = [
+        f"{key} is {_short(value)}, was {_short(known.get(key))}"
+        for key, value in asked.items()
+        if known.get(key) != value
+    ]
+    if differ:
+        msg = (
+            f"study '{task.spec.study}' was made with another specification: {'; '.join(differ)}. "
+            "Go on with the old one, or name a new study"
+        )
+        raise StudyError(msg)
+    return study
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    limit = 60
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _make_study(task: _Task, stores: Stores) -> Study:
+    study = StudyBook(stores.storage, create=True).make(task.spec.study, task.metric.direction)
+    study.put("spec", task.identity())
+    study.put("experiment", task.spec.experiment)
+    study.put("rows", len(task.dataset.y) + len(task.dataset.held_out_y))
+    study.put("columns", task.dataset.features.shape[1])
+    return study
+
+
+class _Launch:
+    """A launch under way: it holds the lease, and tells database, mirror and watcher what happens."""
+
+    def __init__(
+        self,
+        task: _Task,
+        stores: Stores,
+        study: Study,
+        recorder: Recorder,
+        watcher: Watcher,
+        check: Callable[[], None],
+        stop: StopRequest,
+    ) -> None:
+        self._task = task
+        self._stores = stores
+        self._study = study
+        self._recorder = recorder
+        self._watcher = watcher
+        self._check = check
+        self._stop = stop
+        self._state: StudyState = "running"
+        self._notes = study.notes()
+        self._seconds: dict[str, float] = {}
+        self._trials = {record.number: record for record in study.trials()}
+
+    def run(self, started: float) -> dict[str, Any]:
+        """Search, make the champion, and bring the mirror level."""
+        self._seconds["prepare"] = round(time.monotonic() - started, 2)
+        self._note("goal", self._task.spec.trials)
+        self._note("state", "running")
+        self._record()
+        for record in self._trials.values():
+            self._recorder.put_trial(record)
+        try:
+            end = self._search()
+            if end == "stopped":
+                self._finish("interrupted", started, _INTERRUPT_PATIENCE)
+            else:
+                self._crown(end)
+                self._finish("stopped" if end == "timeout" else "finished", started)
+        except Exception:
+            self._finish("failed", started)
+            raise
+        except BaseException:  # a signal outside the search
+            self._finish("interrupted", started, _INTERRUPT_PATIENCE)
+            raise
+        return summarize(self._study)
+
+    def _search(self) -> End:
+        spec, dataset = self._task.spec, self._task.dataset
+        clock = time.monotonic()
+        trials = list(self._trials.values())
+        self._watcher.begin(trials, spec.trials, self._task.metric)
+        done = counts(trials)
+        if done["complete"] + done["pruned"] >= spec.trials and not done["running"]:
+            return "finished"
+        first = default_params(dataset.task, dataset.X.shape[1], self._task.space)
+        plan = Plan(
+            space=self._task.space,
+            metric=self._task.metric,
+            n_classes=dataset.n_classes,
+            seed=spec.seed,
+            trials=spec.trials,
+            first=(first,) if first else (),
+            deadline=None if spec.timeout is None else clock + spec.timeout,
+        )
+        try:
+            with cluster.Workers(spec.workers or cluster.cores()) as workers:
+                workers.load(dataset.X.to_numpy(dtype="float32", copy=False), dataset.y)
+                self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
+                coordinator = Coordinator(
+                    self._study, plan, workers, self._changed, self._check, self._stop.requested
+                )
+                self._stop.patient = True
+                return coordinator.run()
+        finally:
+            self._stop.patient = False
+            self._watcher.end()
+            self._seconds["search"] = round(time.monotonic() - clock, 2)
+            grown = (record.fit_seconds or 0.0 for record in self._trials.values())
+            self._seconds["growing"] = round(sum(grown), 2)
+
+    def _changed(self, record: TrialRecord) -> None:
+        self._trials[record.number] = record
+        self._recorder.put_trial(record)
+        self._watcher.trial(record)
+        if record.state != "RUNNING":
+            self._record()
+
+    def _record(self) -> None:
+        """Hand the study's own record to the mirror."""
+        trials = list(self._trials.values())
+        record = study_record(self._study, self._notes, trials, self._state)
+        self._recorder.put_study(record)
+
+    def _note(self, key: str, value: Any) -> None:
+        """Keep a note on the study in its database."""
+        self._check()
+        self._study.put(key, value)
+        self._notes[key] = value
+
+    def _crown(self, end: End) -> None:
+        """Make and register the best trial's champion, unless a version of it is there already."""
+        spec = self._task.spec
+        best = best_of(list(self._trials.values()), self._task.metric.direction)
+        if best is None:
+            within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
+            raise StudyError(f"study '{spec.study}': no trial was completed{within}")
+        known = self._notes.get("model")
+        if known is not None and (known["trial"], known["name"]) == (best.number, spec.model):
+            return
+        clock = time.monotonic()
+        attributes = self._study.optuna.trials[best.number].user_attrs
+        trees = attributes[CHAMPION_TREES] if spec.trees == "auto" else spec.trees
+        champion = make_champion(
+            self._task.dataset, best.params, trees, spec.seed, spec.workers or cluster.cores()
+        )
+        self._note("holdout", dict(champion.holdout) or None)
+        self._seconds["champion"] = round(time.monotonic() - clock, 2)
+        if spec.register_model:
+            clock = time.monotonic()
+            version = self._register(champion, best)
+            self._note("model", {"name": spec.model, "version": version, "trial": best.number})
+            self._seconds["register"] = round(time.monotonic() - clock, 2)
+
+    def _register(self, champion: Champion, best: TrialRecord) -> int:
+        """Log the champion and register it; return the version, old or new."""
+        from mlflow.models import Model
+
+        spec, dataset, metric = self._task.spec, self._task.dataset, self._task.metric
+        self._recorder.wait_connected()
+        if not self._recorder.wait_adopted(_MIRROR_PATIENCE):
+            failure = self._recorder.failure or "it does not answer"
+            msg = f"the champion is not registered ({failure}): `grovekeeper launch` again does it"
+            raise StudyError(msg)
+        mirror = self._recorder.mirror
+        tags = {
+            promotion.UID_TAG: self._study.uid,
+            promotion.TRIAL_TAG: str(best.number),
+            promotion.DIGEST_TAG: dataset.digest,
+        }
+        registry = Registry(self._stores.tracking_uri)
+        known = registry.find(spec.model, tags)
+        if known is not None:
+            return known.version
+        model = registry.new_model(mirror.experiment_id, mirror.run_id, "model")
+        with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
+            folder = Path(temporary) / "model"
+            about = Model(
+                artifact_path=model.artifact_location,
+                run_id=mirror.run_id,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+            )
+            packaging.save_model(champion.pipeline, dataset, folder, about)
+            tags |= {
+                promotion.STUDY_TAG: spec.study,
+                promotion.TARGET_TAG: dataset.target,
+                promotion.METRIC_TAG: metric.name,
+                promotion.SHA_TAG: folder_digest(folder),
+            }
+            tags |= {promotion.HOLDOUT_PREFIX + k: repr(v) for k, v in champion.holdout.items()}
+            registry.log_folder(model, folder)
+        self._check()
+        text = f"Trial {best.number} of study {spec.study}, refitted with {champion.trees} trees."
+        return registry.register(spec.model, model, tags, text).version
+
+    def _finish(
+        self, state: StudyState, started: float, patience: float = _MIRROR_PATIENCE
+    ) -> None:
+        """Bring the mirror level, and note how far it came."""
+        self._state = state
+        self._record()
+        level = self._recorder.wait_level(patience)
+        behind = self._recorder.behind
+        note = {"runs": len(self._trials) - behind, "behind": behind}
+        note |= self._recorder.mirror.place()
+        self._note("mirror", note)
+        self._seconds["total"] = round(time.monotonic() - started, 2)
+        self._note("seconds", self._seconds)
+        self._note("state", state)
+        if not level:
+            why = f" ({self._recorder.failure})" if self._recorder.failure else ""
+            self._watcher.say(f"MLflow is {behind} runs behind{why}")

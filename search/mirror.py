@@ -1,0 +1,46 @@
+"""`sync`: bring a study's MLflow mirror level with Optuna's database."""
+
+from dataclasses import dataclass
+
+from search.errors import StudyError
+from storage import tracking
+from storage.studies import Study, study_record
+from storage.tracking import Mirror
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync found and did: runs of trials, and how many of them it made or changed."""
+
+    study: str
+    runs: int
+    changed: int
+
+
+def sync(study: Study, tracking_uri: str) -> Synced:
+    """Write every trial that MLflow does not show, or shows otherwise.
+
+    Raises
+    ------
+    StudyError
+        When the study was not made by grovekeeper.
+    DatabaseError
+        When MLflow's store cannot be used.
+    """
+    notes = study.notes()
+    if "spec" not in notes:
+        raise StudyError(f"study '{study.name}' was not made by grovekeeper: nothing to mirror")
+    tracking.check(tracking_uri)
+    mirror = Mirror(tracking_uri, notes["experiment"])
+    trials = study.trials()
+    try:
+        mirror.connect()
+        record = study_record(study, notes, trials, study.state())
+        mirror.adopt(record)
+        changed = sum(mirror.write_trial(trial) for trial in trials if trial.state != "WAITING")
+        mirror.write_study(record)
+    except Exception as error:
+        raise tracking.explain(tracking_uri, error) from error
+    runs = sum(trial.state != "WAITING" for trial in trials)
+    study.put("mirror", {"runs": runs, "behind": 0} | mirror.place())
+    return Synced(study.name, runs, changed)

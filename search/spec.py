@@ -1,0 +1,155 @@
+"""StudySpec: what to search, on which data, for how long; validated once, wherever it comes from."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from search.errors import UsageError
+
+DIABETES = "diabetes"
+NAME_RULE = "letters, digits, '.', '_' and '-', at most 100 of them"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
+
+Task = Literal["regression", "classification"]
+
+
+class Range(BaseModel):
+    """A range of a hyperparameter, both ends included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    low: float | int
+    high: float | int
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low}) is above high ({self.high})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range begins above 0, not at {self.low}")
+        return self
+
+
+Scalar = None | bool | int | float | str
+Choice = Scalar | Range | tuple[Scalar, ...]
+
+
+class StudySpec(BaseModel):
+    """A study as its user asks for it.
+
+    Attributes
+    ----------
+    study, experiment, model
+        Names of the study, of MLflow's experiment and of the registered model; default: the data's.
+    data
+        Path of a CSV, TSV (also .gz) or Parquet file, or ``diabetes``.
+    target
+        Column to predict; the last one where it is not given.
+    task, metric
+        Detected from the target where not given.
+    trials
+        Finished trials in all, over all launches.
+    timeout
+        Seconds that the search may take in this launch.
+    workers
+        Local worker processes; default: one a core.
+    holdout
+        Share of rows kept apart to judge the champion; 0 trains on every row.
+    trees
+        Size of the champion; ``auto``: as many as its error needs.
+    space
+        Replaces or narrows the search space: a value, a list of choices or a `Range` by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data: str = DIABETES
+    target: str | None = None
+    task: Task | None = None
+    metric: str | None = None
+    study: str = ""
+    experiment: str = ""
+    model: str = ""
+    register_model: Annotated[bool, Field(alias="register")] = True
+    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    timeout: Annotated[float | None, Field(gt=0)] = None
+    workers: Annotated[int | None, Field(ge=1, le=1024)] = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    trees: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = "auto"
+    space: dict[str, Choice] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_after_data(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        name = default_name(str(values.get("data") or DIABETES))
+        named = {key: values.get(key) or name for key in ("study", "experiment", "model")}
+        return dict(values) | named
+
+    @model_validator(mode="after")
+    def _names_are_good(self) -> Self:
+        for kind in ("study", "experiment", "model"):
+            check_name(kind, getattr(self, kind))
+        return self
+
+
+def default_name(data: str) -> str:
+    """Name a study after its data: ``houses`` for ``path/houses.csv.gz``."""
+    name = Path(data).name
+    while name.lower().endswith(_SUFFIXES):
+        name = name[: name.rindex(".")]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100] or "study"
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return `name`; raise `UsageError` where it is no good for a study, experiment or model."""
+    if not _NAME.fullmatch(name) or name in {".", ".."}:
+        raise UsageError(f"{kind} name {name[:120]!r} is no good: it may hold {NAME_RULE}")
+    return name
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a TOML file of `StudySpec`'s fields.
+
+    Raises
+    ------
+    UsageError
+        When the file cannot be read or is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"cannot read --config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} is not TOML: {error}") from error
+
+
+def make_spec(values: Mapping[str, Any]) -> StudySpec:
+    """Validate `values` (`StudySpec`'s fields; those that are None count as not given).
+
+    Raises
+    ------
+    UsageError
+        Naming the first field that is no good, its value and what it may be.
+    """
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return StudySpec.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "the specification"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(field.alias or key for key, field in StudySpec.model_fields.items())
+            raise UsageError(f"there is no option '{name}'; there are {known}") from None
+        said = f"{name} {given[name]!r}" if name in given else name
+        text = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{said} is no good: {text[0].lower()}{text[1:]}") from None

@@ -1,0 +1,42 @@
+"""A study in a few figures, made from Optuna's database alone: what `launch` and `show` print."""
+
+import time
+from typing import Any
+
+from storage.studies import Study, best_of, counts
+
+EMPTY_MIRROR = {"runs": 0, "behind": 0}
+
+
+def summarize(study: Study) -> dict[str, Any]:
+    """Return the study as the JSON document that the command line promises."""
+    trials = study.trials()
+    spec = study.get("spec") or {}
+    holder = study.lease()
+    alive = holder is not None and holder.alive
+    best = best_of(trials, study.direction)
+    mirror = study.get("mirror") or {}
+    model = study.get("model")
+    return {
+        "study": study.name,
+        "state": study.state(),
+        "metric": spec.get("metric"),
+        "direction": study.direction,
+        "trials": counts(trials) | {"goal": study.get("goal")},
+        "lease": {
+            "owner": holder.owner,
+            "host": holder.host,
+            "pid": holder.pid,
+            "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.expires)),
+        }
+        if holder is not None and alive
+        else None,
+        "best": best and {"number": best.number, "value": best.value, "params": dict(best.params)},
+        "holdout": study.get("holdout"),
+        "model": model and {"name": model["name"], "version": model["version"]},
+        "mirror": {key: mirror.get(key, 0) for key in EMPTY_MIRROR},
+        "mlflow": {
+            key: mirror.get(key) for key in ("tracking_uri", "experiment_id", "run_id", "url")
+        },
+        "seconds": study.get("seconds") or {},
+    }

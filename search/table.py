@@ -1,0 +1,75 @@
+"""Reads a table from where the user keeps it: CSV, TSV, Parquet, or scikit-learn's diabetes data."""
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.errors import DataError
+from search.spec import DIABETES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_READABLE = "a CSV, TSV (also .gz) or Parquet file"
+
+
+def read_table(source: str) -> "pd.DataFrame":
+    """Read a table.
+
+    Parameters
+    ----------
+    source
+        A path, or ``diabetes`` where no file has that name.
+
+    Raises
+    ------
+    DataError
+        When there is no such file, it cannot be read, or it has no rows.
+    """
+    path = Path(source)
+    if source == DIABETES and not path.exists():
+        return _diabetes()
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"--data {source} {what}: name {_READABLE}")
+    try:
+        table = _read(path)
+    except (OSError, ValueError, csv.Error, EOFError) as error:
+        # pandas' and Arrow's own errors are ValueErrors, EmptyDataError among them.
+        if path.stat().st_size == 0 or "No columns to parse" in str(error):
+            raise DataError(f"--data {source} is empty: name {_READABLE}") from None
+        reason = str(error).splitlines()[0]
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not UTF-8 text; save it as UTF-8"
+        raise DataError(f"cannot read --data {source}: {reason}") from error
+    if table.empty:
+        raise DataError(f"--data {source} has no rows ({table.shape[1]} columns)")
+    return table.rename(columns=str)
+
+
+def _diabetes() -> "pd.DataFrame":
+    from sklearn.datasets import load_diabetes
+
+    frame: pd.DataFrame = load_diabetes(as_frame=True).frame
+    return frame
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes[-1:] in ([".parquet"], [".pq"]):
+        return pd.read_parquet(path)
+    return pd.read_csv(path, sep=_separator(path, suffixes), encoding="utf-8-sig", low_memory=False)
+
+
+def _separator(path: Path, suffixes: list[str]) -> str:
+    """Tabs for .tsv; otherwise commas, unless the header has none but has semicolons or tabs."""
+    if ".tsv" in suffixes:
+        return "\t"
+    import gzip
+
+    opener = gzip.open if ".gz" in suffixes else open
+    with opener(path, "rt", encoding="utf-8-sig") as file:
+        header = file.readline(1_000_000)
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")

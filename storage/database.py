@@ -1,0 +1,161 @@
+"""Database addresses: check and mask them, open Optuna's storage with the options each dialect needs."""
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import DatabaseError, NotFoundError
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from sqlalchemy import URL
+
+# Seconds that a statement waits for another process's lock.
+_LOCK_TIMEOUT = 30.0
+
+
+class _WalConnection(sqlite3.Connection):
+    """A connection that readers do not block: write-ahead log, synced at checkpoints."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA journal_mode=WAL").close()
+        self.execute("PRAGMA synchronous=NORMAL").close()
+
+
+def parse(url: str) -> "URL":
+    """Parse a database address.
+
+    Raises
+    ------
+    DatabaseError
+        When `url` is not of the form ``dialect://…``.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        msg = f"'{url}' is no database address: use, for instance, sqlite:///optuna.db"
+        raise DatabaseError(msg) from None
+
+
+def masked(url: str) -> str:
+    """Return `url` with its password, if any, replaced by asterisks; also for HTTP addresses."""
+    try:
+        return parse(url).render_as_string(hide_password=True)
+    except DatabaseError:
+        return url
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite address; ``None`` for a server or a database in memory."""
+    if not url.startswith("sqlite"):
+        return None
+    name = parse(url).database
+    return Path(name) if name and name != ":memory:" else None
+
+
+def check_writable(url: str) -> None:
+    """Raise `DatabaseError` where a SQLite file could not be made or written. Writes nothing."""
+    path = sqlite_path(url)
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        msg = f"cannot open {url}: there is no folder {path.parent}; make it, or name another file"
+        raise DatabaseError(msg)
+    if path.is_dir():
+        raise DatabaseError(f"cannot open {url}: {path} is a folder; name a file in it")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        msg = f"cannot write {path}: no permission; name a file elsewhere"
+        raise DatabaseError(msg)
+
+
+def enable_wal(url: str) -> None:
+    """Put a SQLite file in write-ahead-log mode, which lasts: its readers then never wait."""
+    path = sqlite_path(url)
+    if path is not None:
+        sqlite3.connect(path, factory=_WalConnection).close()
+
+
+def _engine_kwargs(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"factory": _WalConnection, "timeout": _LOCK_TIMEOUT}}
+    return {"pool_pre_ping": True}
+
+
+def _tables(url: str) -> set[str]:
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+    try:
+        engine = create_engine(url, **_engine_kwargs(url))
+        try:
+            return set(inspect(engine).get_table_names())
+        finally:
+            engine.dispose()
+    except (ImportError, NoSuchModuleError) as error:
+        msg = f"cannot open {masked(url)}: {error}; install the driver that the address names"
+        raise DatabaseError(msg) from error
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        msg = f"cannot open {masked(url)}: {cause}; check --storage or OPTUNA_STORAGE"
+        raise DatabaseError(msg) from error
+
+
+def open_optuna(url: str, *, create: bool) -> "RDBStorage":
+    """Open Optuna's database.
+
+    Parameters
+    ----------
+    url
+        A SQLAlchemy address.
+    create
+        Make the tables (and the SQLite file) where they are missing.
+
+    Raises
+    ------
+    NotFoundError
+        When the database is not there and `create` is false.
+    DatabaseError
+        When it cannot be opened, holds other tables, or has another version's schema.
+    """
+    parse(url)
+    path = sqlite_path(url)
+    missing = path is not None and not path.exists()
+    if missing and not create:
+        msg = (
+            f"there is no study database {path} yet: start a study with `grovekeeper launch`, "
+            "or name another with --storage"
+        )
+        raise NotFoundError(msg)
+    check_writable(url)
+    tables = set() if missing else _tables(url)
+    if "studies" not in tables and "experiments" in tables:
+        msg = f"{masked(url)} holds MLflow's tables: Optuna needs a database of its own"
+        raise DatabaseError(msg)
+    if "studies" not in tables and not create:
+        raise NotFoundError(f"there are no studies in {masked(url)} yet")
+    return _open(url, make_tables="studies" not in tables)
+
+
+def _open(url: str, *, make_tables: bool) -> "RDBStorage":
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.storages.RDBStorage(
+            url, engine_kwargs=_engine_kwargs(url), skip_table_creation=not make_tables
+        )
+    except RuntimeError as error:  # how Optuna says that the schema is another version's
+        msg = (
+            f"{masked(url)} was made by another version of Optuna: back it up, then run "
+            f"`optuna storage upgrade --storage {masked(url)}` ({optuna.__version__} is installed)"
+        )
+        raise DatabaseError(msg) from error
+    except (SQLAlchemyError, AssertionError) as error:
+        msg = f"cannot open {masked(url)}: {str(error).splitlines()[0]}"
+        raise DatabaseError(msg) from error

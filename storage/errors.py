@@ -1,0 +1,28 @@
+"""Everything that `storage` raises on purpose.
+
+StorageError
+├── DatabaseError      a database or tracking store that cannot be opened or used
+├── NotFoundError      a study, model or database that is not there (also a LookupError)
+├── StudyBusyError     another coordinator holds the study's lease
+└── LeaseLostError     this process held the lease and holds it no longer
+"""
+
+
+class StorageError(Exception):
+    """Base of the package's errors; the message says what was wrong and what to do."""
+
+
+class DatabaseError(StorageError):
+    """A database or tracking store cannot be opened or used."""
+
+
+class NotFoundError(StorageError, LookupError):
+    """What was asked for is not there."""
+
+
+class StudyBusyError(StorageError):
+    """Another coordinator runs the study."""
+
+
+class LeaseLostError(StorageError):
+    """This process no longer holds the study's lease and must stop writing."""

@@ -1,0 +1,204 @@
+"""The lease that makes one process a study's coordinator, kept beside the study in its database.
+
+Taken and renewed by compare-and-swap on the database's clock, so that hosts need not agree on the
+time. The epoch grows with every holder: whoever finds another epoch in the row has lost the lease.
+"""
+
+import getpass
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from storage.errors import LeaseLostError, StudyBusyError
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Engine, Table
+
+DURATION = 30.0
+RENEW_EVERY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """Who coordinates a study; times in seconds since the epoch, on the database's clock."""
+
+    owner: str
+    host: str
+    pid: int
+    epoch: int
+    acquired: float
+    expires: float
+    now: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether the lease has not expired and its process, where it is on this host, exists."""
+        if self.expires <= self.now:
+            return False
+        return self.host != socket.gethostname() or _process_exists(self.pid)
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _table() -> "Table":
+    from sqlalchemy import Column, Float, Integer, MetaData, String, Table
+
+    return Table(
+        "grovekeeper_lease",
+        MetaData(),
+        Column("study", String(100), primary_key=True),
+        Column("owner", String(255), nullable=False),
+        Column("host", String(255), nullable=False),
+        Column("pid", Integer, nullable=False),
+        Column("epoch", Integer, nullable=False),
+        Column("acquired", Float(53), nullable=False),
+        Column("expires", Float(53), nullable=False),
+    )
+
+
+def _now(engine: "Engine") -> "ColumnElement[float]":
+    """Seconds since 1970 on the database's clock."""
+    from sqlalchemy import Float, literal_column
+
+    clocks = {
+        "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+        "postgresql": "extract(epoch from clock_timestamp())::float8",
+    }
+    clock = clocks.get(engine.dialect.name, "unix_timestamp(now(6))")
+    return literal_column(clock, Float(53))
+
+
+def read(engine: "Engine", study: str) -> LeaseRecord | None:
+    """Return the study's lease, live or dead; ``None`` where nobody holds one. Writes nothing."""
+    from sqlalchemy import inspect, select
+
+    table = _table()
+    if not inspect(engine).has_table(table.name):
+        return None
+    with engine.connect() as connection:
+        query = select(table, _now(engine).label("now")).where(table.c.study == study)
+        row = connection.execute(query).mappings().first()
+    if row is None or not row["owner"]:
+        return None
+    return LeaseRecord(**{key: value for key, value in row.items() if key != "study"})
+
+
+class Lease:
+    """A held lease; a context manager that renews it in the background and gives it back.
+
+    Raises
+    ------
+    StudyBusyError
+        On entering, when a living coordinator holds the lease.
+    """
+
+    def __init__(self, engine: "Engine", study: str) -> None:
+        self._engine = engine
+        self._study = study
+        self._epoch = 0
+        self._lost = threading.Event()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._acquire()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._released.set()
+        self._thread.join()
+        self._update(owner="", expires=0.0)
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` once another coordinator has, or may have, taken over."""
+        if self._lost.is_set():
+            msg = (
+                f"study {self._study}: the lease was lost to another coordinator; "
+                f"this one has stopped writing (see `grovekeeper show {self._study}`)"
+            )
+            raise LeaseLostError(msg)
+
+    def _acquire(self) -> None:
+        from sqlalchemy import insert
+        from sqlalchemy.exc import IntegrityError
+
+        table = _table()
+        table.create(self._engine, checkfirst=True)
+        holder = read(self._engine, self._study)
+        if holder is not None and holder.alive:
+            since = datetime.fromtimestamp(holder.acquired, UTC).astimezone()
+            msg = (
+                f"study {self._study} is run by {holder.owner} on {holder.host} "
+                f"(process {holder.pid}) since {since:%Y-%m-%d %H:%M:%S}: "
+                f"watch it with `grovekeeper show {self._study}`"
+            )
+            raise StudyBusyError(msg)
+        empty = {"owner": "", "host": "", "pid": 0, "epoch": 0, "acquired": 0.0, "expires": 0.0}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(table).values(study=self._study, **empty))
+        except IntegrityError:
+            pass  # the row is there from an earlier launch
+        with self._engine.connect() as connection:
+            query = table.select().where(table.c.study == self._study)
+            self._epoch = connection.execute(query).mappings().one()["epoch"]
+        if holder is not None and holder.epoch != self._epoch:
+            self._raise_overtaken()
+        now = _now(self._engine)
+        taken = self._update(
+            owner=getpass.getuser(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            epoch=self._epoch + 1,
+            acquired=now,
+            expires=now + DURATION,
+        )
+        if not taken:
+            self._raise_overtaken()
+        self._epoch += 1
+
+    def _raise_overtaken(self) -> None:
+        msg = f"study {self._study} has just been taken by another coordinator"
+        raise StudyBusyError(msg)
+
+    def _update(self, **values: Any) -> bool:
+        """Write `values` if the row still has our epoch; return whether it had."""
+        table = _table()
+        ours = (table.c.study == self._study) & (table.c.epoch == self._epoch)
+        with self._engine.begin() as connection:
+            return connection.execute(table.update().where(ours).values(**values)).rowcount == 1
+
+    def _renew(self) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        good_until = time.monotonic() + DURATION
+        while not self._released.wait(RENEW_EVERY):
+            try:
+                renewed = self._update(expires=_now(self._engine) + DURATION)
+            except SQLAlchemyError:
+                if time.monotonic() < good_until:
+                    continue  # the database stumbled; the lease still runs
+                renewed = False
+            if not renewed:
+                self._lost.set()
+                return
+            good_until = time.monotonic() + DURATION

@@ -1,0 +1,146 @@
+"""The recorder: a thread that keeps the MLflow mirror level while the search goes on.
+
+It holds the newest record of each trial that MLflow does not show yet, so its memory is bounded by
+the trials, several changes of one trial are written as one, and an outage only makes it late.
+"""
+
+import threading
+import time
+
+from storage.errors import DatabaseError
+from storage.records import StudyRecord, TrialRecord
+from storage.tracking import Mirror, explain
+
+# Seconds between two rounds: changes that fall into one round are written together.
+_ROUND = 0.25
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+
+
+class Recorder:
+    """Writes records to a `Mirror` in a thread of its own.
+
+    `connect` may begin before the study is known; `begin` hands over the study, `put_trial` and
+    `put_study` what has changed, `close` waits for the rest.
+    """
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self._changed = threading.Condition()
+        self._connected = threading.Event()
+        self._adopted = threading.Event()
+        self._trials: dict[int, TrialRecord] = {}
+        self._study: StudyRecord | None = None
+        self._study_is_new = False
+        self._writing = False
+        self._closing = False
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    @property
+    def behind(self) -> int:
+        """Number of trials whose newest record MLflow does not show yet."""
+        with self._changed:
+            return len(self._trials)
+
+    @property
+    def failure(self) -> DatabaseError | None:
+        """Why the last attempt failed; ``None`` when it did not."""
+        error = self._failure
+        return None if error is None else explain(self.mirror.tracking_uri, error)
+
+    def wait_connected(self) -> None:
+        """Wait for the store; raise `DatabaseError` when it cannot be opened."""
+        self._connected.wait()
+        if self.failure:
+            self.close(0)
+            raise self.failure
+
+    def wait_adopted(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the study's run; return whether it is there."""
+        return self._adopted.wait(timeout)
+
+    def put_trial(self, record: TrialRecord) -> None:
+        """Take over the newest record of a trial."""
+        with self._changed:
+            self._trials[record.number] = record
+            self._changed.notify()
+
+    def put_study(self, record: StudyRecord) -> None:
+        """Take over the newest record of the study; the first one starts the writing."""
+        with self._changed:
+            self._study = record
+            self._study_is_new = True
+            self._changed.notify()
+
+    def wait_level(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until MLflow shows everything; return whether it does."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while self._pending() or self._writing:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._thread.is_alive():
+                    return False
+                self._changed.wait(min(left, 0.1))
+        return True
+
+    def close(self, timeout: float) -> bool:
+        """Wait like `wait_level`, then end the thread."""
+        level = self.wait_level(timeout)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout=1.0 if not level else None)
+        return level
+
+    def _pending(self) -> bool:
+        return bool(self._trials) or self._study_is_new
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._closing:
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001 an outage must not end the mirror
+                self._failure = error
+                if not self._connected.is_set():
+                    self._connected.set()
+                with self._changed:
+                    self._writing = False
+                    self._changed.wait_for(lambda: self._closing, pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._failure = None
+                pause = _FIRST_PAUSE
+
+    def _step(self) -> None:
+        """Connect, adopt the study or write what is pending: one step, so that it can be retried."""
+        if not self._connected.is_set() or self._failure and not self._adopted.is_set():
+            self.mirror.connect()
+            self._connected.set()
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._study and self._pending())
+            if self._closing or self._study is None:
+                return
+            study, self._study_is_new = self._study, False
+            trials = sorted(self._trials.values(), key=lambda record: record.number)
+            self._writing = True
+        try:
+            if not self._adopted.is_set():
+                self.mirror.adopt(study)
+                self._adopted.set()
+            for trial in trials:
+                self.mirror.write_trial(trial)
+                with self._changed:
+                    if self._trials.get(trial.number) is trial:
+                        del self._trials[trial.number]
+            self.mirror.write_study(study)
+        except Exception:
+            with self._changed:
+                self._study_is_new = True
+            raise
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._closing, _ROUND)

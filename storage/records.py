@@ -1,0 +1,92 @@
+"""Frozen records that cross the seam between the search and what keeps it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+TrialState = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
+StudyState = Literal["running", "finished", "stopped", "interrupted", "failed", "lost"]
+
+FINISHED_STATES: frozenset[str] = frozenset({"COMPLETE", "PRUNED", "FAIL"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One trial as Optuna's database has it.
+
+    Attributes
+    ----------
+    params
+        Hyperparameters by name.
+    scores
+        Score by number of trees grown, in the order reported.
+    trees
+        Trees grown in all; ``None`` until the trial has ended.
+    fit_seconds
+        Seconds that workers spent growing; ``None`` until the trial has ended.
+    started, ended
+        UTC, with time zone.
+    repeats
+        Number of the interrupted trial whose hyperparameters this one tries again.
+    reason
+        Why the trial failed.
+    """
+
+    number: int
+    state: TrialState
+    params: Mapping[str, Any]
+    scores: Mapping[int, float] = field(default_factory=dict)
+    value: float | None = None
+    trees: int | None = None
+    fit_seconds: float | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    repeats: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecord:
+    """The table a study learns from: a name, where it came from, and what was in it.
+
+    `digest` is a SHA-256 in hexadecimal over the canonical values.
+    """
+
+    name: str
+    source: str
+    digest: str
+    target: str
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """One study as its MLflow run shows it.
+
+    `uid` tells studies of one name in several databases apart; `best` holds each
+    improvement as (trial number, value), oldest first.
+    """
+
+    name: str
+    uid: str
+    metric: str
+    state: StudyState
+    params: Mapping[str, str]
+    data: DataRecord
+    counts: Mapping[str, int] = field(default_factory=dict)
+    best: tuple[tuple[int, float], ...] = ()
+    holdout: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a registered model."""
+
+    name: str
+    version: int
+    stage: str
+    aliases: tuple[str, ...]
+    run_id: str
+    tags: Mapping[str, str]

@@ -1,0 +1,187 @@
+"""The model registry: versions, stages and aliases. The only room that calls MLflow's stages.
+
+A stage and its alias name the same version: `Staging` and `staging`, `Production` and `production`.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from storage import tracking
+from storage.errors import DatabaseError, NotFoundError
+from storage.records import ModelVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow.entities import LoggedModel
+
+Stage = Literal["Staging", "Production"]
+STAGES: tuple[Stage, ...] = ("Staging", "Production")
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 over all files of a folder: their relative paths, sizes and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+class Registry:
+    """The registry of one MLflow store."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+        self._client = tracking.client(tracking_uri)
+
+    def new_model(self, experiment_id: str, run_id: str, name: str) -> "LoggedModel":
+        """Announce a model that `run_id` made; its files follow with `log_folder`."""
+        return self._client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
+
+    def log_folder(self, model: "LoggedModel", folder: Path) -> None:
+        """Upload a model's folder and declare the model ready."""
+        from mlflow.entities import LoggedModelOutput
+
+        self._client.log_model_artifacts(model.model_id, str(folder))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        run_id = model.source_run_id
+        if run_id is not None:
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    def register(
+        self, name: str, model: "LoggedModel", tags: Mapping[str, str], description: str
+    ) -> ModelVersion:
+        """Register a logged model as the next version of `name`."""
+        from mlflow.exceptions import MlflowException
+
+        with _quiet():
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            version = self._client.create_model_version(
+                name,
+                source=f"models:/{model.model_id}",
+                run_id=model.source_run_id,
+                tags=dict(tags),
+                description=description,
+                model_id=model.model_id,
+            )
+        return _version(version, ())
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, oldest first.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such model, or it has no version.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _quiet():
+                model = self._client.get_registered_model(name)
+                found = self._search(name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                found = []
+            else:
+                raise tracking.explain(self._uri, error) from error
+        if not found:
+            known = ", ".join(self._names()) or "none yet"
+            msg = f"there is no model '{name}' with a version; registered models: {known}"
+            raise NotFoundError(msg)
+        aliases: dict[int, list[str]] = {}
+        for alias, number in model.aliases.items():
+            aliases.setdefault(int(number), []).append(alias)
+        versions = [_version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
+        return sorted(versions, key=lambda version: version.version)
+
+    def find(self, name: str, tags: Mapping[str, str]) -> ModelVersion | None:
+        """Return the newest version of `name` that has all of `tags`."""
+        try:
+            versions = self.versions(name)
+        except NotFoundError:
+            return None
+        matching = [v for v in versions if tags.items() <= v.tags.items()]
+        return matching[-1] if matching else None
+
+    def move(self, version: ModelVersion, stage: Stage) -> None:
+        """Put a version into `stage`, archive the one that was there, and move the alias along."""
+        number = str(version.version)
+        with _quiet():
+            self._client.transition_model_version_stage(
+                version.name, number, stage, archive_existing_versions=True
+            )
+            self._client.set_registered_model_alias(version.name, stage.lower(), number)
+
+    def _search(self, name: str) -> list[Any]:
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(
+                f"name = '{name}'", max_results=1000, page_token=token
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+    def _names(self) -> list[str]:
+        with _quiet():
+            return sorted(model.name for model in self._client.search_registered_models())
+
+
+def open_registry(tracking_uri: str) -> Registry:
+    """Open the registry of a store that is there.
+
+    Raises
+    ------
+    NotFoundError
+        When the store is a SQLite file that does not exist: reading makes none.
+    DatabaseError
+        When the store cannot be opened.
+    """
+    tracking.check(tracking_uri)
+    if tracking.is_new(tracking_uri):
+        msg = (
+            f"there is no MLflow store at {tracking_uri} yet: run `grovekeeper launch` first, "
+            "or name another with --tracking-uri"
+        )
+        raise NotFoundError(msg)
+    registry = Registry(tracking_uri)
+    try:
+        registry._names()
+    except DatabaseError:
+        raise
+    except Exception as error:
+        raise tracking.explain(tracking_uri, error) from error
+    return registry
+
+
+@contextmanager
+def _quiet() -> "Iterator[None]":
+    """Stages are deprecated in MLflow and still what this project's users promote to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
+        warnings.filterwarnings("ignore", message=".*[Ss]tages.*", category=FutureWarning)
+        yield
+
+
+def _version(version: Any, aliases: tuple[str, ...]) -> ModelVersion:
+    return ModelVersion(
+        name=version.name,
+        version=int(version.version),
+        stage=version.current_stage,
+        aliases=aliases,
+        run_id=version.run_id or "",
+        tags=dict(version.tags),
+    )

@@ -1,0 +1,354 @@
+"""The MLflow mirror of one study: a run for the study, exactly one nested run for each trial.
+
+The mirror writes the difference between a record and what MLflow already shows, so writing a record
+twice changes nothing, and bringing an old mirror level is writing every record once more.
+"""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from storage import database
+from storage.errors import DatabaseError
+from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+PARENT_TAG = "mlflow.parentRunId"
+KIND_TAG = "grovekeeper.kind"
+STUDY_TAG = "grovekeeper.study"
+UID_TAG = "grovekeeper.study_uid"
+NUMBER_TAG = "optuna.trial.number"
+STATE_TAG = "optuna.trial.state"
+
+# As MLflow's own Optuna storage maps them.
+_TRIAL_STATUS = {
+    "WAITING": "SCHEDULED",
+    "RUNNING": "RUNNING",
+    "COMPLETE": "FINISHED",
+    "PRUNED": "KILLED",
+    "FAIL": "FAILED",
+}
+_STUDY_STATUS = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "interrupted": "KILLED",
+    "failed": "FAILED",
+    "lost": "FAILED",
+}
+_PAGE = 1000
+_BATCH = 900
+_VALUE_LENGTH = 5000
+_PING_TIMEOUT = 5.0
+
+
+def client(tracking_uri: str) -> "MlflowClient":
+    """Return an MLflow client that fails within seconds and prints and reports nothing.
+
+    The registry's store is the tracking store. What the user has set in MLflow's own environment
+    variables stands.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri, tracking_uri)
+
+
+def is_server(tracking_uri: str) -> bool:
+    """Whether the address is an MLflow server's, rather than a store's."""
+    return tracking_uri.startswith(("http://", "https://"))
+
+
+def is_new(tracking_uri: str) -> bool:
+    """Whether the store is a SQLite file that is not there yet."""
+    path = database.sqlite_path(tracking_uri)
+    return path is not None and not path.exists()
+
+
+def check(tracking_uri: str) -> None:
+    """Check in moments, without importing MLflow and without writing, that the store can be used.
+
+    Raises
+    ------
+    DatabaseError
+        When a SQLite file cannot be written or a server does not answer within 5 seconds.
+    """
+    if not is_server(tracking_uri):
+        database.parse(tracking_uri)
+        database.check_writable(tracking_uri)
+        return
+    health = urllib.request.Request(tracking_uri.rstrip("/") + "/health")  # noqa: S310
+    try:
+        urllib.request.urlopen(health, timeout=_PING_TIMEOUT).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return  # it answers; whether it lets us in, the first real call will tell
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        msg = (
+            f"the MLflow server {database.masked(tracking_uri)} does not answer ({cause}): "
+            "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
+        )
+        raise DatabaseError(msg) from error
+
+
+def explain(tracking_uri: str, error: Exception) -> DatabaseError:
+    """Turn whatever MLflow raised into one line that says what to do."""
+    place = database.masked(tracking_uri)
+    text = str(error).strip() or type(error).__name__
+    if "out-of-date database schema" in text or "Can't locate revision" in text:
+        return DatabaseError(
+            f"{place} was made by another version of MLflow: back it up, then run "
+            f"`mlflow db upgrade {place}`"
+        )
+    return DatabaseError(f"MLflow at {place}: {text.splitlines()[0]}")
+
+
+@dataclass
+class _Shown:
+    """What MLflow already shows of a run."""
+
+    run_id: str
+    status: str
+    params: set[str] = field(default_factory=set)
+    metrics: set[tuple[str, int]] = field(default_factory=set)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class Mirror:
+    """Writes one study's records to MLflow. Not safe for several threads.
+
+    Every method raises what MLflow raises: whoever calls decides whether to try again.
+    """
+
+    def __init__(self, tracking_uri: str, experiment: str) -> None:
+        self.tracking_uri = tracking_uri
+        self.experiment_id = ""
+        self.run_id = ""
+        self._experiment = experiment
+        self._client: MlflowClient
+        self._study: _Shown
+        self._trials: dict[int, _Shown] = {}
+        # Trials whose `create_run` got no answer: the run may be there all the same.
+        self._unsure: set[int] = set()
+
+    @property
+    def url(self) -> str | None:
+        """The study run's page, where the store is a server and the run is there."""
+        if not is_server(self.tracking_uri) or not self.run_id:
+            return None
+        server = database.masked(self.tracking_uri).rstrip("/")
+        return f"{server}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+    def place(self) -> dict[str, str | None]:
+        """Where the study's run is found, as far as it is known."""
+        return {
+            "tracking_uri": database.masked(self.tracking_uri),
+            "experiment_id": self.experiment_id or None,
+            "run_id": self.run_id or None,
+            "url": self.url,
+        }
+
+    def connect(self) -> None:
+        """Open the store; make its schema where it is new."""
+        new = is_new(self.tracking_uri)
+        self._client = client(self.tracking_uri)
+        if new:
+            database.enable_wal(self.tracking_uri)
+        self._client.search_experiments(max_results=1)
+
+    def adopt(self, study: StudyRecord) -> None:
+        """Find or make the study's run, and learn what MLflow shows of its trials."""
+        self.experiment_id = self._find_experiment()
+        condition = f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{study.uid}'"
+        found = next(self._search(condition), None)
+        self._study = self._shown(found) if found else self._create_study(study)
+        self.run_id = self._study.run_id
+        self._trials = {}
+        if found:
+            for run in self._search(self._children(study)):
+                self._trials[int(run.data.tags[NUMBER_TAG])] = self._shown(run)
+        self._uid, self._name, self._metric = study.uid, study.name, study.metric
+
+    def write_study(self, study: StudyRecord) -> None:
+        """Bring the study's run level with its record."""
+        metrics = {(f"best_{study.metric}", number): value for number, value in study.best}
+        done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
+        metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
+        metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
+        self._write(self._study, metrics, {}, {}, datetime.now(UTC))
+        self._set_status(self._study, _STUDY_STATUS[study.state], datetime.now(UTC))
+
+    def write_trial(self, trial: TrialRecord) -> bool:
+        """Bring a trial's run level with its record; return whether anything was to be done."""
+        shown = self._trials.get(trial.number)
+        changed = shown is None
+        if shown is None:
+            shown = self._trials[trial.number] = self._find_or_create(trial)
+        metrics = {(self._metric, trees): score for trees, score in trial.scores.items()}
+        params = {name: str(value) for name, value in trial.params.items()}
+        tags = {STATE_TAG: trial.state}
+        if trial.repeats is not None:
+            tags["grovekeeper.repeats"] = str(trial.repeats)
+        if trial.reason is not None:
+            tags["grovekeeper.reason"] = trial.reason[:_VALUE_LENGTH]
+        if trial.state in FINISHED_STATES:
+            last = trial.trees or max(trial.scores, default=0)
+            if trial.trees is not None:
+                params["n_estimators"] = str(trial.trees)
+            if trial.fit_seconds is not None:
+                metrics["fit_seconds", last] = trial.fit_seconds
+        changed |= self._write(shown, metrics, params, tags, trial.ended or datetime.now(UTC))
+        return self._set_status(shown, _TRIAL_STATUS[trial.state], trial.ended) or changed
+
+    def _find_experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(self._experiment)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(self._experiment))
+            except MlflowException:
+                found = self._client.get_experiment_by_name(self._experiment)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            msg = (
+                f"the experiment '{self._experiment}' was deleted in MLflow: restore it there, "
+                "or name another with --experiment"
+            )
+            raise DatabaseError(msg)
+        return str(found.experiment_id)
+
+    def _create_study(self, study: StudyRecord) -> _Shown:
+        from mlflow.entities import Dataset, DatasetInput, Param
+        from mlflow.tracking.context.registry import resolve_tags
+
+        tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
+        run = self._client.create_run(
+            self.experiment_id, run_name=study.name, tags=resolve_tags() | tags
+        )
+        params = [Param(key, value[:_VALUE_LENGTH]) for key, value in study.params.items()]
+        self._client.log_batch(run.info.run_id, params=params)
+        data = study.data
+        dataset = Dataset(
+            name=data.name,
+            digest=data.digest[:32],
+            source_type="local",
+            source=f'{{"uri": "{data.source}"}}',
+            profile=f'{{"num_rows": {data.rows}, "num_columns": {data.columns}}}',
+        )
+        self._client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
+        return _Shown(run.info.run_id, "RUNNING")
+
+    def _children(self, study: StudyRecord) -> str:
+        return f"tags.`{PARENT_TAG}` = '{self.run_id}' and tags.`{KIND_TAG}` = 'trial'"
+
+    def _find_or_create(self, trial: TrialRecord) -> _Shown:
+        if trial.number in self._unsure:
+            condition = (
+                f"tags.`{PARENT_TAG}` = '{self.run_id}' and "
+                f"tags.`{NUMBER_TAG}` = '{trial.number}'"
+            )
+            found = next(self._search(condition), None)
+            if found is not None:
+                return self._shown(found)
+        tags = {
+            PARENT_TAG: self.run_id,
+            KIND_TAG: "trial",
+            STUDY_TAG: self._name,
+            UID_TAG: self._uid,
+            NUMBER_TAG: str(trial.number),
+            STATE_TAG: trial.state,
+        }
+        self._unsure.add(trial.number)
+        run = self._client.create_run(
+            self.experiment_id,
+            start_time=_millis(trial.started),
+            run_name=f"trial-{trial.number:04d}",
+            tags=tags,
+        )
+        self._unsure.discard(trial.number)
+        return _Shown(run.info.run_id, "RUNNING", tags=tags)
+
+    def _write(
+        self,
+        shown: _Shown,
+        metrics: dict[tuple[str, int], float],
+        params: dict[str, str],
+        tags: dict[str, str],
+        time: datetime,
+    ) -> bool:
+        from mlflow.entities import Metric, Param, RunTag
+
+        points = [
+            Metric(name, value, _millis(time), step)
+            for (name, step), value in metrics.items()
+            if (name, step) not in shown.metrics
+        ]
+        new_params = [Param(k, v[:_VALUE_LENGTH]) for k, v in params.items() if k not in shown.params]
+        new_tags = [RunTag(k, v) for k, v in tags.items() if shown.tags.get(k) != v]
+        if not (points or new_params or new_tags):
+            return False
+        for start in range(0, max(len(points), 1), _BATCH):
+            batch = points[start : start + _BATCH]
+            self._client.log_batch(shown.run_id, batch, new_params, new_tags)
+            new_params, new_tags = [], []
+        shown.metrics |= set(metrics)
+        shown.params |= set(params)
+        shown.tags |= tags
+        return True
+
+    def _set_status(self, shown: _Shown, status: str, ended: datetime | None) -> bool:
+        if shown.status == status:
+            return False
+        if status in {"RUNNING", "SCHEDULED"}:
+            self._client.update_run(shown.run_id, status)
+        else:
+            self._client.set_terminated(shown.run_id, status, _millis(ended))
+        shown.status = status
+        return True
+
+    def _search(self, condition: str) -> "Iterator[Run]":
+        """Yield the runs that meet `condition`, all pages of them, oldest first."""
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id],
+                condition,
+                max_results=_PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _shown(self, run: "Run") -> _Shown:
+        """Read what a run shows; the search gives each metric's last point, the rest is fetched."""
+        points: set[tuple[str, int]] = set()
+        for name in run.data.metrics:
+            history: list[Metric] = self._client.get_metric_history(run.info.run_id, name)
+            points |= {(name, point.step) for point in history}
+        return _Shown(
+            run_id=run.info.run_id,
+            status=run.info.status,
+            params=set(run.data.params),
+            metrics=points,
+            tags=dict(run.data.tags),
+        )
+
+
+def _millis(time: datetime | None) -> Any:
+    return None if time is None else int(time.timestamp() * 1000)
