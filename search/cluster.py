@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
+from search.forest import Outcome
+
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
@@ -42,7 +44,7 @@ def _has_forkserver() -> bool:
     return "forkserver" in multiprocessing.get_all_start_methods()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Growth:
     """Trees being grown: the sums stay with the worker, the outcome comes back."""
 
@@ -58,12 +60,12 @@ class Growth:
 class Workers:
     """Local worker processes of one thread each; a context manager.
 
-    Finished growths arrive in `finished`, as (trial number, `Growth`).
+    Finished growths arrive in `finished`, as (trial number, `Growth`, outcome or error).
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.finished: queue.SimpleQueue[tuple[int, Growth]] = queue.SimpleQueue()
+        self.finished: queue.SimpleQueue[tuple[int, Growth, Outcome | Exception]] = queue.SimpleQueue()
         self._cluster: LocalCluster
         self._client: Client
         self._data: list[Future] = []
@@ -129,5 +131,16 @@ class Workers:
         )
         outcome = self._client.submit(forest.outcome, sums, y, metric, pure=False)
         growth = Growth(sums, outcome)
-        outcome.add_done_callback(lambda _: self.finished.put((trial, growth)))
+        # Called in a thread of Dask's, where fetching the outcome keeps nobody waiting.
+        outcome.add_done_callback(lambda done: self.finished.put((trial, growth, _result(done))))
         return growth
+
+
+def _result(done: "Future") -> "Outcome | Exception":
+    from concurrent.futures import CancelledError
+
+    try:
+        result: Outcome = done.result()
+    except (Exception, CancelledError) as error:  # noqa: BLE001 the coordinator judges it
+        return error
+    return result

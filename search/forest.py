@@ -21,7 +21,7 @@ CHUNK = 16
 _CHAMPION = 2**32 - 1
 # How close the champion's squared error comes to the infinite forest's, and its bounds in trees.
 _EXCESS = 0.005
-_FEWEST, _MOST = 100, 1000
+FEWEST, MOST = 100, 1000
 
 Array = NDArray[Any]
 
@@ -212,8 +212,8 @@ def enough_trees(sums: OobSums, y: Array) -> int:
     infinite = float(squared_errors(sums, y)[seen].mean())
     between = float(sums.variance()[seen].mean())
     if infinite <= 0:
-        return _MOST
-    return int(np.clip(np.ceil(between / (_EXCESS * infinite)), _FEWEST, _MOST))
+        return MOST
+    return int(np.clip(np.ceil(between / (_EXCESS * infinite)), FEWEST, MOST))
 
 
 @dataclass(frozen=True)

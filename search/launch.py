@@ -11,10 +11,11 @@ from search import cluster, packaging, promotion
 from search.champion import Champion, make_champion
 from search.dataset import Dataset, load_dataset
 from search.errors import StudyError, UsageError
+from search.forest import FEWEST
 from search.metrics import Metric, get_metric
 from search.space import default_params, make_space
 from search.spec import StudySpec
-from search.study import CHAMPION_TREES, Coordinator, End, Plan
+from search.study import Coordinator, End, Plan
 from search.summary import summarize
 from storage import database, tracking
 from storage.errors import NotFoundError
@@ -256,7 +257,13 @@ class _Launch:
                 workers.load(dataset.X.to_numpy(dtype="float32", copy=False), dataset.y)
                 self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
                 coordinator = Coordinator(
-                    self._study, plan, workers, self._changed, self._check, self._stop.requested
+                    self._study,
+                    plan,
+                    workers,
+                    list(self._trials.values()),
+                    self._changed,
+                    self._check,
+                    self._stop.requested,
                 )
                 self._stop.patient = True
                 return coordinator.run()
@@ -297,8 +304,7 @@ class _Launch:
         if known is not None and (known["trial"], known["name"]) == (best.number, spec.model):
             return
         clock = time.monotonic()
-        attributes = self._study.optuna.trials[best.number].user_attrs
-        trees = attributes[CHAMPION_TREES] if spec.trees == "auto" else spec.trees
+        trees = best.champion_trees or FEWEST if spec.trees == "auto" else spec.trees
         champion = make_champion(
             self._task.dataset, best.params, trees, spec.seed, spec.workers or cluster.cores()
         )

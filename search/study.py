@@ -1,35 +1,31 @@
-"""The coordinator of a study: ask, submit, report, prune, tell, and pass every change on.
+"""The coordinator of a study: propose, submit, report, prune, end, and pass every change on.
 
-It is the only one that asks and tells. Nothing here follows the clock but the time limit: what a
+It is the only one that writes trials. Nothing here follows the clock but the time limit: what a
 trial proposes and scores comes from the study's seed and the trial's place in the search.
 """
 
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-from optuna.samplers import TPESampler
-from optuna.trial import TrialState
+from typing import TYPE_CHECKING, Any, Literal
 
 from search import forest
 from search.cluster import Growth, Workers
 from search.errors import StudyError
 from search.metrics import Metric
-from search.pruning import RUNGS, HalvingPruner
+from search.proposer import Proposal, Proposer
+from search.pruning import RUNGS
 from storage.records import TrialRecord
-from storage.studies import FIT_SECONDS, INTERRUPTED, REPEATS, TREES, Study, record_of
+from storage.studies import CHAMPION_TREES, FIT_SECONDS, INTERRUPTED, REASON, TREES, Study
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial, Trial
 
-# User attribute of a complete trial: the champion's size, should this one win.
-CHAMPION_TREES = "champion_trees"
 _POLL = 0.2
 _MOST_FAILURES = 5
+_REASON_LENGTH = 1000
 
 End = Literal["finished", "timeout", "stopped"]
 
@@ -41,7 +37,7 @@ class Plan:
     Attributes
     ----------
     first
-        Hyperparameters of the first trials; those that are asked before the sampler proposes.
+        Hyperparameters of the first trials, before the sampler proposes any.
     trials
         Finished trials in all, complete or pruned.
     deadline
@@ -59,11 +55,19 @@ class Plan:
 
 @dataclass
 class _Running:
-    trial: "Trial"
+    proposal: Proposal
     record: TrialRecord
-    place: int
     growth: Growth
     rung: int = 0
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """A trial whose hyperparameters are not for the sampler to propose."""
+
+    params: Mapping[str, Any]
+    place: int
+    repeats: int | None = None
 
 
 class Coordinator:
@@ -71,6 +75,8 @@ class Coordinator:
 
     Parameters
     ----------
+    known
+        The trials that the study has already; what is still running there has lost its coordinator.
     changed
         Called with each new record of a trial.
     check
@@ -84,6 +90,7 @@ class Coordinator:
         study: Study,
         plan: Plan,
         workers: Workers,
+        known: Iterable[TrialRecord],
         changed: Callable[[TrialRecord], None],
         check: Callable[[], None],
         stop: Callable[[], bool],
@@ -95,8 +102,16 @@ class Coordinator:
         self._check = check
         self._stop = stop
         self._running: dict[int, _Running] = {}
-        self._done = 0
         self._failures = 0
+        trials = [self._end_lost(record) for record in known]
+        finished = [record for record in trials if record.state in {"COMPLETE", "PRUNED"}]
+        self._done = len(finished)
+        self._next_place = max((record.place for record in trials), default=-1) + 1
+        self._settled = deque(_to_repeat(trials))
+        if not trials:
+            self._settled += [_Settled(params, k) for k, params in enumerate(plan.first)]
+            self._next_place = len(plan.first)
+        self._proposer = Proposer(study.direction, plan.space, plan.seed, finished)
         # One task more than workers keeps them busy while the coordinator thinks; a single worker
         # gets none, so that what a trial is proposed from does not depend on how trials overlap.
         self._slots = workers.count + 1 if workers.count > 1 else 1
@@ -109,8 +124,6 @@ class Coordinator:
         StudyError
             When five trials in a row fail; its message is the last one's.
         """
-        self._study.optuna.pruner = HalvingPruner()
-        self._repair()
         while True:
             if self._stop():
                 return self._abandon("stopped")
@@ -120,123 +133,110 @@ class Coordinator:
                 len(self._running) < self._slots
                 and self._done + len(self._running) < self._plan.trials
             ):
-                self._check()
                 self._start_trial()
             if not self._running:
                 return "finished"
             try:
-                number, growth = self._workers.finished.get(timeout=_POLL)
+                number, growth, outcome = self._workers.finished.get(timeout=_POLL)
             except queue.Empty:
                 self._check()
                 continue
             running = self._running.get(number)
             if running is not None and running.growth is growth:
-                self._check()
-                self._judge(running)
+                self._judge(running, outcome)
 
-    def _repair(self) -> None:
-        """End what an earlier coordinator left running, and queue its parameters once more."""
-        study = self._study.optuna
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._check()
-            ended = "interrupted: its coordinator ended"
-            self._changed(self._study.fail(trial.number, ended, interrupted=True))
-        trials = study.get_trials(deepcopy=False)
-        self._done = sum(t.state in {TrialState.COMPLETE, TrialState.PRUNED} for t in trials)
-        repeated = {trial.user_attrs.get(REPEATS) for trial in trials}
-        for trial in trials:
-            if trial.user_attrs.get(INTERRUPTED) and trial.number not in repeated:
-                self._check()
-                study.enqueue_trial(trial.params, user_attrs={REPEATS: trial.number})
-        if not trials:
-            for params in self._plan.first:
-                study.enqueue_trial(dict(params))
+    def _end_lost(self, record: TrialRecord) -> TrialRecord:
+        """End a trial that an earlier coordinator left running; others stay as they are."""
+        if record.state != "RUNNING":
+            return record
+        return self._fail(record.number, "interrupted: its coordinator ended", interrupted=True)
 
     def _start_trial(self) -> None:
-        study = self._study.optuna
-        trials = study.get_trials(deepcopy=False)
-        asked = [trial for trial in trials if trial.state != TrialState.WAITING]
-        fresh = sum(REPEATS not in trial.user_attrs for trial in asked)
-        # A sampler made anew proposes its first points again, so each ask has a seed of its own.
-        study.sampler = TPESampler(seed=forest.seed_of(self._plan.seed, fresh))
-        trial = study.ask(dict(self._plan.space))
-        repeats = trial.user_attrs.get(REPEATS)
-        place = fresh if repeats is None else self._place(trials, repeats)
-        record = TrialRecord(
-            number=trial.number,
-            state="RUNNING",
-            params=dict(trial.params),
-            started=_utc(trial.datetime_start),
-            repeats=repeats,
+        if self._settled:
+            settled = self._settled.popleft()
+        else:
+            settled = None
+        place = self._next_place if settled is None else settled.place
+        self._next_place = max(self._next_place, place + 1)
+        proposal = self._proposer.propose(place, settled and settled.params)
+        self._check()
+        record = self._study.begin_trial(
+            proposal.params, self._plan.space, place, settled and settled.repeats
         )
-        growth = self._grow(record, place, 0, None)
-        self._running[trial.number] = _Running(trial, record, place, growth)
+        growth = self._grow(record, 0, None)
+        self._running[record.number] = _Running(proposal, record, growth)
         self._changed(record)
 
-    def _place(self, trials: "list[FrozenTrial]", number: int) -> int:
-        """Place in the search of the trial that `number` is, or that it repeats."""
-        repeats = trials[number].user_attrs.get(REPEATS)
-        if repeats is not None:
-            return self._place(trials, repeats)
-        return sum(REPEATS not in trial.user_attrs for trial in trials[:number])
-
-    def _grow(self, record: TrialRecord, place: int, rung: int, before: Growth | None) -> Growth:
+    def _grow(self, record: TrialRecord, rung: int, before: Growth | None) -> Growth:
         trees = range(RUNGS[rung - 1] if rung else 0, RUNGS[rung])
         plan = self._plan
-        seed = (plan.seed, place)
+        seed = (plan.seed, record.place)
         return self._workers.grow(
             record.number, seed, record.params, plan.n_classes, plan.metric.name, trees, before
         )
 
-    def _judge(self, running: _Running) -> None:
+    def _judge(self, running: _Running, outcome: forest.Outcome | Exception) -> None:
         """Report a rung's score; then prune the trial, complete it, or send it to the next rung."""
-        try:
-            outcome: forest.Outcome = running.growth.outcome.result()
-        except Exception as error:  # noqa: BLE001 whatever a fit raises fails its trial only
-            self._give_up(running, f"{type(error).__name__}: {error}")
+        if isinstance(outcome, Exception):  # whatever a fit raises fails its trial only
+            self._give_up(running, f"{type(outcome).__name__}: {outcome}")
             return
         self._failures = 0
-        trial = running.trial
-        trial.report(outcome.score, outcome.trees)
-        scores = {**running.record.scores, outcome.trees: outcome.score}
-        running.record = replace(running.record, scores=scores)
+        number, scores = running.record.number, dict(running.record.scores)
+        running.record = replace(running.record, scores=scores | {outcome.trees: outcome.score})
+        pruned = self._proposer.report(running.proposal, outcome.trees, outcome.score)
         last = running.rung == len(RUNGS) - 1
-        if last or trial.should_prune():
-            trial.set_user_attr(TREES, outcome.trees)
-            trial.set_user_attr(FIT_SECONDS, round(outcome.seconds, 4))
-            if last:
-                trial.set_user_attr(CHAMPION_TREES, outcome.enough)
-            self._tell(running, None if not last else outcome.score)
-            return
-        running.rung += 1
-        running.growth = self._grow(running.record, running.place, running.rung, running.growth)
-        self._changed(running.record)
+        if not last and not pruned:
+            running.rung += 1
+            running.growth = self._grow(running.record, running.rung, running.growth)
+        self._check()
+        self._study.report(number, outcome.trees, outcome.score)
+        if last or pruned:
+            self._end(running, outcome, complete=last)
+        else:
+            self._changed(running.record)
 
-    def _tell(self, running: _Running, value: float | None) -> None:
-        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-        told = self._study.optuna.tell(running.trial, value, state)
-        del self._running[told.number]
+    def _end(self, running: _Running, outcome: forest.Outcome, *, complete: bool) -> None:
+        notes = {
+            TREES: outcome.trees,
+            FIT_SECONDS: round(outcome.seconds, 4),
+            CHAMPION_TREES: outcome.enough if complete else None,
+        }
+        number = running.record.number
+        state: Literal["COMPLETE", "PRUNED"] = "COMPLETE" if complete else "PRUNED"
+        record = self._study.end_trial(number, state, outcome.score, notes)
+        self._proposer.finish(running.proposal, outcome.score if complete else None)
+        del self._running[number]
         self._done += 1
-        self._changed(record_of(told))
+        self._changed(record)
 
     def _give_up(self, running: _Running, reason: str) -> None:
         del self._running[running.record.number]
-        self._changed(self._study.fail(running.record.number, reason))
+        self._proposer.forget(running.proposal)
+        self._fail(running.record.number, reason)
         self._failures += 1
         if self._failures >= _MOST_FAILURES:
             self._abandon("stopped")
             raise StudyError(f"{self._failures} trials in a row failed, the last with {reason}")
 
     def _abandon(self, end: End) -> End:
-        """End the running trials; `_repair` of the next launch grows them again."""
-        for running in list(self._running.values()):
+        """End the running trials; the next launch grows them again."""
+        for running in self._running.values():
             running.growth.cancel()
-            self._check()
-            number = running.record.number
-            self._changed(self._study.fail(number, f"interrupted: {end}", interrupted=True))
+            self._fail(running.record.number, f"interrupted: {end}", interrupted=True)
         self._running.clear()
         return end
 
+    def _fail(self, number: int, reason: str, *, interrupted: bool = False) -> TrialRecord:
+        self._check()
+        notes = {REASON: reason[:_REASON_LENGTH], INTERRUPTED: interrupted or None}
+        record = self._study.end_trial(number, "FAIL", None, notes)
+        self._changed(record)
+        return record
 
-def _utc(time: datetime | None) -> datetime | None:
-    return None if time is None else cast("datetime", time).replace(tzinfo=UTC)
+
+def _to_repeat(trials: list[TrialRecord]) -> list[_Settled]:
+    """Interrupted trials that none has repeated yet, in the order of their places."""
+    repeated = {record.repeats for record in trials}
+    lost = [r for r in trials if r.interrupted and r.number not in repeated]
+    lost.sort(key=lambda record: record.place)
+    return [_Settled(record.params, record.place, record.number) for record in lost]

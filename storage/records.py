@@ -27,8 +27,15 @@ class TrialRecord:
         Seconds that workers spent growing; ``None`` until the trial has ended.
     started, ended
         UTC, with time zone.
+    place
+        Place in the search, from which the trial's seeds derive: a trial that repeats an
+        interrupted one has that one's place.
     repeats
         Number of the interrupted trial whose hyperparameters this one tries again.
+    interrupted
+        Whether it ended because its coordinator did, and is to be repeated.
+    champion_trees
+        Of a complete trial: the champion's size, should this one win.
     reason
         Why the trial failed.
     """
@@ -42,7 +49,10 @@ class TrialRecord:
     fit_seconds: float | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    place: int = 0
     repeats: int | None = None
+    interrupted: bool = False
+    champion_trees: int | None = None
     reason: str | None = None
 
 

@@ -15,9 +15,9 @@ from storage.records import DataRecord, StudyRecord, StudyState, TrialRecord, Tr
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage, RDBStorage
     from optuna.trial import FrozenTrial
-    from optuna.trial import TrialState as OptunaState
 
 Direction = Literal["minimize", "maximize"]
 
@@ -29,7 +29,8 @@ FIT_SECONDS = "fit_seconds"
 REPEATS = "repeats"
 REASON = "reason"
 INTERRUPTED = "interrupted"
-_REASON_LENGTH = 1000
+PLACE = "place"
+CHAMPION_TREES = "champion_trees"
 
 
 @dataclass(frozen=True)
@@ -142,24 +143,57 @@ class Study:
         holder = self.lease()
         return "running" if holder is not None and holder.alive else "lost"
 
-    def fail(self, number: int, reason: str, *, interrupted: bool = False) -> TrialRecord:
-        """End a running trial as failed, with the reason; an interrupted one is to be repeated."""
-        storage = self.book.storage
-        trial = storage.get_trial_id_from_study_id_trial_number(self.optuna._study_id, number)
-        storage.set_trial_user_attr(trial, REASON, reason[:_REASON_LENGTH])
-        if interrupted:
-            storage.set_trial_user_attr(trial, INTERRUPTED, True)
-        return record_of(self.optuna.tell(number, state=_fail_state()))
+    def begin_trial(
+        self,
+        params: Mapping[str, Any],
+        distributions: "Mapping[str, BaseDistribution]",
+        place: int,
+        repeats: int | None,
+    ) -> TrialRecord:
+        """Enter a running trial, in one transaction."""
+        import optuna
+
+        attributes: dict[str, Any] = {PLACE: place}
+        if repeats is not None:
+            attributes[REPEATS] = repeats
+        template = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs=attributes,
+        )
+        trial = self.book.storage.create_new_trial(self.optuna._study_id, template)
+        return record_of(self.book.storage.get_trial(trial))
+
+    def report(self, number: int, trees: int, score: float) -> None:
+        """Enter a running trial's score at a number of trees."""
+        self.book.storage.set_trial_intermediate_value(self._trial_id(number), trees, score)
+
+    def end_trial(
+        self,
+        number: int,
+        state: Literal["COMPLETE", "PRUNED", "FAIL"],
+        value: float | None,
+        attributes: Mapping[str, Any],
+    ) -> TrialRecord:
+        """End a running trial, with what is to be noted on it; `None` among that is left out."""
+        from optuna.trial import TrialState as OptunaState
+
+        trial, storage = self._trial_id(number), self.book.storage
+        for key, attribute in attributes.items():
+            if attribute is not None:
+                storage.set_trial_user_attr(trial, key, attribute)
+        values = None if value is None else [value]
+        storage.set_trial_state_values(trial, OptunaState[state], values)
+        return record_of(storage.get_trial(trial))
+
+    def _trial_id(self, number: int) -> int:
+        study = self.optuna._study_id
+        return self.book.storage.get_trial_id_from_study_id_trial_number(study, number)
 
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
         return [record_of(trial) for trial in self.optuna.get_trials(deepcopy=False)]
-
-
-def _fail_state() -> "OptunaState":
-    from optuna.trial import TrialState as OptunaState
-
-    return OptunaState.FAIL
 
 
 def record_of(trial: "FrozenTrial") -> TrialRecord:
@@ -175,7 +209,10 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         fit_seconds=attributes.get(FIT_SECONDS),
         started=_utc(trial.datetime_start),
         ended=_utc(trial.datetime_complete),
+        place=attributes.get(PLACE, trial.number),
         repeats=attributes.get(REPEATS),
+        interrupted=attributes.get(INTERRUPTED, False),
+        champion_trees=attributes.get(CHAMPION_TREES),
         reason=attributes.get(REASON),
     )
 

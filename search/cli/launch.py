@@ -1,5 +1,6 @@
 """`grovekeeper launch`: start a study, or go on with it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,8 @@ import typer
 from search.cli.options import Json, globals_of, print_json
 from search.cli.progress import Progress
 from search.cli.signals import Stopped, StopSignals
+
+_SWITCH_INTERVAL = 0.0005
 
 
 def launch(
@@ -92,6 +95,9 @@ def launch(
     from search import cluster
 
     cluster.prepare()
+    # The recorder's thread imports and writes while this one answers workers: at the default of
+    # 5 ms each of its many short waits for SQLite would cost a whole interval.
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     with StopSignals() as signals:
         from search.launch import launch as run
 
