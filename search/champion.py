@@ -1,4 +1,4 @@
-"""The champion: the best trial's forest, grown on all training rows and judged on the held-out ones."""
+"""The champion: the best trial's forest, grown on all training rows, judged on the hold-out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -48,8 +48,8 @@ def _has_forkserver() -> bool:
 class Growth:
     """Trees being grown: the sums stay with the worker, the outcome comes back."""
 
-    sums: "Future"
-    outcome: "Future"
+    sums: "Future[Any]"
+    outcome: "Future[Any]"
 
     def cancel(self) -> None:
         """Abandon the trees."""
@@ -65,10 +65,12 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.finished: queue.SimpleQueue[tuple[int, Growth, Outcome | Exception]] = queue.SimpleQueue()
+        self.finished: queue.SimpleQueue[tuple[int, Growth, Outcome | Exception]] = (
+            queue.SimpleQueue()
+        )
         self._cluster: LocalCluster
         self._client: Client
-        self._data: list[Future] = []
+        self._data: list[Future[Any]] = []
 
     def __enter__(self) -> Self:
         import dask
@@ -136,11 +138,11 @@ class Workers:
         return growth
 
 
-def _result(done: "Future") -> "Outcome | Exception":
+def _result(done: "Future[Any]") -> "Outcome | Exception":
     from concurrent.futures import CancelledError
 
     try:
         result: Outcome = done.result()
-    except (Exception, CancelledError) as error:  # noqa: BLE001 the coordinator judges it
+    except (Exception, CancelledError) as error:
         return error
     return result

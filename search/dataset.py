@@ -1,7 +1,6 @@
 """Dataset: a table turned into what forests grow on, and the rows held out from them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from search.errors import DataError, UsageError
 from search.holdout import held_out, table_digest
-from search.spec import Task
+from search.spec import DIABETES, Task
 from search.table import read_table
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ class Dataset:
         The target's values, sorted; ``None`` for a regression.
     digest
         SHA-256 of the table's canonical values, all rows with a target.
-    dropped
-        Rows left out because they have no target.
+    notes
+        A sentence on each choice that was made for the user, and on rows left out.
     """
 
     source: str
@@ -49,8 +48,7 @@ class Dataset:
     held_out_y: NDArray[Any]
     classes: NDArray[Any] | None
     digest: str
-    dropped: int
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def _vectorized(self) -> tuple[Any, "pd.DataFrame"]:
@@ -94,17 +92,13 @@ def make_vectorizer() -> Any:
     return TableVectorizer(low_cardinality=ordinal, high_cardinality=text)
 
 
-def load_dataset(
-    source: str, target: str | None, task: Task | None, share: float, say: Callable[[str], None]
-) -> Dataset:
+def load_dataset(source: str, target: str | None, task: Task | None, share: float) -> Dataset:
     """Read a table and divide it.
 
     Parameters
     ----------
     share
         Share of the rows to hold out, 0 to 1.
-    say
-        Called with a sentence on each choice made for the user.
 
     Raises
     ------
@@ -114,19 +108,24 @@ def load_dataset(
         When nothing can be learned from the table.
     """
     table = read_table(source)
-    target = _find_target(table, target, source, say)
+    notes = []
+    if target is None:
+        target = str(table.columns[-1])
+        if source != DIABETES:
+            notes.append(f"target: '{target}', the last column of {source} (another: --target)")
+    _check_target(table, target, source)
     present = table[target].notna().to_numpy()
     if not present.any():
         raise DataError(f"all {len(table)} values of the target '{target}' are missing")
-    dropped = int((~present).sum())
-    if dropped:
-        say(f"{dropped} of {len(table)} rows have no '{target}' and are left out")
+    if not present.all():
+        missing = int((~present).sum())
+        notes.append(f"{missing} of {len(table)} rows have no '{target}' and are left out")
         table = table[present].reset_index(drop=True)
     features = table.drop(columns=target)
     _check_features(features, source)
     chosen = task or detect_task(table[target])
-    if task is None:
-        say(f"target '{target}': {chosen} (another with --task)")
+    if task is None and source != DIABETES:
+        notes.append(f"task: {chosen}, as '{target}' is (another: --task)")
     y, classes = _encode_target(table[target], chosen)
     out = held_out(features, share) if share else np.zeros(len(y), dtype=bool)
     _check_sides(y, out, share, classes)
@@ -140,23 +139,17 @@ def load_dataset(
         held_out_y=y[out],
         classes=classes,
         digest=table_digest(table),
-        dropped=dropped,
+        notes=tuple(notes),
     )
 
 
-def _find_target(
-    table: "pd.DataFrame", target: str | None, source: str, say: Callable[[str], None]
-) -> str:
+def _check_target(table: "pd.DataFrame", target: str, source: str) -> None:
     columns = [str(name) for name in table.columns]
-    if target is None:
-        say(f"target: '{columns[-1]}', the last column of {source} (another with --target)")
-        return columns[-1]
     if target not in columns:
         near = get_close_matches(target, columns, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         shown = ", ".join(columns[:30]) + (", …" if len(columns) > len(columns[:30]) else "")
         raise UsageError(f"--target '{target}' is no column of {source}: {hint}There are {shown}")
-    return target
 
 
 def _check_features(features: "pd.DataFrame", source: str) -> None:
@@ -205,7 +198,9 @@ def _encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArr
         y = target.to_numpy(dtype=np.float64)
         if not np.isfinite(y).all():
             count = int((~np.isfinite(y)).sum())
-            raise DataError(f"the target '{name}' has {count} infinite values: leave those rows out")
+            raise DataError(
+                f"the target '{name}' has {count} infinite values: leave those rows out"
+            )
         return y, None
     plain = target.astype(object)
     if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):

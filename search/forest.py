@@ -65,7 +65,7 @@ class OobSums:
             return np.asarray(self.total / votes)
 
     def variance(self) -> Array:
-        """Sample variance of each row's votes (of a vector: summed over its parts), shape (n_rows,).
+        """Sample variance of each row's votes (of a vector: summed over its parts).
 
         Not a number for rows with fewer than two votes.
         """
@@ -127,7 +127,9 @@ def grow(
     return sums
 
 
-def _grow_chunk(X: Array, y: Array, n_classes: int, params: Mapping[str, Any], seed: int) -> OobSums:
+def _grow_chunk(
+    X: Array, y: Array, n_classes: int, params: Mapping[str, Any], seed: int
+) -> OobSums:
     """Grow one chunk as scikit-learn's forests do: a bootstrap's counts as weights, a tree on each.
 
     Its own loop, because a forest clones and validates each tree anew, which on a few hundred rows

@@ -90,9 +90,7 @@ class _Task:
         }
 
 
-def launch(
-    spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest
-) -> dict[str, Any]:
+def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
     """Start a study or go on with it, and register its champion.
 
     Parameters
@@ -113,30 +111,36 @@ def launch(
     started = time.monotonic()
     cluster.prepare()
     _check_stores(stores)
-    task = _prepare(spec, watcher)
+    task = _prepare(spec)
     study = _find_study(task, stores)
+    for note in task.dataset.notes:
+        watcher.say(note)
     recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment))
     if not tracking.is_new(stores.tracking_uri):
         recorder.wait_connected()
     try:
         study = study or _make_study(task, stores)
         with Lease(study.book.rdb.engine, spec.study) as lease:
-            return _Launch(task, stores, study, recorder, watcher, lease.check, stop).run(started)
+            _Launch(task, stores, study, recorder, watcher, lease.check, stop).run(started)
+        return summarize(study)
     finally:
         recorder.close(0)
 
 
 def _check_stores(stores: Stores) -> None:
     if stores.storage == stores.tracking_uri:
-        msg = f"--storage and --tracking-uri are both {database.masked(stores.storage)}: Optuna and MLflow need a database each"
+        msg = (
+            f"--storage and --tracking-uri are both {database.masked(stores.storage)}: "
+            "Optuna and MLflow need a database each"
+        )
         raise UsageError(msg)
     tracking.check(stores.tracking_uri)
     database.parse(stores.storage)
     database.check_writable(stores.storage)
 
 
-def _prepare(spec: StudySpec, watcher: Watcher) -> _Task:
-    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout, watcher.say)
+def _prepare(spec: StudySpec) -> _Task:
+    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout)
     metric = get_metric(spec.metric, dataset.task)
     n_rows, n_features = dataset.X.shape
     space = make_space(dataset.task, n_rows, n_features, spec.space)
@@ -187,7 +191,7 @@ def _make_study(task: _Task, stores: Stores) -> Study:
 
 
 class _Launch:
-    """A launch under way: it holds the lease, and tells database, mirror and watcher what happens."""
+    """A launch under way, under its lease: tells database, mirror and watcher what happens."""
 
     def __init__(
         self,
@@ -211,7 +215,7 @@ class _Launch:
         self._seconds: dict[str, float] = {}
         self._trials = {record.number: record for record in study.trials()}
 
-    def run(self, started: float) -> dict[str, Any]:
+    def run(self, started: float) -> None:
         """Search, make the champion, and bring the mirror level."""
         self._seconds["prepare"] = round(time.monotonic() - started, 2)
         self._note("goal", self._task.spec.trials)
@@ -232,7 +236,6 @@ class _Launch:
         except BaseException:  # a signal outside the search
             self._finish("interrupted", started, _INTERRUPT_PATIENCE)
             raise
-        return summarize(self._study)
 
     def _search(self) -> End:
         spec, dataset = self._task.spec, self._task.dataset
@@ -367,8 +370,7 @@ class _Launch:
         level = self._recorder.wait_level(patience)
         behind = self._recorder.behind
         note = {"runs": len(self._trials) - behind, "behind": behind}
-        note |= self._recorder.mirror.place()
-        self._note("mirror", note)
+        self._note("mirror", note | self._recorder.mirror.place())
         self._seconds["total"] = round(time.monotonic() - started, 2)
         self._note("seconds", self._seconds)
         self._note("state", state)

@@ -1,7 +1,7 @@
 """A champion as an MLflow model folder: skops format, trusted types, signature, requirements.
 
-Only the types listed here are ever written or read: scikit-learn's tree and what a `TableVectorizer`
-is made of.
+Only the types listed here are ever written or read: scikit-learn's tree, and what a
+`TableVectorizer` is made of.
 """
 
 from importlib.metadata import version

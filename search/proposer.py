@@ -1,4 +1,4 @@
-"""Proposes hyperparameters and prunes: an Optuna study in memory, rebuilt from the database's trials.
+"""Proposes hyperparameters and prunes: an Optuna study in memory, rebuilt from the database.
 
 A sampler reads all trials at each ask, which from a database costs more than growing a forest on a
 small table. What is proposed goes to the database before a tree grows, so nothing is lost with the

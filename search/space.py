@@ -1,4 +1,4 @@
-"""The search space: a forest's hyperparameters as Optuna distributions, and scikit-learn's defaults."""
+"""The search space: hyperparameters as Optuna distributions, and scikit-learn's defaults."""
 
 import math
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def make_space(
 def default_params(
     task: Task, n_features: int, space: Mapping[str, "BaseDistribution"]
 ) -> dict[str, Any] | None:
-    """Return scikit-learn's own default forest as a point of the space; ``None`` if it is outside."""
+    """Return scikit-learn's own default forest as a point of the space, ``None`` if outside."""
     columns = n_features if task == "regression" else max(1, math.isqrt(n_features))
     # A share half a column above the mark: scikit-learn rounds share times columns down.
     share = 1.0 if columns == n_features else (columns + 0.5) / n_features

@@ -1,4 +1,4 @@
-"""StudySpec: what to search, on which data, for how long; validated once, wherever it comes from."""
+"""StudySpec: what to search, on which data, for how long; validated once, wherever from."""
 
 import re
 import tomllib

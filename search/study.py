@@ -37,7 +37,8 @@ class Plan:
     Attributes
     ----------
     first
-        Hyperparameters of the first trials, before the sampler proposes any.
+        Hyperparameters of the first trials, before the sampler proposes any. They are never
+        pruned, so that the study is never worse than they are.
     trials
         Finished trials in all, complete or pruned.
     deadline
@@ -63,9 +64,9 @@ class _Running:
 
 @dataclass(frozen=True)
 class _Settled:
-    """A trial whose hyperparameters are not for the sampler to propose."""
+    """What is known of a trial before it starts; without `params` the sampler proposes them."""
 
-    params: Mapping[str, Any]
+    params: Mapping[str, Any] | None
     place: int
     repeats: int | None = None
 
@@ -155,13 +156,12 @@ class Coordinator:
         if self._settled:
             settled = self._settled.popleft()
         else:
-            settled = None
-        place = self._next_place if settled is None else settled.place
-        self._next_place = max(self._next_place, place + 1)
-        proposal = self._proposer.propose(place, settled and settled.params)
+            settled = _Settled(None, self._next_place)
+            self._next_place += 1
+        proposal = self._proposer.propose(settled.place, settled.params)
         self._check()
         record = self._study.begin_trial(
-            proposal.params, self._plan.space, place, settled and settled.repeats
+            proposal.params, self._plan.space, settled.place, settled.repeats
         )
         growth = self._grow(record, 0, None)
         self._running[record.number] = _Running(proposal, record, growth)
@@ -184,6 +184,7 @@ class Coordinator:
         number, scores = running.record.number, dict(running.record.scores)
         running.record = replace(running.record, scores=scores | {outcome.trees: outcome.score})
         pruned = self._proposer.report(running.proposal, outcome.trees, outcome.score)
+        pruned = pruned and running.record.place >= len(self._plan.first)
         last = running.rung == len(RUNGS) - 1
         if not last and not pruned:
             running.rung += 1

@@ -1,4 +1,4 @@
-"""Reads a table from where the user keeps it: CSV, TSV, Parquet, or scikit-learn's diabetes data."""
+"""Reads a table: CSV, TSV, Parquet, or the diabetes data that scikit-learn brings."""
 
 import csv
 from pathlib import Path

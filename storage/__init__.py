@@ -1,1 +1,1 @@
-"""Keeps things: Optuna's database, its MLflow mirror, the model registry. Knows nothing of forests."""
+"""Keeps things: Optuna's database, its MLflow mirror, the registry. Knows nothing of forests."""

@@ -1,4 +1,4 @@
-"""Database addresses: check and mask them, open Optuna's storage with the options each dialect needs."""
+"""Database addresses: check and mask them, open Optuna's storage as each dialect needs it."""
 
 import os
 import sqlite3

@@ -102,7 +102,7 @@ class Recorder:
         while not self._closing:
             try:
                 self._step()
-            except Exception as error:  # noqa: BLE001 an outage must not end the mirror
+            except Exception as error:
                 self._failure = error
                 if not self._connected.is_set():
                     self._connected.set()
@@ -115,12 +115,12 @@ class Recorder:
                 pause = _FIRST_PAUSE
 
     def _step(self) -> None:
-        """Connect, adopt the study or write what is pending: one step, so that it can be retried."""
-        if not self._connected.is_set() or self._failure and not self._adopted.is_set():
+        """Connect, adopt the study, write what is pending: one step, to be tried again whole."""
+        if not self._connected.is_set() or (self._failure and not self._adopted.is_set()):
             self.mirror.connect()
             self._connected.set()
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or self._study and self._pending())
+            self._changed.wait_for(lambda: self._closing or (self._study and self._pending()))
             if self._closing or self._study is None:
                 return
             study, self._study_is_new = self._study, False

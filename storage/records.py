@@ -76,7 +76,7 @@ class StudyRecord:
     """One study as its MLflow run shows it.
 
     `uid` tells studies of one name in several databases apart; `best` holds each
-    improvement as (trial number, value), oldest first.
+    improvement as (highest trial number that had ended by then, value), oldest first.
     """
 
     name: str

@@ -132,11 +132,11 @@ class Study:
         self.optuna.set_user_attr(_PREFIX + key, json.loads(json.dumps(value)))
 
     def lease(self) -> lease.LeaseRecord | None:
-        """The coordinator's lease, live or dead."""
+        """Return the coordinator's lease, live or dead."""
         return lease.read(self.book.rdb.engine, self.name)
 
     def state(self) -> StudyState:
-        """The study's state; "lost" where its coordinator died without a word."""
+        """Return the study's state; "lost" where its coordinator died without a word."""
         state = cast("StudyState", self.get("state") or "finished")
         if state != "running":
             return state
@@ -271,14 +271,20 @@ def best_of(trials: list[TrialRecord], direction: Direction) -> TrialRecord | No
 
 
 def improvements(trials: list[TrialRecord], direction: Direction) -> tuple[tuple[int, float], ...]:
-    """Return (number, value) of each complete trial that was the best when it ended."""
+    """Return how the best value came about, oldest first.
+
+    Returns
+    -------
+    pairs of the highest trial number that had ended by then, and the best value so far
+    """
+    sign = 1 if direction == "minimize" else -1
     best: list[tuple[int, float]] = []
-    complete = [t for t in trials if t.state == "COMPLETE" and t.value is not None]
-    for trial in sorted(complete, key=lambda t: (t.ended or datetime.min.replace(tzinfo=UTC))):
-        value = cast("float", trial.value)
-        better = not best or (
-            value < best[-1][1] if direction == "minimize" else value > best[-1][1]
-        )
-        if better:
-            best.append((trial.number, value))
+    highest = -1
+    ended = [(trial.ended, trial.number, trial) for trial in trials if trial.ended is not None]
+    for _, number, trial in sorted(ended, key=lambda entry: entry[:2]):
+        highest = max(highest, number)
+        if trial.state != "COMPLETE" or trial.value is None:
+            continue
+        if not best or sign * trial.value < sign * best[-1][1]:
+            best.append((highest, trial.value))
     return tuple(best)

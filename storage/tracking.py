@@ -121,7 +121,7 @@ class _Shown:
     run_id: str
     status: str
     params: set[str] = field(default_factory=set)
-    metrics: set[tuple[str, int]] = field(default_factory=set)
+    metrics: dict[tuple[str, int], float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -176,7 +176,7 @@ class Mirror:
         self.run_id = self._study.run_id
         self._trials = {}
         if found:
-            for run in self._search(self._children(study)):
+            for run in self._search(self._children()):
                 self._trials[int(run.data.tags[NUMBER_TAG])] = self._shown(run)
         self._uid, self._name, self._metric = study.uid, study.name, study.metric
 
@@ -197,7 +197,7 @@ class Mirror:
             shown = self._trials[trial.number] = self._find_or_create(trial)
         metrics = {(self._metric, trees): score for trees, score in trial.scores.items()}
         params = {name: str(value) for name, value in trial.params.items()}
-        tags = {STATE_TAG: trial.state}
+        tags: dict[str, str] = {STATE_TAG: trial.state}
         if trial.repeats is not None:
             tags["grovekeeper.repeats"] = str(trial.repeats)
         if trial.reason is not None:
@@ -251,15 +251,12 @@ class Mirror:
         self._client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
         return _Shown(run.info.run_id, "RUNNING")
 
-    def _children(self, study: StudyRecord) -> str:
+    def _children(self) -> str:
         return f"tags.`{PARENT_TAG}` = '{self.run_id}' and tags.`{KIND_TAG}` = 'trial'"
 
     def _find_or_create(self, trial: TrialRecord) -> _Shown:
         if trial.number in self._unsure:
-            condition = (
-                f"tags.`{PARENT_TAG}` = '{self.run_id}' and "
-                f"tags.`{NUMBER_TAG}` = '{trial.number}'"
-            )
+            condition = f"{self._children()} and tags.`{NUMBER_TAG}` = '{trial.number}'"
             found = next(self._search(condition), None)
             if found is not None:
                 return self._shown(found)
@@ -294,9 +291,11 @@ class Mirror:
         points = [
             Metric(name, value, _millis(time), step)
             for (name, step), value in metrics.items()
-            if (name, step) not in shown.metrics
+            if shown.metrics.get((name, step)) != value
         ]
-        new_params = [Param(k, v[:_VALUE_LENGTH]) for k, v in params.items() if k not in shown.params]
+        new_params = [
+            Param(k, v[:_VALUE_LENGTH]) for k, v in params.items() if k not in shown.params
+        ]
         new_tags = [RunTag(k, v) for k, v in tags.items() if shown.tags.get(k) != v]
         if not (points or new_params or new_tags):
             return False
@@ -304,7 +303,7 @@ class Mirror:
             batch = points[start : start + _BATCH]
             self._client.log_batch(shown.run_id, batch, new_params, new_tags)
             new_params, new_tags = [], []
-        shown.metrics |= set(metrics)
+        shown.metrics |= metrics
         shown.params |= set(params)
         shown.tags |= tags
         return True
@@ -337,10 +336,11 @@ class Mirror:
 
     def _shown(self, run: "Run") -> _Shown:
         """Read what a run shows; the search gives each metric's last point, the rest is fetched."""
-        points: set[tuple[str, int]] = set()
+        points: dict[tuple[str, int], float] = {}
         for name in run.data.metrics:
             history: list[Metric] = self._client.get_metric_history(run.info.run_id, name)
-            points |= {(name, point.step) for point in history}
+            history.sort(key=lambda point: point.timestamp)
+            points |= {(name, point.step): point.value for point in history}
         return _Shown(
             run_id=run.info.run_id,
             status=run.info.status,

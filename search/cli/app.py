@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
@@ -54,9 +55,11 @@ def global_options(
     ] = "sqlite:///mlflow.db",
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages.")] = False,
-    version: Annotated[
+    _version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Take the options that stand before the command."""
@@ -67,10 +70,12 @@ def global_options(
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 could not be done, 2 wrong usage, 130 or 143 stopped."""
+    """Run the command line and exit: 0 done, 1 not done, 2 wrong usage, 130 or 143 stopped."""
     # The many modules of the libraries are garbage neither while they are imported nor at the end:
     # looking through them again and again takes a second of a short launch, and another at exit.
     gc.set_threshold(_GC_THRESHOLD)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # the libraries' own: nothing that a user could act on
     code = run(sys.argv[1:])
     gc.freeze()
     sys.exit(code)
@@ -89,7 +94,7 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), 1, options)
     except Stopped as stop:
         return stop.exit_code
-    except Exception as error:  # noqa: BLE001 a surprise, too, is one line and a way out
+    except Exception as error:
         first = (str(error).strip().splitlines() or [""])[0]
         text = f"{type(error).__name__}: {first} (with --debug before the command: where)"
         return _fail(text, 1, options)

@@ -16,11 +16,14 @@ _SWITCH_INTERVAL = 0.0005
 def launch(
     context: typer.Context,
     study: Annotated[
-        str | None, typer.Argument(help="Name of the study; default: the data's.", show_default=False)
+        str | None,
+        typer.Argument(help="Name of the study; default: the data's.", show_default=False),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="CSV, TSV (also .gz) or Parquet file; default: diabetes.", metavar="FILE"),
+        typer.Option(
+            help="CSV, TSV (also .gz) or Parquet file; default: diabetes.", metavar="FILE"
+        ),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="Column to predict; default: the last.", metavar="COLUMN")
@@ -41,7 +44,9 @@ def launch(
     workers: Annotated[
         int | None, typer.Option(help="Worker processes on this machine; default: one a core.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all that is random; default: 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of all that is random; default: 0.")
+    ] = None,
     holdout: Annotated[
         float | None,
         typer.Option(help="Share of rows kept apart to judge the champion; default: 0.2."),
@@ -105,10 +110,12 @@ def launch(
     if json:
         print_json(summary)
     elif not options.quiet:
-        _print_summary(summary, options.tracking_uri, spec.register_model)
+        _print_summary(summary, registered=spec.register_model)
     if signals.requested():
         if not json:
-            options.say(f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on")
+            options.say(
+                f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on"
+            )
         raise Stopped(signals.number)
     if summary["mirror"]["behind"]:
         options.say(
@@ -118,7 +125,7 @@ def launch(
         raise typer.Exit(1)
 
 
-def _print_summary(summary: dict[str, Any], tracking_uri: str, registered: bool) -> None:
+def _print_summary(summary: dict[str, Any], *, registered: bool) -> None:
     """Print what a person wants to know next."""
     best, model, trials = summary["best"], summary["model"], summary["trials"]
     line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
@@ -132,7 +139,9 @@ def _print_summary(summary: dict[str, Any], tracking_uri: str, registered: bool)
         typer.echo(f"hold-out: {scores}")
     if model is not None and registered and summary["state"] in {"finished", "stopped"}:
         name = model["name"]
-        typer.echo(f"registered: {name} version {model['version']} (models:/{name}/{model['version']})")
+        typer.echo(
+            f"registered: {name} version {model['version']} (models:/{name}/{model['version']})"
+        )
         typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
     place = summary["mlflow"]["url"]
     typer.echo(f"look at it: {place or 'grovekeeper ui'}")

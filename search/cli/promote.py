@@ -1,6 +1,6 @@
 """`grovekeeper promote`: move a model's best version to a stage."""
 
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -23,13 +23,13 @@ def promote(
     """
     from search.promotion import promote as move
     from search.spec import check_name
-    from storage.registry import STAGES, Stage, open_registry
+    from storage.registry import STAGES, open_registry
 
     stage = to.capitalize()
     if stage not in STAGES:
         raise UsageError(f"--to {to} is no stage: there are {' and '.join(STAGES)}")
     check_name("model", model)
-    done = move(open_registry(globals_of(context).tracking_uri), model, version, cast("Stage", stage))
+    done = move(open_registry(globals_of(context).tracking_uri), model, version, stage)
     if json:
         print_json(
             {

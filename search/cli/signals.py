@@ -5,7 +5,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
-class Stopped(BaseException):  # noqa: N818 like KeyboardInterrupt, no error
+class Stopped(BaseException):
     """The user stopped the command; carries the exit code, 128 plus the signal."""
 
     def __init__(self, number: int) -> None:

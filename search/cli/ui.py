@@ -1,5 +1,6 @@
 """`grovekeeper ui`: the MLflow UI on the configured store."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -38,9 +39,7 @@ def ui(
     open_registry(uri)
     _check_free(host, port)
     address = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
-    command += ["--host", host, "--port", str(port), "--workers", "1"]
-    with StopSignals(), subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as server:  # noqa: S603
+    with StopSignals(), _start(uri, host, port) as server:
         try:
             _wait_until_up(server, address)
             typer.echo(f"MLflow UI: {address} (Ctrl-C ends it)")
@@ -49,6 +48,18 @@ def ui(
             server.terminate()
             raise
     raise StudyError(f"the MLflow UI ended with exit code {server.returncode}")
+
+
+def _start(uri: str, host: str, port: int) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port)]
+    # In the environment, not on the command line: an address can hold a password.
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
+    return subprocess.Popen(  # noqa: S603 the command is ours
+        [*command, "--workers", "1"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def _check_free(host: str, port: int) -> None:
