@@ -1,29 +1,27 @@
 """One launch of a study, from its specification to the registered model."""
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from search import cluster, packaging, promotion
+from search import cluster
 from search.champion import Champion, make_champion
-from search.dataset import Dataset, load_dataset
 from search.errors import StudyError, UsageError
 from search.forest import FEWEST
-from search.metrics import Metric, get_metric
-from search.space import default_params, make_space
+from search.metrics import Metric
+from search.problem import Problem, find_study, make_study, pose
+from search.registration import find_version, register
+from search.space import default_params
 from search.spec import StudySpec
 from search.study import Coordinator, End, Plan
 from search.summary import summarize
-from storage import database, tracking
-from storage.errors import NotFoundError
+from storage import database, mlflow_store
 from storage.lease import Lease
 from storage.recorder import Recorder
 from storage.records import StudyState, TrialRecord
-from storage.registry import Registry, folder_digest
-from storage.studies import Study, StudyBook, best_of, counts, study_record
+from storage.registry import Registry
+from storage.studies import Study, best_of, counts, study_record
 from storage.tracking import Mirror
 
 # Seconds that a launch waits at its end for a mirror that is behind.
@@ -64,32 +62,6 @@ class StopRequest(Protocol):
         """Whether the search is to end. Asked only while `patient` is set."""
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The data and the search, as validated before anything is written."""
-
-    spec: StudySpec
-    dataset: Dataset
-    metric: Metric
-    space: dict[str, Any]
-
-    def identity(self) -> dict[str, Any]:
-        """What must not change when a study goes on: all that decides what it scores."""
-        from optuna.distributions import distribution_to_json
-
-        space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
-        return {
-            "data": self.spec.data,
-            "data_digest": self.dataset.digest,
-            "target": self.dataset.target,
-            "task": self.dataset.task,
-            "metric": self.metric.name,
-            "seed": self.spec.seed,
-            "holdout": self.spec.holdout,
-            "space": space,
-        }
-
-
 def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
     """Start a study or go on with it, and register its champion.
 
@@ -111,17 +83,17 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
     started = time.monotonic()
     cluster.prepare()
     _check_stores(stores)
-    task = _prepare(spec)
-    study = _find_study(task, stores)
-    for note in task.dataset.notes:
+    problem = pose(spec)
+    study = find_study(problem, stores.storage)
+    for note in problem.dataset.notes:
         watcher.say(note)
     recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment))
-    if not tracking.is_new(stores.tracking_uri):
+    if not mlflow_store.is_new(stores.tracking_uri):
         recorder.wait_connected()
     try:
-        study = study or _make_study(task, stores)
+        study = study or make_study(problem, stores.storage)
         with Lease(study.book.rdb.engine, spec.study) as lease:
-            _Launch(task, stores, study, recorder, watcher, lease.check, stop).run(started)
+            _Launch(problem, stores, study, recorder, watcher, lease.check, stop).run(started)
         return summarize(study)
     finally:
         recorder.close(0)
@@ -134,60 +106,9 @@ def _check_stores(stores: Stores) -> None:
             "Optuna and MLflow need a database each"
         )
         raise UsageError(msg)
-    tracking.check(stores.tracking_uri)
+    mlflow_store.check(stores.tracking_uri)
     database.parse(stores.storage)
     database.check_writable(stores.storage)
-
-
-def _prepare(spec: StudySpec) -> _Task:
-    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout)
-    metric = get_metric(spec.metric, dataset.task)
-    n_rows, n_features = dataset.X.shape
-    space = make_space(dataset.task, n_rows, n_features, spec.space)
-    return _Task(spec, dataset, metric, space)
-
-
-def _find_study(task: _Task, stores: Stores) -> Study | None:
-    """Open the study if it is there; refuse another specification than the one it was made with."""
-    try:
-        study = StudyBook(stores.storage).open(task.spec.study)
-    except NotFoundError:
-        return None
-    known = study.get("spec")
-    if known is None:
-        msg = (
-            f"study '{task.spec.study}' in {database.masked(stores.storage)} was not made by "
-            "grovekeeper: name another study"
-        )
-        raise StudyError(msg)
-    asked = task.identity()
-    differ = [
-        f"{key} is {_short(value)}, was {_short(known.get(key))}"
-        for key, value in asked.items()
-        if known.get(key) != value
-    ]
-    if differ:
-        msg = (
-            f"study '{task.spec.study}' was made with another specification: {'; '.join(differ)}. "
-            "Go on with the old one, or name a new study"
-        )
-        raise StudyError(msg)
-    return study
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    limit = 60
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _make_study(task: _Task, stores: Stores) -> Study:
-    study = StudyBook(stores.storage, create=True).make(task.spec.study, task.metric.direction)
-    study.put("spec", task.identity())
-    study.put("experiment", task.spec.experiment)
-    study.put("rows", len(task.dataset.y) + len(task.dataset.held_out_y))
-    study.put("columns", task.dataset.features.shape[1])
-    return study
 
 
 class _Launch:
@@ -195,7 +116,7 @@ class _Launch:
 
     def __init__(
         self,
-        task: _Task,
+        problem: Problem,
         stores: Stores,
         study: Study,
         recorder: Recorder,
@@ -203,7 +124,7 @@ class _Launch:
         check: Callable[[], None],
         stop: StopRequest,
     ) -> None:
-        self._task = task
+        self._problem = problem
         self._stores = stores
         self._study = study
         self._recorder = recorder
@@ -218,7 +139,7 @@ class _Launch:
     def run(self, started: float) -> None:
         """Search, make the champion, and bring the mirror level."""
         self._seconds["prepare"] = round(time.monotonic() - started, 2)
-        self._note("goal", self._task.spec.trials)
+        self._note("goal", self._problem.spec.trials)
         self._note("state", "running")
         self._record()
         for record in self._trials.values():
@@ -238,17 +159,17 @@ class _Launch:
             raise
 
     def _search(self) -> End:
-        spec, dataset = self._task.spec, self._task.dataset
+        spec, dataset = self._problem.spec, self._problem.dataset
         clock = time.monotonic()
         trials = list(self._trials.values())
-        self._watcher.begin(trials, spec.trials, self._task.metric)
+        self._watcher.begin(trials, spec.trials, self._problem.metric)
         done = counts(trials)
         if done["complete"] + done["pruned"] >= spec.trials and not done["running"]:
             return "finished"
-        first = default_params(dataset.task, dataset.X.shape[1], self._task.space)
+        first = default_params(dataset.task, dataset.X.shape[1], self._problem.space)
         plan = Plan(
-            space=self._task.space,
-            metric=self._task.metric,
+            space=self._problem.space,
+            metric=self._problem.metric,
             n_classes=dataset.n_classes,
             seed=spec.seed,
             trials=spec.trials,
@@ -298,8 +219,8 @@ class _Launch:
 
     def _crown(self, end: End) -> None:
         """Make and register the best trial's champion, unless a version of it is there already."""
-        spec = self._task.spec
-        best = best_of(list(self._trials.values()), self._task.metric.direction)
+        spec = self._problem.spec
+        best = best_of(list(self._trials.values()), self._problem.metric.direction)
         if best is None:
             within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
@@ -308,58 +229,27 @@ class _Launch:
             return
         clock = time.monotonic()
         trees = best.champion_trees or FEWEST if spec.trees == "auto" else spec.trees
-        champion = make_champion(
-            self._task.dataset, best.params, trees, spec.seed, spec.workers or cluster.cores()
-        )
+        jobs = spec.workers or cluster.cores()
+        champion = make_champion(self._problem.dataset, best.params, trees, spec.seed, jobs)
         self._note("holdout", dict(champion.holdout) or None)
         self._seconds["champion"] = round(time.monotonic() - clock, 2)
         if spec.register_model:
             clock = time.monotonic()
-            version = self._register(champion, best)
+            version = self._register(champion, best.number)
             self._note("model", {"name": spec.model, "version": version, "trial": best.number})
             self._seconds["register"] = round(time.monotonic() - clock, 2)
 
-    def _register(self, champion: Champion, best: TrialRecord) -> int:
-        """Log the champion and register it; return the version, old or new."""
-        from mlflow.models import Model
-
-        spec, dataset, metric = self._task.spec, self._task.dataset, self._task.metric
-        self._recorder.wait_connected()
+    def _register(self, champion: Champion, trial: int) -> int:
         if not self._recorder.wait_adopted(_MIRROR_PATIENCE):
-            failure = self._recorder.failure or "it does not answer"
-            msg = f"the champion is not registered ({failure}): `grovekeeper launch` again does it"
+            failure = self._recorder.failure or "MLflow does not answer"
+            msg = f"the champion is not registered ({failure}): the same launch again does it"
             raise StudyError(msg)
-        mirror = self._recorder.mirror
-        tags = {
-            promotion.UID_TAG: self._study.uid,
-            promotion.TRIAL_TAG: str(best.number),
-            promotion.DIGEST_TAG: dataset.digest,
-        }
-        registry = Registry(self._stores.tracking_uri)
-        known = registry.find(spec.model, tags)
-        if known is not None:
-            return known.version
-        model = registry.new_model(mirror.experiment_id, mirror.run_id, "model")
-        with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
-            folder = Path(temporary) / "model"
-            about = Model(
-                artifact_path=model.artifact_location,
-                run_id=mirror.run_id,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
-            )
-            packaging.save_model(champion.pipeline, dataset, folder, about)
-            tags |= {
-                promotion.STUDY_TAG: spec.study,
-                promotion.TARGET_TAG: dataset.target,
-                promotion.METRIC_TAG: metric.name,
-                promotion.SHA_TAG: folder_digest(folder),
-            }
-            tags |= {promotion.HOLDOUT_PREFIX + k: repr(v) for k, v in champion.holdout.items()}
-            registry.log_folder(model, folder)
-        self._check()
-        text = f"Trial {best.number} of study {spec.study}, refitted with {champion.trees} trees."
-        return registry.register(spec.model, model, tags, text).version
+        registry, problem, uid = Registry(self._stores.tracking_uri), self._problem, self._study.uid
+        version = find_version(registry, problem, uid, trial)
+        if version is None:
+            mirror = self._recorder.mirror
+            version = register(registry, problem, champion, uid, trial, mirror, self._check)
+        return version.version
 
     def _finish(
         self, state: StudyState, started: float, patience: float = _MIRROR_PATIENCE

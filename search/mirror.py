@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from search.errors import StudyError
-from storage import tracking
+from storage import mlflow_store
 from storage.studies import Study, study_record
 from storage.tracking import Mirror
 
@@ -30,7 +30,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
     notes = study.notes()
     if "spec" not in notes:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper: nothing to mirror")
-    tracking.check(tracking_uri)
+    mlflow_store.check(tracking_uri)
     mirror = Mirror(tracking_uri, notes["experiment"])
     trials = study.trials()
     try:
@@ -40,7 +40,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
         changed = sum(mirror.write_trial(trial) for trial in trials if trial.state != "WAITING")
         mirror.write_study(record)
     except Exception as error:
-        raise tracking.explain(tracking_uri, error) from error
+        raise mlflow_store.explain(tracking_uri, error) from error
     runs = sum(trial.state != "WAITING" for trial in trials)
     study.put("mirror", {"runs": runs, "behind": 0} | mirror.place())
     return Synced(study.name, runs, changed)

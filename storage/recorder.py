@@ -8,8 +8,9 @@ import threading
 import time
 
 from storage.errors import DatabaseError
+from storage.mlflow_store import explain
 from storage.records import StudyRecord, TrialRecord
-from storage.tracking import Mirror, explain
+from storage.tracking import Mirror
 
 # Seconds between two rounds: changes that fall into one round are written together.
 _ROUND = 0.25

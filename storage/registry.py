@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from storage import tracking
+from storage import mlflow_store
 from storage.errors import DatabaseError, NotFoundError
 from storage.records import ModelVersion
 
@@ -38,7 +38,7 @@ class Registry:
 
     def __init__(self, tracking_uri: str) -> None:
         self._uri = tracking_uri
-        self._client = tracking.client(tracking_uri)
+        self._client = mlflow_store.client(tracking_uri)
 
     def new_model(self, experiment_id: str, run_id: str, name: str) -> "LoggedModel":
         """Announce a model that `run_id` made; its files follow with `log_folder`."""
@@ -94,7 +94,7 @@ class Registry:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 found = []
             else:
-                raise tracking.explain(self._uri, error) from error
+                raise mlflow_store.explain(self._uri, error) from error
         if not found:
             known = ", ".join(self._names()) or "none yet"
             msg = f"there is no model '{name}' with a version; registered models: {known}"
@@ -150,8 +150,8 @@ def open_registry(tracking_uri: str) -> Registry:
     DatabaseError
         When the store cannot be opened.
     """
-    tracking.check(tracking_uri)
-    if tracking.is_new(tracking_uri):
+    mlflow_store.check(tracking_uri)
+    if mlflow_store.is_new(tracking_uri):
         msg = (
             f"there is no MLflow store at {tracking_uri} yet: run `grovekeeper launch` first, "
             "or name another with --tracking-uri"
@@ -163,7 +163,7 @@ def open_registry(tracking_uri: str) -> Registry:
     except DatabaseError:
         raise
     except Exception as error:
-        raise tracking.explain(tracking_uri, error) from error
+        raise mlflow_store.explain(tracking_uri, error) from error
     return registry
 
 

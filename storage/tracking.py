@@ -4,15 +4,12 @@ The mirror writes the difference between a record and what MLflow already shows,
 twice changes nothing, and bringing an old mirror level is writing every record once more.
 """
 
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from storage import database
+from storage import database, mlflow_store
 from storage.errors import DatabaseError
 from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
 
@@ -46,72 +43,6 @@ _STUDY_STATUS = {
 _PAGE = 1000
 _BATCH = 900
 _VALUE_LENGTH = 5000
-_PING_TIMEOUT = 5.0
-
-
-def client(tracking_uri: str) -> "MlflowClient":
-    """Return an MLflow client that fails within seconds and prints and reports nothing.
-
-    The registry's store is the tracking store. What the user has set in MLflow's own environment
-    variables stands.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri, tracking_uri)
-
-
-def is_server(tracking_uri: str) -> bool:
-    """Whether the address is an MLflow server's, rather than a store's."""
-    return tracking_uri.startswith(("http://", "https://"))
-
-
-def is_new(tracking_uri: str) -> bool:
-    """Whether the store is a SQLite file that is not there yet."""
-    path = database.sqlite_path(tracking_uri)
-    return path is not None and not path.exists()
-
-
-def check(tracking_uri: str) -> None:
-    """Check in moments, without importing MLflow and without writing, that the store can be used.
-
-    Raises
-    ------
-    DatabaseError
-        When a SQLite file cannot be written or a server does not answer within 5 seconds.
-    """
-    if not is_server(tracking_uri):
-        database.parse(tracking_uri)
-        database.check_writable(tracking_uri)
-        return
-    health = urllib.request.Request(tracking_uri.rstrip("/") + "/health")  # noqa: S310
-    try:
-        urllib.request.urlopen(health, timeout=_PING_TIMEOUT).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        return  # it answers; whether it lets us in, the first real call will tell
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "reason", error)
-        msg = (
-            f"the MLflow server {database.masked(tracking_uri)} does not answer ({cause}): "
-            "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
-        )
-        raise DatabaseError(msg) from error
-
-
-def explain(tracking_uri: str, error: Exception) -> DatabaseError:
-    """Turn whatever MLflow raised into one line that says what to do."""
-    place = database.masked(tracking_uri)
-    text = str(error).strip() or type(error).__name__
-    if "out-of-date database schema" in text or "Can't locate revision" in text:
-        return DatabaseError(
-            f"{place} was made by another version of MLflow: back it up, then run "
-            f"`mlflow db upgrade {place}`"
-        )
-    return DatabaseError(f"MLflow at {place}: {text.splitlines()[0]}")
 
 
 @dataclass
@@ -145,7 +76,7 @@ class Mirror:
     @property
     def url(self) -> str | None:
         """The study run's page, where the store is a server and the run is there."""
-        if not is_server(self.tracking_uri) or not self.run_id:
+        if not mlflow_store.is_server(self.tracking_uri) or not self.run_id:
             return None
         server = database.masked(self.tracking_uri).rstrip("/")
         return f"{server}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
@@ -161,11 +92,11 @@ class Mirror:
 
     def connect(self) -> None:
         """Open the store; make its schema where it is new."""
-        new = is_new(self.tracking_uri)
-        self._client = client(self.tracking_uri)
+        new = mlflow_store.is_new(self.tracking_uri)
+        self._client = mlflow_store.client(self.tracking_uri)
         if new:
             database.enable_wal(self.tracking_uri)
-        self._client.search_experiments(max_results=1)
+        self._known_experiment()
 
     def adopt(self, study: StudyRecord) -> None:
         """Find or make the study's run, and learn what MLflow shows of its trials."""
@@ -214,14 +145,21 @@ class Mirror:
     def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
+        known = self._known_experiment()
+        if known is not None:
+            return known
+        try:
+            return str(self._client.create_experiment(self._experiment))
+        except MlflowException:  # another study may have made it just now
+            known = self._known_experiment()
+            if known is None:
+                raise
+            return known
+
+    def _known_experiment(self) -> str | None:
         found = self._client.get_experiment_by_name(self._experiment)
         if found is None:
-            try:
-                return str(self._client.create_experiment(self._experiment))
-            except MlflowException:
-                found = self._client.get_experiment_by_name(self._experiment)
-                if found is None:
-                    raise
+            return None
         if found.lifecycle_stage != "active":
             msg = (
                 f"the experiment '{self._experiment}' was deleted in MLflow: restore it there, "

@@ -28,12 +28,12 @@ def ui(
 
     Example: grovekeeper ui --port 5001
     """
-    from storage import tracking
+    from storage import mlflow_store
     from storage.registry import open_registry
 
     uri = globals_of(context).tracking_uri
-    if tracking.is_server(uri):
-        tracking.check(uri)
+    if mlflow_store.is_server(uri):
+        mlflow_store.check(uri)
         typer.echo(f"MLflow UI: {uri}")
         return
     open_registry(uri)

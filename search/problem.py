@@ -1,0 +1,109 @@
+"""The problem of a study: its data, metric and space, validated before anything is written."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from search.dataset import Dataset, load_dataset
+from search.errors import StudyError
+from search.metrics import Metric, get_metric
+from search.space import make_space
+from search.spec import StudySpec
+from storage import database
+from storage.errors import NotFoundError
+from storage.studies import Study, StudyBook
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a specification comes to on its data."""
+
+    spec: StudySpec
+    dataset: Dataset
+    metric: Metric
+    space: dict[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a study goes on: all that decides what it scores."""
+        from optuna.distributions import distribution_to_json
+
+        space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
+        return {
+            "data": self.spec.data,
+            "data_digest": self.dataset.digest,
+            "target": self.dataset.target,
+            "task": self.dataset.task,
+            "metric": self.metric.name,
+            "seed": self.spec.seed,
+            "holdout": self.spec.holdout,
+            "space": space,
+        }
+
+
+def pose(spec: StudySpec) -> Problem:
+    """Read the data and settle metric and space.
+
+    Raises
+    ------
+    UsageError, DataError
+        When the specification cannot be meant, or nothing can be learned from the data.
+    """
+    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout)
+    metric = get_metric(spec.metric, dataset.task)
+    n_rows, n_features = dataset.X.shape
+    space = make_space(dataset.task, n_rows, n_features, spec.space)
+    return Problem(spec, dataset, metric, space)
+
+
+def find_study(problem: Problem, storage: str) -> Study | None:
+    """Open the problem's study if it is there.
+
+    Raises
+    ------
+    StudyError
+        When it was made for another problem; the message says what differs.
+    """
+    try:
+        study = StudyBook(storage).open(problem.spec.study)
+    except NotFoundError:
+        return None
+    known = study.get("spec")
+    if known is None:
+        if not study.trials():
+            return None  # its making was interrupted
+        msg = (
+            f"study '{problem.spec.study}' in {database.masked(storage)} was not made by "
+            "grovekeeper: name another study"
+        )
+        raise StudyError(msg)
+    differ = [
+        f"{key} is {_short(value)}, was {_short(known.get(key))}"
+        for key, value in problem.identity().items()
+        if known.get(key) != value and key != "data"  # the same table may stand elsewhere
+    ]
+    if differ:
+        msg = (
+            f"study '{problem.spec.study}' was made with another specification: "
+            f"{'; '.join(differ)}. Go on with the old one, or name a new study"
+        )
+        raise StudyError(msg)
+    return study
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    limit = 60
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def make_study(problem: Problem, storage: str) -> Study:
+    """Create the problem's study, and note on it what it is for."""
+    book = StudyBook(storage, create=True)
+    if problem.spec.study in book.names():
+        study = book.open(problem.spec.study)
+    else:
+        study = book.make(problem.spec.study, problem.metric.direction)
+    study.put("experiment", problem.spec.experiment)
+    study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))
+    study.put("columns", problem.dataset.features.shape[1])
+    study.put("spec", problem.identity())
+    return study

@@ -1,0 +1,79 @@
+"""MLflow's store: check its address, open a client on it, and say in one line what went wrong."""
+
+import os
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+from storage import database
+from storage.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PING_TIMEOUT = 5.0
+
+
+def client(tracking_uri: str) -> "MlflowClient":
+    """Return an MLflow client that fails within seconds and prints and reports nothing.
+
+    The registry's store is the tracking store. What the user has set in MLflow's own environment
+    variables stands.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri, tracking_uri)
+
+
+def is_server(tracking_uri: str) -> bool:
+    """Whether the address is an MLflow server's, rather than a store's."""
+    return tracking_uri.startswith(("http://", "https://"))
+
+
+def is_new(tracking_uri: str) -> bool:
+    """Whether the store is a SQLite file that is not there yet."""
+    path = database.sqlite_path(tracking_uri)
+    return path is not None and not path.exists()
+
+
+def check(tracking_uri: str) -> None:
+    """Check in moments, without importing MLflow and without writing, that the store can be used.
+
+    Raises
+    ------
+    DatabaseError
+        When a SQLite file cannot be written or a server does not answer within 5 seconds.
+    """
+    if not is_server(tracking_uri):
+        database.parse(tracking_uri)
+        database.check_writable(tracking_uri)
+        return
+    health = urllib.request.Request(tracking_uri.rstrip("/") + "/health")  # noqa: S310
+    try:
+        urllib.request.urlopen(health, timeout=_PING_TIMEOUT).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return  # it answers; whether it lets us in, the first real call will tell
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        msg = (
+            f"the MLflow server {database.masked(tracking_uri)} does not answer ({cause}): "
+            "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
+        )
+        raise DatabaseError(msg) from error
+
+
+def explain(tracking_uri: str, error: Exception) -> DatabaseError:
+    """Turn whatever MLflow raised into one line that says what to do."""
+    place = database.masked(tracking_uri)
+    text = str(error).strip() or type(error).__name__
+    if "out-of-date database schema" in text or "Can't locate revision" in text:
+        return DatabaseError(
+            f"{place} was made by another version of MLflow: back it up, then run "
+            f"`mlflow db upgrade {place}`"
+        )
+    return DatabaseError(f"MLflow at {place}: {text.splitlines()[0]}")
