@@ -82,7 +82,10 @@ class Workers:
                 n_workers=self.count,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=None,
+                host="127.0.0.1",
+                # Dask always serves its state over HTTP: on loopback, then, on any free port.
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             )
         try:

@@ -60,6 +60,10 @@ class Registry:
         """Register a logged model as the next version of `name`."""
         from mlflow.exceptions import MlflowException
 
+        # A database looks an address of the form models:/… up in the process's global store, which
+        # need not be this one; a server looks it up in its own.
+        server = mlflow_store.is_server(self._uri)
+        source = f"models:/{model.model_id}" if server else model.artifact_location
         with _quiet():
             try:
                 self._client.create_registered_model(name)
@@ -68,7 +72,7 @@ class Registry:
                     raise
             version = self._client.create_model_version(
                 name,
-                source=f"models:/{model.model_id}",
+                source=source,
                 run_id=model.source_run_id,
                 tags=dict(tags),
                 description=description,

@@ -1,0 +1,46 @@
+"""Checks that MLflow mirrors Optuna's database exactly: one run a trial."""
+
+import optuna
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING": "RUNNING"}
+
+
+def assert_agreement(storage: str, tracking_uri: str, study_name: str) -> Run:
+    """Compare every trial with its run, and return the study's run."""
+    database = optuna.storages.RDBStorage(storage)
+    study = optuna.load_study(study_name=study_name, storage=database)
+    metric = study.user_attrs["grovekeeper:spec"]["metric"]
+    client = MlflowClient(tracking_uri)
+    runs = [
+        run
+        for experiment in client.search_experiments()
+        for run in client.search_runs([experiment.experiment_id], max_results=1000)
+    ]
+    (parent,) = [
+        run
+        for run in runs
+        if run.data.tags.get("grovekeeper.kind") == "study"
+        and run.data.tags["grovekeeper.study_uid"] == study.user_attrs["grovekeeper:uid"]
+    ]
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    by_number = {int(run.data.tags["optuna.trial.number"]): run for run in children}
+    assert len(children) == len(by_number) == len(study.trials)
+    for trial in study.trials:
+        run = by_number[trial.number]
+        assert run.info.run_name == f"trial-{trial.number:04d}"
+        assert run.info.status == STATUS[trial.state.name]
+        assert run.data.tags["optuna.trial.state"] == trial.state.name
+        assert {k: run.data.params[k] for k in trial.params} == {
+            name: str(value) for name, value in trial.params.items()
+        }
+        if trial.value is not None:
+            assert run.data.metrics[metric] == trial.value
+            assert run.data.params["n_estimators"] == str(trial.user_attrs["n_estimators"])
+        points = client.get_metric_history(run.info.run_id, metric)
+        assert len(points) == len(trial.intermediate_values)
+        assert {p.step: p.value for p in points} == trial.intermediate_values
+    database.remove_session()
+    database.engine.dispose()
+    return parent

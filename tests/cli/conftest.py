@@ -1,0 +1,92 @@
+"""The command line as its users have it: the installed command, in a folder of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
+COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
+
+
+def environment() -> dict[str, str]:
+    """Return this process's, without the stores that `mlflow.set_tracking_uri` leaves in it."""
+    return {key: value for key, value in os.environ.items() if key not in STORES}
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Runs the command in a folder."""
+
+    folder: Path
+
+    def __call__(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == expect, done.stderr + done.stdout
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json").stdout)
+
+    def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [COMMAND, *arguments],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            **options,
+        )
+
+    @property
+    def storage(self) -> str:
+        return f"sqlite:///{self.folder}/optuna.db"
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Shell(folder)
+
+
+@pytest.fixture(scope="session")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A folder in which the diabetes study was launched, ten trials long."""
+    shell = Shell(tmp_path_factory.mktemp("launched"))
+    shell("launch", "--trials", "10")
+    return shell
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the command line in this process, in an empty folder: for what ends before any work."""
+    from search.cli.app import run
+
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for name in STORES:
+        monkeypatch.delenv(name, raising=False)
+    assert os.listdir() == []
+    return lambda *arguments: run(list(arguments))

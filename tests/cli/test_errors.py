@@ -1,0 +1,131 @@
+"""Bad input: one line on stderr that names the value and the way out, and nothing written."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND, Shell
+
+Here = Callable[..., int]
+
+NUMBERS = "a,b,y\n" + "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["launch", "--data", "none.csv"], 1, "--data none.csv does not exist"),
+        (["launch", "--data", "{empty}"], 1, "is empty"),
+        (["launch", "--data", "{numbers}", "--target", "z"], 2, "There are a, b, y"),
+        (["launch", "--data", "{constant}"], 1, "is 3 in every row"),
+        (["launch", "--data", "{untargeted}"], 1, "all 60 values of the target 'y' are missing"),
+        (["launch", "--metric", "rsme"], 2, "did you mean rmse?"),
+        (["launch", "--metric", "accuracy"], 2, "does not fit regression"),
+        (["launch", "--trials", "0"], 2, "trials 0"),
+        (["launch", "--trials", "many"], 2, "many"),
+        (["launch", "no good"], 2, "study name 'no good'"),
+        (["launch", "--model", "a/b"], 2, "model name 'a/b'"),
+        (["launch", "x" * 101], 2, "at most 100"),
+        (["launch", "--config", "none.toml"], 2, "none.toml"),
+        (["--storage", "nonsense", "launch"], 1, "'nonsense' is no database address"),
+        (["--storage", "sqlite:////no/such/o.db", "launch"], 1, "there is no folder /no/such"),
+        (["--storage", "sqlite:///{numbers}", "launch"], 1, "not a database"),
+        (["--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db", "launch"], 2, "each"),
+        (["--tracking-uri", "http://127.0.0.1:9", "launch"], 1, "does not answer"),
+        (["--tracking-uri", "sqlite:////no/such/m.db", "launch"], 1, "there is no folder /no/such"),
+        (["studies"], 1, "grovekeeper launch"),
+        (["show", "diabetes"], 1, "grovekeeper launch"),
+        (["sync"], 1, "grovekeeper launch"),
+        (["promote", "diabetes"], 1, "grovekeeper launch"),
+        (["promote", "diabetes", "--to", "Moon"], 2, "Staging and Production"),
+        (["promote", "a'b"], 2, "a'b"),
+        (["ui"], 1, "grovekeeper launch"),
+        (["lunch"], 2, "lunch"),
+        (["launch", "--trails", "3"], 2, "--trails"),
+    ],
+)
+def test_one_line_names_the_value_and_nothing_is_written(
+    arguments: list[str],
+    code: int,
+    says: str,
+    here: Here,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    files = {
+        "empty": "",
+        "numbers": NUMBERS,
+        "constant": "a,y\n" + "".join(f"{i},3\n" for i in range(60)),
+        "untargeted": "a,y\n" + "".join(f"{i},\n" for i in range(60)),
+    }
+    paths = {}
+    for name, text in files.items():
+        paths[name] = tmp_path / f"{name}.csv"
+        paths[name].write_text(text)
+    assert here(*(argument.format(**paths) for argument in arguments)) == code
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("grovekeeper: ")
+    assert says in printed.err
+    assert os.listdir() == []
+
+
+def test_debug_shows_where_it_came_from(here: Here, capfd: pytest.CaptureFixture[str]) -> None:
+    assert here("--debug", "launch", "--data", "none.csv") == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_passwords_are_not_repeated(here: Here, capfd: pytest.CaptureFixture[str]) -> None:
+    secret = "postgresql+psycopg://ann:swordfish@127.0.0.1:9/db"
+    assert here("--storage", secret, "studies") == 1
+    assert here("--tracking-uri", "http://ann:swordfish@127.0.0.1:9", "promote", "m") == 1
+    assert "swordfish" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
+def test_an_older_schema_names_the_command_that_upgrades_it(
+    launched: Shell, shell: Shell, name: str
+) -> None:
+    import shutil
+    import sqlite3
+
+    for source in launched.folder.glob("*.db*"):
+        shutil.copy(source, shell.folder)
+    connection = sqlite3.connect(shell.folder / name)
+    old = "v2.6.0.a" if name == "optuna.db" else "451aebb31d03"
+    connection.execute("update alembic_version set version_num = ?", [old])
+    connection.commit()
+    connection.close()
+    said = shell("launch", "--trials", "12", expect=1).stderr
+    upgrade = "optuna storage upgrade" if name == "optuna.db" else "mlflow db upgrade"
+    assert upgrade in said
+    assert said.count("\n") == 1
+
+
+def test_a_missing_study_or_model_gets_the_names_there_are(launched: Shell) -> None:
+    assert "did you mean 'diabetes'" in launched("show", "diabetis", expect=1).stderr
+    assert "registered models: diabetes" in launched("promote", "houses", expect=1).stderr
+    assert "there are 1" in launched("promote", "diabetes", "--version", "7", expect=2).stderr
+
+
+def test_the_ui_says_when_its_port_is_taken(launched: Shell) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert "try another --port" in launched("ui", "--port", port, expect=1).stderr
+
+
+def test_the_ui_of_a_server_is_the_servers(shell: Shell, mlflow_server: str) -> None:
+    said = shell("--tracking-uri", mlflow_server, "ui").stdout
+    assert said.strip() == f"MLflow UI: {mlflow_server}"
+
+
+def test_the_version_is_printed() -> None:
+    said = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("grovekeeper ")

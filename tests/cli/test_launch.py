@@ -1,0 +1,262 @@
+"""The main job, end to end: what a newcomer gets from one line."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from agreement import assert_agreement
+from conftest import COMMAND, Shell, environment
+from mlflow import MlflowClient
+
+from storage.registry import folder_digest
+
+
+def load_model(tracking_uri: str, model_uri: str) -> Any:
+    mlflow.set_tracking_uri(tracking_uri)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return mlflow.pyfunc.load_model(model_uri)
+
+
+def wait_for(shell: Shell, trials: int, process: "subprocess.Popen[str]") -> None:
+    """Wait until the study in the shell's folder has so many finished trials."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        shown = subprocess.run(
+            [COMMAND, "show", "diabetes", "--json"],
+            cwd=shell.folder,
+            capture_output=True,
+            env=environment(),
+            check=False,
+        )
+        if shown.returncode == 0:
+            counts = json.loads(shown.stdout)["trials"]
+            if counts["complete"] + counts["pruned"] >= trials:
+                return
+    pytest.fail("the study did not get on")
+
+
+def test_one_line_makes_a_study_and_a_registered_model(launched: Shell) -> None:
+    names = {path.name.split("-")[0] for path in launched.folder.iterdir()}
+    assert names == {"optuna.db", "mlflow.db", "mlruns"}
+    summary = launched.json("show", "diabetes")
+    assert set(summary) == {
+        *("study", "state", "metric", "direction", "trials", "lease", "best", "holdout"),
+        *("model", "mirror", "mlflow", "seconds"),
+    }
+    assert (summary["study"], summary["state"], summary["lease"]) == ("diabetes", "finished", None)
+    assert (summary["metric"], summary["direction"]) == ("rmse", "minimize")
+    counts = summary["trials"]
+    assert counts["complete"] + counts["pruned"] == counts["goal"] == 10
+    assert set(summary["best"]) == {"number", "value", "params"}
+    assert "max_depth" in summary["best"]["params"]
+    assert summary["model"] == {"name": "diabetes", "version": 1}
+    assert summary["mirror"] == {"runs": 10, "behind": 0}
+    assert set(summary["holdout"]) == {"rmse", "mse", "mae", "r2"}
+
+
+def test_mlflow_mirrors_optuna_exactly(launched: Shell) -> None:
+    parent = assert_agreement(launched.storage, launched.tracking_uri, "diabetes")
+    summary = launched.json("show", "diabetes")
+    assert parent.info.status == "FINISHED"
+    assert parent.info.run_name == "diabetes"
+    assert parent.info.run_id == summary["mlflow"]["run_id"]
+    assert parent.data.metrics["best_rmse"] == summary["best"]["value"]
+    assert parent.data.metrics["holdout_rmse"] == summary["holdout"]["rmse"]
+    assert parent.data.params["metric"] == "rmse"
+
+
+def test_the_version_carries_where_it_comes_from_and_its_files_digest(launched: Shell) -> None:
+    client = MlflowClient(launched.tracking_uri)
+    (version,) = client.search_model_versions("name = 'diabetes'")
+    summary = launched.json("show", "diabetes")
+    assert version.run_id == summary["mlflow"]["run_id"]
+    tags = version.tags
+    assert tags["grovekeeper.study"] == "diabetes"
+    assert tags["grovekeeper.trial"] == str(summary["best"]["number"])
+    assert float(tags["grovekeeper.holdout_rmse"]) == summary["holdout"]["rmse"]
+    assert len(tags["grovekeeper.data_digest"]) == 64
+    model = client.get_logged_model(version.model_id)
+    assert model.source_run_id == version.run_id
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    assert folder_digest(folder) == tags["grovekeeper.model_sha256"]
+    assert len(client.search_logged_models([model.experiment_id])) == 1
+
+
+def test_a_promoted_model_is_loaded_by_stage_and_by_alias(launched: Shell) -> None:
+    done = launched.json("promote", "diabetes", "--to", "Staging")
+    assert (done["version"], done["to"], done["alias"]) == (1, "Staging", "staging")
+    from sklearn.datasets import load_diabetes
+
+    rows = load_diabetes(as_frame=True).data.head(5)
+    by_stage = load_model(launched.tracking_uri, "models:/diabetes/Staging").predict(rows)
+    by_alias = load_model(launched.tracking_uri, "models:/diabetes@staging").predict(rows)
+    np.testing.assert_array_equal(by_stage, by_alias)
+    assert by_stage.std() > 1
+
+
+def test_studies_lists_it(launched: Shell) -> None:
+    (summary,) = launched.json("studies")
+    assert summary == launched.json("show", "diabetes")
+    assert "diabetes  finished" in launched("studies").stdout
+
+
+def test_the_same_launch_again_does_nothing_twice(launched: Shell) -> None:
+    before = launched.json("show", "diabetes")
+    again = launched.json("launch", "--trials", "10")
+    assert again | {"seconds": 0} == before | {"seconds": 0}
+    assert len(MlflowClient(launched.tracking_uri).search_model_versions("name='diabetes'")) == 1
+
+
+def test_another_specification_is_refused_and_named(launched: Shell) -> None:
+    refused = launched("launch", "--seed", "3", "--metric", "mae", "--trials", "12", expect=1)
+    assert refused.stderr.count("\n") == 1
+    assert "metric is mae, was rmse; seed is 3, was 0" in refused.stderr
+
+
+def test_sync_rebuilds_an_empty_mlflow_and_is_idempotent(launched: Shell) -> None:
+    empty = f"sqlite:///{launched.folder}/rebuilt.db"
+    copy = Shell(launched.folder)
+    (first,) = copy.json("--tracking-uri", empty, "sync", "diabetes")
+    (second,) = copy.json("--tracking-uri", empty, "sync")
+    assert (first["runs"], first["changed"]) == (10, 10)
+    assert (second["runs"], second["changed"]) == (10, 0)
+    assert_agreement(launched.storage, empty, "diabetes")
+    launched("sync")  # the mirror's address is noted with the study: put the old one back
+    for leftover in launched.folder.glob("rebuilt.db*"):
+        leftover.unlink()
+
+
+def test_a_raw_table_on_a_server_and_on_with_it(
+    shell: Shell, mixed_csv: Path, mixed_table: pd.DataFrame, mlflow_server: str
+) -> None:
+    common = ["--tracking-uri", mlflow_server, "launch", "rows", "--data", str(mixed_csv)]
+    common += ["--target", "price", "--metric", "mae", "--experiment", "rows", "--model", "rows"]
+    first = shell(*common, "--trials", "4")
+    assert "rows have no 'price' and are left out" in first.stderr
+    summary = shell.json(*common, "--trials", "7")
+    counts = summary["trials"]
+    assert counts["complete"] + counts["pruned"] == 7
+    assert summary["mlflow"]["url"].startswith(f"{mlflow_server}/#/experiments/")
+    assert_agreement(shell.storage, mlflow_server, "rows")
+    shell("--tracking-uri", mlflow_server, "promote", "rows")
+    model = load_model(mlflow_server, "models:/rows/Staging")
+    predicted = model.predict(mixed_table.drop(columns="price"))
+    truth = mixed_table["price"].to_numpy()
+    known = ~np.isnan(truth)
+    assert np.corrcoef(predicted[known], truth[known])[0, 1] > 0.8
+    assert {path.name.split("-")[0] for path in shell.folder.iterdir()} == {"optuna.db"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_cleanly_and_the_study_goes_on(
+    shell: Shell, number: signal.Signals, code: int
+) -> None:
+    process = shell.start("launch", "--trials", "100000", "--no-register")
+    wait_for(shell, 3, process)
+    process.send_signal(number)
+    begun = time.monotonic()
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - begun < 10
+    assert process.returncode == code
+    assert "Traceback" not in said
+    assert "goes on" in said
+    summary = shell.json("show", "diabetes")
+    assert (summary["state"], summary["lease"]) == ("interrupted", None)
+    assert summary["trials"]["running"] == 0
+    parent = assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
+    assert parent.info.status == "KILLED"
+    done = summary["trials"]["complete"] + summary["trials"]["pruned"]
+    summary = shell.json("launch", "--trials", str(done + 2), "--no-register")
+    assert summary["state"] == "finished"
+    assert summary["trials"]["complete"] + summary["trials"]["pruned"] == done + 2
+    assert summary["model"] is None
+    assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
+
+
+def test_a_killed_launch_is_lost_until_the_next_one_takes_over(shell: Shell) -> None:
+    process = shell.start("launch", "--trials", "100000", "--no-register")
+    wait_for(shell, 3, process)
+    assert shell.json("show", "diabetes")["state"] == "running"
+    refused = shell("launch", "--trials", "5", expect=1)
+    assert f"(process {process.pid})" in refused.stderr
+    process.kill()
+    process.communicate()
+    summary = shell.json("show", "diabetes")
+    assert summary["state"] == "lost"
+    done = summary["trials"]["complete"] + summary["trials"]["pruned"]
+    summary = shell.json("launch", "--trials", str(done + 3))
+    assert summary["state"] == "finished"
+    assert summary["trials"]["complete"] + summary["trials"]["pruned"] == done + 3
+    assert summary["trials"]["running"] == 0
+    assert summary["model"] == {"name": "diabetes", "version": 1}
+    assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
+
+
+def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
+    summary = shell.json("launch", "--trials", "100000", "--timeout", "4")
+    assert summary["state"] == "stopped"
+    assert summary["model"] == {"name": "diabetes", "version": 1}
+    assert summary["trials"]["complete"] >= 1
+    assert summary["seconds"]["search"] < 14
+
+
+def test_a_terminal_of_80_columns_gets_a_bar(shell: Shell) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, "launch", "--trials", "4", "--no-register"],
+        cwd=shell.folder,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env=environment() | {"COLUMNS": "80", "TERM": "xterm"},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 65536):
+            shown += chunk
+    except OSError:
+        pass  # how Linux says that the other end was closed
+    os.close(leader)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert "4/4" in text
+    assert "best rmse" in text
+    bar = [
+        line for line in text.replace("\r", "\n").split("\n") if "pruned" in line and "/4" in line
+    ]
+    assert bar
+    import re
+
+    assert all(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80 for line in bar)
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then_and_none_when_quiet(shell: Shell) -> None:
+    said = shell("launch", "--trials", "5", "--no-register").stderr.splitlines()
+    assert 1 <= len(said) <= 6
+    assert said[-1].startswith("5/5 trials")
+    quiet = shell("--quiet", "launch", "--trials", "6", "--no-register")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+
+
+def test_a_file_gives_options_and_space_and_flags_beat_it(shell: Shell) -> None:
+    (shell.folder / "study.toml").write_text(
+        'study = "narrow"\ntrials = 9\nseed = 4\nregister = false\n'
+        "[space]\nmax_features = {low = 0.2, high = 0.4}\nmax_depth = 5\n"
+    )
+    summary = shell.json("launch", "--config", "study.toml", "--trials", "3")
+    assert (summary["study"], summary["trials"]["goal"]) == ("narrow", 3)
+    assert summary["best"]["params"]["max_depth"] == 5
+    assert 0.2 <= summary["best"]["params"]["max_features"] <= 0.4

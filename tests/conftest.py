@@ -1,0 +1,90 @@
+"""Fixtures that several rooms share: tables, databases, an MLflow server."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+START_TIMEOUT = 90.0
+
+# Before MLflow is imported anywhere: no telemetry, and a dead server is noticed in seconds.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
+for name in ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture
+def mixed_table() -> pd.DataFrame:
+    """A table with numbers, integers, booleans, categories, dates, texts and missing values."""
+    random = np.random.default_rng(0)
+    n = 240
+    size = random.normal(100, 30, n)
+    city = random.choice(["Delft", "Leiden", "Utrecht"], n)
+    return pd.DataFrame(
+        {
+            "size": np.where(random.random(n) < 0.1, np.nan, size),
+            "rooms": random.integers(1, 7, n),
+            "garden": random.random(n) > 0.5,
+            "city": np.where(random.random(n) < 0.05, None, city),
+            "sold": pd.date_range("2024-01-01", periods=n, freq="31h").strftime("%Y-%m-%d"),
+            "note": [f"house number {i}" for i in range(n)],
+            "price": np.where(
+                random.random(n) < 0.05,
+                np.nan,
+                3 * size + 40 * (city == "Delft") + random.normal(0, 9, n),
+            ),
+        }
+    )
+
+
+@pytest.fixture
+def mixed_csv(mixed_table: pd.DataFrame, tmp_path: Path) -> Path:
+    path = tmp_path / "houses.csv"
+    mixed_table.to_csv(path, index=False)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server's address."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, "the MLflow server did not start"
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1).close()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()

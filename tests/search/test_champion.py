@@ -1,0 +1,131 @@
+"""The champion from refit to registered model: made once, saved safely, loaded on raw rows."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from search.champion import make_champion, predict
+from search.dataset import Dataset, load_dataset
+from search.packaging import TRUSTED_TYPES, save_model
+
+PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
+
+
+def save(dataset: Dataset, folder: Path, seed: int = 0) -> Any:
+    champion = make_champion(dataset, PARAMS, 20, seed, jobs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_model(champion.pipeline, dataset, folder, Model())
+    return champion
+
+
+def load(folder: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return mlflow.pyfunc.load_model(str(folder))
+
+
+@pytest.fixture
+def houses(mixed_csv: Path) -> Dataset:
+    return load_dataset(str(mixed_csv), "price", None, 0.2)
+
+
+def test_the_same_seed_makes_the_same_forest_whatever_the_threads(houses: Dataset) -> None:
+    one = make_champion(houses, PARAMS, 20, 0, jobs=1)
+    two = make_champion(houses, PARAMS, 20, 0, jobs=2)
+    other = make_champion(houses, PARAMS, 20, 1, jobs=1)
+    rows = houses.held_out_features
+    np.testing.assert_array_equal(one.pipeline.predict(rows), two.pipeline.predict(rows))
+    assert not np.array_equal(one.pipeline.predict(rows), other.pipeline.predict(rows))
+
+
+def test_it_is_judged_on_the_hold_out_in_every_metric(houses: Dataset) -> None:
+    champion = make_champion(houses, PARAMS, 50, 0, jobs=1)
+    assert set(champion.holdout) == {"rmse", "mse", "mae", "r2"}
+    predicted = predict(champion.pipeline, houses.held_out_features, "regression")
+    rmse = np.sqrt(np.mean((predicted - houses.held_out_y) ** 2))
+    assert champion.holdout["rmse"] == pytest.approx(rmse)
+    assert champion.holdout["r2"] > 0.3
+
+
+def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:
+    dataset = load_dataset(str(mixed_csv), "price", None, 0.0)
+    assert make_champion(dataset, PARAMS, 5, 0, jobs=1).holdout == {}
+
+
+def test_the_saved_model_predicts_raw_rows_as_the_pipeline_does(
+    houses: Dataset, tmp_path: Path
+) -> None:
+    champion = save(houses, tmp_path / "model")
+    rows = houses.held_out_features
+    np.testing.assert_array_equal(
+        load(tmp_path / "model").predict(rows), champion.pipeline.predict(rows)
+    )
+
+
+def test_the_saved_model_takes_what_training_took_and_more(houses: Dataset, tmp_path: Path) -> None:
+    """Integers with holes, nullable integers, unseen categories and whole numbers as floats."""
+    save(houses, tmp_path / "model")
+    model = load(tmp_path / "model")
+    row = houses.features.head(2)
+    expected = model.predict(row)
+    np.testing.assert_array_equal(model.predict(row.astype({"rooms": float})), expected)
+    np.testing.assert_array_equal(model.predict(row.astype({"rooms": "Int64"})), expected)
+    hole = row.astype({"rooms": "Int64"}).assign(rooms=pd.array([None, 3], dtype="Int64"))
+    assert np.isfinite(model.predict(hole)).all()
+    unseen = row.assign(city=["Paris", None], rooms=[np.nan, 2.0])
+    assert np.isfinite(model.predict(unseen)).all()
+    np.testing.assert_array_equal(model.predict(row[row.columns[::-1]]), expected)
+
+
+def test_a_missing_column_is_a_schema_error(houses: Dataset, tmp_path: Path) -> None:
+    save(houses, tmp_path / "model")
+    with pytest.raises(MlflowException, match="rooms"):
+        load(tmp_path / "model").predict(houses.features.drop(columns="rooms"))
+
+
+def test_a_classifier_answers_with_the_tables_labels(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"a": random.normal(size=300), "b": random.choice(list("xyz"), 300)})
+    table["kind"] = np.where(table["a"] > 0, "high", "low")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    dataset = load_dataset(str(tmp_path / "t.csv"), "kind", None, 0.2)
+    champion = save(dataset, tmp_path / "model")
+    assert champion.holdout["accuracy"] > 0.95
+    predicted = load(tmp_path / "model").predict(dataset.held_out_features)
+    assert set(predicted) == {"high", "low"}
+
+
+def test_the_folder_holds_skops_example_signature_and_pinned_requirements(
+    houses: Dataset, tmp_path: Path
+) -> None:
+    save(houses, tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"MLmodel", "model.skops", "input_example.json", "requirements.txt"} <= names
+    assert not {name for name in names if name.endswith((".pkl", ".pickle"))}
+    requirements = (tmp_path / "model" / "requirements.txt").read_text().split()
+    assert all("==" in line for line in requirements)
+    assert {line.split("==")[0] for line in requirements} >= {"scikit-learn", "skrub", "skops"}
+    info = Model.load(str(tmp_path / "model"))
+    assert [column.name for column in info.signature.inputs] == list(houses.features.columns)
+    assert info.flavors["sklearn"]["skops_trusted_types"] == list(TRUSTED_TYPES)
+
+
+def test_a_type_that_is_not_trusted_is_refused_by_name(houses: Dataset, tmp_path: Path) -> None:
+    champion = make_champion(houses, PARAMS, 5, 0, jobs=1)
+
+    class Odd(type(champion.pipeline)):  # type: ignore[misc]
+        pass
+
+    odd = Odd(champion.pipeline.steps)
+    Odd.__qualname__ = Odd.__name__ = "Odd"
+    globals()["Odd"] = Odd
+    with pytest.raises(MlflowException, match="Odd"):
+        save_model(odd, houses, tmp_path / "model", Model())

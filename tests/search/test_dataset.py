@@ -1,0 +1,164 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from search.dataset import detect_task, load_dataset
+from search.errors import DataError, UsageError
+from search.table import read_table
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def numbers(rows: int, target: str = "{i}.5") -> str:
+    lines = [f"{i},{i % 7},{target.format(i=i, letter='ab'[i % 2])}" for i in range(rows)]
+    return "\n".join(["a,b,y", *lines]) + "\n"
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz", "t.tsv.gz", "t.parquet"])
+def test_every_format_reads_the_same_table(name: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [1, 2, 3], "ü": ["x", "y, z", None], "c": [1.5, None, 2.5]})
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="\t" if "tsv" in name else ",", index=False)
+    read = read_table(str(path))
+    assert list(read.columns) == ["a", "ü", "c"]
+    assert read["ü"].tolist()[:2] == ["x", "y, z"]
+    assert read["c"].isna().tolist() == [False, True, False]
+
+
+def test_semicolons_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbfa;b\n1;2\n")
+    assert list(read_table(str(path)).columns) == ["a", "b"]
+
+
+def test_the_diabetes_data_needs_no_file() -> None:
+    dataset = load_dataset("diabetes", None, None, 0.2)
+    assert (dataset.target, dataset.task) == ("target", "regression")
+    assert len(dataset.y) + len(dataset.held_out_y) == 442
+    assert dataset.X.shape == (len(dataset.y), 10)
+    assert set(map(str, dataset.X.dtypes)) == {"float32"}
+    assert dataset.notes == ()
+
+
+def test_a_raw_table_becomes_float_columns_and_rows_without_target_are_counted(
+    mixed_csv: Path, mixed_table: pd.DataFrame
+) -> None:
+    dataset = load_dataset(str(mixed_csv), "price", None, 0.2)
+    missing = int(mixed_table["price"].isna().sum())
+    assert missing > 0
+    assert f"{missing} of 240 rows have no 'price' and are left out" in dataset.notes
+    assert set(map(str, dataset.X.dtypes)) == {"float32"}
+    assert list(dataset.features.columns) == ["size", "rooms", "garden", "city", "sold", "note"]
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b", "a"], "classification"),
+        ([True, False, True], "classification"),
+        ([0, 1, 1, 0], "classification"),
+        ([1.0, 2.0, 1.0, 2.0], "classification"),
+        ([0.5, 1.5, 0.5], "classification"),
+        (list(range(10)) * 3, "classification"),
+        (list(range(11)) * 3, "regression"),
+        ([0.1, 0.2, 0.3, 0.1], "regression"),
+        ([1, 2, 3], "regression"),
+    ],
+)
+def test_task_follows_from_the_target(values: list[object], task: str) -> None:
+    assert detect_task(pd.Series(values)) == task
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([0, 1], [0, 1]),
+        ([0.0, 1.0], [0, 1]),
+        ([True, False], [False, True]),
+        (["no", "yes"], ["no", "yes"]),
+    ],
+)
+def test_labels_keep_the_kind_they_have_in_the_table(
+    values: list[object], classes: list[object], tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"a": range(200), "y": [values[i % 2] for i in range(200)]})
+    path = tmp_path / "t.parquet"
+    table.to_parquet(path)
+    dataset = load_dataset(str(path), "y", "classification", 0.2)
+    assert dataset.classes is not None
+    assert dataset.classes.tolist() == classes
+    assert type(dataset.classes.tolist()[0]) is type(classes[0])
+    assert set(np.unique(dataset.y)) == {0, 1}
+
+
+def test_no_hold_out_trains_on_every_row(tmp_path: Path) -> None:
+    dataset = load_dataset(write(tmp_path, "t.csv", numbers(30)), None, None, 0.0)
+    assert len(dataset.y) == 30
+    assert len(dataset.held_out_y) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("a,y\n", "has no rows"),
+        ("a,y\n" + "1,\n" * 30, "all 30 values of the target 'y' are missing"),
+        ("a,y\n" + "1,3\n" * 30, "the target 'y' is 3 in every row"),
+        ("y\n" + "1\n2\n" * 30, "no column beside the target"),
+        (numbers(15), "fewer than 10: train on every row with --holdout 0"),
+        (numbers(60, "{letter}").replace("7,0,b", "7,0,rare"), "no row of class 'rare'"),
+        (numbers(60).replace("\n3,", "\ninf,"), "column 'a' has 1 infinite values"),
+        (numbers(60).replace("\n3,", "\n1e300,"), "column 'a' has 1 infinite values"),
+        (numbers(60).replace("3.5", "inf"), "the target 'y' has"),
+        (numbers(60, "name{i}"), "has 60 classes in 60 rows"),
+        ("a,y\n1,2\n1,2,3\n", "cannot read"),
+        (",y\n" + ",1\n,2\n" * 20, "all values beside the target are missing"),
+    ],
+)
+def test_a_table_that_nothing_can_be_learned_from_is_one_line(
+    text: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError) as error:
+        load_dataset(write(tmp_path, "t.csv", text), None, None, 0.2)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_table_is_said(tmp_path: Path) -> None:
+    for name, content in (("t.csv", b"\xff\xfe\x00"), ("t.parquet", b"PAR1"), ("t.csv.gz", b"no")):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="cannot read --data"):
+            read_table(str(path))
+    with gzip.open(tmp_path / "cut.csv.gz", "wb") as file:
+        file.write(b"a,b\n" * 10_000)
+    cut = (tmp_path / "cut.csv.gz").read_bytes()[:-20]
+    (tmp_path / "cut.csv.gz").write_bytes(cut)
+    with pytest.raises(DataError, match="cannot read --data"):
+        read_table(str(tmp_path / "cut.csv.gz"))
+    with pytest.raises(DataError, match="is a folder"):
+        read_table(str(tmp_path))
+    with pytest.raises(DataError, match="does not exist"):
+        read_table(str(tmp_path / "none.csv"))
+
+
+def test_a_mistyped_target_gets_the_near_name_and_the_columns(tmp_path: Path) -> None:
+    source = write(tmp_path, "t.csv", numbers(30).replace("a,b,y", "alpha,beta,yield"))
+    with pytest.raises(UsageError, match=r"did you mean 'yield'\? There are alpha, beta, yield"):
+        load_dataset(source, "yeild", None, 0.2)
+
+
+def test_text_is_no_target_of_a_regression(tmp_path: Path) -> None:
+    source = write(tmp_path, "t.csv", numbers(60, "{letter}"))
+    with pytest.raises(UsageError, match="is not a number"):
+        load_dataset(source, "y", "regression", 0.2)

@@ -1,0 +1,82 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.errors import UsageError
+from search.spec import Range, default_name, make_spec, read_config
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("diabetes", "diabetes"),
+        ("houses.csv", "houses"),
+        ("/a/b/Houses.v2.csv.gz", "Houses.v2"),
+        ("my table (1).parquet", "my-table-1"),
+        ("…", "study"),
+        ("x" * 300 + ".csv", "x" * 100),
+    ],
+)
+def test_names_default_to_the_datas(data: str, name: str) -> None:
+    assert default_name(data) == name
+    spec = make_spec({"data": data})
+    assert (spec.study, spec.experiment, spec.model) == (name, name, name)
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    spec = make_spec({})
+    assert (spec.trials, spec.seed, spec.holdout, spec.trees) == (50, 0, 0.2, "auto")
+    assert spec.register_model
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"trials": 0}, "trials 0"),
+        ({"holdout": 1.0}, "holdout 1.0"),
+        ({"holdout": -0.1}, "holdout -0.1"),
+        ({"workers": 0}, "workers 0"),
+        ({"timeout": 0}, "timeout 0"),
+        ({"seed": -1}, "seed -1"),
+        ({"task": "clustering"}, "task 'clustering'"),
+        ({"trees": "many"}, "trees 'many'"),
+        ({"study": "a b"}, "study name 'a b'"),
+        ({"study": ".."}, "study name '..'"),
+        ({"model": "x/y"}, "model name 'x/y'"),
+        ({"experiment": "e" * 101}, "experiment name"),
+        ({"nonsense": 1}, "there is no option 'nonsense'"),
+        ({"space": {"max_features": {"low": 1.0, "high": 0.5}}}, "space"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        make_spec(values)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_toml_file_gives_every_option_and_the_space(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(
+        'data = "houses.csv"\ntarget = "price"\ntrials = 7\nregister = false\n'
+        "[space]\nmax_features = {low = 0.1, high = 1.0}\nmax_depth = [4, 8, 16]\n"
+        'criterion = "squared_error"\n'
+    )
+    spec = make_spec(read_config(path))
+    assert (spec.study, spec.target, spec.trials) == ("houses", "price", 7)
+    assert not spec.register_model
+    assert spec.space == {
+        "max_features": Range(low=0.1, high=1.0),
+        "max_depth": (4, 8, 16),
+        "criterion": "squared_error",
+    }
+
+
+def test_a_file_that_is_no_toml_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    with pytest.raises(UsageError, match="cannot read --config"):
+        read_config(path)
+    path.write_text("trials = = 3")
+    with pytest.raises(UsageError, match="is not TOML"):
+        read_config(path)

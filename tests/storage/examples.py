@@ -1,0 +1,47 @@
+"""Records made up for tests, and what several of them do with a storage."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from optuna.storages import RDBStorage
+
+from storage.records import DataRecord, StudyRecord, TrialRecord
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def trial(number: int, state: str = "COMPLETE", value: float | None = None) -> TrialRecord:
+    """A trial that ended `number` minutes after the first."""
+    done = state in {"COMPLETE", "PRUNED"}
+    score = value if value is not None else 50.0 - number
+    return TrialRecord(
+        number=number,
+        state=state,  # type: ignore[arg-type]
+        params={"max_depth": None, "max_features": 0.1 + number / 100},
+        scores={16: score + 1, 64: score} if done else {},
+        value=score if done else None,
+        trees=64 if done else None,
+        fit_seconds=0.5 if done else None,
+        started=BEGIN + timedelta(minutes=number),
+        ended=None if state == "RUNNING" else BEGIN + timedelta(minutes=number + 1),
+        place=number,
+        reason="it broke" if state == "FAIL" else None,
+    )
+
+
+def study_record(name: str = "houses", uid: str | None = None) -> StudyRecord:
+    return StudyRecord(
+        name=name,
+        uid=uid or uuid.uuid4().hex,
+        metric="rmse",
+        state="running",
+        params={"target": "price", "seed": "0"},
+        data=DataRecord(name, "houses.csv", "d" * 64, "price", 100, 5),
+        counts={"complete": 0},
+    )
+
+
+def close(storage: RDBStorage) -> None:
+    """Give back all connections, which would otherwise warn when they are collected."""
+    storage.remove_session()
+    storage.engine.dispose()

@@ -1,0 +1,93 @@
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from examples import close
+
+from storage import database
+from storage.errors import DatabaseError, NotFoundError
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ann:secret@host/db", "postgresql://ann:***@host/db"),
+        ("https://ann:secret@mlflow.example.org", "https://ann:***@mlflow.example.org"),
+        ("sqlite:///optuna.db", "sqlite:///optuna.db"),
+        ("no address", "no address"),
+    ],
+)
+def test_passwords_are_masked(url: str, shown: str) -> None:
+    assert database.masked(url) == shown
+
+
+def test_opening_to_read_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="grovekeeper launch"):
+        database.open_optuna(f"sqlite:///{tmp_path}/optuna.db", create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_without_studies_is_not_found(postgres: Callable[[], str]) -> None:
+    url = postgres()
+    with pytest.raises(NotFoundError, match="no studies"):
+        database.open_optuna(url, create=False)
+    close(database.open_optuna(url, create=True))
+    close(database.open_optuna(url, create=False))
+
+
+def test_sqlite_is_opened_with_a_write_ahead_log(tmp_path: Path) -> None:
+    close(database.open_optuna(f"sqlite:///{tmp_path}/optuna.db", create=True))
+    connection = sqlite3.connect(tmp_path / "optuna.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite:////no/such/folder/o.db", "there is no folder /no/such/folder"),
+        ("nonsense", "is no database address"),
+        ("nonsuch://host/db", "nonsuch"),
+        ("postgresql+psycopg://ann:secret@127.0.0.1:9/db", "postgresql+psycopg://ann:***@127"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line_without_a_password(url: str, says: str) -> None:
+    with pytest.raises(DatabaseError) as error:
+        database.open_optuna(url, create=True)
+    assert says in str(error.value)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    path.write_text("no database, " * 100)
+    with pytest.raises(DatabaseError, match="not a database"):
+        database.open_optuna(f"sqlite:///{path}", create=True)
+    assert path.read_text() == "no database, " * 100
+
+
+def test_a_folder_is_no_database(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="is a folder"):
+        database.open_optuna(f"sqlite:///{tmp_path}", create=True)
+
+
+def test_mlflows_database_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "mlflow.db")
+    connection.execute("create table experiments (experiment_id integer)")
+    connection.close()
+    with pytest.raises(DatabaseError, match="holds MLflow's tables"):
+        database.open_optuna(f"sqlite:///{tmp_path}/mlflow.db", create=True)
+
+
+def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    close(database.open_optuna(url, create=True))
+    connection = sqlite3.connect(tmp_path / "optuna.db")
+    connection.execute("update alembic_version set version_num = 'v2.6.0.a'")
+    connection.commit()
+    connection.close()
+    for create in (True, False):
+        with pytest.raises(DatabaseError, match="optuna storage upgrade --storage sqlite:///"):
+            database.open_optuna(url, create=create)

@@ -1,0 +1,119 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from sqlalchemy import Engine, text
+
+from storage import lease
+from storage.errors import LeaseLostError, StudyBusyError
+from storage.lease import Lease
+from storage.studies import StudyBook
+
+
+@pytest.fixture
+def engine(book: StudyBook) -> Engine:
+    engine: Engine = book.rdb.engine
+    return engine
+
+
+def set_columns(engine: Engine, assignments: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(f"update grovekeeper_lease set {assignments}"))  # noqa: S608
+
+
+def test_reading_makes_no_table(engine: Engine) -> None:
+    assert lease.read(engine, "houses") is None
+    with Lease(engine, "houses"):
+        pass
+    assert lease.read(engine, "houses") is None
+
+
+def test_the_holder_is_known_while_it_holds(engine: Engine) -> None:
+    with Lease(engine, "houses") as held:
+        held.check()
+        holder = lease.read(engine, "houses")
+        assert holder is not None
+        assert holder.alive
+        assert (holder.host, holder.pid) == (socket.gethostname(), os.getpid())
+        assert 25 < holder.expires - holder.now <= 30
+        assert lease.read(engine, "other") is None
+
+
+def test_the_databases_clock_is_utc(engine: Engine) -> None:
+    with Lease(engine, "houses"):
+        holder = lease.read(engine, "houses")
+        assert holder is not None
+        assert abs(holder.now - time.time()) < 5
+
+
+def test_a_second_coordinator_is_refused_and_told_who_runs_it(engine: Engine) -> None:
+    with Lease(engine, "houses"):
+        with pytest.raises(StudyBusyError, match=rf"process {os.getpid()}.*since"):
+            Lease(engine, "houses").__enter__()
+        with Lease(engine, "other"):
+            pass
+
+
+def test_an_expired_lease_is_taken_over_and_its_holder_notices(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
+    with Lease(engine, "houses") as first:
+        set_columns(engine, "host = 'elsewhere', expires = 1, epoch = epoch + 1")
+        deadline = time.monotonic() + 10
+        with pytest.raises(LeaseLostError, match="houses"):
+            while time.monotonic() < deadline:
+                first.check()
+                time.sleep(0.02)
+        with Lease(engine, "houses") as second:
+            second.check()
+
+
+def test_a_lost_holder_does_not_give_back_what_another_holds(engine: Engine) -> None:
+    with Lease(engine, "houses"):
+        set_columns(engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
+    holder = lease.read(engine, "houses")
+    assert holder is not None
+    assert holder.owner == "ann"
+
+
+def test_a_dead_process_on_this_host_loses_its_lease_at_once(engine: Engine) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with Lease(engine, "houses"):
+        pass
+    set_columns(
+        engine,
+        f"host = '{socket.gethostname()}', pid = {ended.pid}, owner = 'ann', expires = 1e12",
+    )
+    holder = lease.read(engine, "houses")
+    assert holder is not None
+    assert not holder.alive
+    with Lease(engine, "houses") as held:
+        held.check()
+
+
+def test_a_living_lease_of_another_host_is_respected(engine: Engine) -> None:
+    with Lease(engine, "houses"):
+        pass
+    set_columns(engine, "host = 'elsewhere', pid = 1, owner = 'ann', expires = 1e12")
+    with pytest.raises(StudyBusyError, match="ann on elsewhere"):
+        Lease(engine, "houses").__enter__()
+
+
+def test_it_is_renewed_while_it_is_held(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
+    with Lease(engine, "houses"):
+        before = lease.read(engine, "houses")
+        assert before is not None
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            after = lease.read(engine, "houses")
+            assert after is not None
+            if after.expires > before.expires:
+                return
+            time.sleep(0.02)
+    pytest.fail("the lease was not renewed")

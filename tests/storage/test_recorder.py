@@ -1,0 +1,81 @@
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import study_record, trial
+from mlflow import MlflowClient
+
+from storage import recorder as recorder_module
+from storage.errors import DatabaseError
+from storage.recorder import Recorder
+from storage.records import TrialRecord
+from storage.tracking import Mirror
+
+
+def open_recorder(folder: Path) -> Recorder:
+    return Recorder(Mirror(f"sqlite:///{folder}/mlflow.db", "houses"))
+
+
+def test_everything_handed_over_is_written_by_the_end(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    recorder.put_study(study_record())
+    for number in range(20):
+        recorder.put_trial(trial(number, "RUNNING"))
+        recorder.put_trial(trial(number))
+    assert recorder.close(60)
+    assert recorder.behind == 0
+    client = MlflowClient(recorder.mirror.tracking_uri)
+    runs = client.search_runs([recorder.mirror.experiment_id])
+    assert len(runs) == 21
+
+
+def test_trials_may_come_before_the_study(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    recorder.wait_connected()
+    recorder.put_trial(trial(0))
+    time.sleep(0.1)
+    assert recorder.behind == 1
+    recorder.put_study(study_record())
+    assert recorder.close(60)
+
+
+def test_an_outage_is_ridden_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "_FIRST_PAUSE", 0.05)
+    recorder = open_recorder(tmp_path)
+    recorder.put_study(study_record())
+    assert recorder.wait_adopted(60)
+    broken = threading.Event()
+    broken.set()
+    write = recorder.mirror.write_trial
+
+    def write_or_break(record: TrialRecord) -> Any:
+        if broken.is_set():
+            raise ConnectionError("no route to host")
+        return write(record)
+
+    monkeypatch.setattr(recorder.mirror, "write_trial", write_or_break)
+    for number in range(3):
+        recorder.put_trial(trial(number))
+    assert not recorder.wait_level(0.3)
+    assert recorder.behind == 3
+    assert "no route to host" in str(recorder.failure)
+    broken.clear()
+    assert recorder.close(60)
+    assert recorder.failure is None
+
+
+def test_a_store_that_cannot_be_opened_is_an_error_for_who_waits() -> None:
+    recorder = Recorder(Mirror("http://127.0.0.1:9", "houses"))
+    with pytest.raises(DatabaseError, match="MLflow at http"):
+        recorder.wait_connected()
+
+
+def test_closing_does_not_wait_for_what_never_comes(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    recorder.wait_connected()
+    recorder.put_trial(trial(0))
+    begun = time.monotonic()
+    assert not recorder.close(0.2)
+    assert time.monotonic() - begun < 30

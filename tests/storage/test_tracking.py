@@ -1,0 +1,198 @@
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from examples import study_record, trial
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from storage import mlflow_store
+from storage.errors import DatabaseError
+from storage.tracking import Mirror
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def tracking_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/mlflow.db"
+    return str(request.getfixturevalue("mlflow_server"))
+
+
+@pytest.fixture
+def experiment(request: pytest.FixtureRequest) -> str:
+    return f"houses-{abs(hash(request.node.name))}"
+
+
+@pytest.fixture
+def mirror(tracking_uri: str, experiment: str) -> Iterator[Mirror]:
+    mirror = Mirror(tracking_uri, experiment)
+    mirror.connect()
+    return mirror
+
+
+def children(mirror: Mirror) -> list[Any]:
+    runs = MlflowClient(mirror.tracking_uri).search_runs(
+        [mirror.experiment_id], f"tags.`mlflow.parentRunId` = '{mirror.run_id}'"
+    )
+    return sorted(runs, key=lambda run: str(run.info.run_name))
+
+
+def test_a_trials_run_shows_its_record(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    for record in (trial(0), trial(1, "PRUNED"), trial(2, "FAIL"), trial(3, "RUNNING")):
+        mirror.write_trial(record)
+    runs = children(mirror)
+    assert [run.info.run_name for run in runs] == [f"trial-000{n}" for n in range(4)]
+    statuses = [run.info.status for run in runs]
+    assert statuses == ["FINISHED", "KILLED", "FAILED", "RUNNING"]
+    first = runs[0]
+    assert first.data.params == {"max_depth": "None", "max_features": "0.1", "n_estimators": "64"}
+    assert first.data.metrics == {"rmse": 50.0, "fit_seconds": 0.5}
+    history = MlflowClient(mirror.tracking_uri).get_metric_history(first.info.run_id, "rmse")
+    assert {point.step: point.value for point in history} == {16: 51.0, 64: 50.0}
+    assert first.data.tags["optuna.trial.number"] == "0"
+    assert first.data.tags["optuna.trial.state"] == "COMPLETE"
+    assert first.data.tags["grovekeeper.kind"] == "trial"
+    assert first.data.tags["grovekeeper.study"] == "houses"
+    assert runs[2].data.tags["grovekeeper.reason"] == "it broke"
+    assert first.info.end_time - first.info.start_time == 60_000
+
+
+def test_the_studys_run_shows_spec_data_counts_and_best(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    done = dataclasses.replace(
+        record,
+        state="finished",
+        counts={"complete": 2, "pruned": 1},
+        best=((0, 5.0), (2, 4.0)),
+        holdout={"rmse": 4.5},
+    )
+    mirror.write_study(done)
+    run = MlflowClient(mirror.tracking_uri).get_run(mirror.run_id)
+    assert run.info.run_name == "houses"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"target": "price", "seed": "0"}
+    assert run.data.metrics["best_rmse"] == 4.0
+    assert run.data.metrics["holdout_rmse"] == 4.5
+    assert run.data.metrics["trials_pruned"] == 1.0
+    assert run.data.tags["mlflow.user"]
+    dataset = run.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("houses", "d" * 32)
+    mirror.write_study(dataclasses.replace(done, state="running"))
+    assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "RUNNING"
+
+
+def test_writing_twice_changes_nothing(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    assert mirror.write_trial(trial(0))
+    assert not mirror.write_trial(trial(0))
+    assert len(children(mirror)) == 1
+
+
+def test_a_growing_trial_is_written_step_by_step(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 51.0})
+    mirror.write_trial(running)
+    (run,) = children(mirror)
+    assert (run.info.status, run.data.metrics) == ("RUNNING", {"rmse": 51.0})
+    assert "n_estimators" not in run.data.params
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    assert (run.info.status, run.data.metrics["rmse"]) == ("FINISHED", 50.0)
+
+
+def test_a_new_mirror_adopts_what_an_old_one_wrote(
+    mirror: Mirror, tracking_uri: str, experiment: str
+) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    mirror.write_trial(dataclasses.replace(trial(1, "RUNNING"), scores={16: 50.0}))
+    again = Mirror(tracking_uri, experiment)
+    again.connect()
+    again.adopt(record)
+    assert again.run_id == mirror.run_id
+    assert not again.write_trial(trial(0))
+    assert again.write_trial(trial(1))
+    assert again.write_trial(trial(2))
+    runs = children(again)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    history = MlflowClient(tracking_uri).get_metric_history(runs[1].info.run_id, "rmse")
+    assert sorted(point.step for point in history) == [16, 64]
+
+
+def test_studies_of_one_name_from_two_databases_do_not_mix(
+    mirror: Mirror, tracking_uri: str, experiment: str
+) -> None:
+    mirror.adopt(study_record())
+    mirror.write_trial(trial(0))
+    other = Mirror(tracking_uri, experiment)
+    other.connect()
+    other.adopt(study_record())
+    assert other.run_id != mirror.run_id
+    assert children(other) == []
+
+
+def test_no_second_run_when_the_answer_to_the_first_was_lost(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    create = mirror._client.create_run
+
+    def lose_the_answer(*args: Any, **kwargs: Any) -> None:
+        create(*args, **kwargs)
+        raise MlflowException("connection reset")
+
+    with (
+        patch.object(mirror._client, "create_run", lose_the_answer),
+        pytest.raises(MlflowException),
+    ):
+        mirror.write_trial(trial(0))
+    mirror.write_trial(trial(0))
+    assert len(children(mirror)) == 1
+    assert children(mirror)[0].info.status == "FINISHED"
+
+
+def test_more_runs_than_a_page_are_found(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.tracking._PAGE", 2)
+    record = study_record()
+    mirror.adopt(record)
+    for number in range(5):
+        mirror.write_trial(trial(number))
+    mirror.adopt(record)
+    assert not any(mirror.write_trial(trial(number)) for number in range(5))
+
+
+def test_a_deleted_experiment_is_said(mirror: Mirror, tracking_uri: str, experiment: str) -> None:
+    mirror.adopt(study_record())
+    MlflowClient(tracking_uri).delete_experiment(mirror.experiment_id)
+    with pytest.raises(DatabaseError, match="was deleted in MLflow"):
+        Mirror(tracking_uri, experiment).connect()
+
+
+def test_a_server_that_does_not_answer_is_said_at_once() -> None:
+    with pytest.raises(DatabaseError, match="does not answer"):
+        mlflow_store.check("http://127.0.0.1:9")
+
+
+def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> None:
+    import sqlite3
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    Mirror(uri, "houses").connect()
+    connection = sqlite3.connect(tmp_path / "mlflow.db")
+    connection.execute("update alembic_version set version_num = '451aebb31d03'")
+    connection.commit()
+    connection.close()
+    code = (
+        "from storage.tracking import Mirror; from storage import mlflow_store\n"
+        f"try: Mirror({uri!r}, 'houses').connect()\n"
+        f"except Exception as error: print(mlflow_store.explain({uri!r}, error))"
+    )
+    import subprocess
+    import sys
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"run `mlflow db upgrade {uri}`" in said.stdout

@@ -1,0 +1,55 @@
+"""What the project promises of itself: layers, light start, help with examples."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("mlflow", "sklearn", "skrub", "optuna", "distributed", "pandas", "numpy", "sqlalchemy")
+COMMANDS = ("launch", "studies", "show", "ui", "promote", "sync")
+
+
+def test_imports_point_one_way() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["launch", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from search.cli.app import run; run(sys.argv[1:]);"
+        f"sys.exit(','.join(sorted(set({HEAVY!r}) & set(sys.modules))))"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from search.cli.app import run
+
+    assert run([command, "--help"]) == 0
+    assert f"Example: grovekeeper {command}" in capsys.readouterr().out
+
+
+def test_every_command_is_in_the_readme_and_in_these_tests() -> None:
+    from search.cli.app import app
+
+    names = {
+        (info.name or info.callback.__name__) for info in app.registered_commands if info.callback
+    }
+    assert names == set(COMMANDS)
+    readme = (ROOT / "README.md").read_text()
+    for name in names:
+        assert f"grovekeeper {name}" in readme
+
+
+def test_no_module_is_longer_than_two_rooms() -> None:
+    for path in [*ROOT.glob("search/**/*.py"), *ROOT.glob("storage/**/*.py")]:
+        assert len(path.read_text().splitlines()) <= 320, path
