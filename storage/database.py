@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # Seconds that a statement waits for another process's lock.
 _LOCK_TIMEOUT = 30.0
+_RACE_PAUSE = 0.3
 
 
 class _WalConnection(sqlite3.Connection):
@@ -86,14 +88,21 @@ def _engine_kwargs(url: str) -> dict[str, Any]:
     return {"pool_pre_ping": True}
 
 
-def _tables(url: str) -> set[str]:
-    from sqlalchemy import create_engine, inspect
+def _look(url: str) -> tuple[set[str], bool]:
+    """Return the names of the tables, and whether somebody has finished making Optuna's."""
+    from sqlalchemy import create_engine, inspect, text
     from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
     try:
         engine = create_engine(url, **_engine_kwargs(url))
         try:
-            return set(inspect(engine).get_table_names())
+            tables = set(inspect(engine).get_table_names())
+            ready = {"studies", "version_info", "alembic_version"} <= tables
+            if ready:
+                with engine.connect() as connection:
+                    version = text("select version_num from alembic_version")
+                    ready = connection.execute(version).first() is not None
+            return tables, ready
         finally:
             engine.dispose()
     except (ImportError, NoSuchModuleError) as error:
@@ -132,18 +141,18 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
         )
         raise NotFoundError(msg)
     check_writable(url)
-    tables = set() if missing else _tables(url)
+    tables, ready = (set[str](), False) if missing else _look(url)
     if "studies" not in tables and "experiments" in tables:
         msg = f"{masked(url)} holds MLflow's tables: Optuna needs a database of its own"
         raise DatabaseError(msg)
-    if "studies" not in tables and not create:
+    if not ready and not create:
         raise NotFoundError(f"there are no studies in {masked(url)} yet")
-    return _open(url, make_tables="studies" not in tables)
+    return _open(url, make_tables=not ready)
 
 
-def _open(url: str, *, make_tables: bool) -> "RDBStorage":
+def _open(url: str, *, make_tables: bool, tries: int = 5) -> "RDBStorage":
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -157,5 +166,9 @@ def _open(url: str, *, make_tables: bool) -> "RDBStorage":
         )
         raise DatabaseError(msg) from error
     except (SQLAlchemyError, AssertionError) as error:
+        raced = isinstance(error, IntegrityError | OperationalError | AssertionError)
+        if make_tables and raced and tries > 1:  # another launch is making them, too
+            time.sleep(_RACE_PAUSE)
+            return _open(url, make_tables=True, tries=tries - 1)
         msg = f"cannot open {masked(url)}: {str(error).splitlines()[0]}"
         raise DatabaseError(msg) from error

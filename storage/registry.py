@@ -4,6 +4,7 @@ A stage and its alias name the same version: `Staging` and `staging`, `Productio
 """
 
 import hashlib
+import json
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -78,6 +79,9 @@ class Registry:
                 description=description,
                 model_id=model.model_id,
             )
+            # As `mlflow.register_model` links them for the UI.
+            link = json.dumps([{"name": name, "version": version.version}])
+            self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
         return _version(version, ())
 
     def versions(self, name: str) -> list[ModelVersion]:

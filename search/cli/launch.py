@@ -36,24 +36,30 @@ def launch(
         str | None, typer.Option(help="Score to optimise; default: rmse, or brier for classes.")
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(help="Finished trials in all, over all launches; default: 50.")
+        str | None,
+        typer.Option(help="Finished trials in all, over all launches; default: 50.", metavar="N"),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="End the search after so many seconds.", metavar="SECONDS")
+        str | None, typer.Option(help="End the search after so many seconds.", metavar="SECONDS")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Worker processes on this machine; default: one a core.")
+        str | None,
+        typer.Option(help="Worker processes on this machine; default: one a core.", metavar="N"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of all that is random; default: 0.")
+        str | None, typer.Option(help="Seed of all that is random; default: 0.", metavar="N")
     ] = None,
     holdout: Annotated[
-        float | None,
-        typer.Option(help="Share of rows kept apart to judge the champion; default: 0.2."),
+        str | None,
+        typer.Option(
+            help="Share of rows kept apart to judge the champion; default: 0.2.", metavar="SHARE"
+        ),
     ] = None,
     trees: Annotated[
         str | None,
-        typer.Option(help="Trees of the champion; default: auto, as many as it needs."),
+        typer.Option(
+            help="Trees of the champion; default: auto, as many as it needs.", metavar="N"
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -77,6 +83,7 @@ def launch(
     """
     from search.spec import make_spec, read_config
 
+    # Numbers come as text: the specification is the one place where values are judged.
     flags = {
         "study": study,
         "data": data,
@@ -88,7 +95,7 @@ def launch(
         "workers": workers,
         "seed": seed,
         "holdout": holdout,
-        "trees": int(trees) if trees is not None and trees.isdecimal() else trees,
+        "trees": trees,
         "experiment": experiment,
         "model": model,
         "register": register,

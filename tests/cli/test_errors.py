@@ -23,7 +23,7 @@ NUMBERS = "a,b,y\n" + "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (["launch", "--data", "{untargeted}"], 1, "all 60 values of the target 'y' are missing"),
         (["launch", "--metric", "rsme"], 2, "did you mean rmse?"),
         (["launch", "--metric", "accuracy"], 2, "does not fit regression"),
-        (["launch", "--trials", "0"], 2, "trials 0"),
+        (["launch", "--trials", "0"], 2, "trials '0'"),
         (["launch", "--trials", "many"], 2, "many"),
         (["launch", "no good"], 2, "study name 'no good'"),
         (["launch", "--model", "a/b"], 2, "model name 'a/b'"),
@@ -79,8 +79,8 @@ def test_debug_shows_where_it_came_from(here: Here, capfd: pytest.CaptureFixture
 
 
 def test_passwords_are_not_repeated(here: Here, capfd: pytest.CaptureFixture[str]) -> None:
-    secret = "postgresql+psycopg://ann:swordfish@127.0.0.1:9/db"
-    assert here("--storage", secret, "studies") == 1
+    address = "postgresql+psycopg://ann:swordfish@127.0.0.1:9/db"
+    assert here("--storage", address, "studies") == 1
     assert here("--tracking-uri", "http://ann:swordfish@127.0.0.1:9", "promote", "m") == 1
     assert "swordfish" not in capfd.readouterr().err
 

@@ -87,11 +87,13 @@ def test_the_version_carries_where_it_comes_from_and_its_files_digest(launched: 
     assert tags["grovekeeper.trial"] == str(summary["best"]["number"])
     assert float(tags["grovekeeper.holdout_rmse"]) == summary["holdout"]["rmse"]
     assert len(tags["grovekeeper.data_digest"]) == 64
-    model = client.get_logged_model(version.model_id)
+    (model,) = client.search_logged_models(
+        [client.get_run(version.run_id or "").info.experiment_id]
+    )
     assert model.source_run_id == version.run_id
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "diabetes", "version": 1}]
     folder = Path(model.artifact_location.removeprefix("file://"))
     assert folder_digest(folder) == tags["grovekeeper.model_sha256"]
-    assert len(client.search_logged_models([model.experiment_id])) == 1
 
 
 def test_a_promoted_model_is_loaded_by_stage_and_by_alias(launched: Shell) -> None:

@@ -179,7 +179,7 @@ def test_five_failures_in_a_row_end_the_study_with_their_error(book: StudyBook) 
     study = book.make("s", "minimize")
     with Workers(1) as workers:
         workers.load(X, Y[:-1])
-        with pytest.raises(StudyError, match="5 trials in a row failed.*ValueError"):
+        with pytest.raises(StudyError, match=r"5 trials in a row failed.*ValueError"):
             Recording(study, plan(50), workers).run()
     states = [t.state for t in study.trials()]
     assert states == ["FAIL"] * 5

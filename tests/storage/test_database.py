@@ -91,3 +91,26 @@ def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> N
     for create in (True, False):
         with pytest.raises(DatabaseError, match="optuna storage upgrade --storage sqlite:///"):
             database.open_optuna(url, create=create)
+
+
+def test_two_who_make_the_tables_at_once_both_get_them(url: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: close(database.open_optuna(url, create=True)), range(4)))
+    close(database.open_optuna(url, create=False))
+
+
+def test_a_database_in_the_making_is_not_found_rather_than_touched(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    connection = sqlite3.connect(path)
+    connection.execute("create table studies (study_id integer)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(NotFoundError, match="no studies"):
+        database.open_optuna(f"sqlite:///{path}", create=False)
+    connection = sqlite3.connect(path)
+    tables = connection.execute("select name from sqlite_master where type = 'table'").fetchall()
+    connection.close()
+    assert tables == [("studies",)]
+    assert before
