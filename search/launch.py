@@ -17,6 +17,7 @@ from search.spec import StudySpec
 from search.study import Coordinator, End, Plan
 from search.summary import summarize
 from storage import database, mlflow_store
+from storage.errors import LeaseLostError
 from storage.lease import Lease
 from storage.recorder import Recorder
 from storage.records import StudyState, TrialRecord
@@ -151,6 +152,8 @@ class _Launch:
             else:
                 self._crown(end)
                 self._finish("stopped" if end == "timeout" else "finished", started)
+        except LeaseLostError:
+            raise  # the study is another's now: not a word more, to the database or to MLflow
         except Exception:
             self._finish("failed", started)
             raise
