@@ -4,7 +4,10 @@ import logging
 import multiprocessing
 import os
 import queue
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from types import TracebackType
@@ -37,7 +40,24 @@ def prepare() -> None:
     """
     if _has_forkserver():
         multiprocessing.set_forkserver_preload(_PRELOAD)
-        forkserver.ensure_running()
+        with _ignoring_interrupts():
+            forkserver.ensure_running()
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Let a process start that ignores Ctrl-C, which a terminal sends to workers, too.
+
+    The coordinator ends them; a worker of its own accord would print a traceback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _has_forkserver() -> bool:

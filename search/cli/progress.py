@@ -81,7 +81,8 @@ class Progress:
         self._bar.update(self._task, completed=self._done())
 
     def _note(self, record: "TrialRecord") -> None:
-        self._states[record.number] = record.state
+        # What was interrupted did not fail: the next launch grows it again.
+        self._states[record.number] = "INTERRUPTED" if record.interrupted else record.state
         if record.state == "COMPLETE" and record.value is not None:
             least = self._metric.direction == "minimize"
             values = [v for v in (self._best, record.value) if v is not None]

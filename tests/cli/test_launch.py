@@ -165,9 +165,13 @@ def test_a_raw_table_on_a_server_and_on_with_it(
 def test_a_signal_ends_cleanly_and_the_study_goes_on(
     shell: Shell, number: signal.Signals, code: int
 ) -> None:
-    process = shell.start("launch", "--trials", "100000", "--no-register")
+    arguments = ("launch", "--trials", "100000", "--no-register")
+    process = shell.start(*arguments, start_new_session=True)
     wait_for(shell, 3, process)
-    process.send_signal(number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: to the workers, too
+    else:
+        process.send_signal(number)
     begun = time.monotonic()
     _, said = process.communicate(timeout=30)
     assert time.monotonic() - begun < 10
