@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 # Trees at which trials are compared; multiples of `forest.CHUNK`.
-RUNGS = (16, 64, 256)
-_KEEP_ONE_IN = 4
+RUNGS = (32, 128)
+_KEEP_ONE_IN = 3
 
 
 class HalvingPruner(BasePruner):
-    """Keep a trial whose score is among the best quarter of those that reached the same rung.
+    """Keep a trial whose score is among the best third of those that reached the same rung.
 
     Asynchronous successive halving (Li et al. 2020, "A system for massively parallel hyperparameter
     tuning"). Unlike Optuna's, it writes nothing to the database and does not count interrupted
