@@ -227,11 +227,12 @@ class _Launch:
         if best is None:
             within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
+        trees = best.champion_trees or FEWEST if spec.trees == "auto" else spec.trees
+        wanted = {"name": spec.model, "trial": best.number, "trees": trees}
         known = self._notes.get("model")
-        if known is not None and (known["trial"], known["name"]) == (best.number, spec.model):
+        if known is not None and wanted.items() <= known.items():
             return
         clock = time.monotonic()
-        trees = best.champion_trees or FEWEST if spec.trees == "auto" else spec.trees
         jobs = spec.workers or cluster.cores()
         champion = make_champion(self._problem.dataset, best.params, trees, spec.seed, jobs)
         self._note("holdout", dict(champion.holdout) or None)
@@ -239,7 +240,7 @@ class _Launch:
         if spec.register_model:
             clock = time.monotonic()
             version = self._register(champion, best.number)
-            self._note("model", {"name": spec.model, "version": version, "trial": best.number})
+            self._note("model", wanted | {"version": version})
             self._seconds["register"] = round(time.monotonic() - clock, 2)
 
     def _register(self, champion: Champion, trial: int) -> int:
@@ -248,7 +249,7 @@ class _Launch:
             msg = f"the champion is not registered ({failure}): the same launch again does it"
             raise StudyError(msg)
         registry, problem, uid = Registry(self._stores.tracking_uri), self._problem, self._study.uid
-        version = find_version(registry, problem, uid, trial)
+        version = find_version(registry, problem, uid, trial, champion.trees)
         if version is None:
             mirror = self._recorder.mirror
             version = register(registry, problem, champion, uid, trial, mirror, self._check)

@@ -12,6 +12,7 @@ from storage.registry import Registry, Stage
 STUDY_TAG = "grovekeeper.study"
 UID_TAG = "grovekeeper.study_uid"
 TRIAL_TAG = "grovekeeper.trial"
+TREES_TAG = "grovekeeper.trees"
 DIGEST_TAG = "grovekeeper.data_digest"
 TARGET_TAG = "grovekeeper.target"
 METRIC_TAG = "grovekeeper.metric"

@@ -14,6 +14,7 @@ from search.promotion import (
     SHA_TAG,
     STUDY_TAG,
     TARGET_TAG,
+    TREES_TAG,
     TRIAL_TAG,
     UID_TAG,
 )
@@ -23,10 +24,10 @@ from storage.tracking import Mirror
 
 
 def find_version(
-    registry: Registry, problem: Problem, study_uid: str, trial: int
+    registry: Registry, problem: Problem, study_uid: str, trial: int, trees: int
 ) -> ModelVersion | None:
-    """Return the version that an earlier launch registered for this trial, if it did."""
-    return registry.find(problem.spec.model, _identity(problem, study_uid, trial))
+    """Return the version that an earlier launch registered for this champion, if it did."""
+    return registry.find(problem.spec.model, _identity(problem, study_uid, trial, trees))
 
 
 def register(
@@ -64,7 +65,7 @@ def register(
         digest = folder_digest(folder)
         check()
         registry.log_folder(model, folder)
-    tags = _identity(problem, study_uid, trial) | {
+    tags = _identity(problem, study_uid, trial, champion.trees) | {
         STUDY_TAG: problem.spec.study,
         TARGET_TAG: problem.dataset.target,
         METRIC_TAG: problem.metric.name,
@@ -80,5 +81,10 @@ def register(
     )
 
 
-def _identity(problem: Problem, study_uid: str, trial: int) -> dict[str, str]:
-    return {UID_TAG: study_uid, TRIAL_TAG: str(trial), DIGEST_TAG: problem.dataset.digest}
+def _identity(problem: Problem, study_uid: str, trial: int, trees: int) -> dict[str, str]:
+    return {
+        UID_TAG: study_uid,
+        TRIAL_TAG: str(trial),
+        TREES_TAG: str(trees),
+        DIGEST_TAG: problem.dataset.digest,
+    }

@@ -1,0 +1,83 @@
+"""What a person finds in the MLflow UI after `launch` and `promote`."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+from playwright.sync_api import Locator, Page, expect
+
+# The fixtures' types are spelled out here: a conftest is no module to import from.
+OpenPage = Callable[[str], Page]
+TRIALS = [f"trial-{number:04d}" for number in range(6)]
+
+
+def runs(study: Any) -> str:
+    """Return the route of the experiment's list of runs."""
+    return f"/experiments/{study.experiment_id}/runs"
+
+
+def matching(study: Any, condition: str) -> str:
+    """Return the route of the runs that meet a condition, best first.
+
+    Sorted by when they were made, MLflow would add their parents and fold them away under these.
+    """
+    query = {"searchFilter": condition, "orderByKey": "metrics.`rmse`", "orderByAsc": "true"}
+    query |= {"startTime": "ALL", "lifecycleFilter": "Active"}
+    return f"{runs(study)}?{urlencode(query)}"
+
+
+def named(page: Page, name: str) -> Locator:
+    """Return the cell of the list of runs that holds exactly this run's name."""
+    cells = page.locator("[col-id='attributes.`Run Name`']")
+    return cells.filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def test_the_list_of_runs_shows_the_study_by_name_with_its_trials_folded_away(
+    study: Any, open_page: OpenPage
+) -> None:
+    page = open_page(runs(study))
+    expect(named(page, "diabetes")).to_be_visible()
+    expect(page.get_by_text("7 matching runs")).to_be_visible()
+    expect(named(page, TRIALS[0])).to_have_count(0)
+
+
+def test_the_studys_run_unfolds_into_its_trials(study: Any, open_page: OpenPage) -> None:
+    page = open_page(runs(study))
+    named(page, "diabetes").get_by_role("button").click()
+    for name in TRIALS:
+        expect(named(page, name)).to_be_visible()
+
+
+def test_a_filter_on_the_parent_lists_exactly_the_trials(study: Any, open_page: OpenPage) -> None:
+    page = open_page(matching(study, f"tags.`mlflow.parentRunId` = '{study.run_id}'"))
+    expect(page.get_by_text("6 matching runs")).to_be_visible()
+    for name in TRIALS:
+        expect(named(page, name)).to_be_visible()
+
+
+def test_a_trials_page_shows_its_score_its_parameters_and_its_study(
+    study: Any, open_page: OpenPage
+) -> None:
+    best = json.loads(study.run("show", "diabetes", "--json"))["best"]
+    page = open_page(matching(study, f"tags.`optuna.trial.number` = '{best['number']}'"))
+    named(page, f"trial-{best['number']:04d}").get_by_role("link").click()
+    for text in ("rmse", str(best["value"]), "n_estimators", *best["params"]):
+        expect(page.get_by_role("cell", name=text, exact=True)).to_be_visible()
+    parent = page.locator(f"a[href*='/runs/{study.run_id}']")
+    expect(parent).to_have_text("diabetes")
+
+
+def test_a_promoted_version_shows_its_alias_and_its_stage(study: Any, open_page: OpenPage) -> None:
+    page = open_page("/models/diabetes")
+    version = page.get_by_role("link", name="Version 1")
+    expect(version).to_be_visible()
+    expect(page.get_by_text("@ staging")).to_have_count(0)
+
+    study.run("promote", "diabetes")
+
+    page.reload()
+    expect(page.get_by_text("@ staging")).to_be_visible()
+    version.click()
+    expect(page.get_by_text("@ staging")).to_be_visible()
+    expect(page.get_by_text("Staging", exact=True)).to_be_visible()
