@@ -4,6 +4,7 @@ The mirror writes the difference between a record and what MLflow already shows,
 twice changes nothing, and bringing an old mirror level is writing every record once more.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import DatasetInput, Metric, Run
 
 PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG = "grovekeeper.kind"
@@ -43,6 +44,7 @@ _STUDY_STATUS = {
 _PAGE = 1000
 _BATCH = 900
 _VALUE_LENGTH = 5000
+_DIGEST_LENGTH = 32
 
 
 @dataclass
@@ -105,6 +107,9 @@ class Mirror:
         found = next(self._search(condition), None)
         self._study = self._shown(found) if found else self._create_study(study)
         self.run_id = self._study.run_id
+        self._write(self._study, {}, dict(study.params), {}, datetime.now(UTC))
+        if not (found and found.inputs and found.inputs.dataset_inputs):
+            self._client.log_inputs(self.run_id, [_dataset(study)])
         self._trials = {}
         if found:
             for run in self._search(self._children()):
@@ -169,24 +174,12 @@ class Mirror:
         return str(found.experiment_id)
 
     def _create_study(self, study: StudyRecord) -> _Shown:
-        from mlflow.entities import Dataset, DatasetInput, Param
         from mlflow.tracking.context.registry import resolve_tags
 
         tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
         run = self._client.create_run(
             self.experiment_id, run_name=study.name, tags=resolve_tags() | tags
         )
-        params = [Param(key, value[:_VALUE_LENGTH]) for key, value in study.params.items()]
-        self._client.log_batch(run.info.run_id, params=params)
-        data = study.data
-        dataset = Dataset(
-            name=data.name,
-            digest=data.digest[:32],
-            source_type="local",
-            source=f'{{"uri": "{data.source}"}}',
-            profile=f'{{"num_rows": {data.rows}, "num_columns": {data.columns}}}',
-        )
-        self._client.log_inputs(run.info.run_id, [DatasetInput(dataset)])
         return _Shown(run.info.run_id, "RUNNING")
 
     def _children(self) -> str:
@@ -286,6 +279,21 @@ class Mirror:
             metrics=points,
             tags=dict(run.data.tags),
         )
+
+
+def _dataset(study: StudyRecord) -> "DatasetInput":
+    from mlflow.entities import Dataset, DatasetInput
+
+    data = study.data
+    return DatasetInput(
+        Dataset(
+            name=data.name,
+            digest=data.digest[:_DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": data.source}),
+            profile=json.dumps({"num_rows": data.rows, "num_columns": data.columns}),
+        )
+    )
 
 
 def _millis(time: datetime | None) -> Any:

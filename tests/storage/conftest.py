@@ -1,5 +1,7 @@
 """The databases that every storage test runs over: real SQLite and real PostgreSQL."""
 
+import shutil
+import sqlite3
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,6 +11,7 @@ import pytest
 from examples import close
 
 from storage.studies import Study, StudyBook
+from storage.tracking import Mirror
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +44,31 @@ def book(url: str) -> Iterator[StudyBook]:
     book = StudyBook(url, create=True)
     yield book
     close(book.rdb)
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its schema and nothing else, to copy: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_file(empty_mlflow: Path, tmp_path: Path) -> str:
+    """The address of an empty MLflow store in a file of the test's own."""
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture(params=["sqlite", "server"])
+def tracking_uri(request: pytest.FixtureRequest) -> str:
+    """An MLflow store of each kind."""
+    kind = {"sqlite": "mlflow_file", "server": "mlflow_server"}[request.param]
+    return str(request.getfixturevalue(kind))
 
 
 @pytest.fixture

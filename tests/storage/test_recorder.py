@@ -1,6 +1,5 @@
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,12 @@ from storage.records import TrialRecord
 from storage.tracking import Mirror
 
 
-def open_recorder(folder: Path) -> Recorder:
-    return Recorder(Mirror(f"sqlite:///{folder}/mlflow.db", "houses"))
+def open_recorder(tracking_uri: str) -> Recorder:
+    return Recorder(Mirror(tracking_uri, "houses"))
 
 
-def test_everything_handed_over_is_written_by_the_end(tmp_path: Path) -> None:
-    recorder = open_recorder(tmp_path)
+def test_everything_handed_over_is_written_by_the_end(mlflow_file: str) -> None:
+    recorder = open_recorder(mlflow_file)
     recorder.put_study(study_record())
     for number in range(20):
         recorder.put_trial(trial(number, "RUNNING"))
@@ -31,8 +30,8 @@ def test_everything_handed_over_is_written_by_the_end(tmp_path: Path) -> None:
     assert len(runs) == 21
 
 
-def test_trials_may_come_before_the_study(tmp_path: Path) -> None:
-    recorder = open_recorder(tmp_path)
+def test_trials_may_come_before_the_study(mlflow_file: str) -> None:
+    recorder = open_recorder(mlflow_file)
     recorder.wait_connected()
     recorder.put_trial(trial(0))
     time.sleep(0.1)
@@ -41,9 +40,9 @@ def test_trials_may_come_before_the_study(tmp_path: Path) -> None:
     assert recorder.close(60)
 
 
-def test_an_outage_is_ridden_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_is_ridden_out(mlflow_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder_module, "_FIRST_PAUSE", 0.05)
-    recorder = open_recorder(tmp_path)
+    recorder = open_recorder(mlflow_file)
     recorder.put_study(study_record())
     assert recorder.wait_adopted(60)
     broken = threading.Event()
@@ -72,8 +71,8 @@ def test_a_store_that_cannot_be_opened_is_an_error_for_who_waits() -> None:
         recorder.wait_connected()
 
 
-def test_closing_does_not_wait_for_what_never_comes(tmp_path: Path) -> None:
-    recorder = open_recorder(tmp_path)
+def test_closing_does_not_wait_for_what_never_comes(mlflow_file: str) -> None:
+    recorder = open_recorder(mlflow_file)
     recorder.wait_connected()
     recorder.put_trial(trial(0))
     begun = time.monotonic()

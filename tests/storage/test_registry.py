@@ -10,13 +10,6 @@ from storage.registry import Registry, folder_digest, open_registry
 from storage.tracking import Mirror
 
 
-@pytest.fixture(params=["sqlite", "server"])
-def tracking_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/mlflow.db"
-    return str(request.getfixturevalue("mlflow_server"))
-
-
 @pytest.fixture
 def registry(tracking_uri: str) -> Iterator[Registry]:
     Mirror(tracking_uri, "Default").connect()

@@ -1,4 +1,7 @@
 import dataclasses
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,6 @@ from mlflow.exceptions import MlflowException
 from storage import mlflow_store
 from storage.errors import DatabaseError
 from storage.tracking import Mirror
-
-
-@pytest.fixture(params=["sqlite", "server"])
-def tracking_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/mlflow.db"
-    return str(request.getfixturevalue("mlflow_server"))
 
 
 @pytest.fixture
@@ -177,11 +173,10 @@ def test_a_server_that_does_not_answer_is_said_at_once() -> None:
         mlflow_store.check("http://127.0.0.1:9")
 
 
-def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> None:
-    import sqlite3
-
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    Mirror(uri, "houses").connect()
+def test_an_older_schema_names_the_command_that_upgrades_it(
+    mlflow_file: str, tmp_path: Path
+) -> None:
+    uri = mlflow_file
     connection = sqlite3.connect(tmp_path / "mlflow.db")
     connection.execute("update alembic_version set version_num = '451aebb31d03'")
     connection.commit()
@@ -191,8 +186,5 @@ def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> N
         f"try: Mirror({uri!r}, 'houses').connect()\n"
         f"except Exception as error: print(mlflow_store.explain({uri!r}, error))"
     )
-    import subprocess
-    import sys
-
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert f"run `mlflow db upgrade {uri}`" in said.stdout
