@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MIN_ROWS = 10
 # Integers with at most so many distinct values are taken for classes.
 _MAX_INTEGER_CLASSES = 10
+_NESTED = (list, tuple, dict, set, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,14 @@ def _check_target(table: "pd.DataFrame", target: str, source: str) -> None:
 def _check_features(features: "pd.DataFrame", source: str) -> None:
     if features.shape[1] == 0:
         raise DataError(f"{source} has no column beside the target: nothing to learn from")
+    objects = features.select_dtypes(include="object", exclude="str")
+    for name in objects.columns:
+        nested = objects[name].map(lambda value: isinstance(value, _NESTED))
+        if nested.any():
+            kind = type(objects[name][nested].iloc[0]).__name__
+            raise DataError(
+                f"column '{name}' holds values of type {kind}: one value a cell, please"
+            )
     numbers = features.select_dtypes("number")
     for name in numbers.columns:
         values = numbers[name].to_numpy(dtype=np.float64, na_value=np.nan)

@@ -4,6 +4,7 @@ Only the types listed here are ever written or read: scikit-learn's tree, and wh
 `TableVectorizer` is made of.
 """
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from search.dataset import Dataset
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.models import Model
     from mlflow.models.signature import ModelSignature
 
 TRUSTED_TYPES = (
+    "datetime.timedelta",
+    "datetime.timezone",
     "numpy.dtype",
+    "pandas.DatetimeTZDtype",
     "sklearn.tree._tree.Tree",
     "skrub._apply_to_each_col.ApplyToEachCol",
     "skrub._check_input.CheckInputDataFrame",
@@ -41,6 +46,7 @@ TRUSTED_TYPES = (
     "skrub.selectors._base.Filter",
     "skrub.selectors._base.Sub",
     "skrub.selectors._selectors._cardinality_below",
+    "zoneinfo.ZoneInfo",
 )
 _REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
 _EXAMPLE_ROWS = 3
@@ -61,7 +67,6 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
     """
     import mlflow.sklearn
 
-    example = dataset.features.head(_EXAMPLE_ROWS)
     mlflow.sklearn.save_model(
         pipeline,
         str(folder),
@@ -69,9 +74,19 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
         serialization_format="skops",
         skops_trusted_types=list(TRUSTED_TYPES),
         signature=signature(pipeline, dataset),
-        input_example=example.astype(object).where(example.notna(), None),
+        input_example=_example(dataset),
         pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
     )
+
+
+def _example(dataset: Dataset) -> "pd.DataFrame":
+    """Return the first rows as JSON has them: missing is null, dates and other objects are text."""
+    import pandas as pd
+
+    rows = dataset.features.head(_EXAMPLE_ROWS)
+    text = rows.to_json(orient="split", index=False, date_format="iso", default_handler=str)
+    plain = json.loads(text)
+    return pd.DataFrame(plain["data"], columns=rows.columns, dtype=object)
 
 
 def signature(pipeline: Any, dataset: Dataset) -> "ModelSignature":

@@ -1,5 +1,6 @@
 """The champion from refit to registered model: made once, saved safely, loaded on raw rows."""
 
+import decimal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,37 @@ def test_a_missing_column_is_a_schema_error(houses: Dataset, tmp_path: Path) -> 
     save(houses, tmp_path / "model")
     with pytest.raises(MlflowException, match="rooms"):
         load(tmp_path / "model").predict(houses.features.drop(columns="rooms"))
+
+
+def test_whatever_a_parquet_file_holds_is_saved_and_taken_at_prediction(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    n = 120
+    stamps = pd.date_range("2020-01-01", periods=n, freq="7h")
+    table = pd.DataFrame(
+        {
+            "stamp": stamps,
+            "zoned": stamps.tz_localize("Europe/Berlin"),
+            "utc": stamps.tz_localize("UTC"),
+            "iso": stamps.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "day": stamps.date,
+            "span": pd.to_timedelta(random.integers(0, 10_000, n), unit="s"),
+            "grade": pd.Categorical(random.choice(["lo", "hi"], n), ["lo", "mid", "hi"]),
+            "code": pd.Categorical(random.integers(0, 4, n)),
+            "cents": [decimal.Decimal(int(v)) / 100 for v in random.integers(0, 999, n)],
+            "flag": pd.array(random.choice([True, False, None], n), dtype="boolean"),
+            "raw": [b"x%d" % (i % 3) for i in range(n)],
+            "it's \"odd\", isn't it?": random.normal(size=n),
+            "y": random.normal(size=n),
+        }
+    )
+    table.to_parquet(tmp_path / "t.parquet")
+    dataset = load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.2)
+    champion = save(dataset, tmp_path / "model")
+    rows = dataset.held_out_features
+    model = load(tmp_path / "model")
+    np.testing.assert_array_equal(model.predict(rows), champion.pipeline.predict(rows))
+    missing = rows.assign(**{name: None for name in rows.columns if name not in {"stamp", "span"}})
+    assert np.isfinite(model.predict(missing)).all()
 
 
 def test_a_classifier_answers_with_the_tables_labels(tmp_path: Path) -> None:

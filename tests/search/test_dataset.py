@@ -134,6 +134,13 @@ def test_a_table_that_nothing_can_be_learned_from_is_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_lists_in_cells_are_refused_by_column(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [[1, 2]] * 40, "y": np.arange(40) / 2})
+    table.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="column 'a' holds values of type ndarray"):
+        load_dataset(str(tmp_path / "t.parquet"), None, None, 0.2)
+
+
 def test_what_is_no_table_is_said(tmp_path: Path) -> None:
     for name, content in (("t.csv", b"\xff\xfe\x00"), ("t.parquet", b"PAR1"), ("t.csv.gz", b"no")):
         path = tmp_path / name
