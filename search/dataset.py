@@ -1,6 +1,7 @@
 """Dataset: a table turned into what forests grow on, and the rows held out from them."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -122,6 +123,7 @@ def load_dataset(source: str, target: str | None, task: Task | None, share: floa
         missing = int((~present).sum())
         notes.append(f"{missing} of {len(table)} rows have no '{target}' and are left out")
         table = table[present].reset_index(drop=True)
+    table[target] = _plain_target(table[target])
     features = table.drop(columns=target)
     _check_features(features, source)
     chosen = task or detect_task(table[target])
@@ -153,6 +155,14 @@ def _check_target(table: "pd.DataFrame", target: str, source: str) -> None:
         raise UsageError(f"--target '{target}' is no column of {source}: {hint}There are {shown}")
 
 
+def _plain_target(target: "pd.Series") -> "pd.Series":
+    """Give the target the type that its present values have: holes and decimals made objects."""
+    target = target.infer_objects()
+    if isinstance(target.iloc[0], Decimal):
+        return target.astype(np.float64)
+    return target
+
+
 def _check_features(features: "pd.DataFrame", source: str) -> None:
     if features.shape[1] == 0:
         raise DataError(f"{source} has no column beside the target: nothing to learn from")
@@ -164,6 +174,10 @@ def _check_features(features: "pd.DataFrame", source: str) -> None:
             raise DataError(
                 f"column '{name}' holds values of type {kind}: one value a cell, please"
             )
+    for name, dtype in features.dtypes.items():
+        if dtype.kind == "m" or str(dtype).startswith("period"):
+            msg = f"column '{name}' holds {dtype}: store it as a number or as a date"
+            raise DataError(msg)
     numbers = features.select_dtypes("number")
     for name in numbers.columns:
         values = numbers[name].to_numpy(dtype=np.float64, na_value=np.nan)
@@ -198,7 +212,8 @@ def _encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArr
     name = target.name
     if target.nunique() == 1:
         value = target.iloc[0]
-        raise DataError(f"the target '{name}' is {value!s} in every row: nothing to learn")
+        rows = f"all {len(target)} rows that have one"
+        raise DataError(f"the target '{name}' is {value!s} in {rows}: nothing to learn")
     if task == "regression":
         if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
             example = next(str(v) for v in target)
@@ -246,6 +261,8 @@ def _check_sides(
             missing = np.setdiff1d(np.arange(len(classes)), values)
             if len(missing):
                 label = classes[missing[0]]
+                if classes.dtype.kind == "i":
+                    way_out += ", or take it as a number with --task regression"
                 raise DataError(f"no row of class '{label}' falls to the {side} side: {way_out}")
         if side == "training" and len(np.unique(values)) == 1:
             raise DataError(f"the target is constant on the {side} side: {way_out}")

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from search import cluster
-from search.champion import Champion, make_champion
+from search.champion import make_champion
 from search.errors import StudyError, UsageError
 from search.forest import FEWEST
 from search.metrics import Metric
-from search.problem import Problem, find_study, make_study, pose
+from search.problem import Problem, find_study, make_study, pose, settle
 from search.registration import find_version, register
 from search.space import default_params
 from search.spec import StudySpec
@@ -94,6 +96,7 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
     try:
         study = study or make_study(problem, stores.storage)
         with Lease(study.book.rdb.engine, spec.study) as lease:
+            settle(problem, study)
             _Launch(problem, stores, study, recorder, watcher, lease.check, stop).run(started)
         return summarize(study)
     finally:
@@ -155,7 +158,8 @@ class _Launch:
         except LeaseLostError:
             raise  # the study is another's now: not a word more, to the database or to MLflow
         except Exception:
-            self._finish("failed", started)
+            with suppress(Exception):  # whatever else is broken, the first error is the one to tell
+                self._finish("failed", started)
             raise
         except BaseException:  # a signal outside the search
             self._finish("interrupted", started, _INTERRUPT_PATIENCE)
@@ -229,8 +233,7 @@ class _Launch:
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
         trees = best.champion_trees or FEWEST if spec.trees == "auto" else spec.trees
         wanted = {"name": spec.model, "trial": best.number, "trees": trees}
-        known = self._notes.get("model")
-        if known is not None and wanted.items() <= known.items():
+        if spec.register_model and self._known_version(wanted, best.number, trees):
             return
         clock = time.monotonic()
         jobs = spec.workers or cluster.cores()
@@ -239,21 +242,28 @@ class _Launch:
         self._seconds["champion"] = round(time.monotonic() - clock, 2)
         if spec.register_model:
             clock = time.monotonic()
-            version = self._register(champion, best.number)
-            self._note("model", wanted | {"version": version})
+            mirror, uid = self._recorder.mirror, self._study.uid
+            version = register(
+                self._registry, self._problem, champion, uid, best.number, mirror, self._check
+            )
+            self._note("model", wanted | {"version": version.version})
             self._seconds["register"] = round(time.monotonic() - clock, 2)
 
-    def _register(self, champion: Champion, trial: int) -> int:
+    def _known_version(self, wanted: dict[str, Any], trial: int, trees: int) -> bool:
+        """Whether the champion is registered already; asks the registry, not what is noted."""
         if not self._recorder.wait_adopted(_MIRROR_PATIENCE):
             failure = self._recorder.failure or "MLflow does not answer"
             msg = f"the champion is not registered ({failure}): the same launch again does it"
             raise StudyError(msg)
-        registry, problem, uid = Registry(self._stores.tracking_uri), self._problem, self._study.uid
-        version = find_version(registry, problem, uid, trial, champion.trees)
-        if version is None:
-            mirror = self._recorder.mirror
-            version = register(registry, problem, champion, uid, trial, mirror, self._check)
-        return version.version
+        version = find_version(self._registry, self._problem, self._study.uid, trial, trees)
+        if version is None or "holdout" not in self._notes:
+            return False
+        self._note("model", wanted | {"version": version.version})
+        return True
+
+    @cached_property
+    def _registry(self) -> Registry:
+        return Registry(self._stores.tracking_uri)
 
     def _finish(
         self, state: StudyState, started: float, patience: float = _MIRROR_PATIENCE
@@ -266,7 +276,7 @@ class _Launch:
         note = {"runs": len(self._trials) - behind, "behind": behind}
         self._note("mirror", note | self._recorder.mirror.place())
         self._seconds["total"] = round(time.monotonic() - started, 2)
-        self._note("seconds", self._seconds)
+        self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
         self._note("state", state)
         if not level:
             why = f" ({self._recorder.failure})" if self._recorder.failure else ""

@@ -1,6 +1,7 @@
 """The problem of a study: its data, metric and space, validated before anything is written."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from search.dataset import Dataset, load_dataset
@@ -55,26 +56,52 @@ def pose(spec: StudySpec) -> Problem:
 
 
 def find_study(problem: Problem, storage: str) -> Study | None:
-    """Open the problem's study if it is there.
+    """Open the problem's study if it is there; raise `StudyError` where it is another problem's."""
+    try:
+        study = StudyBook(storage).open(problem.spec.study)
+    except NotFoundError:
+        return None
+    _check_same(problem, study)
+    return study
+
+
+def make_study(problem: Problem, storage: str) -> Study:
+    """Create the problem's study; what it is for is noted by `settle`, under its lease."""
+    from optuna.exceptions import DuplicatedStudyError
+
+    book = StudyBook(storage, create=True)
+    try:
+        return book.make(problem.spec.study, problem.metric.direction)
+    except DuplicatedStudyError:  # another launch has made it just now
+        return book.open(problem.spec.study)
+
+
+def settle(problem: Problem, study: Study) -> None:
+    """Note on a study what it is for, once; to be called under its lease.
 
     Raises
     ------
     StudyError
         When it was made for another problem; the message says what differs.
     """
-    try:
-        study = StudyBook(storage).open(problem.spec.study)
-    except NotFoundError:
-        return None
-    known = study.get("spec")
+    if _check_same(problem, study):
+        return
+    study.put("started", datetime.now(UTC).isoformat())
+    study.put("experiment", problem.spec.experiment)
+    study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))
+    study.put("columns", problem.dataset.features.shape[1])
+    study.put("spec", problem.identity())
+
+
+def _check_same(problem: Problem, study: Study) -> bool:
+    """Return whether a study was settled for this problem; false where it is not settled yet."""
+    name, known = problem.spec.study, study.get("spec")
     if known is None:
-        if not study.trials():
-            return None  # its making was interrupted
-        msg = (
-            f"study '{problem.spec.study}' in {database.masked(storage)} was not made by "
-            "grovekeeper: name another study"
-        )
-        raise StudyError(msg)
+        if study.trials() or study.direction != problem.metric.direction:
+            place = database.masked(study.book.url)
+            msg = f"study '{name}' in {place} was not made by grovekeeper: name another study"
+            raise StudyError(msg)
+        return False
     differ = [
         f"{key} is {_short(value)}, was {_short(known.get(key))}"
         for key, value in problem.identity().items()
@@ -82,28 +109,14 @@ def find_study(problem: Problem, storage: str) -> Study | None:
     ]
     if differ:
         msg = (
-            f"study '{problem.spec.study}' was made with another specification: "
+            f"study '{name}' was made with another specification: "
             f"{'; '.join(differ)}. Go on with the old one, or name a new study"
         )
         raise StudyError(msg)
-    return study
+    return True
 
 
 def _short(value: Any) -> str:
     text = str(value)
     limit = 60
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def make_study(problem: Problem, storage: str) -> Study:
-    """Create the problem's study, and note on it what it is for."""
-    book = StudyBook(storage, create=True)
-    if problem.spec.study in book.names():
-        study = book.open(problem.spec.study)
-    else:
-        study = book.make(problem.spec.study, problem.metric.direction)
-    study.put("experiment", problem.spec.experiment)
-    study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))
-    study.put("columns", problem.dataset.features.shape[1])
-    study.put("spec", problem.identity())
-    return study

@@ -61,7 +61,11 @@ def register(
             model_uuid=model.model_id,
             model_id=model.model_id,
         )
-        packaging.save_model(champion.pipeline, problem.dataset, folder, about)
+        try:
+            packaging.save_model(champion.pipeline, problem.dataset, folder, about)
+        except Exception:
+            registry.give_up(model)
+            raise
         digest = folder_digest(folder)
         check()
         registry.log_folder(model, folder)

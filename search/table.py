@@ -1,6 +1,8 @@
 """Reads a table: CSV, TSV, Parquet, or the diabetes data that scikit-learn brings."""
 
 import csv
+import re
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,17 +36,32 @@ def read_table(source: str) -> "pd.DataFrame":
         raise DataError(f"--data {source} {what}: name {_READABLE}")
     try:
         table = _read(path)
-    except (OSError, ValueError, csv.Error, EOFError) as error:
+    except (OSError, ValueError, csv.Error, EOFError, zlib.error) as error:
         # pandas' and Arrow's own errors are ValueErrors, EmptyDataError among them.
         if path.stat().st_size == 0 or "No columns to parse" in str(error):
             raise DataError(f"--data {source} is empty: name {_READABLE}") from None
         reason = str(error).splitlines()[0]
         if isinstance(error, UnicodeDecodeError):
             reason = "it is not UTF-8 text; save it as UTF-8"
+        elif found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason):
+            fields, line, saw = found.groups()
+            reason = f"line {line} has {saw} fields, the lines before it {fields}"
         raise DataError(f"cannot read --data {source}: {reason}") from error
     if table.empty:
         raise DataError(f"--data {source} has no rows ({table.shape[1]} columns)")
-    return table.rename(columns=str)
+    return _without_index(table).rename(columns=str)
+
+
+def _without_index(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Make columns of what was taken for row labels: an unnamed first column, a Parquet index."""
+    return table if _is_numbered(table) else table.reset_index()
+
+
+def _is_numbered(table: "pd.DataFrame") -> bool:
+    """Whether the rows are just numbered from 0, as pandas does where there are no labels."""
+    import pandas as pd
+
+    return table.index.name is None and table.index.equals(pd.RangeIndex(len(table)))
 
 
 def _diabetes() -> "pd.DataFrame":
@@ -60,7 +77,14 @@ def _read(path: Path) -> "pd.DataFrame":
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes[-1:] in ([".parquet"], [".pq"]):
         return pd.read_parquet(path)
-    return pd.read_csv(path, sep=_separator(path, suffixes), encoding="utf-8-sig", low_memory=False)
+    if suffixes[-1:] in ([".xlsx"], [".xls"], [".ods"]):
+        raise ValueError("spreadsheets are not read; export it as CSV")
+    options = {"sep": _separator(path, suffixes), "encoding": "utf-8-sig", "low_memory": False}
+    table = pd.read_csv(path, **options)
+    if not _is_numbered(table) and table.iloc[:, -1].isna().all():
+        # A separator at the end of each row, not labels at its beginning.
+        table = pd.read_csv(path, index_col=False, **options)
+    return table
 
 
 def _separator(path: Path, suffixes: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Database addresses: check and mask them, open Optuna's storage as each dialect needs it."""
 
 import os
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ def parse(url: str) -> "URL":
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
-        msg = f"'{url}' is no database address: use, for instance, sqlite:///optuna.db"
+        msg = f"'{_hide(url)}' is no database address: use, for instance, sqlite:///optuna.db"
         raise DatabaseError(msg) from None
 
 
@@ -49,7 +50,12 @@ def masked(url: str) -> str:
     try:
         return parse(url).render_as_string(hide_password=True)
     except DatabaseError:
-        return url
+        return _hide(url)
+
+
+def _hide(text: str) -> str:
+    """Replace what stands where passwords stand, between a colon and an at sign."""
+    return re.sub(r":[^:@/]*@", ":***@", text)
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -140,7 +146,8 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
             "or name another with --storage"
         )
         raise NotFoundError(msg)
-    check_writable(url)
+    if create:
+        check_writable(url)
     tables, ready = (set[str](), False) if missing else _look(url)
     if "studies" not in tables and "experiments" in tables:
         msg = f"{masked(url)} holds MLflow's tables: Optuna needs a database of its own"

@@ -9,10 +9,11 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from storage.errors import LeaseLostError, StudyBusyError
 
@@ -83,15 +84,22 @@ def _now(engine: "Engine") -> "ColumnElement[float]":
 
 def read(engine: "Engine", study: str) -> LeaseRecord | None:
     """Return the study's lease, live or dead; ``None`` where nobody holds one. Writes nothing."""
-    from sqlalchemy import inspect, select
+    from sqlalchemy import inspect
+
+    if not inspect(engine).has_table(_table().name):
+        return None
+    row = _row(engine, study)
+    return row if row is not None and row.owner else None
+
+
+def _row(engine: "Engine", study: str) -> LeaseRecord | None:
+    from sqlalchemy import select
 
     table = _table()
-    if not inspect(engine).has_table(table.name):
-        return None
     with engine.connect() as connection:
         query = select(table, _now(engine).label("now")).where(table.c.study == study)
         row = connection.execute(query).mappings().first()
-    if row is None or not row["owner"]:
+    if row is None:
         return None
     return LeaseRecord(**{key: value for key, value in row.items() if key != "study"})
 
@@ -124,9 +132,13 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        from sqlalchemy.exc import SQLAlchemyError
+
         self._released.set()
         self._thread.join()
-        self._update(owner="", expires=0.0)
+        # Where the database is gone the lease runs out by itself; what went wrong is told already.
+        with suppress(SQLAlchemyError):
+            self._update(owner="", expires=0.0)
 
     def check(self) -> None:
         """Raise `LeaseLostError` once another coordinator has, or may have, taken over."""
@@ -143,8 +155,17 @@ class Lease:
 
         table = _table()
         table.create(self._engine, checkfirst=True)
-        holder = read(self._engine, self._study)
-        if holder is not None and holder.alive:
+        empty = {"owner": "", "host": "", "pid": 0, "epoch": 0, "acquired": 0.0, "expires": 0.0}
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(insert(table).values(study=self._study, **empty))
+        except IntegrityError:
+            pass  # the row is there from an earlier launch
+        # Judged and swapped by one reading: who takes it in between has another epoch.
+        holder = _row(self._engine, self._study)
+        if holder is None:
+            self._raise_overtaken()
+        elif holder.owner and holder.alive:
             since = datetime.fromtimestamp(holder.acquired, UTC).astimezone()
             msg = (
                 f"study {self._study} is run by {holder.owner} on {holder.host} "
@@ -152,17 +173,8 @@ class Lease:
                 f"watch it with `grovekeeper show {self._study}`"
             )
             raise StudyBusyError(msg)
-        empty = {"owner": "", "host": "", "pid": 0, "epoch": 0, "acquired": 0.0, "expires": 0.0}
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(table).values(study=self._study, **empty))
-        except IntegrityError:
-            pass  # the row is there from an earlier launch
-        with self._engine.connect() as connection:
-            query = table.select().where(table.c.study == self._study)
-            self._epoch = connection.execute(query).mappings().one()["epoch"]
-        if holder is not None and holder.epoch != self._epoch:
-            self._raise_overtaken()
+        else:
+            self._epoch = holder.epoch
         now = _now(self._engine)
         taken = self._update(
             owner=getpass.getuser(),
@@ -176,7 +188,7 @@ class Lease:
             self._raise_overtaken()
         self._epoch += 1
 
-    def _raise_overtaken(self) -> None:
+    def _raise_overtaken(self) -> NoReturn:
         msg = f"study {self._study} has just been taken by another coordinator"
         raise StudyBusyError(msg)
 

@@ -50,6 +50,12 @@ def check(tracking_uri: str) -> None:
         When a SQLite file cannot be written or a server does not answer within 5 seconds.
     """
     if not is_server(tracking_uri):
+        if "://" not in tracking_uri:
+            msg = (
+                f"'{tracking_uri}' is no MLflow store: use, for instance, sqlite:///mlflow.db or "
+                "http://host:5000 (--tracking-uri or MLFLOW_TRACKING_URI)"
+            )
+            raise DatabaseError(msg)
         database.parse(tracking_uri)
         database.check_writable(tracking_uri)
         return
@@ -76,4 +82,6 @@ def explain(tracking_uri: str, error: Exception) -> DatabaseError:
             f"{place} was made by another version of MLflow: back it up, then run "
             f"`mlflow db upgrade {place}`"
         )
-    return DatabaseError(f"MLflow at {place}: {text.splitlines()[0]}")
+    return DatabaseError(
+        f"MLflow at {place}: {text.splitlines()[0]} (check --tracking-uri or MLFLOW_TRACKING_URI)"
+    )

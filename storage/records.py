@@ -85,6 +85,7 @@ class StudyRecord:
     state: StudyState
     params: Mapping[str, str]
     data: DataRecord
+    started: datetime
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
     holdout: Mapping[str, float] = field(default_factory=dict)

@@ -45,6 +45,10 @@ class Registry:
         """Announce a model that `run_id` made; its files follow with `log_folder`."""
         return self._client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
 
+    def give_up(self, model: "LoggedModel") -> None:
+        """Declare that a model that was announced will not come."""
+        self._client.finalize_logged_model(model.model_id, "FAILED")
+
     def log_folder(self, model: "LoggedModel", folder: Path) -> None:
         """Upload a model's folder and declare the model ready."""
         from mlflow.entities import LoggedModelOutput

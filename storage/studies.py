@@ -110,8 +110,8 @@ class Study:
 
     @property
     def direction(self) -> Direction:
-        """Whether the study minimises or maximises its metric."""
-        return cast("Direction", self.optuna.direction.name.lower())
+        """Whether the study minimises or maximises its metric; of several the first."""
+        return cast("Direction", self.optuna.directions[0].name.lower())
 
     @property
     def uid(self) -> str:
@@ -204,7 +204,7 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         state=cast("TrialState", trial.state.name),
         params=dict(trial.params),
         scores=dict(sorted(trial.intermediate_values.items())),
-        value=trial.value,
+        value=trial.values[0] if trial.values else None,
         trees=attributes.get(TREES),
         fit_seconds=attributes.get(FIT_SECONDS),
         started=_utc(trial.datetime_start),
@@ -244,6 +244,7 @@ def study_record(
             rows=notes["rows"],
             columns=notes["columns"],
         ),
+        started=datetime.fromisoformat(notes["started"]),
         counts=counts(trials),
         best=improvements(trials, study.direction),
         holdout=notes.get("holdout") or {},

@@ -178,7 +178,10 @@ class Mirror:
 
         tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
         run = self._client.create_run(
-            self.experiment_id, run_name=study.name, tags=resolve_tags() | tags
+            self.experiment_id,
+            start_time=_millis(study.started),
+            run_name=study.name,
+            tags=resolve_tags() | tags,
         )
         return _Shown(run.info.run_id, "RUNNING")
 

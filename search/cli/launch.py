@@ -118,7 +118,7 @@ def launch(
         print_json(summary)
     elif not options.quiet:
         _print_summary(summary, registered=spec.register_model)
-    if signals.requested():
+    if summary["state"] == "interrupted":
         if not json:
             options.say(
                 f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on"

@@ -24,8 +24,12 @@ def sync(
 
     options = globals_of(context)
     book = StudyBook(options.storage)
-    names = [study] if study else book.names()
-    done = [bring_level(book.open(name), options.tracking_uri) for name in names]
+    asked = [book.open(study)] if study else [book.open(name) for name in book.names()]
+    ours = [each for each in asked if study or each.get("spec")]
+    for foreign in asked:
+        if foreign not in ours:
+            options.say(f"{foreign.name}: not made by grovekeeper, left alone")
+    done = [bring_level(each, options.tracking_uri) for each in ours]
     if json:
         print_json([asdict(one) for one in done])
         return

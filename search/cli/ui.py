@@ -28,17 +28,17 @@ def ui(
 
     Example: grovekeeper ui --port 5001
     """
-    from storage import mlflow_store
+    from storage import database, mlflow_store
     from storage.registry import open_registry
 
     uri = globals_of(context).tracking_uri
     if mlflow_store.is_server(uri):
         mlflow_store.check(uri)
-        typer.echo(f"MLflow UI: {uri}")
+        typer.echo(f"MLflow UI: {database.masked(uri)}")
         return
     open_registry(uri)
     _check_free(host, port)
-    address = f"http://{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104
+    address = _address(host, port)
     with StopSignals(), _start(uri, host, port) as server:
         try:
             _wait_until_up(server, address)
@@ -68,14 +68,21 @@ def _start(uri: str, host: str, port: int) -> "subprocess.Popen[bytes]":
     )
 
 
+def _address(host: str, port: int) -> str:
+    """Return the address to look at: a server that listens everywhere is found on loopback."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
 def _check_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            msg = f"cannot listen on {host}:{port} ({error.strerror}): try another --port"
-            raise StudyError(msg) from error
+    try:
+        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        msg = f"cannot listen on {host}:{port} ({error.strerror}): try another --host or --port"
+        raise StudyError(msg) from error
 
 
 def _wait_until_up(server: "subprocess.Popen[bytes]", address: str) -> None:

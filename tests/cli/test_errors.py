@@ -19,7 +19,7 @@ NUMBERS = "a,b,y\n" + "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (["launch", "--data", "none.csv"], 1, "--data none.csv does not exist"),
         (["launch", "--data", "{empty}"], 1, "is empty"),
         (["launch", "--data", "{numbers}", "--target", "z"], 2, "There are a, b, y"),
-        (["launch", "--data", "{constant}"], 1, "is 3 in every row"),
+        (["launch", "--data", "{constant}"], 1, "is 3 in all 60 rows"),
         (["launch", "--data", "{untargeted}"], 1, "all 60 values of the target 'y' are missing"),
         (["launch", "--metric", "rsme"], 2, "did you mean rmse?"),
         (["launch", "--metric", "accuracy"], 2, "does not fit regression"),
@@ -118,7 +118,7 @@ def test_the_ui_says_when_its_port_is_taken(launched: Shell) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        assert "try another --port" in launched("ui", "--port", port, expect=1).stderr
+        assert "try another --host or --port" in launched("ui", "--port", port, expect=1).stderr
 
 
 def test_the_ui_of_a_server_is_the_servers(shell: Shell, mlflow_server: str) -> None:

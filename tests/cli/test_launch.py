@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from agreement import assert_agreement
@@ -119,6 +121,31 @@ def test_the_same_launch_again_does_nothing_twice(launched: Shell) -> None:
     again = launched.json("launch", "--trials", "10")
     assert again | {"seconds": 0} == before | {"seconds": 0}
     assert len(MlflowClient(launched.tracking_uri).search_model_versions("name='diabetes'")) == 1
+
+
+def test_a_champion_that_the_registry_does_not_know_is_registered_again(
+    launched: Shell, shell: Shell
+) -> None:
+    for source in launched.folder.glob("optuna.db*"):
+        shutil.copy(source, shell.folder)
+    summary = shell.json("launch", "--trials", "10")
+    assert summary["model"] == {"name": "diabetes", "version": 1}
+    assert summary["trials"] == launched.json("show", "diabetes")["trials"]
+    assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
+    shell("promote", "diabetes")
+
+
+def test_other_peoples_studies_are_listed_and_left_alone(launched: Shell, shell: Shell) -> None:
+    for source in launched.folder.glob("*.db*"):
+        shutil.copy(source, shell.folder)
+    storage = optuna.storages.RDBStorage(shell.storage)
+    optuna.create_study(study_name="theirs", storage=storage, directions=["minimize"] * 2)
+    storage.remove_session()
+    storage.engine.dispose()
+    assert [study["study"] for study in shell.json("studies")] == ["diabetes", "theirs"]
+    assert "theirs" in shell("show", "theirs").stdout
+    assert [study["study"] for study in shell.json("sync")] == ["diabetes"]
+    assert "not made by grovekeeper" in shell("sync", "theirs", expect=1).stderr
 
 
 def test_another_specification_is_refused_and_named(launched: Shell) -> None:

@@ -1,4 +1,5 @@
 import gzip
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_no_hold_out_trains_on_every_row(tmp_path: Path) -> None:
         ("", "is empty"),
         ("a,y\n", "has no rows"),
         ("a,y\n" + "1,\n" * 30, "all 30 values of the target 'y' are missing"),
-        ("a,y\n" + "1,3\n" * 30, "the target 'y' is 3 in every row"),
+        ("a,y\n" + "1,3\n" * 30, "the target 'y' is 3 in all 30 rows"),
         ("y\n" + "1\n2\n" * 30, "no column beside the target"),
         (numbers(15), "fewer than 10: train on every row with --holdout 0"),
         (numbers(60, "{letter}").replace("7,0,b", "7,0,rare"), "no row of class 'rare'"),
@@ -139,6 +140,41 @@ def test_lists_in_cells_are_refused_by_column(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="column 'a' holds values of type ndarray"):
         load_dataset(str(tmp_path / "t.parquet"), None, None, 0.2)
+
+
+def test_durations_and_periods_are_refused_by_column(tmp_path: Path) -> None:
+    for values in (
+        pd.to_timedelta(range(40), unit="h"),
+        pd.period_range("2020-01", periods=40, freq="M"),
+    ):
+        table = pd.DataFrame({"a": values, "y": np.arange(40) / 2})
+        table.to_parquet(tmp_path / "t.parquet")
+        with pytest.raises(DataError, match=r"column 'a' holds (timedelta|period).*as a number"):
+            load_dataset(str(tmp_path / "t.parquet"), None, None, 0.2)
+
+
+def test_row_labels_are_a_column_and_a_separator_at_the_end_is_none(tmp_path: Path) -> None:
+    labelled = write(tmp_path, "r.csv", "a,y\n" + "r1,2,3\nr2,4,5\n")
+    assert list(read_table(labelled).columns) == ["index", "a", "y"]
+    trailing = write(tmp_path, "t.csv", "a,b,y\n1,2,3,\n4,5,6,\n")
+    assert read_table(trailing)["y"].tolist() == [3, 6]
+    table = pd.DataFrame({"key": [7, 8], "y": [1.0, 2.0]}).set_index("key")
+    table.to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(str(tmp_path / "t.parquet")).columns) == ["key", "y"]
+
+
+def test_a_decimal_target_is_a_number(tmp_path: Path) -> None:
+    cents = [Decimal(i) / 100 for i in range(200)]
+    pd.DataFrame({"a": range(200), "y": cents}).to_parquet(tmp_path / "t.parquet")
+    assert load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.2).task == "regression"
+
+
+def test_a_logical_target_with_holes_keeps_its_labels(tmp_path: Path) -> None:
+    lines = [f"{i},{['True', 'False', ''][i % 3]}" for i in range(150)]
+    source = write(tmp_path, "t.csv", "\n".join(["a,y", *lines]))
+    classes = load_dataset(source, "y", None, 0.2).classes
+    assert classes is not None
+    assert classes.tolist() == [False, True]
 
 
 def test_what_is_no_table_is_said(tmp_path: Path) -> None:

@@ -57,6 +57,12 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mlflow.db"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of the test's own: MLflow keeps artifacts below the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def mlflow_file(empty_mlflow: Path, tmp_path: Path) -> str:
     """The address of an empty MLflow store in a file of the test's own."""

@@ -37,6 +37,7 @@ def study_record(name: str = "houses", uid: str | None = None) -> StudyRecord:
         state="running",
         params={"target": "price", "seed": "0"},
         data=DataRecord(name, "houses.csv", "d" * 64, "price", 100, 5),
+        started=BEGIN,
         counts={"complete": 0},
     )
 

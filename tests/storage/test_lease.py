@@ -115,3 +115,22 @@ def test_it_is_renewed_while_it_is_held(engine: Engine, monkeypatch: pytest.Monk
                 return
             time.sleep(0.02)
     pytest.fail("the lease was not renewed")
+
+
+def test_who_takes_it_between_looking_and_taking_keeps_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Lease(engine, "houses")
+    look = lease._row
+
+    def look_then_lose(engine: Engine, study: str) -> lease.LeaseRecord | None:
+        seen = look(engine, study)
+        monkeypatch.setattr(lease, "_row", look)
+        first.__enter__()
+        return seen
+
+    monkeypatch.setattr(lease, "_row", look_then_lose)
+    with pytest.raises(StudyBusyError, match="just been taken"):
+        Lease(engine, "houses").__enter__()
+    first.check()
+    first.__exit__(None, None, None)

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from examples import study_record, trial
+from examples import BEGIN, study_record, trial
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -70,6 +70,7 @@ def test_the_studys_run_shows_spec_data_counts_and_best(mirror: Mirror) -> None:
     mirror.write_study(done)
     run = MlflowClient(mirror.tracking_uri).get_run(mirror.run_id)
     assert run.info.run_name == "houses"
+    assert run.info.start_time == BEGIN.timestamp() * 1000
     assert run.info.status == "FINISHED"
     assert run.data.params == {"target": "price", "seed": "0"}
     assert run.data.metrics["best_rmse"] == 4.0
