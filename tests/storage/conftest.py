@@ -5,6 +5,7 @@ import sqlite3
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,8 @@ def book(url: str) -> Iterator[StudyBook]:
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database with its schema and nothing else, to copy: making one takes seconds."""
     folder = tmp_path_factory.mktemp("mlflow")
-    Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
+    with chdir(folder):  # where the experiment "Default" will keep its artifacts
+        Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
     with sqlite3.connect(folder / "mlflow.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
