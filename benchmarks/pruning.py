@@ -3,8 +3,8 @@
     python benchmarks/pruning.py --folder forests
 
 Each rule sees the same configurations in the same random orders, 50 a search, scikit-learn's
-default first. Printed are the trees that a trial was given, and how far the champion's test error is above
-the best test error among the 50.
+default first. Printed are the trees that a trial was given, and how far the champion's test error
+is above the best test error among the 50.
 """
 
 import argparse

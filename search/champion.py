@@ -1,6 +1,6 @@
 """The champion: the best trial's forest, grown on all training rows, judged on the hold-out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,31 +8,54 @@ import numpy as np
 
 from search.dataset import Dataset
 from search.forest import champion_seed, make_forest
-from search.metrics import evaluate
+from search.memory import size
+from search.metrics import Metric, evaluate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+FEWEST, MOST = 100, 1000
+# Percent of the infinite forest's error, with trees that are enough.
+_EXCESS = 0.5
+# Bytes from which on a model is unwieldy.
+_LARGE = 200e6
+_WELL_COVERED = 0.9
+# Of scikit-learn's tree: children, feature, threshold, impurity and counts of a node.
+_NODE_BYTES = 64
 
 
 @dataclass(frozen=True)
 class Champion:
     """A pipeline from raw rows to predictions, and its scores on the hold-out by metric.
 
-    `holdout` is empty where no row was held out.
+    Attributes
+    ----------
+    n_bytes
+        About what the trees take, in memory and on disk.
+    holdout
+        Empty where no row was held out.
     """
 
     pipeline: Any
     trees: int
+    n_bytes: int
     holdout: Mapping[str, float]
 
 
+def champion_size(enough: int | None) -> int:
+    """Return how many trees to keep: what is enough, from 100 to 1,000."""
+    return FEWEST if enough is None else min(max(enough, FEWEST), MOST)
+
+
 def make_champion(
-    dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int, jobs: int
+    dataset: Dataset, metric: Metric, params: Mapping[str, Any], trees: int, seed: int, jobs: int
 ) -> Champion:
     """Refit a trial's forest with `trees` trees on the training rows, and score it.
 
     Parameters
     ----------
+    metric
+        Scored by beside the task's main ones.
     seed
         The study's: the same seed makes the same forest.
     jobs
@@ -41,15 +64,19 @@ def make_champion(
     from sklearn.pipeline import Pipeline
 
     forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
-    forest.fit(dataset.X, dataset.labels)
+    forest.fit(dataset.X, dataset.labels, sample_weight=dataset.weights)
     # Threads add up predictions in the order in which they end: one is the same every time.
     forest.set_params(n_jobs=1)
     pipeline = Pipeline([("table", dataset.vectorizer), ("forest", forest)])
     holdout = {}
     if len(dataset.held_out_y):
         predicted = predict(pipeline, dataset.held_out_features, dataset.task)
-        holdout = evaluate(dataset.task, dataset.held_out_y, predicted)
-    return Champion(pipeline, trees, holdout)
+        weights = dataset.held_out_roles.weights
+        holdout = evaluate(dataset.task, dataset.held_out_y, predicted, weights, metric)
+    n_nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+    return Champion(
+        pipeline, trees, n_nodes * (_NODE_BYTES + 8 * max(dataset.n_classes, 1)), holdout
+    )
 
 
 def predict(pipeline: Any, rows: Any, task: str) -> "NDArray[Any]":
@@ -57,3 +84,30 @@ def predict(pipeline: Any, rows: Any, task: str) -> "NDArray[Any]":
     if task == "classification":
         return np.asarray(pipeline.predict_proba(rows))
     return np.asarray(pipeline.predict(rows))
+
+
+def remarks(champion: Champion, enough: int | None, covered: float | None) -> Iterator[str]:
+    """Yield what is to be said of a champion before it is kept.
+
+    Parameters
+    ----------
+    enough
+        Trees with which its squared error is within 0.5% of the infinite forest's.
+    covered
+        Least share of a class's rows that were scored; ``None`` for all of them.
+    """
+    text = f"champion: {champion.trees} trees, about {size(champion.n_bytes)}"
+    if enough is not None:
+        more = _EXCESS * enough / champion.trees
+        text += f"; the infinite forest's squared error and {more:.2g}% of it"
+    yield text
+    if champion.n_bytes > _LARGE:
+        yield (
+            f"that is large; smaller: --trees {max(FEWEST, champion.trees // 2)}, or fewer and "
+            "larger leaves by [space] min_samples_leaf = {low = 5, high = 50, log = true}"
+        )
+    if covered is not None and covered < _WELL_COVERED:
+        yield (
+            f"only {covered:.0%} of the rows, or of some class, had votes enough to be scored: "
+            "--evaluation cv scores them all"
+        )

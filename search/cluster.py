@@ -5,22 +5,28 @@ import multiprocessing
 import os
 import queue
 import signal
+import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain, pairwise
 from multiprocessing import forkserver
+from operator import add
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from numpy.typing import NDArray
-
-from search.forest import Outcome
+from search.forest import grow
+from search.pruning import Blocks
+from search.rows import Rows, load_rows, make_folder
+from search.sums import OobSums, Outcome, outcome
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
 
-_PRELOAD = ["distributed", "search.forest"]
+_PRELOAD = ["distributed", "search.cluster"]
 _START_TIMEOUT = 60
 
 
@@ -66,31 +72,77 @@ def _has_forkserver() -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Growth:
-    """Trees being grown: the sums stay with the worker, the outcome comes back."""
+    """Trees being grown: the sums stay with the workers, the outcomes come back."""
 
-    sums: "Future[Any]"
-    outcome: "Future[Any]"
+    outcomes: "Future[Any]"
+    sums: "Future[Any] | None" = None
+    parts: "tuple[Future[Any], ...]" = ()
 
     def cancel(self) -> None:
         """Abandon the trees."""
-        self.outcome.cancel()
-        self.sums.cancel()
+        for future in (self.outcomes, self.sums, *self.parts):
+            if future is not None:
+                future.cancel()
+
+
+@dataclass(frozen=True)
+class Order:
+    """Trees to grow.
+
+    Attributes
+    ----------
+    key
+        Under which the growth arrives in `Workers.finished`.
+    seed, place
+        The study's seed and the trial's place in the search.
+    start, rungs
+        Trees that are grown already, and at which numbers of trees they are judged; multiples of
+        `chunk`.
+    chunk
+        Trees in a chunk, as `Rows.chunk` has it.
+    metric
+        Name of the score.
+    rivals
+        The blocks of the trial to compare with, by number of trees: growing ends where this one is
+        behind.
+    """
+
+    key: int
+    seed: int
+    place: int
+    params: Mapping[str, Any]
+    start: int
+    rungs: tuple[int, ...]
+    metric: str
+    rivals: Mapping[int, Blocks]
+    chunk: int
+
+    @property
+    def chunks(self) -> range:
+        """Numbers of the chunks up to the last rung."""
+        return range(self.start // self.chunk, self.rungs[-1] // self.chunk)
+
+    def steps(self) -> "Iterator[range]":
+        """Yield the numbers of each rung's chunks."""
+        for first, last in pairwise((self.start, *self.rungs)):
+            yield range(first // self.chunk, last // self.chunk)
 
 
 class Workers:
     """Local worker processes of one thread each; a context manager.
 
-    Finished growths arrive in `finished`, as (trial number, `Growth`, outcome or error).
+    Finished growths arrive in `finished`, as (key, `Growth`, outcomes or error): an outcome a rung.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.finished: queue.SimpleQueue[tuple[int, Growth, Outcome | Exception]] = (
+        self.finished: queue.SimpleQueue[tuple[int, Growth, list[Outcome] | Exception]] = (
             queue.SimpleQueue()
         )
         self._cluster: LocalCluster
         self._client: Client
-        self._data: list[Future[Any]] = []
+        self._folder = make_folder()
+        self._rows = Path(self._folder.name)
 
     def __enter__(self) -> Self:
         import dask
@@ -123,49 +175,87 @@ class Workers:
     ) -> None:
         self._client.close()
         self._cluster.close()
+        self._folder.cleanup()
 
-    def load(self, X: NDArray[Any], y: NDArray[Any]) -> None:
-        """Send the training rows to every worker, once."""
-        self._data = self._client.scatter([X, y], broadcast=True)
+    def load(self, rows: Rows) -> None:
+        """Put the training rows where every worker finds them."""
+        self._rows = Path(tempfile.mkdtemp(dir=self._folder.name))
+        rows.save(self._rows)
 
-    def grow(
-        self,
-        trial: int,
-        seed: tuple[int, int],
-        params: Mapping[str, Any],
-        n_classes: int,
-        metric: str,
-        trees: range,
-        before: Growth | None,
-    ) -> Growth:
-        """Grow more trees of a trial, after those of `before`.
+    def grow_to_end(self, order: Order) -> Growth:
+        """Grow a trial through its rungs in one task: for trials that are short."""
+        outcomes = self._client.submit(_grow_to_end, str(self._rows), order, pure=False)
+        return self._deliver(order, Growth(outcomes))
+
+    def grow(self, order: Order, before: Growth | None, parts: int = 1) -> Growth:
+        """Grow a trial to its next rung, after the trees of `before`.
 
         Parameters
         ----------
-        trial
-            The trial's number, under which the growth arrives in `finished`.
-        seed
-            The study's seed and the trial's place in the search.
+        parts
+            Tasks to cut the work into, for as many workers; changes nothing in the result.
         """
-        from search import forest
-
-        X, y = self._data
+        submit, common = self._client.submit, (str(self._rows), order)
         earlier = before.sums if before else None
-        sums = self._client.submit(
-            forest.grow, X, y, n_classes, dict(params), *seed, trees, earlier, pure=False
+        pieces: tuple[Future[Any], ...] = ()
+        if parts == 1:
+            sums = submit(_grow_on, *common, earlier, pure=False)
+        else:
+            pieces = tuple(
+                submit(_grow_part, *common, part, parts, pure=False) for part in range(parts)
+            )
+            sums = submit(_join, earlier, list(pieces), pure=False)
+        outcomes = submit(_judge, *common, sums, pure=False)
+        return self._deliver(order, Growth(outcomes, sums, pieces))
+
+    def _deliver(self, order: Order, growth: Growth) -> Growth:
+        # Called in a thread of Dask's, where fetching the outcomes keeps nobody waiting.
+        growth.outcomes.add_done_callback(
+            lambda done: self.finished.put((order.key, growth, _result(done)))
         )
-        outcome = self._client.submit(forest.outcome, sums, y, metric, pure=False)
-        growth = Growth(sums, outcome)
-        # Called in a thread of Dask's, where fetching the outcome keeps nobody waiting.
-        outcome.add_done_callback(lambda done: self.finished.put((trial, growth, _result(done))))
         return growth
 
 
-def _result(done: "Future[Any]") -> "Outcome | Exception":
+def _grow_to_end(folder: str, order: Order) -> list[Outcome]:
+    rows, sums, outcomes = load_rows(Path(folder)), None, list[Outcome]()
+    for chunks in order.steps():
+        sums = _add_up(sums, grow(rows, order.params, order.seed, order.place, chunks))
+        outcomes.append(outcome(sums, rows, order.metric, order.rivals))
+        if outcomes[-1].behind:
+            break
+    return outcomes
+
+
+def _grow_on(folder: str, order: Order, before: OobSums | None) -> OobSums:
+    grown = grow(load_rows(Path(folder)), order.params, order.seed, order.place, order.chunks)
+    return _add_up(before, grown)
+
+
+def _grow_part(folder: str, order: Order, part: int, parts: int) -> list[OobSums]:
+    """Grow one of `parts` stretches of the chunks."""
+    chunks, n = order.chunks, len(order.chunks)
+    own = chunks[part * n // parts : (part + 1) * n // parts]
+    return list(grow(load_rows(Path(folder)), order.params, order.seed, order.place, own))
+
+
+def _join(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
+    return _add_up(before, chain.from_iterable(parts))
+
+
+def _add_up(before: OobSums | None, chunks: Iterable[OobSums]) -> OobSums:
+    """Add chunk after chunk: in another order, the last bit would be another."""
+    return reduce(add, chunks if before is None else chain([before], chunks))
+
+
+def _judge(folder: str, order: Order, sums: OobSums) -> list[Outcome]:
+    return [outcome(sums, load_rows(Path(folder)), order.metric, order.rivals)]
+
+
+def _result(done: "Future[Any]") -> "list[Outcome] | Exception":
     from concurrent.futures import CancelledError
 
     try:
-        result: Outcome = done.result()
+        result: list[Outcome] = done.result()
     except (Exception, CancelledError) as error:
         return error
     return result

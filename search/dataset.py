@@ -1,25 +1,23 @@
 """Dataset: a table turned into what forests grow on, and the rows held out from them."""
 
 from dataclasses import dataclass
-from decimal import Decimal
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.errors import DataError, UsageError
-from search.holdout import held_out, table_digest
+from search.errors import DataError
+from search.holdout import held_out, row_hashes, table_digest
+from search.roles import RoleColumns, Roles, check_column, read_roles
 from search.spec import DIABETES, Task
 from search.table import read_table
+from search.target import detect_task, encode_target, plain_target
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MIN_ROWS = 10
-# Integers with at most so many distinct values are taken for classes.
-_MAX_INTEGER_CLASSES = 10
 _NESTED = (list, tuple, dict, set, np.ndarray)
 
 
@@ -37,6 +35,8 @@ class Dataset:
         The target's values, sorted; ``None`` for a regression.
     digest
         SHA-256 of the table's canonical values, all rows with a target.
+    roles, held_out_roles
+        Weights, groups and times of the rows.
     notes
         A sentence on each choice that was made for the user, and on rows left out.
     """
@@ -50,6 +50,8 @@ class Dataset:
     held_out_y: NDArray[Any]
     classes: NDArray[Any] | None
     digest: str
+    roles: Roles = Roles()
+    held_out_roles: Roles = Roles()
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -73,6 +75,18 @@ class Dataset:
         return 0 if self.classes is None else len(self.classes)
 
     @property
+    def weights(self) -> NDArray[Any] | None:
+        """The training rows' weights, of mean 1."""
+        weights = self.roles.weights
+        return None if weights is None else weights / weights.mean()
+
+    @cached_property
+    def units(self) -> NDArray[Any] | None:
+        """Number of the row among the distinct training rows; ``None`` where all are distinct."""
+        found = np.unique(row_hashes(self.features), return_inverse=True)[1]
+        return found if found.max() < len(found) - 1 else None
+
+    @property
     def labels(self) -> NDArray[Any]:
         """The training rows' target as the raw table has it."""
         return self.y if self.classes is None else self.classes[self.y]
@@ -94,13 +108,21 @@ def make_vectorizer() -> Any:
     return TableVectorizer(low_cardinality=ordinal, high_cardinality=text)
 
 
-def load_dataset(source: str, target: str | None, task: Task | None, share: float) -> Dataset:
+def load_dataset(
+    source: str,
+    target: str | None,
+    task: Task | None,
+    share: float,
+    columns: RoleColumns = RoleColumns(),
+) -> Dataset:
     """Read a table and divide it.
 
     Parameters
     ----------
     share
         Share of the rows to hold out, 0 to 1.
+    columns
+        Weight and group are no features; time is one, too.
 
     Raises
     ------
@@ -115,7 +137,7 @@ def load_dataset(source: str, target: str | None, task: Task | None, share: floa
         target = str(table.columns[-1])
         if source != DIABETES:
             notes.append(f"target: '{target}', the last column of {source} (another: --target)")
-    _check_target(table, target, source)
+    check_column(table, target, "target")
     present = table[target].notna().to_numpy()
     if not present.any():
         raise DataError(f"all {len(table)} values of the target '{target}' are missing")
@@ -123,14 +145,16 @@ def load_dataset(source: str, target: str | None, task: Task | None, share: floa
         missing = int((~present).sum())
         notes.append(f"{missing} of {len(table)} rows have no '{target}' and are left out")
         table = table[present].reset_index(drop=True)
-    table[target] = _plain_target(table[target])
-    features = table.drop(columns=target)
+    table[target] = plain_target(table[target])
+    roles = read_roles(table, columns, target)
+    about_rows = [name for name in (columns.weight, columns.group) if name is not None]
+    features = table.drop(columns=[target, *about_rows])
     _check_features(features, source)
     chosen = task or detect_task(table[target])
     if task is None and source != DIABETES:
         notes.append(f"task: {chosen}, as '{target}' is (another: --task)")
-    y, classes = _encode_target(table[target], chosen)
-    out = held_out(features, share) if share else np.zeros(len(y), dtype=bool)
+    y, classes = encode_target(table[target], chosen)
+    out = _choose_held_out(table, features, roles, columns.group, share)
     _check_sides(y, out, share, classes)
     return Dataset(
         source=source,
@@ -142,25 +166,21 @@ def load_dataset(source: str, target: str | None, task: Task | None, share: floa
         held_out_y=y[out],
         classes=classes,
         digest=table_digest(table),
+        roles=roles.of(~out),
+        held_out_roles=roles.of(out),
         notes=tuple(notes),
     )
 
 
-def _check_target(table: "pd.DataFrame", target: str, source: str) -> None:
-    columns = [str(name) for name in table.columns]
-    if target not in columns:
-        near = get_close_matches(target, columns, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        shown = ", ".join(columns[:30]) + (", …" if len(columns) > len(columns[:30]) else "")
-        raise UsageError(f"--target '{target}' is no column of {source}: {hint}There are {shown}")
-
-
-def _plain_target(target: "pd.Series") -> "pd.Series":
-    """Give the target the type that its present values have: holes and decimals made objects."""
-    target = target.infer_objects()
-    if isinstance(target.iloc[0], Decimal):
-        return target.astype(np.float64)
-    return target
+def _choose_held_out(
+    table: "pd.DataFrame", features: "pd.DataFrame", roles: Roles, group: str | None, share: float
+) -> NDArray[np.bool_]:
+    """Choose by the rows' hashes; by their groups' where they have some; the last times."""
+    if not share:
+        return np.zeros(len(table), dtype=bool)
+    if roles.times is not None:
+        return np.asarray(roles.times > np.quantile(roles.times, 1 - share))
+    return held_out(features if group is None else table[[group]], share)
 
 
 def _check_features(features: "pd.DataFrame", source: str) -> None:
@@ -188,64 +208,6 @@ def _check_features(features: "pd.DataFrame", source: str) -> None:
             raise DataError(msg)
     if not features.notna().to_numpy().any():
         raise DataError(f"{source}: all values beside the target are missing")
-
-
-def detect_task(target: "pd.Series") -> Task:
-    """Tell a classification from a regression.
-
-    Text, categories and booleans are classes, and so are numbers with two values and integers with
-    at most ten; other numbers are a regression.
-    """
-    import pandas as pd
-
-    if pd.api.types.is_bool_dtype(target) or not pd.api.types.is_numeric_dtype(target):
-        return "classification"
-    values = target.unique()
-    whole = bool((np.asarray(values, dtype=np.float64) % 1 == 0).all())
-    few = len(values) <= (_MAX_INTEGER_CLASSES if whole else 2)
-    return "classification" if few and len(values) < len(target) else "regression"
-
-
-def _encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    import pandas as pd
-
-    name = target.name
-    if target.nunique() == 1:
-        value = target.iloc[0]
-        rows = f"all {len(target)} rows that have one"
-        raise DataError(f"the target '{name}' is {value!s} in {rows}: nothing to learn")
-    if task == "regression":
-        if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
-            example = next(str(v) for v in target)
-            msg = f"--task regression: the target '{name}' is not a number ('{example[:40]}')"
-            raise UsageError(msg)
-        y = target.to_numpy(dtype=np.float64)
-        if not np.isfinite(y).all():
-            count = int((~np.isfinite(y)).sum())
-            raise DataError(
-                f"the target '{name}' has {count} infinite values: leave those rows out"
-            )
-        return y, None
-    plain = target.astype(object)
-    if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
-        plain = plain.map(str)
-    values = plain.to_numpy()
-    if pd.api.types.is_bool_dtype(target):
-        values = values.astype(bool)
-    elif pd.api.types.is_numeric_dtype(target):
-        values = np.asarray(target.to_numpy(dtype=np.float64))
-        if (values % 1 == 0).all():
-            values = values.astype(np.int64)
-    else:
-        values = values.astype(str)
-    classes, codes = np.unique(values, return_inverse=True)
-    if len(classes) > len(values) // 2:
-        msg = (
-            f"the target '{name}' has {len(classes)} classes in {len(values)} rows: "
-            "too many to learn; choose another with --target"
-        )
-        raise DataError(msg)
-    return codes.astype(np.int64), classes
 
 
 def _check_sides(

@@ -4,27 +4,31 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from search import cluster
-from search.champion import make_champion
+from search.champion import champion_size, make_champion, remarks
 from search.errors import StudyError, UsageError
-from search.forest import FEWEST
+from search.memory import check_memory
 from search.metrics import Metric
 from search.problem import Problem, find_study, make_study, pose, settle
 from search.registration import find_version, register
-from search.space import default_params
+from search.space import forest_of
 from search.spec import StudySpec
 from search.study import Coordinator, End, Plan
 from search.summary import summarize
+from search.tasks import Pace
+from search.warm_starts import warm_starts
 from storage import database, mlflow_store
 from storage.errors import LeaseLostError
 from storage.lease import Lease
+from storage.ledger import Ledger
+from storage.progress import Progress
 from storage.recorder import Recorder
 from storage.records import StudyState, TrialRecord
 from storage.registry import Registry
-from storage.studies import Study, best_of, counts, study_record
+from storage.studies import Study, study_record
 from storage.tracking import Mirror
 
 # Seconds that a launch waits at its end for a mirror that is behind.
@@ -88,8 +92,10 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
     _check_stores(stores)
     problem = pose(spec)
     study = find_study(problem, stores.storage)
-    for note in problem.dataset.notes:
-        watcher.say(note)
+    memory = check_memory(problem.rows, spec.workers or cluster.cores())
+    for note in (*problem.notes, memory):
+        if note is not None:
+            watcher.say(note)
     recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment))
     if not mlflow_store.is_new(stores.tracking_uri):
         recorder.wait_connected()
@@ -138,7 +144,9 @@ class _Launch:
         self._state: StudyState = "running"
         self._notes = study.notes()
         self._seconds: dict[str, float] = {}
-        self._trials = {record.number: record for record in study.trials()}
+        self._known = study.trials()
+        self._progress = Progress(problem.metric.direction, self._known)
+        self._growing = sum(trial.fit_seconds or 0.0 for trial in self._known)
 
     def run(self, started: float) -> None:
         """Search, make the champion, and bring the mirror level."""
@@ -146,7 +154,7 @@ class _Launch:
         self._note("goal", self._problem.spec.trials)
         self._note("state", "running")
         self._record()
-        for record in self._trials.values():
+        for record in self._known:
             self._recorder.put_trial(record)
         try:
             end = self._search()
@@ -166,47 +174,51 @@ class _Launch:
             raise
 
     def _search(self) -> End:
-        spec, dataset = self._problem.spec, self._problem.dataset
+        spec, problem = self._problem.spec, self._problem
         clock = time.monotonic()
-        trials = list(self._trials.values())
-        self._watcher.begin(trials, spec.trials, self._problem.metric)
-        done = counts(trials)
-        if done["complete"] + done["pruned"] >= spec.trials and not done["running"]:
+        self._watcher.begin(self._known, spec.trials, problem.metric)
+        if self._progress.finished >= spec.trials and not self._progress.counts["running"]:
             return "finished"
-        first = default_params(dataset.task, dataset.X.shape[1], self._problem.space)
+        rows = problem.rows
+        n_rows, n_features = rows.X.shape
+        first, kept = warm_starts(problem.dataset.task, n_rows, n_features, problem.space)
         plan = Plan(
-            space=self._problem.space,
-            metric=self._problem.metric,
-            n_classes=dataset.n_classes,
+            space=problem.space,
+            forest_of=partial(forest_of, n_rows=n_rows, n_features=n_features),
+            metric=problem.metric,
+            rungs=problem.resampling.rungs,
+            chunk=rows.chunk,
             seed=spec.seed,
             trials=spec.trials,
-            first=(first,) if first else (),
+            first=first,
+            kept=kept,
             deadline=None if spec.timeout is None else clock + spec.timeout,
         )
+        ledger = Ledger(self._study, problem.space, self._check, self._entered)
         try:
             with cluster.Workers(spec.workers or cluster.cores()) as workers:
-                workers.load(dataset.X.to_numpy(dtype="float32", copy=False), dataset.y)
+                workers.load(rows)
                 self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
+                clock = time.monotonic()
+                pace = Pace(workers.count, rows.X.size)
                 coordinator = Coordinator(
-                    self._study,
-                    plan,
-                    workers,
-                    list(self._trials.values()),
-                    self._changed,
-                    self._check,
-                    self._stop.requested,
+                    plan, workers, pace, self._known, ledger.put, self._stop.requested
                 )
                 self._stop.patient = True
-                return coordinator.run()
+                end = coordinator.run()
+                ledger.flush()
+                return end
         finally:
             self._stop.patient = False
+            ledger.close()
             self._watcher.end()
             self._seconds["search"] = round(time.monotonic() - clock, 2)
-            grown = (record.fit_seconds or 0.0 for record in self._trials.values())
-            self._seconds["growing"] = round(sum(grown), 2)
+            self._seconds["growing"] = round(self._growing, 2)
 
-    def _changed(self, record: TrialRecord) -> None:
-        self._trials[record.number] = record
+    def _entered(self, record: TrialRecord) -> None:
+        """Take a trial's record as it stands in the database now; called by the ledger."""
+        self._progress.take(record)
+        self._growing += record.fit_seconds or 0.0
         self._recorder.put_trial(record)
         self._watcher.trial(record)
         if record.state != "RUNNING":
@@ -214,8 +226,7 @@ class _Launch:
 
     def _record(self) -> None:
         """Hand the study's own record to the mirror."""
-        trials = list(self._trials.values())
-        record = study_record(self._study, self._notes, trials, self._state)
+        record = study_record(self._study, self._notes, self._progress, self._state)
         self._recorder.put_study(record)
 
     def _note(self, key: str, value: Any) -> None:
@@ -227,17 +238,21 @@ class _Launch:
     def _crown(self, end: End) -> None:
         """Make and register the best trial's champion, unless a version of it is there already."""
         spec = self._problem.spec
-        best = best_of(list(self._trials.values()), self._problem.metric.direction)
+        best = self._progress.champion
         if best is None:
             within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
-        trees = best.champion_trees or FEWEST if spec.trees == "auto" else spec.trees
+        trees = champion_size(best.enough_trees) if spec.trees == "auto" else spec.trees
         wanted = {"name": spec.model, "trial": best.number, "trees": trees}
         if spec.register_model and self._known_version(wanted, best.number, trees):
             return
         clock = time.monotonic()
         jobs = spec.workers or cluster.cores()
-        champion = make_champion(self._problem.dataset, best.params, trees, spec.seed, jobs)
+        champion = make_champion(
+            self._problem.dataset, self._problem.metric, best.params, trees, spec.seed, jobs
+        )
+        for text in remarks(champion, best.enough_trees, best.covered):
+            self._watcher.say(text)
         self._note("holdout", dict(champion.holdout) or None)
         self._seconds["champion"] = round(time.monotonic() - clock, 2)
         if spec.register_model:
@@ -273,7 +288,8 @@ class _Launch:
         self._record()
         level = self._recorder.wait_level(patience)
         behind = self._recorder.behind
-        note = {"runs": len(self._trials) - behind, "behind": behind}
+        runs = sum(self._progress.counts.values())
+        note = {"runs": runs - behind, "behind": behind}
         self._note("mirror", note | self._recorder.mirror.place())
         self._seconds["total"] = round(time.monotonic() - started, 2)
         self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)

@@ -1,146 +1,265 @@
-"""Scores: their names, which tasks they fit, which way is better, and how they are computed.
+"""Scores: their names, which tasks they fit, which way is better, and on which target they work.
+
+Every scorer of scikit-learn that needs only the predictions of one target has a place here. A loss
+has no `neg_` in its canonical name, is positive, and is minimized.
 
 Squared-error scores have an infinite-forest form: the squared error is taken per row, free of the
 share that a finite number of trees adds (`forest.squared_errors`), and only then averaged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search import scorers
 from search.errors import UsageError
 from search.spec import Task
+
+__all__ = [
+    "EXCLUDED",
+    "METRICS",
+    "Metric",
+    "check_metric",
+    "evaluate",
+    "get_metric",
+    "names_for",
+]
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score.
+    """A score. Where it is not defined on the rows, it is not a finite number.
 
     Attributes
     ----------
+    name
+        The canonical one.
     of_predictions
-        ``f(y, p)``: y of shape (n,); p of shape (n,) for a regression, and for a classification
-        probabilities of shape (n, n_classes), y being the index of the class.
+        ``f(y, p, weights=None)``: y of shape (n,); p of shape (n,) for a regression, and for a
+        classification probabilities of shape (n, n_classes), y being the index of the class;
+        weights of the rows, shape (n,).
     of_squares
-        ``f(errors, y)``: squared errors a row, shape (n,), instead of predictions; ``None`` where
-        the score is no function of squared errors.
+        ``f(errors, y, weights=None)``: squared errors a row, shape (n,), instead of predictions;
+        ``None`` where the score is no function of squared errors.
+    guide
+        Name of the metric that prunes in its place; ``None`` where it prunes itself.
     """
 
     name: str
     task: Task
     direction: Literal["minimize", "maximize"]
-    of_predictions: Callable[[Array, Array], float]
-    of_squares: Callable[[Array, Array], float] | None = None
+    of_predictions: Callable[[Array, Array, Array | None], float]
+    of_squares: Callable[[Array, Array, Array | None], float] | None = None
+    guide: str | None = None
 
 
-def _mse(errors: Array, _y: Array) -> float:
-    return float(errors.mean())
+def _regression(squares: scorers.Score) -> tuple[scorers.Score, scorers.Score]:
+    return partial(scorers.of_values, squares), squares
 
 
-def _rmse(errors: Array, _y: Array) -> float:
-    # The estimate of a sum of squares can fall below 0 where the error is next to nothing.
-    return float(np.sqrt(max(errors.mean(), 0.0)))
-
-
-def _r2(errors: Array, y: Array) -> float:
-    return float(1.0 - errors.mean() / y.var())
-
-
-def _regression(squares: Callable[[Array, Array], float]) -> Callable[[Array, Array], float]:
-    return lambda y, p: squares((y - p) ** 2, y)
-
-
-def _mae(y: Array, p: Array) -> float:
-    return float(np.abs(y - p).mean())
-
-
-def brier_errors(y: Array, p: Array) -> Array:
-    """Squared distance of the probabilities from the class that came true, shape (n,)."""
-    return np.asarray(((p - np.eye(p.shape[1])[y]) ** 2).sum(axis=1))
-
-
-def _brier(y: Array, p: Array) -> float:
-    return float(brier_errors(y, p).mean())
-
-
-def _accuracy(y: Array, p: Array) -> float:
-    return float((p.argmax(axis=1) == y).mean())
-
-
-def _balanced_accuracy(y: Array, p: Array) -> float:
-    right = p.argmax(axis=1) == y
-    return float(np.mean([right[y == k].mean() for k in np.unique(y)]))
-
-
-def _f1(y: Array, p: Array) -> float:
-    from sklearn.metrics import f1_score
-
-    average = "binary" if p.shape[1] == 2 else "macro"  # noqa: PLR2004
-    return float(f1_score(y, p.argmax(axis=1), average=average, zero_division=0.0))
-
-
-def _roc_auc(y: Array, p: Array) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    if p.shape[1] == 2:  # noqa: PLR2004
-        return float(roc_auc_score(y, p[:, 1]))
-    return float(roc_auc_score(y, p, multi_class="ovr", labels=np.arange(p.shape[1])))
-
-
-def _log_loss(y: Array, p: Array) -> float:
-    # One observation spread evenly over the classes stands in for what finite votes cannot say.
-    smoothed = (p * 100 + 1 / p.shape[1]) / 101
-    return float(-np.log(smoothed[np.arange(len(y)), y]).mean())
-
-
-_ALL = (
-    Metric("rmse", "regression", "minimize", _regression(_rmse), _rmse),
-    Metric("mse", "regression", "minimize", _regression(_mse), _mse),
-    Metric("mae", "regression", "minimize", _mae),
-    Metric("r2", "regression", "maximize", _regression(_r2), _r2),
-    Metric("brier", "classification", "minimize", _brier, _mse),
-    Metric("log_loss", "classification", "minimize", _log_loss),
-    Metric("accuracy", "classification", "maximize", _accuracy),
-    Metric("balanced_accuracy", "classification", "maximize", _balanced_accuracy),
-    Metric("f1", "classification", "maximize", _f1),
-    Metric("roc_auc", "classification", "maximize", _roc_auc),
+_D2_BRIER = partial(scorers.of_probabilities, scorers.d2_brier)
+_MAIN = (
+    Metric("rmse", "regression", "minimize", *_regression(scorers.rmse)),
+    Metric("mse", "regression", "minimize", *_regression(scorers.mse)),
+    Metric("mae", "regression", "minimize", scorers.mae),
+    Metric("r2", "regression", "maximize", *_regression(scorers.r2)),
+    Metric("brier", "classification", "minimize", scorers.brier, scorers.mse),
+    Metric("log_loss", "classification", "minimize", scorers.log_loss, guide="brier"),
+    Metric("accuracy", "classification", "maximize", scorers.accuracy),
+    Metric("balanced_accuracy", "classification", "maximize", scorers.balanced_accuracy),
+    Metric("f1", "classification", "maximize", scorers.f1),
+    Metric("roc_auc", "classification", "maximize", scorers.roc_auc),
 )
-METRICS = {metric.name: metric for metric in _ALL}
+_BESIDES = (
+    Metric("mean_poisson_deviance", "regression", "minimize", scorers.poisson_deviance),
+    Metric("d2_brier_score", "classification", "maximize", _D2_BRIER, scorers.d2_brier),
+    Metric("d2_log_loss_score", "classification", "maximize", scorers.d2_log_loss, guide="brier"),
+)
+_OWN = {metric.name: metric for metric in _MAIN + _BESIDES}
+
+# scikit-learn's other scores of values; what it has besides is of classes.
+_OF_VALUES = {
+    "d2_absolute_error_score",
+    "explained_variance",
+    "max_error",
+    "mean_absolute_percentage_error",
+    "mean_gamma_deviance",
+    "mean_squared_log_error",
+    "median_absolute_error",
+    "root_mean_squared_log_error",
+}
+_ALIASES = {
+    "acc": "accuracy",
+    "ami": "adjusted_mutual_info_score",
+    "ap": "average_precision",
+    "ari": "adjusted_rand_score",
+    "auc": "roc_auc",
+    "auroc": "roc_auc",
+    "bacc": "balanced_accuracy",
+    "balanced_acc": "balanced_accuracy",
+    "brier_score": "brier",
+    "brier_skill": "d2_brier_score",
+    "cross_entropy": "log_loss",
+    "gamma_deviance": "mean_gamma_deviance",
+    "logloss": "log_loss",
+    "mape": "mean_absolute_percentage_error",
+    "mcc": "matthews_corrcoef",
+    "mean_absolute_error": "mae",
+    "mean_squared_error": "mse",
+    "medae": "median_absolute_error",
+    "msle": "mean_squared_log_error",
+    "nmi": "normalized_mutual_info_score",
+    "poisson_deviance": "mean_poisson_deviance",
+    "rmsle": "root_mean_squared_log_error",
+    "root_mean_squared_error": "rmse",
+}
+_LABELS = "it is a mean over the several labels of a row, and here a row has one class"
+EXCLUDED = {f"{name}_samples": _LABELS for name in ("f1", "jaccard", "precision", "recall")}
+
+
+class _Metrics(Mapping[str, Metric]):
+    """Every metric by its canonical name; scikit-learn is imported only beyond `_OWN`."""
+
+    def __getitem__(self, name: str) -> Metric:
+        return _OWN[name] if name in _OWN else _of_scikit_learn(name)
+
+    def __iter__(self) -> Iterator[str]:
+        names = {name.removeprefix("neg_") for name in scorers.scorer_names()}
+        return iter([*_OWN, *sorted(names - _OWN.keys() - _ALIASES.keys() - EXCLUDED.keys())])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+METRICS: Mapping[str, Metric] = _Metrics()
+
+
+@cache
+def _of_scikit_learn(name: str) -> Metric:
+    if name not in list(METRICS):
+        raise KeyError(name)
+    loss = f"neg_{name}" in scorers.scorer_names()
+    return Metric(
+        name,
+        "regression" if name in _OF_VALUES else "classification",
+        "minimize" if loss else "maximize",
+        partial(scorers.by_scorer, f"neg_{name}" if loss else name),
+    )
 
 
 def names_for(task: Task) -> list[str]:
-    """Names of the metrics that fit a task; the first is the default."""
-    return [name for name, metric in METRICS.items() if metric.task == task]
+    """Names of the main metrics that fit a task; the first is the default."""
+    return [metric.name for metric in _MAIN if metric.task == task]
 
 
 def get_metric(name: str | None, task: Task) -> Metric:
-    """Return a metric by name, or the task's default.
+    """Return a metric by any of its names, or the task's default.
+
+    Names are scikit-learn's, with or without `neg_` and `_score`, and the short ones that people
+    type (`auc`, `mcc`, `rmsle`).
 
     Raises
     ------
     UsageError
         When there is none of that name, or it does not fit the task.
     """
-    fitting = names_for(task)
     if name is None:
-        return METRICS[fitting[0]]
-    if name in fitting:
-        return METRICS[name]
-    there_are = f"for {task} there are {', '.join(fitting)}"
-    if name in METRICS:
-        raise UsageError(f"--metric {name} does not fit {task}: {there_are}")
-    near = get_close_matches(name, fitting, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"--metric {name} is unknown: {hint}{there_are[0].upper()}{there_are[1:]}")
+        return METRICS[names_for(task)[0]]
+    metric = _find(name)
+    if metric is not None and metric.task == task:
+        return metric
+    if metric is not None:
+        raise UsageError(f"--metric {name} does not fit {task}: {_there_are(task)}")
+    if (why := EXCLUDED.get(_plain(name))) is not None:
+        raise UsageError(f"--metric {name} cannot be used: {why}; {_there_are(task)}")
+    near = _near(name, task)
+    hint = f"did you mean {near}? F" if near else "F"
+    raise UsageError(f"--metric {name} is unknown: {hint}{_there_are(task)[1:]}")
 
 
-def evaluate(task: Task, y: Array, p: Array) -> dict[str, float]:
-    """Compute every metric of the task that is defined on these rows."""
-    scores = {name: METRICS[name].of_predictions(y, p) for name in names_for(task)}
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _find(name: str) -> Metric | None:
+    plain = _plain(name)
+    stem = plain.removeprefix("neg_")
+    forms = (stem, stem.removesuffix("_score"), stem.removesuffix("_loss"), f"{stem}_score")
+    for form in forms:
+        metric = METRICS.get(_ALIASES.get(form, form))
+        # Only a loss has a negative: `neg_accuracy` is nobody's name.
+        if metric is not None and (plain == stem or metric.direction == "minimize"):
+            return metric
+    return None
+
+
+def _near(name: str, task: Task) -> str | None:
+    """Return the name that was perhaps meant: of the task if there is one, else of the other."""
+    names = {known: METRICS[known].task for known in METRICS}
+    names |= {alias: METRICS[known].task for alias, known in _ALIASES.items()}
+    stem = _plain(name).removeprefix("neg_")
+    fitting = get_close_matches(stem, [known for known in names if names[known] == task], n=1)
+    return next(iter(fitting or get_close_matches(stem, names, n=1)), None)
+
+
+def _there_are(task: Task) -> str:
+    return f"for {task} there are {', '.join(names_for(task))}, and scikit-learn's other scorers"
+
+
+def check_metric(metric: Metric, y: Array, n_classes: int, weights: Array | None = None) -> None:
+    """Refuse a metric that is not defined on a target, seen by what it says of a trivial forecast.
+
+    The forecast is the mean of y, or the classes' shares, for every row.
+
+    Parameters
+    ----------
+    y : array of shape (n,)
+        float64, or the index of the class where `n_classes` is not 0.
+    weights : array of shape (n,), optional
+        Of the rows.
+
+    Raises
+    ------
+    UsageError
+        When it is not defined, or not with these weights; with scikit-learn's reason.
+    """
+    if n_classes:
+        p = np.tile(scorers.shares(y, n_classes, weights), (len(y), 1))
+    else:
+        p = np.full(len(y), scorers.average(y, weights))
+    why = _objection(metric, y, p, weights)
+    if why is None:
+        return
+    choose = f"choose another: {_there_are(metric.task)}"
+    if weights is not None and _objection(metric, y, p, None) is None:
+        weighted = f"--metric {metric.name} does not work with these row weights ({why})"
+        raise UsageError(f"{weighted}: leave them out, or {choose}")
+    raise UsageError(f"--metric {metric.name} is not defined on this target ({why}): {choose}")
+
+
+def _objection(metric: Metric, y: Array, p: Array, weights: Array | None) -> str | None:
+    value = metric.of_predictions(y, p, weights)
+    if np.isfinite(value):
+        return None
+    for name in {metric.name, f"neg_{metric.name}"} & scorers.scorer_names():
+        try:
+            scorers.score(name, y, p, weights)
+        except ValueError as error:
+            return f"scikit-learn: {error}"
+    return f"it is {value} where all rows are predicted alike"
+
+
+def evaluate(
+    task: Task, y: Array, p: Array, weights: Array | None = None, metric: Metric | None = None
+) -> dict[str, float]:
+    """Compute the main metrics of the task, and `metric` besides, where defined on these rows."""
+    chosen = [METRICS[name] for name in names_for(task)] + ([metric] if metric else [])
+    scores = {each.name: each.of_predictions(y, p, weights) for each in chosen}
     return {name: value for name, value in scores.items() if np.isfinite(value)}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from search.errors import StudyError
 from storage import mlflow_store
+from storage.progress import Progress
 from storage.studies import Study, study_record
 from storage.tracking import Mirror
 
@@ -35,7 +36,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
     trials = study.trials()
     try:
         mirror.connect()
-        record = study_record(study, notes, trials, study.state())
+        record = study_record(study, notes, Progress(study.direction, trials), study.state())
         mirror.adopt(record)
         changed = sum(mirror.write_trial(trial) for trial in trials if trial.state != "WAITING")
         mirror.write_study(record)

@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from search.dataset import Dataset, load_dataset
 from search.errors import StudyError
-from search.metrics import Metric, get_metric
+from search.evaluation import choose_resampling
+from search.metrics import Metric, check_metric, get_metric
+from search.resampling import Resampling
+from search.roles import RoleColumns
+from search.rows import Rows
 from search.space import make_space
 from search.spec import StudySpec
 from storage import database
@@ -16,12 +21,17 @@ from storage.studies import Study, StudyBook
 
 @dataclass(frozen=True)
 class Problem:
-    """What a specification comes to on its data."""
+    """What a specification comes to on its data.
+
+    `notes` holds a sentence on each choice that was made for the user.
+    """
 
     spec: StudySpec
     dataset: Dataset
     metric: Metric
     space: dict[str, Any]
+    resampling: Resampling
+    notes: tuple[str, ...]
 
     def identity(self) -> dict[str, Any]:
         """What must not change when a study goes on: all that decides what it scores."""
@@ -36,8 +46,23 @@ class Problem:
             "metric": self.metric.name,
             "seed": self.spec.seed,
             "holdout": self.spec.holdout,
+            "evaluation": self.evaluation,
+            **{role: name for role, name in vars(_columns(self.spec)).items() if name},
             "space": space,
         }
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The training rows as workers get them."""
+        dataset = self.dataset
+        X = dataset.X.to_numpy(dtype="float32", copy=False)
+        return Rows(X, dataset.y, dataset.n_classes, self.resampling, dataset.weights)
+
+    @property
+    def evaluation(self) -> str:
+        """How trials are scored, in a word or two."""
+        folds = len(self.resampling.folds)
+        return f"{folds} folds" if folds else "out-of-bag"
 
 
 def pose(spec: StudySpec) -> Problem:
@@ -48,11 +73,17 @@ def pose(spec: StudySpec) -> Problem:
     UsageError, DataError
         When the specification cannot be meant, or nothing can be learned from the data.
     """
-    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout)
+    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout, _columns(spec))
     metric = get_metric(spec.metric, dataset.task)
+    check_metric(metric, dataset.y, dataset.n_classes, dataset.weights)
+    resampling, notes = choose_resampling(spec, dataset)
     n_rows, n_features = dataset.X.shape
-    space = make_space(dataset.task, n_rows, n_features, spec.space)
-    return Problem(spec, dataset, metric, space)
+    space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name)
+    return Problem(spec, dataset, metric, space, resampling, dataset.notes + notes)
+
+
+def _columns(spec: StudySpec) -> RoleColumns:
+    return RoleColumns(weight=spec.weight, group=spec.group, time=spec.time)
 
 
 def find_study(problem: Problem, storage: str) -> Study | None:
@@ -90,6 +121,8 @@ def settle(problem: Problem, study: Study) -> None:
     study.put("experiment", problem.spec.experiment)
     study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))
     study.put("columns", problem.dataset.features.shape[1])
+    if problem.metric.guide is not None:
+        study.put("guide", problem.metric.guide)
     study.put("spec", problem.identity())
 
 
@@ -102,10 +135,11 @@ def _check_same(problem: Problem, study: Study) -> bool:
             msg = f"study '{name}' in {place} was not made by grovekeeper: name another study"
             raise StudyError(msg)
         return False
+    now = problem.identity()
     differ = [
-        f"{key} is {_short(value)}, was {_short(known.get(key))}"
-        for key, value in problem.identity().items()
-        if known.get(key) != value and key != "data"  # the same table may stand elsewhere
+        f"{key} is {_short(now.get(key))}, was {_short(known.get(key))}"
+        for key in known | now
+        if known.get(key) != now.get(key) and key != "data"  # the same table may stand elsewhere
     ]
     if differ:
         msg = (

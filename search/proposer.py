@@ -1,35 +1,51 @@
-"""Proposes hyperparameters and prunes: an Optuna study in memory, rebuilt from the database.
+"""Proposes hyperparameters: an Optuna study in memory, rebuilt from the trials that are finished.
 
 A sampler reads all trials at each ask, which from a database costs more than growing a forest on a
-small table. What is proposed goes to the database before a tree grows, so nothing is lost with the
-memory.
+small table; so it reads a study in memory, of bounded size, and an ask costs the same after ten
+thousand trials.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.samplers import TPESampler
-from optuna.trial import TrialState
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.trial import TrialState, create_trial
 
 from search.forest import seed_of
-from search.pruning import HalvingPruner
-from storage.records import TrialRecord
-from storage.studies import Direction
+from storage.records import Direction, TrialRecord
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial
+
+# At so many finished trials the memory is cut down to the best and the newest of them.
+_MOST = 300
+_BEST, _NEWEST = 60, 140
+# Proposals are asked for again where they make a forest that was grown before: so often of the
+# sampler, then so often at random. A space of at most so many points is then looked through.
+_OF_SAMPLER, _AT_RANDOM = 3, 12
+_FEW = 1000
+_ASK = 2**32 - 2
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """Hyperparameters for a trial, and the in-memory trial that stands for it."""
+    """Hyperparameters for the trial at a place in the search.
+
+    Attributes
+    ----------
+    copies
+        Place of an earlier trial that grows the same forest; ``None`` where there is none.
+    """
 
     place: int
     params: Mapping[str, Any]
-    trial: "Trial"
+    copies: int | None = None
 
 
 class Proposer:
@@ -37,6 +53,8 @@ class Proposer:
 
     Parameters
     ----------
+    forest_of
+        Gives equal answers for hyperparameters that make the same forest.
     known
         Trials that the search has finished before, complete or pruned.
     """
@@ -45,42 +63,124 @@ class Proposer:
         self,
         direction: Direction,
         space: Mapping[str, "BaseDistribution"],
+        forest_of: Callable[[Mapping[str, Any]], Hashable],
         seed: int,
         known: Iterable[TrialRecord],
     ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._direction = direction
         self._space = dict(space)
+        self._points = _points_of(space)
+        self._forest_of = forest_of
         self._seed = seed
-        self._study = optuna.create_study(direction=direction, pruner=HalvingPruner())
+        self._ended: list[FrozenTrial] = []
+        self._running: dict[int, Mapping[str, Any]] = {}
+        self._numbers: dict[int, int] = {}
+        self._places: dict[Hashable, int] = {}
         for record in sorted(known, key=lambda record: record.place):
-            self._study.add_trial(
-                optuna.trial.create_trial(
-                    state=TrialState[record.state],
-                    value=record.value,
-                    params=dict(record.params),
-                    distributions=self._space,
-                    intermediate_values=dict(record.scores),
-                )
-            )
+            self._places.setdefault(forest_of(record.params), record.place)
+            self._remember(self._frozen(record))
+        self._rebuild()
 
     def propose(self, place: int, params: Mapping[str, Any] | None = None) -> Proposal:
         """Propose the hyperparameters of the trial at `place`; `params` where they are settled."""
-        if params is not None:
-            self._study.enqueue_trial(dict(params))
-        # A sampler made anew proposes its first points again, so each place has a seed of its own.
-        self._study.sampler = TPESampler(seed=seed_of(self._seed, place))
-        trial = self._study.ask(self._space)
-        return Proposal(place, dict(trial.params), trial)
+        if params is None:
+            params = self._ask(place)
+        self._running[place] = params
+        self._enter_running(place)
+        copies = self._places.setdefault(self._forest_of(params), place)
+        return Proposal(place, params, None if copies == place else copies)
 
-    def report(self, proposal: Proposal, trees: int, score: float) -> bool:
-        """Take a rung's score; return whether the trial is to be pruned."""
-        proposal.trial.report(score, trees)
-        return bool(proposal.trial.should_prune())
+    def finish(self, record: TrialRecord) -> None:
+        """Take the end of a trial, complete or pruned."""
+        self.forget(record.place)
+        self._places.setdefault(self._forest_of(record.params), record.place)
+        trial = self._frozen(record)
+        if self._remember(trial):
+            self._rebuild()
+        else:
+            self._study.add_trial(trial)
 
-    def finish(self, proposal: Proposal, value: float | None) -> None:
-        """Take the end of a trial: its value if it is complete, ``None`` if it was pruned."""
-        state = TrialState.PRUNED if value is None else TrialState.COMPLETE
-        self._study.tell(proposal.trial, value, state)
+    def forget(self, place: int) -> None:
+        """Take it that the trial at `place` came to nothing."""
+        params = self._running.pop(place)
+        self._study.tell(self._numbers.pop(place), state=TrialState.FAIL)
+        if self._places.get(self._forest_of(params)) == place:
+            del self._places[self._forest_of(params)]
 
-    def forget(self, proposal: Proposal) -> None:
-        """Take it that a trial came to nothing."""
-        self._study.tell(proposal.trial, state=TrialState.FAIL)
+    def _ask(self, place: int) -> Mapping[str, Any]:
+        left = [point for point in self._points if self._is_new(point)]
+        # Where none is left, every proposal is of a forest that was grown before: one will do.
+        attempts = 1 if self._points and not left else _OF_SAMPLER + _AT_RANDOM
+        for attempt in range(attempts):
+            # A sampler made anew proposes its first points again: each ask has a seed of its own.
+            seed = seed_of(self._seed, place, _ASK, attempt)
+            kind = TPESampler if attempt < _OF_SAMPLER else RandomSampler
+            self._study.sampler = kind(seed=seed)
+            trial = self._study.ask(self._space)
+            self._study.tell(trial, state=TrialState.FAIL)
+            if self._is_new(trial.params):
+                return dict(trial.params)
+        return left[seed % len(left)] if left else dict(trial.params)
+
+    def _is_new(self, params: Mapping[str, Any]) -> bool:
+        return self._forest_of(params) not in self._places
+
+    def _frozen(self, record: TrialRecord) -> "FrozenTrial":
+        # A sampler ranks pruned trials by their last score: the metric's, whatever guided them.
+        value, trees = record.value, record.trees
+        last = {} if value is None or trees is None else {trees: value}
+        return create_trial(
+            state=TrialState[record.state],
+            value=value,
+            params=dict(record.params),
+            distributions=self._space,
+            intermediate_values=last,
+        )
+
+    def _remember(self, trial: "FrozenTrial") -> bool:
+        """Keep an ended trial; return whether others were dropped for it."""
+        self._ended.append(trial)
+        if len(self._ended) < _MOST:
+            return False
+        older = self._ended[:-_NEWEST]
+        sign = 1 if self._direction == "minimize" else -1
+        order = sorted(
+            range(len(older)),
+            key=lambda k: (older[k].state != TrialState.COMPLETE, sign * (older[k].value or 0.0)),
+        )
+        self._ended = [older[k] for k in sorted(order[:_BEST])] + self._ended[-_NEWEST:]
+        return True
+
+    def _rebuild(self) -> None:
+        self._study = optuna.create_study(direction=self._direction)
+        self._study.add_trials(self._ended)
+        for place in self._running:
+            self._enter_running(place)
+
+    def _enter_running(self, place: int) -> None:
+        """Enter a running trial, for which the sampler takes the worst (the constant liar)."""
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(self._running[place]),
+            distributions=self._space,
+        )
+        self._numbers[place] = len(self._study.get_trials(deepcopy=False))
+        self._study.add_trial(trial)
+
+
+def _points_of(space: Mapping[str, "BaseDistribution"]) -> list[Mapping[str, Any]]:
+    """Return all points of a space that has few; of any other none."""
+    values: list[Any] = []
+    for distribution in space.values():
+        if isinstance(distribution, CategoricalDistribution):
+            values.append(distribution.choices)
+        elif isinstance(distribution, IntDistribution):
+            values.append(range(distribution.low, distribution.high + 1))
+        elif isinstance(distribution, FloatDistribution) and distribution.single():
+            values.append((distribution.low,))
+        else:
+            return []
+    if math.prod(map(len, values)) > _FEW:
+        return []
+    return [dict(zip(space, point, strict=True)) for point in product(*values)]

@@ -1,42 +1,47 @@
-"""Asynchronous successive halving between rungs, on the scores in Optuna's database."""
+"""A trial is given up when it is behind the best so far by more than chance explains.
 
-from typing import TYPE_CHECKING
+The comparison is paired: both forests are scored on the same blocks of rows at the same number of
+trees, so that what is hard in the rows cancels out.
+"""
 
-from optuna.pruners import BasePruner
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from collections.abc import Mapping, Sequence
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
+import numpy as np
 
-# Trees at which trials are compared; multiples of `forest.CHUNK`.
-RUNGS = (32, 128)
-_KEEP_ONE_IN = 3
+from storage.records import Direction
+
+# Standard errors by which a trial may be behind. Chosen by benchmarks/variants.py.
+BEHIND = 1.0
+
+Blocks = Sequence[float]
 
 
-class HalvingPruner(BasePruner):
-    """Keep a trial whose score is among the best third of those that reached the same rung.
+def is_behind(blocks: Blocks, rival: Blocks, direction: Direction) -> bool:
+    """Whether what blocks of rows say of a trial is worse than what they say of its rival."""
+    behind = np.asarray(blocks) - np.asarray(rival)
+    if direction == "maximize":
+        behind = -behind
+    error = behind.std(ddof=1) / np.sqrt(len(behind)) if len(behind) > 1 else np.inf
+    return bool(behind.mean() > BEHIND * error)
 
-    Asynchronous successive halving (Li et al. 2020, "A system for massively parallel hyperparameter
-    tuning"). Unlike Optuna's, it writes nothing to the database and does not count interrupted
-    trials, which are grown once more and would count twice.
+
+class Contest:
+    """Knows the incumbent: the complete trial of the best value so far.
+
+    Attributes
+    ----------
+    rivals
+        What the blocks of rows say of it, by number of trees; empty where there is none yet.
     """
 
-    def prune(self, study: "optuna.Study", trial: "FrozenTrial") -> bool:
-        """Judge the trial at the last rung that it reported."""
-        rung = trial.last_step
-        if rung is None:
+    def __init__(self, direction: Direction) -> None:
+        self.rivals: Mapping[int, Blocks] = {}
+        self._sign = 1 if direction == "minimize" else -1
+        self._value: float | None = None
+
+    def complete(self, value: float, blocks: Mapping[int, Blocks]) -> bool:
+        """Take a complete trial; return whether it is the incumbent now."""
+        if self._value is not None and self._sign * value >= self._sign * self._value:
             return False
-        own = trial.intermediate_values[rung]
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        rivals = [
-            other.intermediate_values[rung]
-            for other in study.get_trials(deepcopy=False, states=states)
-            if other.number != trial.number and rung in other.intermediate_values
-        ]
-        if study.direction == StudyDirection.MAXIMIZE:
-            better = sum(value > own for value in rivals)
-        else:
-            better = sum(value < own for value in rivals)
-        return better >= max(1, (len(rivals) + 1) // _KEEP_ONE_IN)
+        self._value, self.rivals = value, dict(blocks)
+        return True

@@ -16,6 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 Task = Literal["regression", "classification"]
+Evaluation = Literal["auto", "oob", "cv"]
 
 
 class Range(BaseModel):
@@ -53,6 +54,16 @@ class StudySpec(BaseModel):
         Column to predict; the last one where it is not given.
     task, metric
         Detected from the target where not given.
+    weight
+        Column of the rows' weights.
+    group
+        Column whose equal values bind rows together: a group is never on both sides.
+    time
+        Column by which rows are in order: what is later never predicts what is earlier.
+    evaluation
+        ``oob``, by out-of-bag votes; ``cv``, by folds; ``auto``, by votes where they do not fool.
+    folds
+        Number of folds.
     trials
         Finished trials in all, over all launches.
     timeout
@@ -73,6 +84,11 @@ class StudySpec(BaseModel):
     target: str | None = None
     task: Task | None = None
     metric: str | None = None
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    evaluation: Evaluation = "auto"
+    folds: Annotated[int, Field(ge=2, le=50)] = 5
     study: str = ""
     experiment: str = ""
     model: str = ""

@@ -1,24 +1,25 @@
-"""The coordinator of a study: propose, submit, report, prune, end, and pass every change on.
+"""The coordinator of a study: propose, grow, compare, prune, end, and pass every change on.
 
-It is the only one that writes trials. Nothing here follows the clock but the time limit: what a
-trial proposes and scores comes from the study's seed and the trial's place in the search.
+Nothing here follows the clock but the time limit and how work is cut into tasks: what a trial
+proposes and scores comes from the study's seed and the trial's place in the search.
 """
 
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from search import forest
-from search.cluster import Growth, Workers
+from search.cluster import Growth, Order, Workers
 from search.errors import StudyError
 from search.metrics import Metric
-from search.proposer import Proposal, Proposer
-from search.pruning import RUNGS
+from search.proposer import Proposer
+from search.pruning import Contest
+from search.sums import Outcome
+from search.tasks import Pace
 from storage.records import TrialRecord
-from storage.studies import CHAMPION_TREES, FIT_SECONDS, INTERRUPTED, REASON, TREES, Study
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -36,30 +37,40 @@ class Plan:
 
     Attributes
     ----------
-    first
-        Hyperparameters of the first trials, before the sampler proposes any. They are never
-        pruned, so that the study is never worse than they are.
+    forest_of
+        Gives equal answers for hyperparameters that make the same forest.
+    rungs
+        Numbers of trees at which trials are compared.
+    chunk
+        Trees in a chunk; the rungs are multiples of it.
     trials
         Finished trials in all, complete or pruned.
+    first
+        Hyperparameters of the first trials, before the sampler proposes any.
+    kept
+        So many of them are never pruned, so that the study is never worse than they are.
     deadline
         On the monotonic clock, in seconds; ``None`` for no time limit.
     """
 
     space: Mapping[str, "BaseDistribution"]
+    forest_of: Callable[[Mapping[str, Any]], Hashable]
     metric: Metric
-    n_classes: int
+    rungs: tuple[int, ...]
+    chunk: int
     seed: int
     trials: int
     first: tuple[Mapping[str, Any], ...] = ()
+    kept: int = 0
     deadline: float | None = None
 
 
 @dataclass
 class _Running:
-    proposal: Proposal
     record: TrialRecord
-    growth: Growth
-    rung: int = 0
+    growth: Growth | None = None
+    blocks: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    copies: list[TrialRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -78,44 +89,43 @@ class Coordinator:
     ----------
     known
         The trials that the study has already; what is still running there has lost its coordinator.
-    changed
-        Called with each new record of a trial.
-    check
-        Called before each write; raises where this process may no longer write.
+    put
+        Called with each new record of a trial; raises where this process may no longer write.
     stop
         Called several times a second; true ends the search, cleanly.
     """
 
     def __init__(
         self,
-        study: Study,
         plan: Plan,
         workers: Workers,
+        pace: Pace,
         known: Iterable[TrialRecord],
-        changed: Callable[[TrialRecord], None],
-        check: Callable[[], None],
+        put: Callable[[TrialRecord], None],
         stop: Callable[[], bool],
     ) -> None:
-        self._study = study
         self._plan = plan
         self._workers = workers
-        self._changed = changed
-        self._check = check
+        self._pace = pace
+        self._put = put
         self._stop = stop
         self._running: dict[int, _Running] = {}
         self._failures = 0
         trials = [self._end_lost(record) for record in known]
         finished = [record for record in trials if record.state in {"COMPLETE", "PRUNED"}]
-        self._done = len(finished)
+        self._finished = {record.place: record for record in finished}
+        self._next_number = len(trials)
         self._next_place = max((record.place for record in trials), default=-1) + 1
         self._settled = deque(_to_repeat(trials))
-        if not trials:
-            self._settled += [_Settled(params, k) for k, params in enumerate(plan.first)]
-            self._next_place = len(plan.first)
-        self._proposer = Proposer(study.direction, plan.space, plan.seed, finished)
-        # One task more than workers keeps them busy while the coordinator thinks; a single worker
-        # gets none, so that what a trial is proposed from does not depend on how trials overlap.
-        self._slots = workers.count + 1 if workers.count > 1 else 1
+        for place in range(self._next_place, len(plan.first)):
+            self._settled.append(_Settled(plan.first[place], place))
+            self._next_place += 1
+        direction = plan.metric.direction
+        self._proposer = Proposer(direction, plan.space, plan.forest_of, plan.seed, finished)
+        self._contest = Contest(plan.metric.direction)
+        for record in sorted(finished, key=lambda record: record.place):
+            if record.blocks is not None and record.value is not None:
+                self._contest.complete(record.value, record.blocks)
 
     def run(self) -> End:
         """Search until enough trials are finished, time is up, or `stop` says so.
@@ -130,27 +140,30 @@ class Coordinator:
                 return self._abandon("stopped")
             if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
                 return self._abandon("timeout")
-            while (
-                len(self._running) < self._slots
-                and self._done + len(self._running) < self._plan.trials
-            ):
+            starts = self._wanted() and self._pace.has_room()
+            if starts:
                 self._start_trial()
-            if not self._running:
+            elif not self._running:
                 return "finished"
+            wait = 0.0 if starts else _POLL
             try:
-                number, growth, outcome = self._workers.finished.get(timeout=_POLL)
+                place, growth, outcomes = self._workers.finished.get(timeout=wait)
             except queue.Empty:
-                self._check()
                 continue
-            running = self._running.get(number)
+            running = self._running.get(place)
             if running is not None and running.growth is growth:
-                self._judge(running, outcome)
+                self._pace.ended(growth)
+                self._judge(running, outcomes)
+
+    def _wanted(self) -> bool:
+        under_way = sum(1 + len(running.copies) for running in self._running.values())
+        return len(self._finished) + under_way < self._plan.trials
 
     def _end_lost(self, record: TrialRecord) -> TrialRecord:
         """End a trial that an earlier coordinator left running; others stay as they are."""
         if record.state != "RUNNING":
             return record
-        return self._fail(record.number, "interrupted: its coordinator ended", interrupted=True)
+        return self._fail(record, "interrupted: its coordinator ended", interrupted=True)
 
     def _start_trial(self) -> None:
         if self._settled:
@@ -159,61 +172,114 @@ class Coordinator:
             settled = _Settled(None, self._next_place)
             self._next_place += 1
         proposal = self._proposer.propose(settled.place, settled.params)
-        self._check()
-        record = self._study.begin_trial(
-            proposal.params, self._plan.space, settled.place, settled.repeats
+        record = TrialRecord(
+            number=self._next_number,
+            state="RUNNING",
+            params=proposal.params,
+            started=datetime.now(UTC),
+            place=settled.place,
+            repeats=settled.repeats,
         )
-        growth = self._grow(record, 0, None)
-        self._running[record.number] = _Running(proposal, record, growth)
-        self._changed(record)
+        self._next_number += 1
+        if proposal.copies in self._finished:
+            self._end_copy(record, self._finished[proposal.copies])
+        elif proposal.copies in self._running:
+            self._put(record)
+            self._running[proposal.copies].copies.append(record)
+        else:
+            running = _Running(record)
+            self._running[record.place] = running
+            self._grow(running)
+            self._put(record)
 
-    def _grow(self, record: TrialRecord, rung: int, before: Growth | None) -> Growth:
-        trees = range(RUNGS[rung - 1] if rung else 0, RUNGS[rung])
-        plan = self._plan
-        seed = (plan.seed, record.place)
-        return self._workers.grow(
-            record.number, seed, record.params, plan.n_classes, plan.metric.name, trees, before
+    def _grow(self, running: _Running) -> None:
+        """Have the trial grown to its end where that is soon, otherwise to its next rung."""
+        record, rungs = running.record, self._plan.rungs
+        start = max(record.scores, default=0)
+        left = tuple(trees for trees in rungs if trees > start)
+        short = running.growth is None and self._pace.is_short(rungs[-1])
+        kept = record.place < self._plan.kept
+        order = Order(
+            key=record.place,
+            seed=self._plan.seed,
+            place=record.place,
+            params=record.params,
+            start=start,
+            rungs=left if short else left[:1],
+            metric=self._plan.metric.name,
+            rivals={} if kept else self._contest.rivals,
+            chunk=self._plan.chunk,
         )
+        if short:
+            parts, running.growth = 1, self._workers.grow_to_end(order)
+        else:
+            parts = self._pace.parts(len(order.chunks), order.chunk)
+            running.growth = self._workers.grow(order, running.growth, parts)
+        self._pace.begun(running.growth, parts)
 
-    def _judge(self, running: _Running, outcome: forest.Outcome | Exception) -> None:
-        """Report a rung's score; then prune the trial, complete it, or send it to the next rung."""
-        if isinstance(outcome, Exception):  # whatever a fit raises fails its trial only
-            self._give_up(running, f"{type(outcome).__name__}: {outcome}")
+    def _judge(self, running: _Running, outcomes: list[Outcome] | Exception) -> None:
+        """Take the scores of one rung or more; then prune, complete or go on with the trial."""
+        if isinstance(outcomes, Exception):  # whatever a fit raises fails its trial only
+            self._give_up(running, f"{type(outcomes).__name__}: {outcomes}")
             return
         self._failures = 0
-        number, scores = running.record.number, dict(running.record.scores)
-        running.record = replace(running.record, scores=scores | {outcome.trees: outcome.score})
-        pruned = self._proposer.report(running.proposal, outcome.trees, outcome.score)
-        pruned = pruned and running.record.place >= len(self._plan.first)
-        last = running.rung == len(RUNGS) - 1
-        if not last and not pruned:
-            running.rung += 1
-            running.growth = self._grow(running.record, running.rung, running.growth)
-        self._check()
-        self._study.report(number, outcome.trees, outcome.score)
-        if last or pruned:
-            self._end(running, outcome, complete=last)
+        scores = dict(running.record.scores)
+        for outcome in outcomes:
+            scores[outcome.trees] = outcome.guide
+            running.blocks[outcome.trees] = outcome.blocks
+        running.record = replace(running.record, scores=scores)
+        last = outcomes[-1]
+        self._pace.learn(last.seconds / last.trees)
+        complete = last.trees == self._plan.rungs[-1]
+        if complete or last.behind:
+            self._end(running, last, complete=complete)
         else:
-            self._changed(running.record)
+            self._grow(running)
+            self._put(running.record)
 
-    def _end(self, running: _Running, outcome: forest.Outcome, *, complete: bool) -> None:
-        notes = {
-            TREES: outcome.trees,
-            FIT_SECONDS: round(outcome.seconds, 4),
-            CHAMPION_TREES: outcome.enough if complete else None,
-        }
-        number = running.record.number
-        state: Literal["COMPLETE", "PRUNED"] = "COMPLETE" if complete else "PRUNED"
-        record = self._study.end_trial(number, state, outcome.score, notes)
-        self._proposer.finish(running.proposal, outcome.score if complete else None)
-        del self._running[number]
-        self._done += 1
-        self._changed(record)
+    def _end(self, running: _Running, outcome: Outcome, *, complete: bool) -> None:
+        leads = complete and self._contest.complete(outcome.score, running.blocks)
+        record = replace(
+            running.record,
+            state="COMPLETE" if complete else "PRUNED",
+            value=outcome.score,
+            trees=outcome.trees,
+            fit_seconds=outcome.seconds,
+            enough_trees=outcome.enough if complete else None,
+            covered=outcome.covered if complete and outcome.covered < 1 else None,
+            blocks=running.blocks if leads else None,
+            ended=datetime.now(UTC),
+        )
+        del self._running[record.place]
+        self._finished[record.place] = record
+        self._proposer.finish(record)
+        self._put(record)
+        for copy in running.copies:
+            self._end_copy(copy, record)
+
+    def _end_copy(self, record: TrialRecord, original: TrialRecord) -> None:
+        """End a trial as another ended that grew the same forest."""
+        record = replace(
+            record,
+            state=original.state,
+            scores=original.scores,
+            value=original.value,
+            trees=original.trees,
+            fit_seconds=0.0,
+            enough_trees=original.enough_trees,
+            covered=original.covered,
+            copies=original.number,
+            ended=datetime.now(UTC),
+        )
+        self._finished[record.place] = record
+        self._proposer.finish(record)
+        self._put(record)
 
     def _give_up(self, running: _Running, reason: str) -> None:
-        del self._running[running.record.number]
-        self._proposer.forget(running.proposal)
-        self._fail(running.record.number, reason)
+        del self._running[running.record.place]
+        for record in (running.record, *running.copies):
+            self._proposer.forget(record.place)
+            self._fail(record, reason)
         self._failures += 1
         if self._failures >= _MOST_FAILURES:
             self._abandon("stopped")
@@ -222,16 +288,22 @@ class Coordinator:
     def _abandon(self, end: End) -> End:
         """End the running trials; the next launch grows them again."""
         for running in self._running.values():
-            running.growth.cancel()
-            self._fail(running.record.number, f"interrupted: {end}", interrupted=True)
+            if running.growth is not None:
+                running.growth.cancel()
+            for record in (running.record, *running.copies):
+                self._fail(record, f"interrupted: {end}", interrupted=True)
         self._running.clear()
         return end
 
-    def _fail(self, number: int, reason: str, *, interrupted: bool = False) -> TrialRecord:
-        self._check()
-        notes = {REASON: reason[:_REASON_LENGTH], INTERRUPTED: interrupted or None}
-        record = self._study.end_trial(number, "FAIL", None, notes)
-        self._changed(record)
+    def _fail(self, record: TrialRecord, reason: str, *, interrupted: bool = False) -> TrialRecord:
+        record = replace(
+            record,
+            state="FAIL",
+            reason=reason[:_REASON_LENGTH],
+            interrupted=interrupted,
+            ended=datetime.now(UTC),
+        )
+        self._put(record)
         return record
 
 

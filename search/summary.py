@@ -3,18 +3,19 @@
 import time
 from typing import Any
 
-from storage.studies import Study, best_of, counts
+from storage.progress import Progress
+from storage.studies import Study
 
 EMPTY_MIRROR = {"runs": 0, "behind": 0}
 
 
 def summarize(study: Study) -> dict[str, Any]:
     """Return the study as the JSON document that the command line promises."""
-    trials = study.trials()
+    progress = Progress(study.direction, study.trials())
     spec = study.get("spec") or {}
     holder = study.lease()
     alive = holder is not None and holder.alive
-    best = best_of(trials, study.direction)
+    best = progress.champion
     mirror = study.get("mirror") or {}
     model = study.get("model")
     return {
@@ -22,7 +23,7 @@ def summarize(study: Study) -> dict[str, Any]:
         "state": study.state(),
         "metric": spec.get("metric"),
         "direction": study.direction,
-        "trials": counts(trials) | {"goal": study.get("goal")},
+        "trials": progress.counts | {"goal": study.get("goal")},
         "lease": {
             "owner": holder.owner,
             "host": holder.host,
@@ -32,6 +33,8 @@ def summarize(study: Study) -> dict[str, Any]:
         if holder is not None and alive
         else None,
         "best": best and {"number": best.number, "value": best.value, "params": dict(best.params)},
+        "evaluation": spec.get("evaluation"),
+        "covered": best and (1.0 if best.covered is None else best.covered),
         "holdout": study.get("holdout"),
         "model": model and {"name": model["name"], "version": model["version"]},
         "mirror": {key: mirror.get(key, 0) for key in EMPTY_MIRROR},

@@ -13,7 +13,7 @@ from storage.records import StudyRecord, TrialRecord
 from storage.tracking import Mirror
 
 # Seconds between two rounds: changes that fall into one round are written together.
-_ROUND = 0.25
+_ROUND = 1.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
@@ -35,6 +35,8 @@ class Recorder:
         self._study_is_new = False
         self._writing = False
         self._closing = False
+        # Somebody waits: no pause between rounds.
+        self._hurried = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -79,11 +81,14 @@ class Recorder:
         """Wait up to `timeout` seconds until MLflow shows everything; return whether it does."""
         deadline = time.monotonic() + timeout
         with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
             while self._pending() or self._writing:
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     return False
                 self._changed.wait(min(left, 0.1))
+            self._hurried = False
         return True
 
     def close(self, timeout: float) -> bool:
@@ -144,4 +149,4 @@ class Recorder:
         with self._changed:
             self._writing = False
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closing, _ROUND)
+            self._changed.wait_for(lambda: self._closing or self._hurried, _ROUND)

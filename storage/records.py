@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 TrialState = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
+Direction = Literal["minimize", "maximize"]
 StudyState = Literal["running", "finished", "stopped", "interrupted", "failed", "lost"]
 
 FINISHED_STATES: frozenset[str] = frozenset({"COMPLETE", "PRUNED", "FAIL"})
@@ -20,7 +21,10 @@ class TrialRecord:
     params
         Hyperparameters by name.
     scores
-        Score by number of trees grown, in the order reported.
+        Score by number of trees grown, in the order reported: in the study's metric or, where that
+        has one, in its guide (`StudyRecord.guide`).
+    value
+        The last score, in the study's metric; ``None`` until the trial has ended.
     trees
         Trees grown in all; ``None`` until the trial has ended.
     fit_seconds
@@ -32,10 +36,19 @@ class TrialRecord:
         interrupted one has that one's place.
     repeats
         Number of the interrupted trial whose hyperparameters this one tries again.
+    copies
+        Number of the finished trial of the same forest, whose results it was given ungrown.
     interrupted
         Whether it ended because its coordinator did, and is to be repeated.
-    champion_trees
-        Of a complete trial: the champion's size, should this one win.
+    enough_trees
+        Of a complete trial: trees with which its squared error is within 0.5% of the infinite
+        forest's.
+    covered
+        Of a complete trial: share of the rows that had votes enough to be scored, or of a class's
+        rows where that is less; ``None`` for all of them.
+    blocks
+        Of a trial that was the best when it was completed: what blocks of rows said of it at each
+        number of trees.
     reason
         Why the trial failed.
     """
@@ -51,8 +64,11 @@ class TrialRecord:
     ended: datetime | None = None
     place: int = 0
     repeats: int | None = None
+    copies: int | None = None
     interrupted: bool = False
-    champion_trees: int | None = None
+    enough_trees: int | None = None
+    covered: float | None = None
+    blocks: Mapping[int, tuple[float, ...]] | None = None
     reason: str | None = None
 
 
@@ -75,13 +91,15 @@ class DataRecord:
 class StudyRecord:
     """One study as its MLflow run shows it.
 
-    `uid` tells studies of one name in several databases apart; `best` holds each
-    improvement as (highest trial number that had ended by then, value), oldest first.
+    `uid` tells studies of one name in several databases apart; `guide` is the score that trials
+    report as they grow; `best` holds each improvement as (highest trial number that had ended by
+    then, value), oldest first; `rescored` holds the best few trials' scores with fresh trees.
     """
 
     name: str
     uid: str
     metric: str
+    guide: str
     state: StudyState
     params: Mapping[str, str]
     data: DataRecord
@@ -89,6 +107,7 @@ class StudyRecord:
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
     holdout: Mapping[str, float] = field(default_factory=dict)
+    rescored: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

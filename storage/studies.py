@@ -3,15 +3,23 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from storage import database, lease
 from storage.errors import NotFoundError
-from storage.records import DataRecord, StudyRecord, StudyState, TrialRecord, TrialState
+from storage.progress import Progress
+from storage.records import (
+    DataRecord,
+    Direction,
+    StudyRecord,
+    StudyState,
+    TrialRecord,
+    TrialState,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -19,18 +27,19 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage, RDBStorage
     from optuna.trial import FrozenTrial
 
-Direction = Literal["minimize", "maximize"]
-
 # User attributes of a study; all values are JSON.
 _PREFIX = "grovekeeper:"
 # User attributes of a trial.
 TREES = "n_estimators"
 FIT_SECONDS = "fit_seconds"
 REPEATS = "repeats"
+COPIES = "copies"
 REASON = "reason"
 INTERRUPTED = "interrupted"
 PLACE = "place"
-CHAMPION_TREES = "champion_trees"
+ENOUGH_TREES = "enough_trees"
+COVERED = "covered"
+BLOCKS = "blocks"
 
 
 @dataclass(frozen=True)
@@ -143,49 +152,56 @@ class Study:
         holder = self.lease()
         return "running" if holder is not None and holder.alive else "lost"
 
-    def begin_trial(
-        self,
-        params: Mapping[str, Any],
-        distributions: "Mapping[str, BaseDistribution]",
-        place: int,
-        repeats: int | None,
+    def enter_trial(
+        self, record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
     ) -> TrialRecord:
-        """Enter a running trial, in one transaction."""
-        import optuna
+        """Enter a new trial with all that its record says, in one transaction.
 
-        attributes: dict[str, Any] = {PLACE: place}
-        if repeats is not None:
-            attributes[REPEATS] = repeats
-        template = optuna.trial.create_trial(
-            state=optuna.trial.TrialState.RUNNING,
-            params=dict(params),
+        Returns
+        -------
+        the record as the database has it: the number is Optuna's to give
+        """
+        from optuna.trial import FrozenTrial
+        from optuna.trial import TrialState as OptunaState
+
+        template = FrozenTrial(
+            number=-1,
+            state=OptunaState[record.state],
+            value=record.value,
+            datetime_start=_local(record.started),
+            datetime_complete=_local(record.ended),
+            params=dict(record.params),
             distributions=dict(distributions),
-            user_attrs=attributes,
+            user_attrs=_attributes_of(record),
+            system_attrs={},
+            intermediate_values=dict(record.scores),
+            trial_id=-1,
         )
-        trial = self.book.storage.create_new_trial(self.optuna._study_id, template)
-        return record_of(self.book.storage.get_trial(trial))
+        storage = self.book.storage
+        trial = storage.create_new_trial(self.optuna._study_id, template)
+        return replace(record, number=storage.get_trial_number_from_id(trial))
 
     def report(self, number: int, trees: int, score: float) -> None:
         """Enter a running trial's score at a number of trees."""
         self.book.storage.set_trial_intermediate_value(self._trial_id(number), trees, score)
 
-    def end_trial(
-        self,
-        number: int,
-        state: Literal["COMPLETE", "PRUNED", "FAIL"],
-        value: float | None,
-        attributes: Mapping[str, Any],
-    ) -> TrialRecord:
-        """End a running trial, with what is to be noted on it; `None` among that is left out."""
+    def end_trial(self, record: TrialRecord) -> TrialRecord:
+        """End a running trial as its record says; return it as the database has it."""
         from optuna.trial import TrialState as OptunaState
 
-        trial, storage = self._trial_id(number), self.book.storage
-        for key, attribute in attributes.items():
-            if attribute is not None:
-                storage.set_trial_user_attr(trial, key, attribute)
-        values = None if value is None else [value]
-        storage.set_trial_state_values(trial, OptunaState[state], values)
+        trial, storage = self._trial_id(record.number), self.book.storage
+        for key, attribute in _attributes_of(record).items():
+            storage.set_trial_user_attr(trial, key, attribute)
+        values = None if record.value is None else [record.value]
+        storage.set_trial_state_values(trial, OptunaState[record.state], values)
         return record_of(storage.get_trial(trial))
+
+    def find_trial(self, number: int) -> TrialRecord | None:
+        """Return a trial as the database has it, ``None`` where it has none of that number."""
+        try:
+            return record_of(self.book.storage.get_trial(self._trial_id(number)))
+        except KeyError:
+            return None
 
     def _trial_id(self, number: int) -> int:
         study = self.optuna._study_id
@@ -194,6 +210,23 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
         return [record_of(trial) for trial in self.optuna.get_trials(deepcopy=False)]
+
+
+def _attributes_of(record: TrialRecord) -> dict[str, Any]:
+    """Return what is noted on a trial beside what Optuna itself keeps of one."""
+    attributes = {
+        PLACE: None if record.place == record.number else record.place,
+        REPEATS: record.repeats,
+        COPIES: record.copies,
+        TREES: record.trees,
+        FIT_SECONDS: record.fit_seconds,
+        ENOUGH_TREES: record.enough_trees,
+        COVERED: record.covered,
+        BLOCKS: None if record.blocks is None else dict(record.blocks),
+        REASON: record.reason,
+        INTERRUPTED: record.interrupted or None,
+    }
+    return {key: value for key, value in attributes.items() if value is not None}
 
 
 def record_of(trial: "FrozenTrial") -> TrialRecord:
@@ -211,22 +244,35 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         ended=_utc(trial.datetime_complete),
         place=attributes.get(PLACE, trial.number),
         repeats=attributes.get(REPEATS),
+        copies=attributes.get(COPIES),
         interrupted=attributes.get(INTERRUPTED, False),
-        champion_trees=attributes.get(CHAMPION_TREES),
+        enough_trees=attributes.get(ENOUGH_TREES),
+        covered=attributes.get(COVERED),
+        blocks=_blocks(attributes.get(BLOCKS)),
         reason=attributes.get(REASON),
     )
 
 
+def _blocks(attribute: Mapping[str, list[float]] | None) -> dict[int, tuple[float, ...]] | None:
+    if attribute is None:
+        return None
+    return {int(trees): tuple(row) for trees, row in attribute.items()}
+
+
 def _utc(time: datetime | None) -> datetime | None:
-    if time is None or time.tzinfo is not None:
-        return time
-    return time.replace(tzinfo=UTC)
+    """Optuna gives times without a zone, in this machine's."""
+    return None if time is None else time.astimezone(UTC)
+
+
+def _local(time: datetime | None) -> datetime | None:
+    """Return a time as Optuna takes it: in this machine's zone, without saying so."""
+    return None if time is None else time.astimezone().replace(tzinfo=None)
 
 
 def study_record(
-    study: Study, notes: Mapping[str, Any], trials: list[TrialRecord], state: StudyState
+    study: Study, notes: Mapping[str, Any], progress: Progress, state: StudyState
 ) -> StudyRecord:
-    """Make the record that a study's MLflow run shows, from its notes and trials."""
+    """Make the record that a study's MLflow run shows, from its notes and how far it has come."""
     spec = notes["spec"]
     space = {f"space.{name}": str(value) for name, value in spec["space"].items()}
     plain = {name: str(value) for name, value in spec.items() if name != "space"}
@@ -234,6 +280,7 @@ def study_record(
         name=study.name,
         uid=notes["uid"],
         metric=spec["metric"],
+        guide=notes.get("guide", spec["metric"]),
         state=state,
         params=plain | space,
         data=DataRecord(
@@ -245,47 +292,7 @@ def study_record(
             columns=notes["columns"],
         ),
         started=datetime.fromisoformat(notes["started"]),
-        counts=counts(trials),
-        best=improvements(trials, study.direction),
+        counts=dict(progress.counts),
+        best=tuple(progress.best),
         holdout=notes.get("holdout") or {},
     )
-
-
-def counts(trials: list[TrialRecord]) -> dict[str, int]:
-    """Count trials by state, under the names that the command line prints."""
-    names = {
-        "complete": "COMPLETE",
-        "pruned": "PRUNED",
-        "failed": "FAIL",
-        "running": "RUNNING",
-        "waiting": "WAITING",
-    }
-    states = [trial.state for trial in trials]
-    return {name: states.count(cast("TrialState", state)) for name, state in names.items()}
-
-
-def best_of(trials: list[TrialRecord], direction: Direction) -> TrialRecord | None:
-    """Return the complete trial of the best value; of equal ones the first."""
-    complete = [t for t in trials if t.state == "COMPLETE" and t.value is not None]
-    sign = 1 if direction == "minimize" else -1
-    return min(complete, key=lambda t: sign * cast("float", t.value), default=None)
-
-
-def improvements(trials: list[TrialRecord], direction: Direction) -> tuple[tuple[int, float], ...]:
-    """Return how the best value came about, oldest first.
-
-    Returns
-    -------
-    pairs of the highest trial number that had ended by then, and the best value so far
-    """
-    sign = 1 if direction == "minimize" else -1
-    best: list[tuple[int, float]] = []
-    highest = -1
-    ended = [(trial.ended, trial.number, trial) for trial in trials if trial.ended is not None]
-    for _, number, trial in sorted(ended, key=lambda entry: entry[:2]):
-        highest = max(highest, number)
-        if trial.state != "COMPLETE" or trial.value is None:
-            continue
-        if not best or sign * trial.value < sign * best[-1][1]:
-            best.append((highest, trial.value))
-    return tuple(best)

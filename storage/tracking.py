@@ -114,7 +114,8 @@ class Mirror:
         if found:
             for run in self._search(self._children()):
                 self._trials[int(run.data.tags[NUMBER_TAG])] = self._shown(run)
-        self._uid, self._name, self._metric = study.uid, study.name, study.metric
+        self._uid, self._name = study.uid, study.name
+        self._metric, self._guide = study.metric, study.guide
 
     def write_study(self, study: StudyRecord) -> None:
         """Bring the study's run level with its record."""
@@ -122,6 +123,7 @@ class Mirror:
         done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
         metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
         metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
+        metrics |= {(f"rescored_{study.metric}", k): value for k, value in study.rescored.items()}
         self._write(self._study, metrics, {}, {}, datetime.now(UTC))
         self._set_status(self._study, _STUDY_STATUS[study.state], datetime.now(UTC))
 
@@ -131,15 +133,19 @@ class Mirror:
         changed = shown is None
         if shown is None:
             shown = self._trials[trial.number] = self._find_or_create(trial)
-        metrics = {(self._metric, trees): score for trees, score in trial.scores.items()}
+        metrics = {(self._guide, trees): score for trees, score in trial.scores.items()}
+        last = trial.trees or max(trial.scores, default=0)
+        if trial.value is not None:
+            metrics[self._metric, last] = trial.value
         params = {name: str(value) for name, value in trial.params.items()}
         tags: dict[str, str] = {STATE_TAG: trial.state}
         if trial.repeats is not None:
             tags["grovekeeper.repeats"] = str(trial.repeats)
+        if trial.copies is not None:
+            tags["grovekeeper.copies"] = str(trial.copies)
         if trial.reason is not None:
             tags["grovekeeper.reason"] = trial.reason[:_VALUE_LENGTH]
         if trial.state in FINISHED_STATES:
-            last = trial.trees or max(trial.scores, default=0)
             if trial.trees is not None:
                 params["n_estimators"] = str(trial.trees)
             if trial.fit_seconds is not None:

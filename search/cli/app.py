@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from search.cli import launch, promote, show, studies, sync, ui
+from search.cli import launch, plots, promote, show, studies, sync, ui
 from search.cli.options import Globals
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.command()(launch.launch)
 app.command()(studies.studies)
 app.command()(show.show)
+app.command()(plots.plots)
 app.command()(ui.ui)
 app.command()(promote.promote)
 app.command()(sync.sync)

@@ -35,6 +35,26 @@ def launch(
     metric: Annotated[
         str | None, typer.Option(help="Score to optimise; default: rmse, or brier for classes.")
     ] = None,
+    weight: Annotated[
+        str | None, typer.Option(help="Column of the rows' weights.", metavar="COLUMN")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column that binds rows together: scored by folds.", metavar="COLUMN"),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that puts rows in order: scored on later ones.", metavar="COLUMN"
+        ),
+    ] = None,
+    evaluation: Annotated[
+        str | None,
+        typer.Option(help="oob, cv, or auto: out-of-bag unless that would fool; default: auto."),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Number of folds; default: 5.", metavar="N")
+    ] = None,
     trials: Annotated[
         str | None,
         typer.Option(help="Finished trials in all, over all launches; default: 50.", metavar="N"),
@@ -90,6 +110,11 @@ def launch(
         "target": target,
         "task": task,
         "metric": metric,
+        "weight": weight,
+        "group": group,
+        "time": time,
+        "evaluation": evaluation,
+        "folds": folds,
         "trials": trials,
         "timeout": timeout,
         "workers": workers,

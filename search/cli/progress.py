@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,6 +24,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._states: dict[int, str] = {}
+        self._counts: Counter[str] = Counter()
         self._best: float | None = None
 
     def say(self, text: str) -> None:
@@ -82,21 +84,22 @@ class Progress:
 
     def _note(self, record: "TrialRecord") -> None:
         # What was interrupted did not fail: the next launch grows it again.
-        self._states[record.number] = "INTERRUPTED" if record.interrupted else record.state
+        state = "INTERRUPTED" if record.interrupted else record.state
+        if record.number in self._states:
+            self._counts[self._states[record.number]] -= 1
+        self._states[record.number] = state
+        self._counts[state] += 1
         if record.state == "COMPLETE" and record.value is not None:
             least = self._metric.direction == "minimize"
             values = [v for v in (self._best, record.value) if v is not None]
             self._best = min(values) if least else max(values)
 
-    def _count(self, state: str) -> int:
-        return sum(s == state for s in self._states.values())
-
     def _done(self) -> int:
-        return self._count("COMPLETE") + self._count("PRUNED")
+        return self._counts["COMPLETE"] + self._counts["PRUNED"]
 
     def _text(self) -> str:
-        failed = self._count("FAIL")
-        parts = [f"{self._count('PRUNED')} pruned"]
+        failed = self._counts["FAIL"]
+        parts = [f"{self._counts['PRUNED']} pruned"]
         parts += [f"{failed} failed"] if failed else []
         if self._best is not None:
             parts.append(f"best {self._metric.name} {self._best:.5g}")

@@ -48,6 +48,7 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     if best:
         rows.append(("best", f"{best['value']:.6g} (trial {best['number']})"))
         rows += [(f"  {name}", f"{value}") for name, value in best["params"].items()]
+        rows.append(("scored by", f"{summary['evaluation']}, {summary['covered']:.2%} of the rows"))
     for name, value in (summary["holdout"] or {}).items():
         rows.append((f"hold-out {name}", f"{value:.6g}"))
     if summary["model"]:

@@ -1,5 +1,7 @@
 """Checks that MLflow mirrors Optuna's database exactly: one run a trial."""
 
+from datetime import datetime
+
 import optuna
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -7,11 +9,19 @@ from mlflow.entities import Run
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING": "RUNNING"}
 
 
+def assert_same_time(stamp: int | None, kept: datetime | None) -> None:
+    """Compare a time as MLflow has it, in milliseconds, with one of Optuna's, without a zone."""
+    assert (stamp is None) == (kept is None)
+    if stamp is not None and kept is not None:
+        assert abs(stamp - kept.timestamp() * 1000) <= 1
+
+
 def assert_agreement(storage: str, tracking_uri: str, study_name: str) -> Run:
     """Compare every trial with its run, and return the study's run."""
     database = optuna.storages.RDBStorage(storage)
     study = optuna.load_study(study_name=study_name, storage=database)
     metric = study.user_attrs["grovekeeper:spec"]["metric"]
+    guide = study.user_attrs.get("grovekeeper:guide", metric)
     client = MlflowClient(tracking_uri)
     runs = [
         run
@@ -35,12 +45,21 @@ def assert_agreement(storage: str, tracking_uri: str, study_name: str) -> Run:
         assert {k: run.data.params[k] for k in trial.params} == {
             name: str(value) for name, value in trial.params.items()
         }
+        curves = {guide: dict(trial.intermediate_values)}
         if trial.value is not None:
-            assert run.data.metrics[metric] == trial.value
-            assert run.data.params["n_estimators"] == str(trial.user_attrs["n_estimators"])
-        points = client.get_metric_history(run.info.run_id, metric)
-        assert len(points) == len(trial.intermediate_values)
-        assert {p.step: p.value for p in points} == trial.intermediate_values
+            trees = trial.user_attrs["n_estimators"]
+            curves.setdefault(metric, {})[trees] = trial.value
+            curves["fit_seconds"] = {trees: trial.user_attrs["fit_seconds"]}
+            assert run.data.params["n_estimators"] == str(trees)
+        assert set(run.data.metrics) == {name for name, curve in curves.items() if curve}
+        for name, curve in curves.items():
+            points = client.get_metric_history(run.info.run_id, name)
+            assert len(points) == len(curve)
+            assert {p.step: p.value for p in points} == curve
+        copies = trial.user_attrs.get("copies")
+        assert run.data.tags.get("grovekeeper.copies") == (None if copies is None else str(copies))
+        assert_same_time(run.info.start_time, trial.datetime_start)
+        assert_same_time(run.info.end_time, trial.datetime_complete)
     database.remove_session()
     database.engine.dispose()
     return parent

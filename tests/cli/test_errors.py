@@ -10,7 +10,8 @@ from conftest import COMMAND, Shell
 
 Here = Callable[..., int]
 
-NUMBERS = "a,b,y\n" + "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
+NUMBERS = "a,b,c,d,y\n" + "".join(f"{i},{i % 7},at {i},{i - 1},{i}.5\n" for i in range(60))
+BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
 
 
 @pytest.mark.parametrize(
@@ -18,9 +19,23 @@ NUMBERS = "a,b,y\n" + "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
     [
         (["launch", "--data", "none.csv"], 1, "--data none.csv does not exist"),
         (["launch", "--data", "{empty}"], 1, "is empty"),
-        (["launch", "--data", "{numbers}", "--target", "z"], 2, "There are a, b, y"),
+        (["launch", "--data", "{numbers}", "--target", "z"], 2, "There are a, b, c, d, y"),
         (["launch", "--data", "{constant}"], 1, "is 3 in all 60 rows"),
         (["launch", "--data", "{untargeted}"], 1, "all 60 values of the target 'y' are missing"),
+        (["launch", "--data", "{numbers}", "--weight", "bb"], 2, "did you mean 'b'?"),
+        (["launch", "--data", "{numbers}", "--group", "y"], 2, "--group 'y' is the target"),
+        (["launch", "--data", "{numbers}", "--time", "c"], 1, "--time 'c' holds neither numbers"),
+        (["launch", "--data", "{numbers}", "--weight", "d"], 1, "--weight 'd' holds -1"),
+        ([*BY_GROUP, "--time", "a"], 2, "--group and --time together are not supported"),
+        ([*BY_GROUP, "--folds", "9"], 1, "7 groups are too few for 9 folds: give fewer with"),
+        ([*BY_GROUP, "--evaluation", "oob"], 2, "a tree would see rows of the same group"),
+        (
+            ["launch", "--data", "{numbers}", "--weight", "b", "--metric", "max_error"],
+            2,
+            "--metric max_error does not work with these row weights",
+        ),
+        (["launch", "--evaluation", "loo"], 2, "evaluation 'loo'"),
+        (["launch", "--folds", "1"], 2, "folds '1'"),
         (["launch", "--metric", "rsme"], 2, "did you mean rmse?"),
         (["launch", "--metric", "accuracy"], 2, "does not fit regression"),
         (["launch", "--trials", "0"], 2, "trials '0'"),

@@ -1,5 +1,6 @@
 """The champion from refit to registered model: made once, saved safely, loaded on raw rows."""
 
+import dataclasses
 import decimal
 import warnings
 from pathlib import Path
@@ -12,15 +13,21 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from search.champion import make_champion, predict
+from search.champion import FEWEST, MOST, champion_size, make_champion, predict, remarks
 from search.dataset import Dataset, load_dataset
+from search.metrics import METRICS, Metric, get_metric
 from search.packaging import TRUSTED_TYPES, save_model
+from search.roles import RoleColumns
 
 PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
 
 
-def save(dataset: Dataset, folder: Path, seed: int = 0) -> Any:
-    champion = make_champion(dataset, PARAMS, 20, seed, jobs=2)
+def metric_of(dataset: Dataset) -> Metric:
+    return get_metric(None, dataset.task)
+
+
+def save(dataset: Dataset, folder: Path, **params: Any) -> Any:
+    champion = make_champion(dataset, metric_of(dataset), PARAMS | params, 20, 0, jobs=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         save_model(champion.pipeline, dataset, folder, Model())
@@ -39,16 +46,16 @@ def houses(mixed_csv: Path) -> Dataset:
 
 
 def test_the_same_seed_makes_the_same_forest_whatever_the_threads(houses: Dataset) -> None:
-    one = make_champion(houses, PARAMS, 20, 0, jobs=1)
-    two = make_champion(houses, PARAMS, 20, 0, jobs=2)
-    other = make_champion(houses, PARAMS, 20, 1, jobs=1)
+    one = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=1)
+    two = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=2)
+    other = make_champion(houses, METRICS["rmse"], PARAMS, 20, 1, jobs=1)
     rows = houses.held_out_features
     np.testing.assert_array_equal(one.pipeline.predict(rows), two.pipeline.predict(rows))
     assert not np.array_equal(one.pipeline.predict(rows), other.pipeline.predict(rows))
 
 
 def test_it_is_judged_on_the_hold_out_in_every_metric(houses: Dataset) -> None:
-    champion = make_champion(houses, PARAMS, 50, 0, jobs=1)
+    champion = make_champion(houses, METRICS["rmse"], PARAMS, 50, 0, jobs=1)
     assert set(champion.holdout) == {"rmse", "mse", "mae", "r2"}
     predicted = predict(champion.pipeline, houses.held_out_features, "regression")
     rmse = np.sqrt(np.mean((predicted - houses.held_out_y) ** 2))
@@ -56,15 +63,56 @@ def test_it_is_judged_on_the_hold_out_in_every_metric(houses: Dataset) -> None:
     assert champion.holdout["r2"] > 0.3
 
 
+def test_it_is_judged_in_the_studys_metric_besides_the_main_ones(houses: Dataset) -> None:
+    champion = make_champion(houses, METRICS["max_error"], PARAMS, 20, 0, jobs=1)
+    assert set(champion.holdout) == {"rmse", "mse", "mae", "r2", "max_error"}
+
+
+def test_the_hold_outs_weights_count(mixed_csv: Path) -> None:
+    columns = RoleColumns(weight="rooms")
+    dataset = load_dataset(str(mixed_csv), "price", None, 0.2, columns)
+    champion = make_champion(dataset, METRICS["mae"], PARAMS, 20, 0, jobs=1)
+    predicted = predict(champion.pipeline, dataset.held_out_features, "regression")
+    weights = dataset.held_out_roles.weights
+    expected = np.average(np.abs(predicted - dataset.held_out_y), weights=weights)
+    assert champion.holdout["mae"] == pytest.approx(expected)
+    assert champion.holdout["mae"] != pytest.approx(np.abs(predicted - dataset.held_out_y).mean())
+
+
+def test_it_has_as_many_trees_as_are_enough_within_bounds() -> None:
+    assert [champion_size(enough) for enough in (None, 3, 321, 10**6)] == [
+        FEWEST,
+        FEWEST,
+        321,
+        MOST,
+    ]
+
+
+def test_what_it_takes_and_what_is_amiss_is_said(houses: Dataset) -> None:
+    champion = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=1)
+    taken = sum(tree.tree_.__sizeof__() for tree in champion.pipeline[-1].estimators_)
+    assert champion.n_bytes > taken / 10
+    (text,) = remarks(champion, 40, None)
+    assert text.startswith("champion: 20 trees, about ")
+    assert text.endswith("the infinite forest's squared error and 1% of it")
+    large = dataclasses.replace(champion, n_bytes=10**9)
+    said = list(remarks(large, 40, 0.5))
+    assert len(said) == 3
+    assert "that is large; smaller: --trees 100" in said[1]
+    assert "only 50% of the rows, or of some class," in said[2]
+    assert "--evaluation cv" in said[2]
+
+
 def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:
     dataset = load_dataset(str(mixed_csv), "price", None, 0.0)
-    assert make_champion(dataset, PARAMS, 5, 0, jobs=1).holdout == {}
+    assert make_champion(dataset, metric_of(dataset), PARAMS, 5, 0, jobs=1).holdout == {}
 
 
+@pytest.mark.parametrize("splitter", ["best", "random"])
 def test_the_saved_model_predicts_raw_rows_as_the_pipeline_does(
-    houses: Dataset, tmp_path: Path
+    houses: Dataset, tmp_path: Path, splitter: str
 ) -> None:
-    champion = save(houses, tmp_path / "model")
+    champion = save(houses, tmp_path / "model", splitter=splitter)
     rows = houses.held_out_features
     np.testing.assert_array_equal(
         load(tmp_path / "model").predict(rows), champion.pipeline.predict(rows)
@@ -122,13 +170,18 @@ def test_whatever_a_parquet_file_holds_is_saved_and_taken_at_prediction(tmp_path
     assert np.isfinite(model.predict(missing)).all()
 
 
-def test_a_classifier_answers_with_the_tables_labels(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "params", [{}, {"splitter": "random", "class_weight": "balanced_subsample"}]
+)
+def test_a_classifier_answers_with_the_tables_labels(
+    tmp_path: Path, params: dict[str, Any]
+) -> None:
     random = np.random.default_rng(0)
     table = pd.DataFrame({"a": random.normal(size=300), "b": random.choice(list("xyz"), 300)})
     table["kind"] = np.where(table["a"] > 0, "high", "low")
     table.to_csv(tmp_path / "t.csv", index=False)
     dataset = load_dataset(str(tmp_path / "t.csv"), "kind", None, 0.2)
-    champion = save(dataset, tmp_path / "model")
+    champion = save(dataset, tmp_path / "model", **params)
     assert champion.holdout["accuracy"] > 0.95
     predicted = load(tmp_path / "model").predict(dataset.held_out_features)
     assert set(predicted) == {"high", "low"}
@@ -150,7 +203,7 @@ def test_the_folder_holds_skops_example_signature_and_pinned_requirements(
 
 
 def test_a_type_that_is_not_trusted_is_refused_by_name(houses: Dataset, tmp_path: Path) -> None:
-    champion = make_champion(houses, PARAMS, 5, 0, jobs=1)
+    champion = make_champion(houses, METRICS["rmse"], PARAMS, 5, 0, jobs=1)
 
     class Odd(type(champion.pipeline)):  # type: ignore[misc]
         pass

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.dataset import detect_task, load_dataset
+from search.dataset import Dataset, load_dataset
 from search.errors import DataError, UsageError
+from search.roles import RoleColumns
 from search.table import read_table
 
 
@@ -60,24 +61,6 @@ def test_a_raw_table_becomes_float_columns_and_rows_without_target_are_counted(
     assert f"{missing} of 240 rows have no 'price' and are left out" in dataset.notes
     assert set(map(str, dataset.X.dtypes)) == {"float32"}
     assert list(dataset.features.columns) == ["size", "rooms", "garden", "city", "sold", "note"]
-
-
-@pytest.mark.parametrize(
-    ("values", "task"),
-    [
-        (["a", "b", "a"], "classification"),
-        ([True, False, True], "classification"),
-        ([0, 1, 1, 0], "classification"),
-        ([1.0, 2.0, 1.0, 2.0], "classification"),
-        ([0.5, 1.5, 0.5], "classification"),
-        (list(range(10)) * 3, "classification"),
-        (list(range(11)) * 3, "regression"),
-        ([0.1, 0.2, 0.3, 0.1], "regression"),
-        ([1, 2, 3], "regression"),
-    ],
-)
-def test_task_follows_from_the_target(values: list[object], task: str) -> None:
-    assert detect_task(pd.Series(values)) == task
 
 
 @pytest.mark.parametrize(
@@ -205,3 +188,71 @@ def test_text_is_no_target_of_a_regression(tmp_path: Path) -> None:
     source = write(tmp_path, "t.csv", numbers(60, "{letter}"))
     with pytest.raises(UsageError, match="is not a number"):
         load_dataset(source, "y", "regression", 0.2)
+
+
+def shops(folder: Path, **columns: str) -> Dataset:
+    """A table of ten rows for each of 40 shops, on consecutive days, half of them held out."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "shop": np.repeat([f"shop {k}" for k in range(40)], 10),
+            "day": pd.date_range("2024-01-01", periods=200).repeat(2).strftime("%Y-%m-%d"),
+            "sales": random.uniform(1, 9, 400),
+            "size": random.normal(size=400),
+            "y": random.normal(size=400),
+        }
+    )
+    table = table.sample(frac=1, random_state=0)
+    table.to_csv(folder / "t.csv", index=False)
+    return load_dataset(str(folder / "t.csv"), "y", None, 0.25, RoleColumns(**columns))
+
+
+def test_weight_and_group_are_no_features_and_time_is_one(tmp_path: Path) -> None:
+    assert list(shops(tmp_path).features) == ["shop", "day", "sales", "size"]
+    dataset = shops(tmp_path, weight="sales", group="shop")
+    assert list(dataset.features) == list(dataset.held_out_features) == ["day", "size"]
+    assert list(shops(tmp_path, time="day").features) == ["shop", "day", "sales", "size"]
+
+
+def test_a_group_is_wholly_in_training_or_wholly_held_out(tmp_path: Path) -> None:
+    dataset = shops(tmp_path, group="shop")
+    inside, outside = dataset.roles.groups, dataset.held_out_roles.groups
+    assert inside is not None
+    assert outside is not None
+    assert set(np.bincount(inside)) == set(np.bincount(outside)) == {10}
+    assert len(np.unique(inside)) + len(np.unique(outside)) == 40
+    assert len(outside) == pytest.approx(100, abs=60)
+
+
+def test_the_latest_rows_are_held_out_where_there_is_a_time(tmp_path: Path) -> None:
+    dataset = shops(tmp_path, time="day")
+    assert max(dataset.features["day"]) < min(dataset.held_out_features["day"])
+    assert len(dataset.held_out_y) == pytest.approx(100, abs=2)
+
+
+def test_training_weights_have_a_mean_of_one_and_the_hold_outs_are_the_tables(
+    tmp_path: Path,
+) -> None:
+    dataset = shops(tmp_path, weight="sales")
+    assert dataset.weights is not None
+    assert dataset.weights.mean() == pytest.approx(1)
+    assert dataset.held_out_roles.weights is not None
+    assert len(dataset.held_out_roles.weights) == len(dataset.held_out_y)
+    assert dataset.held_out_roles.weights.min() >= 1
+    assert shops(tmp_path).weights is None
+
+
+def test_rows_without_a_target_may_lack_their_roles(tmp_path: Path) -> None:
+    lines = [f"{i},{i % 4},{i}.5" for i in range(60)] + ["60,,"]
+    source = write(tmp_path, "t.csv", "\n".join(["a,g,y", *lines]))
+    assert load_dataset(source, "y", None, 0.0, RoleColumns(group="g")).roles.groups is not None
+
+
+def test_rows_that_repeat_each_other_but_for_the_target_are_one_unit(tmp_path: Path) -> None:
+    lines = [f"{i % 25},{i % 5},{i}.5" for i in range(40)]
+    source = write(tmp_path, "t.csv", "\n".join(["a,b,y", *lines]))
+    units = load_dataset(source, "y", None, 0.0).units
+    assert units is not None
+    assert len(np.unique(units)) == 25
+    np.testing.assert_array_equal(units[:15], units[25:])
+    assert load_dataset(write(tmp_path, "u.csv", numbers(40)), "y", None, 0.0).units is None

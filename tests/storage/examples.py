@@ -3,11 +3,16 @@
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 
 from storage.records import DataRecord, StudyRecord, TrialRecord
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+SPACE = {
+    "max_depth": CategoricalDistribution([None, 4]),
+    "max_features": FloatDistribution(0.0, 1.0),
+}
 
 
 def trial(number: int, state: str = "COMPLETE", value: float | None = None) -> TrialRecord:
@@ -29,11 +34,14 @@ def trial(number: int, state: str = "COMPLETE", value: float | None = None) -> T
     )
 
 
-def study_record(name: str = "houses", uid: str | None = None) -> StudyRecord:
+def study_record(
+    name: str = "houses", uid: str | None = None, metric: str = "rmse", guide: str | None = None
+) -> StudyRecord:
     return StudyRecord(
         name=name,
         uid=uid or uuid.uuid4().hex,
-        metric="rmse",
+        metric=metric,
+        guide=guide or metric,
         state="running",
         params={"target": "price", "seed": "0"},
         data=DataRecord(name, "houses.csv", "d" * 64, "price", 100, 5),

@@ -1,48 +1,140 @@
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import optuna
 import pytest
-from examples import BEGIN, close, trial
+from examples import SPACE, close, trial
 
 from storage.errors import NotFoundError
-from storage.studies import Study, StudyBook, best_of, counts, improvements
+from storage.records import TrialRecord
+from storage.studies import Study, StudyBook
 
-SPACE = {
-    "max_depth": optuna.distributions.CategoricalDistribution([None, 4]),
-    "max_features": optuna.distributions.FloatDistribution(0.1, 1.0),
-}
-PARAMS = {"max_depth": None, "max_features": 0.25}
+# As full as a record can be: of a trial that repeats another and was the best.
+FULL = replace(
+    trial(0, value=3.25),
+    place=4,
+    repeats=2,
+    enough_trees=300,
+    covered=0.93,
+    blocks={16: (3.5, 1 / 3), 64: (3.25, float("inf"))},
+)
 
 
-def test_a_trial_is_written_and_read_back(study: Study) -> None:
-    begun = study.begin_trial(PARAMS, SPACE, 4, 2)
-    assert (begun.number, begun.state, begun.params) == (0, "RUNNING", PARAMS)
-    assert (begun.place, begun.repeats) == (4, 2)
+@pytest.fixture
+def reopened(book: StudyBook) -> Iterator[Callable[[], Study]]:
+    """Open the study as another process does: with nothing in memory."""
+    others: list[StudyBook] = []
+
+    def reopen() -> Study:
+        others.append(StudyBook(book.url))
+        return others[-1].open("houses")
+
+    yield reopen
+    for other in others:
+        close(other.rdb)
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Set this machine's time zone."""
+
+    def set_zone(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    with monkeypatch.context():
+        yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        trial(0, "RUNNING"),
+        trial(0, "PRUNED"),
+        trial(0, "FAIL"),
+        FULL,
+        replace(trial(0), copies=7, fit_seconds=0.0),
+        replace(trial(0, "FAIL"), interrupted=True, place=3),
+        replace(trial(0), fit_seconds=0.123456789),
+    ],
+    ids=["running", "pruned", "failed", "full", "copy", "interrupted", "seconds"],
+)
+def test_a_trial_is_entered_whole_and_read_back_the_same(
+    record: TrialRecord, study: Study, reopened: Callable[[], Study]
+) -> None:
+    assert study.enter_trial(record, SPACE) == record
+    assert study.trials() == reopened().trials() == [record]
+    assert reopened().find_trial(0) == record
+
+
+def test_a_running_trial_is_reported_on_and_ended(
+    study: Study, reopened: Callable[[], Study]
+) -> None:
+    running = replace(trial(0, "RUNNING"), place=4, repeats=2)
+    assert study.enter_trial(running, SPACE) == running
     study.report(0, 16, 3.5)
     study.report(0, 64, 3.25)
-    ended = study.end_trial(0, "COMPLETE", 3.25, {"n_estimators": 64, "fit_seconds": 0.5})
+    assert reopened().trials() == [replace(running, scores={16: 3.5, 64: 3.25})]
+    ended = study.end_trial(replace(FULL, scores={16: 3.5, 64: 3.25}))
     assert ended.scores == {16: 3.5, 64: 3.25}
     assert (ended.value, ended.trees, ended.fit_seconds) == (3.25, 64, 0.5)
-    assert ended.started is not None
+    assert ended.started == running.started
     assert ended.ended is not None
-    assert ended.started <= ended.ended
-    assert study.trials() == [ended]
+    assert study.trials() == reopened().trials() == [ended]
+    assert replace(ended, ended=FULL.ended, scores=FULL.scores) == FULL
+
+
+def test_the_database_gives_the_numbers(study: Study) -> None:
+    for number in range(3):
+        assert study.enter_trial(trial(7 - number), SPACE).number == number
+    assert [t.number for t in study.trials()] == [0, 1, 2]
+
+
+def test_a_trial_that_is_not_there_is_none(study: Study) -> None:
+    assert study.find_trial(0) is None
+    study.enter_trial(trial(0), SPACE)
+    assert study.find_trial(1) is None
 
 
 def test_optuna_reads_what_was_written(study: Study, book: StudyBook) -> None:
-    study.begin_trial(PARAMS, SPACE, 0, None)
-    study.report(0, 16, 3.5)
-    study.end_trial(0, "PRUNED", 3.5, {})
-    study.begin_trial(PARAMS, SPACE, 1, None)
-    study.end_trial(1, "COMPLETE", 2.5, {})
-    study.begin_trial(PARAMS, SPACE, 2, None)
-    study.end_trial(2, "FAIL", None, {"reason": "it broke", "interrupted": None})
+    study.enter_trial(trial(0, "PRUNED", value=3.5), SPACE)
+    study.enter_trial(trial(1, value=2.5), SPACE)
+    study.enter_trial(replace(trial(2, "RUNNING"), place=5), SPACE)
+    study.end_trial(replace(trial(2, "FAIL"), place=5))
     storage = optuna.storages.RDBStorage(book.url)
     loaded = optuna.load_study(study_name="houses", storage=storage)
     assert [t.state.name for t in loaded.trials] == ["PRUNED", "COMPLETE", "FAIL"]
     assert loaded.best_trial.number == 1
-    assert loaded.trials[0].intermediate_values == {16: 3.5}
-    assert loaded.trials[2].user_attrs == {"place": 2, "reason": "it broke"}
+    assert loaded.best_params == trial(1).params
+    assert loaded.trials[0].intermediate_values == {16: 4.5, 64: 3.5}
+    assert loaded.trials[2].user_attrs == {"place": 5, "reason": "it broke"}
     assert loaded.trials[1].distributions == SPACE
     close(storage)
+
+
+@pytest.mark.parametrize("name", ["America/New_York", "Asia/Kolkata", "Pacific/Kiritimati"])
+def test_times_survive_whatever_the_machines_time_zone(
+    name: str, study: Study, reopened: Callable[[], Study], zone: Callable[[str], None]
+) -> None:
+    zone(name)
+    for number, month in enumerate((1, 7)):
+        begun = datetime(2026, month, 15, 23, 30, 0, 250_000, tzinfo=UTC)
+        record = replace(trial(number), started=begun, ended=begun + timedelta(seconds=90))
+        assert study.enter_trial(record, SPACE) == record
+        assert reopened().find_trial(number) == record
+    before = datetime.now(UTC)
+    study.enter_trial(replace(trial(2, "RUNNING"), started=before), SPACE)
+    ended = study.end_trial(replace(trial(2), started=before))
+    read = reopened().find_trial(2)
+    assert read is not None
+    assert read.started == ended.started == before
+    assert ended.ended is not None
+    assert before <= ended.ended <= datetime.now(UTC)
+    assert read.ended == ended.ended
 
 
 def test_notes_are_kept_apart_from_other_attributes(study: Study, book: StudyBook) -> None:
@@ -67,25 +159,3 @@ def test_a_study_whose_coordinator_died_is_lost(study: Study) -> None:
     assert study.state() == "lost"
     study.put("state", "finished")
     assert study.state() == "finished"
-
-
-def test_trials_are_counted_by_state() -> None:
-    trials = [trial(0), trial(1, "PRUNED"), trial(2, "FAIL"), trial(3, "RUNNING"), trial(4)]
-    expected = {"complete": 2, "pruned": 1, "failed": 1, "running": 1, "waiting": 0}
-    assert counts(trials) == expected
-
-
-def test_the_best_is_the_best_complete_trial() -> None:
-    trials = [trial(0, value=3.0), trial(1, "PRUNED", value=1.0), trial(2, value=2.0)]
-    assert (best_of(trials, "minimize") or trials[0]).number == 2
-    assert (best_of(trials, "maximize") or trials[1]).number == 0
-    assert best_of(trials[1:2], "minimize") is None
-
-
-def test_improvements_never_go_back_in_number_or_value() -> None:
-    import dataclasses
-    from datetime import timedelta
-
-    late = dataclasses.replace(trial(1, value=1.0), ended=BEGIN + timedelta(hours=9))
-    trials = [trial(0, value=5.0), late, trial(2, value=4.0), trial(3, value=6.0)]
-    assert improvements(trials, "minimize") == ((0, 5.0), (2, 4.0), (3, 1.0))

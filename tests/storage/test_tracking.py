@@ -83,6 +83,44 @@ def test_the_studys_run_shows_spec_data_counts_and_best(mirror: Mirror) -> None:
     assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "RUNNING"
 
 
+def test_where_another_score_guides_the_curve_is_its_and_the_value_the_metrics(
+    mirror: Mirror,
+) -> None:
+    mirror.adopt(study_record(metric="log_loss", guide="brier"))
+    running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 0.25})
+    mirror.write_trial(running)
+    mirror.write_trial(dataclasses.replace(trial(0, value=0.625), scores={16: 0.25, 64: 0.125}))
+    (run,) = children(mirror)
+    assert run.data.metrics == {"brier": 0.125, "log_loss": 0.625, "fit_seconds": 0.5}
+    client = MlflowClient(mirror.tracking_uri)
+    curve = client.get_metric_history(run.info.run_id, "brier")
+    assert {point.step: point.value for point in curve} == {16: 0.25, 64: 0.125}
+    (value,) = client.get_metric_history(run.info.run_id, "log_loss")
+    assert (value.step, value.value) == (64, 0.625)
+
+
+def test_a_copys_run_names_the_trial_that_it_copies(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    mirror.write_trial(trial(0))
+    mirror.write_trial(dataclasses.replace(trial(1), copies=0, fit_seconds=0.0))
+    first, copy = children(mirror)
+    assert "grovekeeper.copies" not in first.data.tags
+    assert copy.data.tags["grovekeeper.copies"] == "0"
+    assert copy.data.metrics["fit_seconds"] == 0.0
+
+
+def test_scores_with_fresh_trees_are_on_the_studys_run(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    done = dataclasses.replace(record, best=((0, 5.0), (7, 4.0)), rescored={7: 4.25, 3: 4.125})
+    mirror.write_study(done)
+    client = MlflowClient(mirror.tracking_uri)
+    points = client.get_metric_history(mirror.run_id, "rescored_rmse")
+    assert {point.step: point.value for point in points} == {3: 4.125, 7: 4.25}
+    best = client.get_metric_history(mirror.run_id, "best_rmse")
+    assert {point.step: point.value for point in best} == {0: 5.0, 7: 4.0}
+
+
 def test_writing_twice_changes_nothing(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     assert mirror.write_trial(trial(0))

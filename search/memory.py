@@ -1,0 +1,59 @@
+"""Whether the study fits into this machine's memory, and what it takes there."""
+
+import math
+from itertools import pairwise
+
+from search.errors import DataError
+from search.rows import Rows
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+# A worker's libraries.
+_BASE = 200e6
+# So many arrays of the size of the sums are there at once while sums are judged; the sums of each
+# chunk of a rung come to these.
+_COPIES = 8
+# Below this nobody needs to know.
+_WORTH_A_WORD = 500e6
+
+
+def check_memory(rows: Rows, workers: int) -> str | None:
+    """Compare what a study takes with what is free on this machine.
+
+    Trees are dropped as soon as they have voted; what stays is a vector over classes for each row.
+
+    Returns
+    -------
+    a sentence on what it takes; ``None`` where it is little
+
+    Raises
+    ------
+    DataError
+        When it is more than there is; the message says what would lessen it.
+    """
+    import psutil
+
+    n_rows, width = len(rows.y), max(rows.n_classes, 1) + 2
+    chunks = max(after - before for before, after in pairwise((0, *rows.resampling.rungs)))
+    sums = 8.0 * n_rows * width * (_COPIES + chunks // rows.chunk)
+    needed = rows.X.nbytes + workers * (_BASE + sums)
+    free = psutil.virtual_memory().available
+    classes = f" x {rows.n_classes} classes" if rows.n_classes else ""
+    if needed > free:
+        msg = (
+            f"{n_rows} rows{classes} take {size(sums)} in each of {workers} workers and "
+            f"{size(rows.X.nbytes)} for the table, {size(needed)} in all, and {size(free)} are "
+            "free: take fewer --workers, leave rows out, or put rare classes together"
+        )
+        raise DataError(msg)
+    if needed < _WORTH_A_WORD:
+        return None
+    return (
+        f"memory: {size(rows.X.nbytes)} for the table, shared by the workers, and up to "
+        f"{size(_BASE + sums)} in each of them"
+    )
+
+
+def size(n_bytes: float) -> str:
+    """Write a number of bytes for people."""
+    power = 0 if n_bytes < 1 else min(int(math.log10(n_bytes)) // 3, len(_UNITS) - 1)
+    return f"{n_bytes / 1000**power:.3g} {_UNITS[power]}"

@@ -1,0 +1,123 @@
+"""Columns that say something about rows instead of describing them: weight, group, time."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RoleColumns:
+    """Names of the columns; ``None`` for those that there are not."""
+
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns say of each row.
+
+    Attributes
+    ----------
+    weights : float64 array of shape (n_rows,), or None
+    groups : array of shape (n_rows,), or None
+        Number of the row's group, from 0.
+    times : array of shape (n_rows,), or None
+        Number of the row's moment, from 0, in order; equal for equal times.
+    """
+
+    weights: Array | None = None
+    groups: Array | None = None
+    times: Array | None = None
+
+    def of(self, chosen: Array) -> "Roles":
+        """Return the roles of the chosen rows; groups and moments are numbered anew."""
+        return Roles(
+            weights=None if self.weights is None else self.weights[chosen],
+            groups=None if self.groups is None else _numbered(self.groups[chosen]),
+            times=None if self.times is None else _numbered(self.times[chosen]),
+        )
+
+
+def read_roles(table: "pd.DataFrame", names: RoleColumns, target: str) -> Roles:
+    """Read the columns.
+
+    Raises
+    ------
+    UsageError
+        When there is no such column, or one is named twice.
+    DataError
+        When a column does not hold what its role asks for.
+    """
+    given = {role: name for role, name in vars(names).items() if name is not None}
+    for role, name in given.items():
+        check_column(table, name, role)
+        if name == target:
+            raise UsageError(f"--{role} '{name}' is the target")
+        if list(given.values()).count(name) > 1:
+            raise UsageError(f"--{role} '{name}' is named for another role, too")
+        missing = int(table[name].isna().sum())
+        if missing:
+            raise DataError(f"--{role} '{name}' is missing in {missing} rows: fill it in")
+    return Roles(
+        weights=None if names.weight is None else _weights(table[names.weight]),
+        groups=None if names.group is None else _numbered(table[names.group].astype(str)),
+        times=None if names.time is None else _times(table[names.time]),
+    )
+
+
+def check_column(table: "pd.DataFrame", name: str, role: str) -> None:
+    """Raise `UsageError` where the table has no column `name`; the message offers a near one."""
+    columns = [str(column) for column in table.columns]
+    if name in columns:
+        return
+    near = get_close_matches(name, columns, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    shown = ", ".join(columns[:30]) + (", …" if len(columns) > len(columns[:30]) else "")
+    raise UsageError(f"--{role} '{name}' is no column of the table: {hint}There are {shown}")
+
+
+def _weights(column: "pd.Series") -> Array:
+    import pandas as pd
+
+    numbers: Array = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers) | (numbers < 0))
+    if len(bad):
+        value = column.iloc[bad[0]]
+        msg = f"--weight '{column.name}' holds {value!s:.40}: weights are numbers, not below 0"
+        raise DataError(msg)
+    if not numbers.any():
+        raise DataError(f"--weight '{column.name}' is 0 in every row")
+    return numbers
+
+
+def _numbered(values: Array) -> Array:
+    """Return the number of each value among the distinct ones, in their order, from 0."""
+    return np.asarray(np.unique(values, return_inverse=True)[1])
+
+
+def _times(column: "pd.Series") -> Array:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        values = column.to_numpy(dtype=np.float64)
+    else:
+        try:
+            moments = pd.to_datetime(column, utc=True, format="mixed")
+        except (ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            msg = f"--time '{column.name}' holds neither numbers nor dates: {reason}"
+            raise DataError(msg) from None
+        values = moments.dt.tz_convert(None).to_numpy()
+    return _numbered(values)

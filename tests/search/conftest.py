@@ -1,0 +1,56 @@
+"""Real data and real worker processes, made once for the whole package."""
+
+from collections.abc import Iterator
+
+import pytest
+from made import rows_of
+from sklearn.datasets import load_breast_cancer, load_diabetes
+
+from search.cluster import Workers, prepare
+from search.rows import Rows
+
+
+@pytest.fixture(scope="session")
+def diabetes() -> Rows:
+    X, y = load_diabetes(return_X_y=True)
+    return rows_of(X, y)
+
+
+@pytest.fixture(scope="session")
+def few(diabetes: Rows) -> Rows:
+    """The first 150 rows of the diabetes data, for searches that are to be quick."""
+    return rows_of(diabetes.X[:150], diabetes.y[:150])
+
+
+@pytest.fixture(scope="session")
+def cancer() -> Rows:
+    X, y = load_breast_cancer(return_X_y=True)
+    return rows_of(X, y, 2)
+
+
+@pytest.fixture(scope="session")
+def pool_of_one() -> Iterator[Workers]:
+    prepare()
+    with Workers(1) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="session")
+def pool_of_two() -> Iterator[Workers]:
+    prepare()
+    with Workers(2) as workers:
+        yield workers
+
+
+@pytest.fixture
+def one_worker(pool_of_one: Workers, few: Rows) -> Workers:
+    """One worker that has the few rows."""
+    pool_of_one.load(few)
+    return pool_of_one
+
+
+@pytest.fixture
+def two_workers(pool_of_two: Workers, few: Rows) -> Workers:
+    """Two workers that have the few rows."""
+    pool_of_two.load(few)
+    return pool_of_two

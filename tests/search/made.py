@@ -1,0 +1,55 @@
+"""Rows and sums made for tests."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.forest import grow
+from search.resampling import Resampling
+from search.rows import Rows
+from search.sums import OobSums
+
+PARAMS: dict[str, Any] = {"max_features": 0.5, "min_samples_leaf": 3, "max_depth": None}
+
+
+def rows_of(
+    X: NDArray[Any], y: NDArray[Any], n_classes: int = 0, weights: NDArray[Any] | None = None
+) -> Rows:
+    X = np.ascontiguousarray(X, dtype=np.float32)
+    return Rows(X, y, n_classes, weights=None if weights is None else weights / weights.mean())
+
+
+def resampled(rows: Rows, **division: Any) -> Rows:
+    """The same rows, divided otherwise."""
+    return replace(rows, resampling=Resampling(**division))
+
+
+def grown(
+    rows: Rows, params: Mapping[str, Any], trees: int, seed: int = 0, place: int = 0
+) -> OobSums:
+    """Grow trees and add up their chunks."""
+    return reduce(add, grow(rows, params, seed, place, range(trees // rows.chunk)))
+
+
+def sums_of(votes: list[list[float]]) -> OobSums:
+    """Sums as if each list were the votes on one row."""
+    return OobSums(
+        np.array([len(v) for v in votes], dtype=float),
+        np.array([sum(v) for v in votes], dtype=float),
+        np.array([sum(x * x for x in v) for v in votes], dtype=float),
+        trees=max(map(len, votes)),
+        seconds=0.0,
+    )
+
+
+def assert_same(one: OobSums, other: OobSums) -> None:
+    """Compare to the last bit; the time may differ."""
+    assert one.trees == other.trees
+    np.testing.assert_array_equal(one.votes, other.votes)
+    np.testing.assert_array_equal(one.total, other.total)
+    np.testing.assert_array_equal(one.squares, other.squares)

@@ -1,0 +1,143 @@
+from dataclasses import asdict, replace
+from typing import Any
+
+import psutil
+import pytest
+from made import PARAMS, assert_same, grown, rows_of
+
+from search.cluster import Growth, Order, Workers
+from search.rows import Rows
+from search.sums import Outcome, outcome
+
+RUNGS = (16, 64, 128)
+PATIENCE = 60
+
+
+def order(rows: Rows, *rungs: int, start: int = 0, **changes: Any) -> Order:
+    made = Order(
+        key=5,
+        seed=7,
+        place=3,
+        params=PARAMS,
+        start=start,
+        rungs=rungs,
+        metric="rmse",
+        rivals={},
+        chunk=rows.chunk,
+    )
+    return replace(made, **changes)
+
+
+def arrived(workers: Workers, growth: Growth) -> list[Outcome] | Exception:
+    """Wait for what came of a growth; of others, given up before, there may be something, too."""
+    while True:
+        key, which, outcomes = workers.finished.get(timeout=PATIENCE)
+        if which is growth:
+            assert key == 5
+            return outcomes
+
+
+def outcomes_of(workers: Workers, growth: Growth) -> list[Outcome]:
+    found = arrived(workers, growth)
+    assert isinstance(found, list), found
+    return found
+
+
+def but_time(found: Outcome) -> dict[str, Any]:
+    return {name: value for name, value in asdict(found).items() if name != "seconds"}
+
+
+def test_an_order_is_cut_into_the_chunks_of_each_rung(few: Rows) -> None:
+    whole = order(few, *RUNGS)
+    assert list(whole.chunks) == list(range(8))
+    assert [list(step) for step in whole.steps()] == [[0], [1, 2, 3], [4, 5, 6, 7]]
+    later = order(few, 128, start=64)
+    assert list(later.chunks) == [4, 5, 6, 7]
+    smaller = order(few, 16, 64, chunk=4)
+    assert [len(step) for step in smaller.steps()] == [4, 12]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_sums_are_the_same_to_the_last_bit_however_the_work_is_cut(
+    two_workers: Workers, few: Rows, parts: int
+) -> None:
+    growth, start = None, 0
+    for rung in RUNGS:
+        growth = two_workers.grow(order(few, rung, start=start), growth, parts)
+        (found,) = outcomes_of(two_workers, growth)
+        assert growth.sums is not None
+        expected = grown(few, PARAMS, rung, seed=7, place=3)
+        assert_same(growth.sums.result(), expected)
+        assert but_time(found) == but_time(outcome(expected, few, "rmse", {}))
+        start = rung
+
+
+def test_grown_to_its_end_a_trial_has_the_outcomes_that_it_has_rung_by_rung(
+    two_workers: Workers, few: Rows
+) -> None:
+    found = outcomes_of(two_workers, two_workers.grow_to_end(order(few, *RUNGS)))
+    assert [o.trees for o in found] == list(RUNGS)
+    for rung, one in zip(RUNGS, found, strict=True):
+        expected = outcome(grown(few, PARAMS, rung, 7, 3), few, "rmse", {})
+        assert but_time(one) == but_time(expected)
+
+
+def test_growing_ends_at_the_rung_where_a_rival_is_ahead(two_workers: Workers, few: Rows) -> None:
+    blocks = outcome(grown(few, PARAMS, 64), few, "rmse", {}).blocks
+    better = {64: tuple(block - 20 for block in blocks)}
+    behind = order(few, *RUNGS, rivals=better)
+    found = outcomes_of(two_workers, two_workers.grow_to_end(behind))
+    assert [(o.trees, o.behind) for o in found] == [(16, False), (64, True)]
+    one = two_workers.grow(order(few, 64, rivals=better), None)
+    assert [(o.trees, o.behind) for o in outcomes_of(two_workers, one)] == [(64, True)]
+
+
+def test_seconds_are_those_of_all_its_trees(two_workers: Workers, few: Rows) -> None:
+    found = outcomes_of(two_workers, two_workers.grow_to_end(order(few, *RUNGS)))
+    seconds = [o.seconds for o in found]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_what_a_fit_raises_is_delivered(two_workers: Workers, few: Rows, parts: int) -> None:
+    wrong = order(few, 64, params={"max_depth": "deep"})
+    assert isinstance(arrived(two_workers, two_workers.grow(wrong, None, parts)), Exception)
+    assert isinstance(arrived(two_workers, two_workers.grow_to_end(wrong)), Exception)
+
+
+def test_what_is_abandoned_is_delivered_as_an_error_and_the_workers_go_on(
+    two_workers: Workers, few: Rows
+) -> None:
+    long = order(few, 16 * 80)
+    growths = [two_workers.grow(long, None, 8), two_workers.grow(order(few, 16), None)]
+    for growth in growths:
+        growth.cancel()
+    assert isinstance(arrived(two_workers, growths[1]), BaseException)
+    found = outcomes_of(two_workers, two_workers.grow_to_end(order(few, *RUNGS)))
+    assert len(found) == 3
+
+
+def test_rows_that_are_loaded_later_take_the_place_of_the_earlier(
+    two_workers: Workers, few: Rows, cancer: Rows
+) -> None:
+    two_workers.load(cancer)
+    growth = two_workers.grow_to_end(order(cancer, 16, metric="log_loss"))
+    (found,) = outcomes_of(two_workers, growth)
+    expected = outcome(grown(cancer, PARAMS, 16, 7, 3), cancer, "log_loss", {})
+    assert but_time(found) == but_time(expected)
+    half = rows_of(few.X[:80], few.y[:80])
+    two_workers.load(half)
+    (found,) = outcomes_of(two_workers, two_workers.grow_to_end(order(half, 16)))
+    assert found.score == outcome(grown(half, PARAMS, 16, 7, 3), half, "rmse", {}).score
+
+
+def test_a_local_cluster_listens_on_loopback_only(two_workers: Workers) -> None:
+    this = psutil.Process()
+    listening = [
+        connection.laddr.ip
+        for process in (this, *this.children(recursive=True))
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 3
+    assert set(listening) == {"127.0.0.1"}

@@ -1,0 +1,130 @@
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from examples import BEGIN, trial
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.progress import Progress
+from storage.records import Direction, TrialRecord
+
+DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
+
+
+def counts(trials: Sequence[TrialRecord]) -> dict[str, int]:
+    names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    names |= {"running": "RUNNING", "waiting": "WAITING"}
+    states: Counter[str] = Counter(t.state for t in trials)
+    return {name: states[state] for name, state in names.items()}
+
+
+def champion(trials: Sequence[TrialRecord], direction: Direction) -> TrialRecord | None:
+    """Return the complete trial of the best value, of equal ones that of the lowest number."""
+    sign = 1 if direction == "minimize" else -1
+    complete = [t for t in trials if t.state == "COMPLETE"]
+    return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
+
+
+def improvements(trials: Sequence[TrialRecord], direction: Direction) -> list[tuple[int, float]]:
+    """Return the best value at each time at which it changed, with the highest number by then."""
+    best: list[tuple[int, float]] = []
+    ended = [t for t in trials if t.ended is not None]
+    for moment in sorted(ended, key=lambda t: (t.ended, t.number)):
+        by_then = [t for t in ended if (t.ended, t.number) <= (moment.ended, moment.number)]
+        leader = champion(by_then, direction)
+        if leader is not None and leader.value not in [value for _, value in best]:
+            best.append((max(t.number for t in by_then), leader.value or 0.0))
+    return best
+
+
+def ending(number: int, state: str, value: int, minute: int) -> TrialRecord:
+    return replace(trial(number, state, float(value)), ended=BEGIN + timedelta(minutes=minute + 1))
+
+
+# Few values, so that some are equal; ends in any order of the numbers.
+endings = st.lists(
+    st.tuples(st.sampled_from(["COMPLETE", "PRUNED", "FAIL"]), st.integers(1, 6)), max_size=12
+).flatmap(
+    lambda kinds: st.permutations(range(len(kinds))).map(
+        lambda minutes: [
+            ending(number, state, value, minutes[number])
+            for number, (state, value) in enumerate(kinds)
+        ]
+    )
+)
+
+
+@given(endings, st.sampled_from(DIRECTIONS), st.data())
+def test_what_is_kept_equals_a_recount_after_any_sequence_of_changes(
+    ended: list[TrialRecord], direction: Direction, data: st.DataObject
+) -> None:
+    """Trials begin in the order of their numbers, change as often as they like, and end."""
+    progress, now = Progress(direction), dict[int, TrialRecord]()
+
+    def draw(strategy: st.SearchStrategy[Any]) -> Any:
+        return data.draw(strategy)
+
+    to_end = sorted(ended, key=lambda t: t.ended or BEGIN)
+    while to_end:
+        running = [n for n, t in now.items() if t.state == "RUNNING"]
+        may_begin = len(now) < len(ended)
+        number = to_end[0].number
+        if may_begin and (number not in now or draw(st.booleans())):
+            record = trial(len(now), "RUNNING")
+        elif running and draw(st.booleans()):
+            chosen = draw(st.sampled_from(running))
+            record = replace(now[chosen], scores=dict(now[chosen].scores) | {16: 1.0})
+        else:
+            record = to_end.pop(0)
+        now[record.number] = record
+        progress.take(record)
+        trials = list(now.values())
+        assert progress.counts == counts(trials)
+        assert progress.finished == progress.counts["complete"] + progress.counts["pruned"]
+        assert progress.champion == champion(trials, direction)
+        assert progress.best == improvements(trials, direction)
+        again = Progress(direction, trials)
+        assert (again.counts, again.champion) == (progress.counts, progress.champion)
+        assert again.best == progress.best
+
+
+@given(endings, st.sampled_from(DIRECTIONS))
+def test_the_order_in_which_ends_are_entered_changes_neither_counts_nor_champion(
+    ended: list[TrialRecord], direction: Direction
+) -> None:
+    """The database learns of trials by number, also of those that ended before a lower one."""
+    progress = Progress(direction)
+    for record in ended:
+        progress.take(record)
+    assert progress.counts == counts(ended)
+    assert progress.champion == champion(ended, direction)
+    values = [value for _, value in progress.best]
+    assert values == sorted(set(values), reverse=direction == "minimize")
+    assert [n for n, _ in progress.best] == sorted(n for n, _ in progress.best)
+    if progress.champion is not None:
+        assert values[-1] == progress.champion.value
+
+
+def test_trials_are_counted_by_state() -> None:
+    trials = [trial(0), trial(1, "PRUNED"), trial(2, "FAIL"), trial(3, "RUNNING"), trial(4)]
+    expected = {"complete": 2, "pruned": 1, "failed": 1, "running": 1, "waiting": 0}
+    assert Progress("minimize", trials).counts == expected
+
+
+@pytest.mark.parametrize(("direction", "number"), [("minimize", 2), ("maximize", 0)])
+def test_the_best_is_the_best_complete_trial(direction: Direction, number: int) -> None:
+    trials = [trial(0, value=3.0), trial(1, "PRUNED", value=1.0), trial(2, value=2.0)]
+    best = Progress(direction, trials).champion
+    assert best is not None
+    assert best.number == number
+    assert Progress(direction, trials[1:2]).champion is None
+
+
+def test_improvements_never_go_back_in_number_or_value() -> None:
+    late = replace(trial(1, value=1.0), ended=BEGIN + timedelta(hours=9))
+    trials = [trial(0, value=5.0), late, trial(2, value=4.0), trial(3, value=6.0)]
+    assert Progress("minimize", trials).best == [(0, 5.0), (2, 4.0), (3, 1.0)]
