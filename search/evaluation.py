@@ -90,9 +90,10 @@ def _group_folds(
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     _check_enough(len(np.unique(groups)), "groups", spec.folds)
-    options = {"n_splits": spec.folds, "shuffle": True, "random_state": spec.seed}
-    stratified = n_classes and np.bincount(y).min() >= spec.folds
-    divide = StratifiedGroupKFold(**options) if stratified else GroupKFold(**options)
+    if n_classes and np.bincount(y).min() >= spec.folds:
+        divide = StratifiedGroupKFold(spec.folds, shuffle=True, random_state=spec.seed)
+    else:
+        divide = GroupKFold(spec.folds)  # unshuffled, it balances the folds' sizes
     return tuple(divide.split(y, y, groups))
 
 

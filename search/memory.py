@@ -1,12 +1,13 @@
 """Whether the study fits into this machine's memory, and what it takes there."""
 
-import math
 from itertools import pairwise
 
 from search.errors import DataError
 from search.rows import Rows
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
+# What three digits would round to a thousand.
+_NEXT_UNIT = 999.5
 # A worker's libraries.
 _BASE = 200e6
 # So many arrays of the size of the sums are there at once while sums are judged; the sums of each
@@ -55,5 +56,7 @@ def check_memory(rows: Rows, workers: int) -> str | None:
 
 def size(n_bytes: float) -> str:
     """Write a number of bytes for people."""
-    power = 0 if n_bytes < 1 else min(int(math.log10(n_bytes)) // 3, len(_UNITS) - 1)
-    return f"{n_bytes / 1000**power:.3g} {_UNITS[power]}"
+    unit = 0
+    while n_bytes >= _NEXT_UNIT and unit < len(_UNITS) - 1:
+        n_bytes, unit = n_bytes / 1000, unit + 1
+    return f"{n_bytes:.3g} {_UNITS[unit]}"
