@@ -93,7 +93,7 @@ class StudyRecord:
 
     `uid` tells studies of one name in several databases apart; `guide` is the score that trials
     report as they grow; `best` holds each improvement as (highest trial number that had ended by
-    then, value), oldest first; `rescored` holds the best few trials' scores with fresh trees.
+    then, value), oldest first.
     """
 
     name: str
@@ -107,7 +107,6 @@ class StudyRecord:
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
     holdout: Mapping[str, float] = field(default_factory=dict)
-    rescored: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

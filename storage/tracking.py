@@ -123,7 +123,6 @@ class Mirror:
         done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
         metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
         metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
-        metrics |= {(f"rescored_{study.metric}", k): value for k, value in study.rescored.items()}
         self._write(self._study, metrics, {}, {}, datetime.now(UTC))
         self._set_status(self._study, _STUDY_STATUS[study.state], datetime.now(UTC))
 
