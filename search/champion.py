@@ -99,7 +99,7 @@ def remarks(champion: Champion, enough: int | None, covered: float | None) -> It
     text = f"champion: {champion.trees} trees, about {size(champion.n_bytes)}"
     if enough is not None:
         more = _EXCESS * enough / champion.trees
-        text += f"; the infinite forest's squared error and {more:.2g}% of it"
+        text += f"; squared error {more:.2g}% above the infinite forest's"
     yield text
     if champion.n_bytes > _LARGE:
         yield (

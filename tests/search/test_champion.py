@@ -94,7 +94,7 @@ def test_what_it_takes_and_what_is_amiss_is_said(houses: Dataset) -> None:
     assert champion.n_bytes > taken / 10
     (text,) = remarks(champion, 40, None)
     assert text.startswith("champion: 20 trees, about ")
-    assert text.endswith("the infinite forest's squared error and 1% of it")
+    assert text.endswith("squared error 1% above the infinite forest's")
     large = dataclasses.replace(champion, n_bytes=10**9)
     said = list(remarks(large, 40, 0.5))
     assert len(said) == 3
