@@ -65,7 +65,7 @@ TABLES = (
 
 
 @dataclass(frozen=True)
-class _TestRowsOut(Resampling):
+class TestRowsOut(Resampling):
     """Out-of-bag on the training rows; every tree votes on the test rows, too."""
 
     n_train: int = 0
@@ -78,6 +78,7 @@ class _TestRowsOut(Resampling):
         weights: Array | None,
         random: np.random.RandomState,
     ) -> tuple[Array, Array]:
+        """Draw from the training rows only: the test rows are always out."""
         counts = np.zeros(n_rows, dtype=np.intp)
         counts[: self.n_train], _ = Resampling().draw(chunk, self.n_train, share, weights, random)
         return counts, np.flatnonzero(counts == 0)
@@ -141,7 +142,7 @@ def measure(table: Table, split: int, n: int) -> dict[str, Array]:
     order = np.random.default_rng(split).permutation(len(y))
     n_train = min(_MOST_ROWS, int(len(y) * (1 - _TEST_SHARE)))
     X, y = np.ascontiguousarray(X[order]), y[order]
-    rows = Rows(X, y, n_classes, _TestRowsOut(n_train=n_train))
+    rows = Rows(X, y, n_classes, TestRowsOut(n_train=n_train))
     found: dict[str, list[Any]] = {k: [] for k in ("oob", "test", "errors", "seconds")}
     for number, configuration in enumerate(configurations(n)):
         params = params_of(configuration, n_classes)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forests import TABLES, Table, _TestRowsOut, part, read
+from forests import TABLES, Table, TestRowsOut, part, read
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
@@ -210,7 +210,7 @@ def choose(
 
 def judge(X: Array, y: Array, n_classes: int, n_train: int, params: dict[str, Any]) -> float:
     """Return the test rows' error in the infinite forest: rmse or Brier."""
-    rows = Rows(X, y, n_classes, _TestRowsOut(n_train=n_train))
+    rows = Rows(X, y, n_classes, TestRowsOut(n_train=n_train))
     sums = reduce(add, grow(rows, params, 10**6, 0, range(_JUDGED_TREES // CHUNK)))
     error = float(squared_errors(part(sums, slice(n_train, None)), y[n_train:]).mean())
     return error if n_classes else float(np.sqrt(error))

@@ -46,7 +46,7 @@ WIDTHS = {
     "params.`n_estimators`": 115,
     "params.`max_features`": 115,
     "params.`min_samples_leaf`": 140,
-    "params.`max_depth`": 100,
+    "params.`splitter`": 100,
     "params.`max_samples`": 115,
     "duration": 80,
 }

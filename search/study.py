@@ -122,7 +122,7 @@ class Coordinator:
             self._next_place += 1
         direction = plan.metric.direction
         self._proposer = Proposer(direction, plan.space, plan.forest_of, plan.seed, finished)
-        self._contest = Contest(plan.metric.direction)
+        self._contest = Contest(direction)
         for record in sorted(finished, key=lambda record: record.place):
             if record.blocks is not None and record.value is not None:
                 self._contest.complete(record.value, record.blocks)
@@ -251,9 +251,7 @@ class Coordinator:
             ended=datetime.now(UTC),
         )
         del self._running[record.place]
-        self._finished[record.place] = record
-        self._proposer.finish(record)
-        self._put(record)
+        self._finish(record)
         for copy in running.copies:
             self._end_copy(copy, record)
 
@@ -271,6 +269,9 @@ class Coordinator:
             copies=original.number,
             ended=datetime.now(UTC),
         )
+        self._finish(record)
+
+    def _finish(self, record: TrialRecord) -> None:
         self._finished[record.place] = record
         self._proposer.finish(record)
         self._put(record)

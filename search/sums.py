@@ -19,7 +19,7 @@ from search.scorers import brier_errors, brier_scale
 # How close to the infinite forest's squared error is close enough.
 _EXCESS = 0.005
 _UNBOUNDED = 10**6
-ENOUGH_VOTES = 2
+_ENOUGH_VOTES = 2
 
 Array = NDArray[Any]
 
@@ -59,7 +59,7 @@ class OobSums:
     @property
     def seen(self) -> Array:
         """Which rows have votes enough to be counted, two or more; shape (n_rows,)."""
-        return np.asarray(self.votes >= ENOUGH_VOTES)
+        return np.asarray(self.votes >= _ENOUGH_VOTES)
 
     def mean(self) -> Array:
         """Mean prediction of each row; not a number where nobody voted."""
@@ -223,10 +223,11 @@ def outcome(sums: OobSums, rows: Rows, metric: str, rivals: Mapping[int, Blocks]
     """
     chosen = METRICS[metric]
     guide = METRICS[chosen.guide] if chosen.guide else chosen
+    value = score(sums, rows, chosen)
     blocks, rival = jackknife(sums, rows, guide), rivals.get(sums.trees)
     return Outcome(
-        score=score(sums, rows, chosen),
-        guide=score(sums, rows, guide),
+        score=value,
+        guide=value if guide is chosen else score(sums, rows, guide),
         blocks=blocks,
         behind=rival is not None and is_behind(blocks, rival, guide.direction),
         trees=sums.trees,
