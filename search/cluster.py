@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, pairwise
@@ -18,16 +18,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from search.errors import DeadlyTrialError
 from search.forest import grow
 from search.pruning import Blocks
 from search.rows import Rows, load_rows, make_folder
 from search.sums import OobSums, Outcome, outcome
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
 
 _PRELOAD = ["distributed", "search.cluster"]
 _START_TIMEOUT = 60
+# So many workers may die of a task; then its trial fails.
+MOST_KILLED = 3
 
 
 def cores() -> int:
@@ -139,8 +142,8 @@ class Workers:
         self.finished: queue.SimpleQueue[tuple[int, Growth, list[Outcome] | Exception]] = (
             queue.SimpleQueue()
         )
-        self._cluster: LocalCluster
         self._client: Client
+        self._open = ExitStack()
         self._folder = make_folder()
         self._rows = Path(self._folder.name)
 
@@ -149,8 +152,14 @@ class Workers:
         from distributed import Client, LocalCluster
 
         method = "forkserver" if _has_forkserver() else "spawn"
-        with dask.config.set({"distributed.worker.multiprocessing-method": method}):
-            self._cluster = LocalCluster(
+        settings = {
+            "distributed.worker.multiprocessing-method": method,
+            "distributed.scheduler.allowed-failures": MOST_KILLED - 1,
+        }
+        with ExitStack() as stack:
+            # To the end: a worker that takes a dead one's place is started by them, too.
+            stack.enter_context(dask.config.set(settings))
+            cluster = LocalCluster(
                 n_workers=self.count,
                 threads_per_worker=1,
                 processes=True,
@@ -160,11 +169,9 @@ class Workers:
                 worker_dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
             )
-        try:
-            self._client = Client(self._cluster, timeout=_START_TIMEOUT)
-        except BaseException:
-            self._cluster.close()
-            raise
+            stack.enter_context(cluster)
+            self._client = stack.enter_context(Client(cluster, timeout=_START_TIMEOUT))
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
@@ -173,9 +180,12 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._client.close()
-        self._cluster.close()
+        self._open.close()
         self._folder.cleanup()
+
+    def present(self) -> int:
+        """Workers that are there now: one that died is missing until another is in its place."""
+        return len(self._client.nthreads())
 
     def load(self, rows: Rows) -> None:
         """Put the training rows where every worker finds them."""
@@ -254,8 +264,12 @@ def _judge(folder: str, order: Order, sums: OobSums) -> list[Outcome]:
 def _result(done: "Future[Any]") -> "list[Outcome] | Exception":
     from concurrent.futures import CancelledError
 
+    from distributed import KilledWorker
+
     try:
         result: list[Outcome] = done.result()
+    except KilledWorker:
+        return DeadlyTrialError(f"killed {MOST_KILLED} workers one after another: out of memory?")
     except (Exception, CancelledError) as error:
         return error
     return result

@@ -4,6 +4,7 @@ SearchError
 ├── UsageError     what was asked for cannot be meant (exit code 2)
 ├── DataError      the table cannot be read or learned from
 └── StudyError     the study could not be done
+    └── DeadlyTrialError   a trial killed the workers that grew it
 """
 
 
@@ -21,3 +22,7 @@ class DataError(SearchError):
 
 class StudyError(SearchError):
     """The study could not be done."""
+
+
+class DeadlyTrialError(StudyError):
+    """A trial killed worker after worker: it fails, and the study goes on without it."""

@@ -1,33 +1,34 @@
 """One launch of a study, from its specification to the registered model."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any
 
 from search import cluster
+from search.attendant import Attendant
 from search.champion import champion_size, make_champion, remarks
 from search.errors import StudyError, UsageError
 from search.memory import check_memory
-from search.metrics import Metric
 from search.problem import Problem, find_study, make_study, pose, settle
-from search.registration import find_version, register
+from search.registration import Registration
 from search.space import forest_of
 from search.spec import StudySpec
 from search.study import Coordinator, End, Plan
 from search.summary import summarize
 from search.tasks import Pace
 from search.warm_starts import warm_starts
+from search.watcher import StopRequest, Watcher
 from storage import database, mlflow_store
 from storage.errors import LeaseLostError
 from storage.lease import Lease
 from storage.ledger import Ledger
+from storage.patience import patiently
 from storage.progress import Progress
 from storage.recorder import Recorder
 from storage.records import StudyState, TrialRecord
-from storage.registry import Registry
 from storage.studies import Study, study_record
 from storage.tracking import Mirror
 
@@ -42,31 +43,6 @@ class Stores:
 
     storage: str
     tracking_uri: str
-
-
-class Watcher(Protocol):
-    """Who is told what happens while it happens."""
-
-    def say(self, text: str) -> None:
-        """Take a sentence on something decided or noticed."""
-
-    def begin(self, trials: list[TrialRecord], goal: int, metric: Metric) -> None:
-        """The search begins, with the trials that are there already."""
-
-    def trial(self, record: TrialRecord) -> None:
-        """A trial has changed."""
-
-    def end(self) -> None:
-        """The search has ended."""
-
-
-class StopRequest(Protocol):
-    """Who may ask for an early end."""
-
-    patient: bool
-
-    def requested(self) -> bool:
-        """Whether the search is to end. Asked only while `patient` is set."""
 
 
 def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
@@ -89,11 +65,11 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
     """
     started = time.monotonic()
     cluster.prepare()
-    _check_stores(stores)
+    warned = list(_check_stores(stores))
     problem = pose(spec)
     study = find_study(problem, stores.storage)
     memory = check_memory(problem.rows, spec.workers or cluster.cores())
-    for note in (*problem.notes, memory):
+    for note in (*warned, *problem.notes, memory):
         if note is not None:
             watcher.say(note)
     recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment))
@@ -102,14 +78,16 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
     try:
         study = study or make_study(problem, stores.storage)
         with Lease(study.book.rdb.engine, spec.study) as lease:
+            recorder.guard(lease.check)
             settle(problem, study)
-            _Launch(problem, stores, study, recorder, watcher, lease.check, stop).run(started)
+            _Launch(problem, stores, study, recorder, watcher, lease, stop).run(started)
         return summarize(study)
     finally:
         recorder.close(0)
 
 
-def _check_stores(stores: Stores) -> None:
+def _check_stores(stores: Stores) -> Iterator[str]:
+    """Refuse stores that cannot be used; yield what is to be said of others."""
     if stores.storage == stores.tracking_uri:
         msg = (
             f"--storage and --tracking-uri are both {database.masked(stores.storage)}: "
@@ -119,6 +97,10 @@ def _check_stores(stores: Stores) -> None:
     mlflow_store.check(stores.tracking_uri)
     database.parse(stores.storage)
     database.check_writable(stores.storage)
+    for url in (stores.storage, stores.tracking_uri):
+        kind = database.remote_filesystem(url)
+        if kind is not None:
+            yield f"{url} is on a network file system ({kind}): SQLite is unsafe there"
 
 
 class _Launch:
@@ -131,7 +113,7 @@ class _Launch:
         study: Study,
         recorder: Recorder,
         watcher: Watcher,
-        check: Callable[[], None],
+        lease: Lease,
         stop: StopRequest,
     ) -> None:
         self._problem = problem
@@ -139,9 +121,10 @@ class _Launch:
         self._study = study
         self._recorder = recorder
         self._watcher = watcher
-        self._check = check
+        self._lease = lease
         self._stop = stop
         self._state: StudyState = "running"
+        self._by_request = False
         self._notes = study.notes()
         self._seconds: dict[str, float] = {}
         self._known = study.trials()
@@ -156,18 +139,21 @@ class _Launch:
         self._record()
         for record in self._known:
             self._recorder.put_trial(record)
+        state: StudyState
         try:
             end = self._search()
             if end == "stopped":
-                self._finish("interrupted", started, _INTERRUPT_PATIENCE)
+                state = "stopped" if self._by_request else "interrupted"
+                self._finish(state, started, _INTERRUPT_PATIENCE)
             else:
                 self._crown(end)
-                self._finish("stopped" if end == "timeout" else "finished", started)
+                state = "stopped" if end == "timeout" else "finished"
+                self._finish(state, started, _MIRROR_PATIENCE)
         except LeaseLostError:
             raise  # the study is another's now: not a word more, to the database or to MLflow
         except Exception:
             with suppress(Exception):  # whatever else is broken, the first error is the one to tell
-                self._finish("failed", started)
+                self._finish("failed", started, _INTERRUPT_PATIENCE)
             raise
         except BaseException:  # a signal outside the search
             self._finish("interrupted", started, _INTERRUPT_PATIENCE)
@@ -194,18 +180,28 @@ class _Launch:
             kept=kept,
             deadline=None if spec.timeout is None else clock + spec.timeout,
         )
-        ledger = Ledger(self._study, problem.space, self._check, self._entered)
+        check, say = self._lease.check, self._watcher.say
+        ledger = Ledger(self._study, problem.space, check, self._entered, say)
         try:
             with cluster.Workers(spec.workers or cluster.cores()) as workers:
                 workers.load(rows)
                 self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
                 clock = time.monotonic()
                 pace = Pace(workers.count, rows.X.size)
+                attendant = Attendant(
+                    self._study,
+                    self._lease.epoch,
+                    workers,
+                    self._stop,
+                    self._watcher,
+                    self._mirror,
+                )
                 coordinator = Coordinator(
-                    plan, workers, pace, self._known, ledger.put, self._stop.requested
+                    plan, workers, pace, self._known, ledger.put, attendant.stop_asked
                 )
                 self._stop.patient = True
                 end = coordinator.run()
+                self._by_request = attendant.by_request
                 ledger.flush()
                 return end
         finally:
@@ -231,9 +227,18 @@ class _Launch:
 
     def _note(self, key: str, value: Any) -> None:
         """Keep a note on the study in its database."""
-        self._check()
-        self._study.put(key, value)
+
+        def put(_again: bool) -> None:
+            self._study.put(key, value)
+
+        patiently(put, self._stores.storage, self._watcher.say)
         self._notes[key] = value
+
+    def _mirror(self) -> dict[str, Any]:
+        """How far the mirror has come."""
+        behind = self._recorder.behind
+        runs = max(0, sum(self._progress.counts.values()) - behind)
+        return {"runs": runs, "behind": behind} | self._recorder.mirror.place()
 
     def _crown(self, end: End) -> None:
         """Make and register the best trial's champion, unless a version of it is there already."""
@@ -257,10 +262,7 @@ class _Launch:
         self._seconds["champion"] = round(time.monotonic() - clock, 2)
         if spec.register_model:
             clock = time.monotonic()
-            mirror, uid = self._recorder.mirror, self._study.uid
-            version = register(
-                self._registry, self._problem, champion, uid, best.number, mirror, self._check
-            )
+            version = self._registration.register(champion, best.number)
             self._note("model", wanted | {"version": version.version})
             self._seconds["register"] = round(time.monotonic() - clock, 2)
 
@@ -270,30 +272,31 @@ class _Launch:
             failure = self._recorder.failure or "MLflow does not answer"
             msg = f"the champion is not registered ({failure}): the same launch again does it"
             raise StudyError(msg)
-        version = find_version(self._registry, self._problem, self._study.uid, trial, trees)
+        version = self._registration.find(trial, trees)
         if version is None or "holdout" not in self._notes:
             return False
         self._note("model", wanted | {"version": version.version})
         return True
 
     @cached_property
-    def _registry(self) -> Registry:
-        return Registry(self._stores.tracking_uri)
+    def _registration(self) -> Registration:
+        return Registration(
+            self._problem,
+            self._study.uid,
+            self._recorder.mirror,
+            self._lease.check,
+            self._watcher.say,
+        )
 
-    def _finish(
-        self, state: StudyState, started: float, patience: float = _MIRROR_PATIENCE
-    ) -> None:
+    def _finish(self, state: StudyState, started: float, patience: float) -> None:
         """Bring the mirror level, and note how far it came."""
         self._state = state
         self._record()
         level = self._recorder.wait_level(patience)
-        behind = self._recorder.behind
-        runs = sum(self._progress.counts.values())
-        note = {"runs": runs - behind, "behind": behind}
-        self._note("mirror", note | self._recorder.mirror.place())
+        self._note("mirror", self._mirror())
         self._seconds["total"] = round(time.monotonic() - started, 2)
         self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
         self._note("state", state)
         if not level:
             why = f" ({self._recorder.failure})" if self._recorder.failure else ""
-            self._watcher.say(f"MLflow is {behind} runs behind{why}")
+            self._watcher.say(f"MLflow is {self._notes['mirror']['behind']} runs behind{why}")

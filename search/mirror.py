@@ -1,30 +1,50 @@
 """`sync`: bring a study's MLflow mirror level with Optuna's database."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from search.errors import StudyError
 from storage import mlflow_store
+from storage.lease import Lease
 from storage.progress import Progress
+from storage.records import LOST_REASON, TrialRecord
 from storage.studies import Study, study_record
 from storage.tracking import Mirror
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync found and did: runs of trials, and how many of them it made or changed."""
+    """What a sync found and did.
+
+    Attributes
+    ----------
+    runs
+        Runs of trials.
+    changed
+        How many of them it made or changed.
+    deleted
+        Runs that it deleted, since they stood for no trial, or for one twice.
+    """
 
     study: str
     runs: int
     changed: int
+    deleted: int
 
 
 def sync(study: Study, tracking_uri: str) -> Synced:
     """Write every trial that MLflow does not show, or shows otherwise.
 
+    Under the study's lease: a running coordinator keeps its mirror itself. Where the last one died,
+    its running trials are ended first.
+
     Raises
     ------
     StudyError
         When the study was not made by grovekeeper.
+    StudyBusyError
+        While the study runs.
     DatabaseError
         When MLflow's store cannot be used.
     """
@@ -32,16 +52,33 @@ def sync(study: Study, tracking_uri: str) -> Synced:
     if "spec" not in notes:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper: nothing to mirror")
     mlflow_store.check(tracking_uri)
-    mirror = Mirror(tracking_uri, notes["experiment"])
-    trials = study.trials()
-    try:
-        mirror.connect()
-        record = study_record(study, notes, Progress(study.direction, trials), study.state())
-        mirror.adopt(record)
-        changed = sum(mirror.write_trial(trial) for trial in trials if trial.state != "WAITING")
-        mirror.write_study(record)
-    except Exception as error:
-        raise mlflow_store.explain(tracking_uri, error) from error
-    runs = sum(trial.state != "WAITING" for trial in trials)
-    study.put("mirror", {"runs": runs, "behind": 0} | mirror.place())
-    return Synced(study.name, runs, changed)
+    state = study.state()
+    with Lease(study.book.rdb.engine, study.name):
+        trials = [_ended(study, trial) for trial in study.trials()]
+        mirror = Mirror(tracking_uri, notes["experiment"])
+        try:
+            mirror.connect()
+            record = study_record(study, notes, Progress(study.direction, trials), state)
+            mirror.adopt(record)
+            changed, deleted = _write(mirror, trials)
+            mirror.write_study(record)
+        except Exception as error:
+            raise mlflow_store.explain(tracking_uri, error) from error
+        study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
+    return Synced(study.name, len(trials), changed, deleted)
+
+
+def _ended(study: Study, trial: TrialRecord) -> TrialRecord:
+    """End a trial that a dead coordinator left running."""
+    if trial.state != "RUNNING":
+        return trial
+    now = datetime.now(UTC)
+    return study.end_trial(
+        replace(trial, state="FAIL", reason=LOST_REASON, interrupted=True, ended=now)
+    )
+
+
+def _write(mirror: Mirror, trials: Sequence[TrialRecord]) -> tuple[int, int]:
+    """Return how many runs were made or changed, and how many deleted."""
+    changed = sum(mirror.write_trial(trial) for trial in trials)
+    return changed, mirror.keep_only({trial.number for trial in trials})

@@ -6,20 +6,20 @@ proposes and scores comes from the study's seed and the trial's place in the sea
 
 import queue
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from search.agenda import Agenda
 from search.cluster import Growth, Order, Workers
-from search.errors import StudyError
+from search.errors import DeadlyTrialError, StudyError
 from search.metrics import Metric
 from search.proposer import Proposer
 from search.pruning import Contest
 from search.sums import Outcome
 from search.tasks import Pace
-from storage.records import TrialRecord
+from storage.records import LOST_REASON, TrialRecord
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -73,15 +73,6 @@ class _Running:
     copies: list[TrialRecord] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Settled:
-    """What is known of a trial before it starts; without `params` the sampler proposes them."""
-
-    params: Mapping[str, Any] | None
-    place: int
-    repeats: int | None = None
-
-
 class Coordinator:
     """Runs a study on workers.
 
@@ -110,16 +101,13 @@ class Coordinator:
         self._put = put
         self._stop = stop
         self._running: dict[int, _Running] = {}
-        self._failures = 0
+        # Places of the trials that failed since one was scored.
+        self._failing: set[int] = set()
         trials = [self._end_lost(record) for record in known]
         finished = [record for record in trials if record.state in {"COMPLETE", "PRUNED"}]
         self._finished = {record.place: record for record in finished}
         self._next_number = len(trials)
-        self._next_place = max((record.place for record in trials), default=-1) + 1
-        self._settled = deque(_to_repeat(trials))
-        for place in range(self._next_place, len(plan.first)):
-            self._settled.append(_Settled(plan.first[place], place))
-            self._next_place += 1
+        self._agenda = Agenda(trials, plan.first)
         direction = plan.metric.direction
         self._proposer = Proposer(direction, plan.space, plan.forest_of, plan.seed, finished)
         self._contest = Contest(direction)
@@ -133,7 +121,7 @@ class Coordinator:
         Raises
         ------
         StudyError
-            When five trials in a row fail; its message is the last one's.
+            When five trials in a row fail, retries apart; its message is the last one's.
         """
         while True:
             if self._stop():
@@ -163,22 +151,18 @@ class Coordinator:
         """End a trial that an earlier coordinator left running; others stay as they are."""
         if record.state != "RUNNING":
             return record
-        return self._fail(record, "interrupted: its coordinator ended", interrupted=True)
+        return self._fail(record, LOST_REASON, interrupted=True)
 
     def _start_trial(self) -> None:
-        if self._settled:
-            settled = self._settled.popleft()
-        else:
-            settled = _Settled(None, self._next_place)
-            self._next_place += 1
-        proposal = self._proposer.propose(settled.place, settled.params)
+        item = self._agenda.next()
+        proposal = self._proposer.propose(item.place, item.params)
         record = TrialRecord(
             number=self._next_number,
             state="RUNNING",
             params=proposal.params,
             started=datetime.now(UTC),
-            place=settled.place,
-            repeats=settled.repeats,
+            place=item.place,
+            repeats=item.repeats,
         )
         self._next_number += 1
         if proposal.copies in self._finished:
@@ -220,9 +204,9 @@ class Coordinator:
     def _judge(self, running: _Running, outcomes: list[Outcome] | Exception) -> None:
         """Take the scores of one rung or more; then prune, complete or go on with the trial."""
         if isinstance(outcomes, Exception):  # whatever a fit raises fails its trial only
-            self._give_up(running, f"{type(outcomes).__name__}: {outcomes}")
+            self._fail_trial(running, outcomes)
             return
-        self._failures = 0
+        self._failing.clear()
         scores = dict(running.record.scores)
         for outcome in outcomes:
             scores[outcome.trees] = outcome.guide
@@ -276,15 +260,19 @@ class Coordinator:
         self._proposer.finish(record)
         self._put(record)
 
-    def _give_up(self, running: _Running, reason: str) -> None:
+    def _fail_trial(self, running: _Running, error: Exception) -> None:
+        """End a trial that could not be grown; it is tried again, but not for ever."""
+        deadly = isinstance(error, DeadlyTrialError)
+        reason = str(error) if deadly else f"{type(error).__name__}: {error}"
         del self._running[running.record.place]
         for record in (running.record, *running.copies):
             self._proposer.forget(record.place)
-            self._fail(record, reason)
-        self._failures += 1
-        if self._failures >= _MOST_FAILURES:
+            last = deadly or not self._agenda.may_retry(record.place)
+            self._agenda.fail(self._fail(replace(record, given_up=last), reason))
+        self._failing.add(running.record.place)
+        if len(self._failing) >= _MOST_FAILURES:
             self._abandon("stopped")
-            raise StudyError(f"{self._failures} trials in a row failed, the last with {reason}")
+            raise StudyError(f"{_MOST_FAILURES} trials in a row failed, the last with {reason}")
 
     def _abandon(self, end: End) -> End:
         """End the running trials; the next launch grows them again."""
@@ -306,11 +294,3 @@ class Coordinator:
         )
         self._put(record)
         return record
-
-
-def _to_repeat(trials: list[TrialRecord]) -> list[_Settled]:
-    """Interrupted trials that none has repeated yet, in the order of their places."""
-    repeated = {record.repeats for record in trials}
-    lost = [r for r in trials if r.interrupted and r.number not in repeated]
-    lost.sort(key=lambda record: record.place)
-    return [_Settled(record.params, record.place, record.number) for record in lost]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Seconds that a statement waits for another process's lock.
 _LOCK_TIMEOUT = 30.0
 _RACE_PAUSE = 0.3
+_REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
 
 class _WalConnection(sqlite3.Connection):
@@ -86,6 +87,22 @@ def enable_wal(url: str) -> None:
     path = sqlite_path(url)
     if path is not None:
         sqlite3.connect(path, factory=_WalConnection).close()
+
+
+def remote_filesystem(url: str) -> str | None:
+    """Return the type of the network file system that a SQLite file is on; ``None`` elsewhere.
+
+    SQLite's locks and its write-ahead log are unsafe there (https://sqlite.org/wal.html).
+    """
+    import psutil
+
+    path = sqlite_path(url)
+    if path is None:
+        return None
+    folders = {str(folder) for folder in path.resolve().parents}
+    mounts = [m for m in psutil.disk_partitions(all=True) if m.mountpoint in folders]
+    kind = max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else ""
+    return kind if kind.lower().startswith(_REMOTE) else None
 
 
 def _engine_kwargs(url: str) -> dict[str, Any]:

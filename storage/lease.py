@@ -2,6 +2,8 @@
 
 Taken and renewed by compare-and-swap on the database's clock, so that hosts need not agree on the
 time. The epoch grows with every holder: whoever finds another epoch in the row has lost the lease.
+It also fences: while a lease is held, nothing is committed on its engine under another epoch, so
+that a process which was frozen past its lease writes nothing more, wherever it was frozen.
 """
 
 import getpass
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from storage.errors import LeaseLostError, StudyBusyError
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Engine, Table
+    from sqlalchemy import ColumnElement, Connection, Engine, Table
 
 DURATION = 30.0
 RENEW_EVERY = 5.0
@@ -45,13 +47,20 @@ class LeaseRecord:
 
 
 def _process_exists(pid: int) -> bool:
+    """Whether a process of this host lives; one that only waits to be buried does not."""
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
+
+
+def _clock() -> float:
+    """Seconds that also pass while the machine sleeps, where the system counts them."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _table() -> "Table":
@@ -111,18 +120,30 @@ class Lease:
     ------
     StudyBusyError
         On entering, when a living coordinator holds the lease.
+    LeaseLostError
+        From `check`, and from every commit on the engine, once the lease is another's.
     """
 
     def __init__(self, engine: "Engine", study: str) -> None:
         self._engine = engine
         self._study = study
         self._epoch = 0
+        # Until then, on this machine's clock, nobody else can have taken it.
+        self._good_until = 0.0
         self._lost = threading.Event()
         self._released = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    @property
+    def epoch(self) -> int:
+        """Which of the study's coordinators this one is; each has a greater number."""
+        return self._epoch
 
     def __enter__(self) -> Self:
+        from sqlalchemy import event
+
         self._acquire()
+        event.listen(self._engine, "commit", self._fence)
         self._thread.start()
         return self
 
@@ -132,22 +153,50 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        from sqlalchemy import event
         from sqlalchemy.exc import SQLAlchemyError
 
         self._released.set()
         self._thread.join()
+        event.remove(self._engine, "commit", self._fence)
         # Where the database is gone the lease runs out by itself; what went wrong is told already.
         with suppress(SQLAlchemyError):
             self._update(owner="", expires=0.0)
 
     def check(self) -> None:
-        """Raise `LeaseLostError` once another coordinator has, or may have, taken over."""
+        """Make sure that the lease is held, before something is written elsewhere.
+
+        Raises
+        ------
+        LeaseLostError
+            When another coordinator has taken over.
+        sqlalchemy.exc.SQLAlchemyError
+            When it has run out and the database does not tell whether another has it.
+        """
+        if not self._lost.is_set() and _clock() >= self._good_until:
+            self._renew()  # frozen, or cut off from the database: is it still ours?
         if self._lost.is_set():
-            msg = (
-                f"study {self._study}: the lease was lost to another coordinator; "
-                f"this one has stopped writing (see `grovekeeper show {self._study}`)"
-            )
-            raise LeaseLostError(msg)
+            raise self._lost_error()
+
+    def _lost_error(self) -> LeaseLostError:
+        return LeaseLostError(
+            f"study {self._study}: the lease was lost to another coordinator; "
+            f"this one has stopped writing (see `grovekeeper show {self._study}`)"
+        )
+
+    def _fence(self, connection: "Connection") -> None:
+        """Let nothing be committed that another coordinator does not know of.
+
+        Asked inside the transaction: SQLite commits one writer at a time, elsewhere the lock on the
+        row keeps a new holder waiting for the commit.
+        """
+        from sqlalchemy import select
+
+        table = _table()
+        epoch = select(table.c.epoch).where(table.c.study == self._study)
+        if connection.execute(epoch.with_for_update(read=True)).scalar() != self._epoch:
+            self._lost.set()
+            raise self._lost_error()
 
     def _acquire(self) -> None:
         from sqlalchemy import insert
@@ -169,13 +218,13 @@ class Lease:
             since = datetime.fromtimestamp(holder.acquired, UTC).astimezone()
             msg = (
                 f"study {self._study} is run by {holder.owner} on {holder.host} "
-                f"(process {holder.pid}) since {since:%Y-%m-%d %H:%M:%S}: "
-                f"watch it with `grovekeeper show {self._study}`"
+                f"(process {holder.pid}) since {since:%Y-%m-%d %H:%M:%S}: watch it with "
+                f"`grovekeeper show {self._study}`, end it with `grovekeeper stop {self._study}`"
             )
             raise StudyBusyError(msg)
         else:
             self._epoch = holder.epoch
-        now = _now(self._engine)
+        before, now = _clock(), _now(self._engine)
         taken = self._update(
             owner=getpass.getuser(),
             host=socket.gethostname(),
@@ -187,6 +236,7 @@ class Lease:
         if not taken:
             self._raise_overtaken()
         self._epoch += 1
+        self._good_until = before + DURATION
 
     def _raise_overtaken(self) -> NoReturn:
         msg = f"study {self._study} has just been taken by another coordinator"
@@ -199,18 +249,22 @@ class Lease:
         with self._engine.begin() as connection:
             return connection.execute(table.update().where(ours).values(**values)).rowcount == 1
 
-    def _renew(self) -> None:
+    def _keep(self) -> None:
         from sqlalchemy.exc import SQLAlchemyError
 
-        good_until = time.monotonic() + DURATION
-        while not self._released.wait(RENEW_EVERY):
-            try:
-                renewed = self._update(expires=_now(self._engine) + DURATION)
-            except SQLAlchemyError:
-                if time.monotonic() < good_until:
-                    continue  # the database stumbled; the lease still runs
-                renewed = False
-            if not renewed:
-                self._lost.set()
-                return
-            good_until = time.monotonic() + DURATION
+        while not self._released.wait(RENEW_EVERY) and not self._lost.is_set():
+            # Where the database stumbles the lease still runs; once it has run out, `check` asks.
+            with suppress(SQLAlchemyError):
+                self._renew()
+
+    def _renew(self) -> None:
+        """Renew the lease, or find that it is lost; raise where the database does not tell."""
+        before = _clock()
+        try:
+            renewed = self._update(expires=_now(self._engine) + DURATION)
+        except LeaseLostError:  # by the fence
+            return
+        if renewed:
+            self._good_until = before + DURATION
+        else:
+            self._lost.set()

@@ -8,13 +8,12 @@ out the same.
 """
 
 import threading
-import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from storage import database
-from storage.errors import DatabaseError, LeaseLostError
+from storage.errors import LeaseLostError
+from storage.patience import patiently
 from storage.records import TrialRecord
 from storage.studies import Study
 
@@ -24,12 +23,8 @@ if TYPE_CHECKING:
 # More trials than this are not kept waiting: the search then waits for the database.
 _MOST_WAITING = 256
 # Running trials younger than this are not entered yet: most will be entered whole.
-_YOUNG = timedelta(seconds=1)
+_YOUNG_SECONDS = 1.0
 _ROUND = 0.1
-_FIRST_PAUSE = 0.2
-_LONGEST_PAUSE = 5.0
-# Seconds for which a database may stumble.
-_PATIENCE = 60.0
 
 
 class Ledger:
@@ -41,6 +36,8 @@ class Ledger:
         Called before each write; raises where this process may no longer write.
     entered
         Called, in the ledger's thread, with each record as it now stands in the database.
+    say
+        Told where the database stumbles.
     """
 
     def __init__(
@@ -49,11 +46,13 @@ class Ledger:
         distributions: "Mapping[str, BaseDistribution]",
         check: Callable[[], None],
         entered: Callable[[TrialRecord], None],
+        say: Callable[[str], None],
     ) -> None:
         self._study = study
         self._distributions = distributions
         self._check = check
         self._entered = entered
+        self._say = say
         self._changed = threading.Condition()
         self._waiting: dict[int, TrialRecord] = {}
         self._writing: int | None = None
@@ -122,28 +121,22 @@ class Ledger:
         record = self._waiting[min(self._waiting)]
         if record.state == "RUNNING" and record.number not in self._known:
             age = datetime.now(UTC) - (record.started or datetime.now(UTC))
-            if age < _YOUNG:
+            if age.total_seconds() < _YOUNG_SECONDS:
                 return None
         return record
 
     def _write_patiently(self, record: TrialRecord) -> TrialRecord:
         """Write a record, again and again where the database stumbles."""
-        from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-        from sqlalchemy.exc import SQLAlchemyError
+        from optuna.exceptions import UpdateFinishedTrialError
 
-        deadline, pause, again = time.monotonic() + _PATIENCE, _FIRST_PAUSE, False
-        while True:
+        def write(again: bool) -> TrialRecord:
             self._check()
-            try:
-                return self._write(record, again)
-            except UpdateFinishedTrialError:
-                raise self._overtaken(record) from None
-            except (StorageInternalError, SQLAlchemyError) as error:
-                if time.monotonic() > deadline or self._closing:
-                    raise self._broken(error) from error
-            again = True
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            return self._write(record, again)
+
+        try:
+            return patiently(write, self._study.book.url, self._say, lambda: self._closing)
+        except UpdateFinishedTrialError:
+            raise self._overtaken(record) from None
 
     def _write(self, record: TrialRecord, again: bool) -> TrialRecord:
         """Enter the difference between the record and what the database has."""
@@ -177,13 +170,4 @@ class Ledger:
         return LeaseLostError(
             f"study {self._study.name}: somebody else wrote trial {record.number}; this process "
             f"has stopped writing (see `grovekeeper show {self._study.name}`)"
-        )
-
-    def _broken(self, error: Exception) -> DatabaseError:
-        cause: Any = error.__cause__ or error
-        text = str(getattr(cause, "orig", None) or cause).splitlines()[0]
-        place = database.masked(self._study.book.url)
-        return DatabaseError(
-            f"cannot write to {place}: {text}. What was entered is safe: when the database is "
-            "well, the same launch goes on"
         )

@@ -6,8 +6,9 @@ the trials, several changes of one trial are written as one, and an outage only 
 
 import threading
 import time
+from collections.abc import Callable
 
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, LeaseLostError
 from storage.mlflow_store import explain
 from storage.records import StudyRecord, TrialRecord
 from storage.tracking import Mirror
@@ -21,8 +22,8 @@ _LONGEST_PAUSE = 30.0
 class Recorder:
     """Writes records to a `Mirror` in a thread of its own.
 
-    `connect` may begin before the study is known; `begin` hands over the study, `put_trial` and
-    `put_study` what has changed, `close` waits for the rest.
+    It connects at once; `put_trial` and `put_study` hand over what has changed, from the first
+    `put_study` on it is written, and `close` waits for the rest.
     """
 
     def __init__(self, mirror: Mirror) -> None:
@@ -38,20 +39,25 @@ class Recorder:
         # Somebody waits: no pause between rounds.
         self._hurried = False
         self._failure: Exception | None = None
+        self._check: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
     @property
     def behind(self) -> int:
-        """Number of trials whose newest record MLflow does not show yet."""
+        """Number of runs, the study's among them, whose newest record MLflow does not show yet."""
         with self._changed:
-            return len(self._trials)
+            return len(self._trials) + self._study_is_new
 
     @property
     def failure(self) -> DatabaseError | None:
         """Why the last attempt failed; ``None`` when it did not."""
         error = self._failure
         return None if error is None else explain(self.mirror.tracking_uri, error)
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """Call `check` before each write; `LeaseLostError` from it ends the writing for good."""
+        self._check = check
 
     def wait_connected(self) -> None:
         """Wait for the store; raise `DatabaseError` when it cannot be opened."""
@@ -108,17 +114,27 @@ class Recorder:
         while not self._closing:
             try:
                 self._step()
+            except LeaseLostError as error:
+                self._failure = error
+                return
             except Exception as error:
                 self._failure = error
-                if not self._connected.is_set():
-                    self._connected.set()
-                with self._changed:
-                    self._writing = False
-                    self._changed.wait_for(lambda: self._closing, pause)
+                self._connected.set()
+                self._rest(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 self._failure = None
                 pause = _FIRST_PAUSE
+
+    def _rest(self, pause: float) -> None:
+        """Wait before another attempt: shortly where somebody waits, and until somebody does."""
+        with self._changed:
+            self._writing = False
+            hurried = self._hurried
+            self._changed.wait_for(
+                lambda: self._closing or self._hurried > hurried,
+                min(pause, _FIRST_PAUSE) if hurried else pause,
+            )
 
     def _step(self) -> None:
         """Connect, adopt the study, write what is pending: one step, to be tried again whole."""
@@ -133,14 +149,17 @@ class Recorder:
             trials = sorted(self._trials.values(), key=lambda record: record.number)
             self._writing = True
         try:
+            self._check()
             if not self._adopted.is_set():
                 self.mirror.adopt(study)
                 self._adopted.set()
             for trial in trials:
+                self._check()
                 self.mirror.write_trial(trial)
                 with self._changed:
                     if self._trials.get(trial.number) is trial:
                         del self._trials[trial.number]
+            self._check()
             self.mirror.write_study(study)
         except Exception:
             with self._changed:

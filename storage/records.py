@@ -9,6 +9,8 @@ TrialState = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 Direction = Literal["minimize", "maximize"]
 StudyState = Literal["running", "finished", "stopped", "interrupted", "failed", "lost"]
 
+# Of a trial whose coordinator died.
+LOST_REASON = "interrupted: its coordinator ended"
 FINISHED_STATES: frozenset[str] = frozenset({"COMPLETE", "PRUNED", "FAIL"})
 
 
@@ -35,11 +37,13 @@ class TrialRecord:
         Place in the search, from which the trial's seeds derive: a trial that repeats an
         interrupted one has that one's place.
     repeats
-        Number of the interrupted trial whose hyperparameters this one tries again.
+        Number of the interrupted or failed trial whose hyperparameters this one tries again.
     copies
         Number of the finished trial of the same forest, whose results it was given ungrown.
     interrupted
-        Whether it ended because its coordinator did, and is to be repeated.
+        Whether it ended because its coordinator did.
+    given_up
+        Whether it failed for good; other failed trials are to be repeated.
     enough_trees
         Of a complete trial: trees with which its squared error is within 0.5% of the infinite
         forest's.
@@ -66,6 +70,7 @@ class TrialRecord:
     repeats: int | None = None
     copies: int | None = None
     interrupted: bool = False
+    given_up: bool = False
     enough_trees: int | None = None
     covered: float | None = None
     blocks: Mapping[int, tuple[float, ...]] | None = None

@@ -4,42 +4,25 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from storage import database, lease
 from storage.errors import NotFoundError
+from storage.lease import LeaseRecord
 from storage.progress import Progress
-from storage.records import (
-    DataRecord,
-    Direction,
-    StudyRecord,
-    StudyState,
-    TrialRecord,
-    TrialState,
-)
+from storage.records import DataRecord, Direction, StudyRecord, StudyState, TrialRecord
+from storage.trials import attributes_of, record_of, template_of
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage, RDBStorage
-    from optuna.trial import FrozenTrial
 
 # User attributes of a study; all values are JSON.
 _PREFIX = "grovekeeper:"
-# User attributes of a trial.
-TREES = "n_estimators"
-FIT_SECONDS = "fit_seconds"
-REPEATS = "repeats"
-COPIES = "copies"
-REASON = "reason"
-INTERRUPTED = "interrupted"
-PLACE = "place"
-ENOUGH_TREES = "enough_trees"
-COVERED = "covered"
-BLOCKS = "blocks"
 
 
 @dataclass(frozen=True)
@@ -140,7 +123,7 @@ class Study:
         """Keep a note that JSON can hold."""
         self.optuna.set_user_attr(_PREFIX + key, json.loads(json.dumps(value)))
 
-    def lease(self) -> lease.LeaseRecord | None:
+    def lease(self) -> LeaseRecord | None:
         """Return the coordinator's lease, live or dead."""
         return lease.read(self.book.rdb.engine, self.name)
 
@@ -152,6 +135,18 @@ class Study:
         holder = self.lease()
         return "running" if holder is not None and holder.alive else "lost"
 
+    def ask_to_stop(self) -> LeaseRecord | None:
+        """Ask the study's coordinator to stop; return whom was asked, ``None`` where none runs."""
+        holder = self.lease()
+        if holder is None or not holder.alive:
+            return None
+        self.put("stop", holder.epoch)
+        return holder
+
+    def is_asked_to_stop(self, epoch: int) -> bool:
+        """Whether the coordinator of this epoch was asked to stop; others are not meant."""
+        return bool(self.get("stop") == epoch)
+
     def enter_trial(
         self, record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
     ) -> TrialRecord:
@@ -161,23 +156,8 @@ class Study:
         -------
         the record as the database has it: the number is Optuna's to give
         """
-        from optuna.trial import FrozenTrial
-        from optuna.trial import TrialState as OptunaState
-
-        template = FrozenTrial(
-            number=-1,
-            state=OptunaState[record.state],
-            value=record.value,
-            datetime_start=_local(record.started),
-            datetime_complete=_local(record.ended),
-            params=dict(record.params),
-            distributions=dict(distributions),
-            user_attrs=_attributes_of(record),
-            system_attrs={},
-            intermediate_values=dict(record.scores),
-            trial_id=-1,
-        )
         storage = self.book.storage
+        template = template_of(record, distributions)
         trial = storage.create_new_trial(self.optuna._study_id, template)
         return replace(record, number=storage.get_trial_number_from_id(trial))
 
@@ -190,7 +170,7 @@ class Study:
         from optuna.trial import TrialState as OptunaState
 
         trial, storage = self._trial_id(record.number), self.book.storage
-        for key, attribute in _attributes_of(record).items():
+        for key, attribute in attributes_of(record).items():
             storage.set_trial_user_attr(trial, key, attribute)
         values = None if record.value is None else [record.value]
         storage.set_trial_state_values(trial, OptunaState[record.state], values)
@@ -210,63 +190,6 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """All trials, by number."""
         return [record_of(trial) for trial in self.optuna.get_trials(deepcopy=False)]
-
-
-def _attributes_of(record: TrialRecord) -> dict[str, Any]:
-    """Return what is noted on a trial beside what Optuna itself keeps of one."""
-    attributes = {
-        PLACE: None if record.place == record.number else record.place,
-        REPEATS: record.repeats,
-        COPIES: record.copies,
-        TREES: record.trees,
-        FIT_SECONDS: record.fit_seconds,
-        ENOUGH_TREES: record.enough_trees,
-        COVERED: record.covered,
-        BLOCKS: None if record.blocks is None else dict(record.blocks),
-        REASON: record.reason,
-        INTERRUPTED: record.interrupted or None,
-    }
-    return {key: value for key, value in attributes.items() if value is not None}
-
-
-def record_of(trial: "FrozenTrial") -> TrialRecord:
-    """Make the record of a trial as Optuna has it."""
-    attributes: Mapping[str, Any] = trial.user_attrs
-    return TrialRecord(
-        number=trial.number,
-        state=cast("TrialState", trial.state.name),
-        params=dict(trial.params),
-        scores=dict(sorted(trial.intermediate_values.items())),
-        value=trial.values[0] if trial.values else None,
-        trees=attributes.get(TREES),
-        fit_seconds=attributes.get(FIT_SECONDS),
-        started=_utc(trial.datetime_start),
-        ended=_utc(trial.datetime_complete),
-        place=attributes.get(PLACE, trial.number),
-        repeats=attributes.get(REPEATS),
-        copies=attributes.get(COPIES),
-        interrupted=attributes.get(INTERRUPTED, False),
-        enough_trees=attributes.get(ENOUGH_TREES),
-        covered=attributes.get(COVERED),
-        blocks=_blocks(attributes.get(BLOCKS)),
-        reason=attributes.get(REASON),
-    )
-
-
-def _blocks(attribute: Mapping[str, list[float]] | None) -> dict[int, tuple[float, ...]] | None:
-    if attribute is None:
-        return None
-    return {int(trees): tuple(row) for trees, row in attribute.items()}
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    """Optuna gives times without a zone, in this machine's."""
-    return None if time is None else time.astimezone(UTC)
-
-
-def _local(time: datetime | None) -> datetime | None:
-    """Return a time as Optuna takes it: in this machine's zone, without saying so."""
-    return None if time is None else time.astimezone().replace(tzinfo=None)
 
 
 def study_record(

@@ -5,18 +5,18 @@ twice changes nothing, and bringing an old mirror level is writing every record 
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storage import database, mlflow_store
 from storage.errors import DatabaseError
 from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
+from storage.runs import Runs, Shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Metric, Run
+    from mlflow.entities import DatasetInput, Run
 
 PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG = "grovekeeper.kind"
@@ -24,6 +24,10 @@ STUDY_TAG = "grovekeeper.study"
 UID_TAG = "grovekeeper.study_uid"
 NUMBER_TAG = "optuna.trial.number"
 STATE_TAG = "optuna.trial.state"
+REASON_TAG = "grovekeeper.reason"
+REPEATS_TAG = "grovekeeper.repeats"
+REPEATED_TAG = "grovekeeper.repeated_by"
+COPIES_TAG = "grovekeeper.copies"
 
 # As MLflow's own Optuna storage maps them.
 _TRIAL_STATUS = {
@@ -41,27 +45,15 @@ _STUDY_STATUS = {
     "failed": "FAILED",
     "lost": "FAILED",
 }
-_PAGE = 1000
-_BATCH = 900
-_VALUE_LENGTH = 5000
 _DIGEST_LENGTH = 32
-
-
-@dataclass
-class _Shown:
-    """What MLflow already shows of a run."""
-
-    run_id: str
-    status: str
-    params: set[str] = field(default_factory=set)
-    metrics: dict[tuple[str, int], float] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
 
 
 class Mirror:
     """Writes one study's records to MLflow. Not safe for several threads.
 
-    Every method raises what MLflow raises: whoever calls decides whether to try again.
+    Every method raises what MLflow raises: whoever calls decides whether to try again. A call that
+    failed may have been carried out all the same, so the trial is looked up before it is written
+    again: its run is found, or read anew, or, where somebody deleted it, made once more.
     """
 
     def __init__(self, tracking_uri: str, experiment: str) -> None:
@@ -70,10 +62,14 @@ class Mirror:
         self.run_id = ""
         self._experiment = experiment
         self._client: MlflowClient
-        self._study: _Shown
-        self._trials: dict[int, _Shown] = {}
-        # Trials whose `create_run` got no answer: the run may be there all the same.
-        self._unsure: set[int] = set()
+        self._runs: Runs
+        self._study: Shown
+        self._trials: dict[int, Shown] = {}
+        # Trials of which a call failed.
+        self._doubted: set[int] = set()
+        self._study_doubted = False
+        # Whether a run may have been made after its answer was given up: it would be a second one.
+        self._late = False
 
     @property
     def url(self) -> str | None:
@@ -103,19 +99,26 @@ class Mirror:
     def adopt(self, study: StudyRecord) -> None:
         """Find or make the study's run, and learn what MLflow shows of its trials."""
         self.experiment_id = self._find_experiment()
-        condition = f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{study.uid}'"
-        found = next(self._search(condition), None)
-        self._study = self._shown(found) if found else self._create_study(study)
-        self.run_id = self._study.run_id
-        self._write(self._study, {}, dict(study.params), {}, datetime.now(UTC))
-        if not (found and found.inputs and found.inputs.dataset_inputs):
-            self._client.log_inputs(self.run_id, [_dataset(study)])
-        self._trials = {}
-        if found:
-            for run in self._search(self._children()):
-                self._trials[int(run.data.tags[NUMBER_TAG])] = self._shown(run)
+        self._runs = Runs(self._client, self.experiment_id)
         self._uid, self._name = study.uid, study.name
         self._metric, self._guide = study.metric, study.guide
+        found = list(self._own_runs())
+        self._study = self._runs.read(found[0]) if found else self._create_study(study)
+        self.run_id = self._study.run_id
+        self._runs.write(self._study, {}, dict(study.params), {}, datetime.now(UTC))
+        if not (found and found[0].inputs and found[0].inputs.dataset_inputs):
+            self._client.log_inputs(self.run_id, [_dataset(study)])
+        self._trials, self._doubted, self._study_doubted = {}, set(), False
+        for second in found[1:]:
+            for run in self._runs.search(_children(second.info.run_id)):
+                self._runs.delete(run)
+            self._runs.delete(second)
+        for run in self._runs.search(_children(self.run_id)):
+            number = int(run.data.tags[NUMBER_TAG])
+            if number in self._trials:
+                self._runs.delete(run)
+            else:
+                self._trials[number] = self._runs.read(run)
 
     def write_study(self, study: StudyRecord) -> None:
         """Bring the study's run level with its record."""
@@ -123,34 +126,59 @@ class Mirror:
         done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
         metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
         metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
-        self._write(self._study, metrics, {}, {}, datetime.now(UTC))
-        self._set_status(self._study, _STUDY_STATUS[study.state], datetime.now(UTC))
+        if self._study_doubted:
+            self._study = self._runs.read(self._find_study())
+        self._study_doubted = True  # until every call has got through
+        now = datetime.now(UTC)
+        self._runs.write(self._study, metrics, {}, {}, now)
+        self._runs.set_status(self._study, _STUDY_STATUS[study.state], now)
+        self._study_doubted = False
+        if self._late and study.state != "running":
+            self.keep_only(self._trials)
+            self._late = False
+
+    def keep_only(self, numbers: Collection[int]) -> int:
+        """Delete runs below the study's that stand for none of these trials, or for one twice.
+
+        Returns
+        -------
+        how many there were
+        """
+        kept = {shown.run_id for number, shown in self._trials.items() if number in numbers}
+        stray = [r for r in self._runs.search(_children(self.run_id)) if r.info.run_id not in kept]
+        for run in stray:
+            self._runs.delete(run)
+        return len(stray)
 
     def write_trial(self, trial: TrialRecord) -> bool:
         """Bring a trial's run level with its record; return whether anything was to be done."""
-        shown = self._trials.get(trial.number)
-        changed = shown is None
-        if shown is None:
-            shown = self._trials[trial.number] = self._find_or_create(trial)
+        doubted = trial.number in self._doubted
+        self._doubted.add(trial.number)  # until every call has got through
+        changed = doubted or trial.number not in self._trials
+        if changed:
+            self._trials[trial.number] = self._find_or_create(trial, look=doubted)
+        shown = self._trials[trial.number]
         metrics = {(self._guide, trees): score for trees, score in trial.scores.items()}
         last = trial.trees or max(trial.scores, default=0)
         if trial.value is not None:
             metrics[self._metric, last] = trial.value
         params = {name: str(value) for name, value in trial.params.items()}
-        tags: dict[str, str] = {STATE_TAG: trial.state}
-        if trial.repeats is not None:
-            tags["grovekeeper.repeats"] = str(trial.repeats)
-        if trial.copies is not None:
-            tags["grovekeeper.copies"] = str(trial.copies)
-        if trial.reason is not None:
-            tags["grovekeeper.reason"] = trial.reason[:_VALUE_LENGTH]
+        links = {REPEATS_TAG: trial.repeats, COPIES_TAG: trial.copies, REASON_TAG: trial.reason}
+        tags = {STATE_TAG: str(trial.state)}
+        tags |= {tag: str(value) for tag, value in links.items() if value is not None}
         if trial.state in FINISHED_STATES:
             if trial.trees is not None:
                 params["n_estimators"] = str(trial.trees)
             if trial.fit_seconds is not None:
                 metrics["fit_seconds", last] = trial.fit_seconds
-        changed |= self._write(shown, metrics, params, tags, trial.ended or datetime.now(UTC))
-        return self._set_status(shown, _TRIAL_STATUS[trial.state], trial.ended) or changed
+        now = trial.ended or datetime.now(UTC)
+        changed |= self._runs.write(shown, metrics, params, tags, now)
+        changed |= self._runs.set_status(shown, _TRIAL_STATUS[trial.state], trial.ended)
+        if trial.repeats in self._trials:
+            link = {REPEATED_TAG: str(trial.number)}
+            changed |= self._runs.write(self._trials[trial.repeats], {}, {}, link, now)
+        self._doubted.discard(trial.number)
+        return changed
 
     def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -178,27 +206,33 @@ class Mirror:
             raise DatabaseError(msg)
         return str(found.experiment_id)
 
-    def _create_study(self, study: StudyRecord) -> _Shown:
+    def _create_study(self, study: StudyRecord) -> Shown:
         from mlflow.tracking.context.registry import resolve_tags
 
         tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
-        run = self._client.create_run(
-            self.experiment_id,
-            start_time=_millis(study.started),
-            run_name=study.name,
-            tags=resolve_tags() | tags,
+        return self._runs.create(study.name, study.started, resolve_tags() | tags)
+
+    def _own_runs(self) -> "Iterator[Run]":
+        return self._runs.search(
+            f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{self._uid}'"
         )
-        return _Shown(run.info.run_id, "RUNNING")
 
-    def _children(self) -> str:
-        return f"tags.`{PARENT_TAG}` = '{self.run_id}' and tags.`{KIND_TAG}` = 'trial'"
+    def _find_study(self) -> "Run":
+        found = next((run for run in self._own_runs() if run.info.run_id == self.run_id), None)
+        if found is None:
+            raise DatabaseError(f"the run of study {self._name} was deleted: restore it in MLflow")
+        return found
 
-    def _find_or_create(self, trial: TrialRecord) -> _Shown:
-        if trial.number in self._unsure:
-            condition = f"{self._children()} and tags.`{NUMBER_TAG}` = '{trial.number}'"
-            found = next(self._search(condition), None)
-            if found is not None:
-                return self._shown(found)
+    def _find_or_create(self, trial: TrialRecord, *, look: bool) -> Shown:
+        found: list[Run] = []
+        if look:
+            number = f"tags.`{NUMBER_TAG}` = '{trial.number}'"
+            found = list(self._runs.search(f"{_children(self.run_id)} and {number}"))
+            self._late = True
+        for second in found[1:]:
+            self._runs.delete(second)
+        if found:
+            return self._runs.read(found[0])
         tags = {
             PARENT_TAG: self.run_id,
             KIND_TAG: "trial",
@@ -207,86 +241,11 @@ class Mirror:
             NUMBER_TAG: str(trial.number),
             STATE_TAG: trial.state,
         }
-        self._unsure.add(trial.number)
-        run = self._client.create_run(
-            self.experiment_id,
-            start_time=_millis(trial.started),
-            run_name=f"trial-{trial.number:04d}",
-            tags=tags,
-        )
-        self._unsure.discard(trial.number)
-        return _Shown(run.info.run_id, "RUNNING", tags=tags)
+        return self._runs.create(f"trial-{trial.number:04d}", trial.started, tags)
 
-    def _write(
-        self,
-        shown: _Shown,
-        metrics: dict[tuple[str, int], float],
-        params: dict[str, str],
-        tags: dict[str, str],
-        time: datetime,
-    ) -> bool:
-        from mlflow.entities import Metric, Param, RunTag
 
-        points = [
-            Metric(name, value, _millis(time), step)
-            for (name, step), value in metrics.items()
-            if shown.metrics.get((name, step)) != value
-        ]
-        new_params = [
-            Param(k, v[:_VALUE_LENGTH]) for k, v in params.items() if k not in shown.params
-        ]
-        new_tags = [RunTag(k, v) for k, v in tags.items() if shown.tags.get(k) != v]
-        if not (points or new_params or new_tags):
-            return False
-        for start in range(0, max(len(points), 1), _BATCH):
-            batch = points[start : start + _BATCH]
-            self._client.log_batch(shown.run_id, batch, new_params, new_tags)
-            new_params, new_tags = [], []
-        shown.metrics |= metrics
-        shown.params |= set(params)
-        shown.tags |= tags
-        return True
-
-    def _set_status(self, shown: _Shown, status: str, ended: datetime | None) -> bool:
-        if shown.status == status:
-            return False
-        if status in {"RUNNING", "SCHEDULED"}:
-            self._client.update_run(shown.run_id, status)
-        else:
-            self._client.set_terminated(shown.run_id, status, _millis(ended))
-        shown.status = status
-        return True
-
-    def _search(self, condition: str) -> "Iterator[Run]":
-        """Yield the runs that meet `condition`, all pages of them, oldest first."""
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id],
-                condition,
-                max_results=_PAGE,
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _shown(self, run: "Run") -> _Shown:
-        """Read what a run shows; the search gives each metric's last point, the rest is fetched."""
-        points: dict[tuple[str, int], float] = {}
-        for name in run.data.metrics:
-            history: list[Metric] = self._client.get_metric_history(run.info.run_id, name)
-            history.sort(key=lambda point: point.timestamp)
-            points |= {(name, point.step): point.value for point in history}
-        return _Shown(
-            run_id=run.info.run_id,
-            status=run.info.status,
-            params=set(run.data.params),
-            metrics=points,
-            tags=dict(run.data.tags),
-        )
+def _children(run_id: str) -> str:
+    return f"tags.`{PARENT_TAG}` = '{run_id}' and tags.`{KIND_TAG}` = 'trial'"
 
 
 def _dataset(study: StudyRecord) -> "DatasetInput":
@@ -302,7 +261,3 @@ def _dataset(study: StudyRecord) -> "DatasetInput":
             profile=json.dumps({"num_rows": data.rows, "num_columns": data.columns}),
         )
     )
-
-
-def _millis(time: datetime | None) -> Any:
-    return None if time is None else int(time.timestamp() * 1000)

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from search.cli import launch, plots, promote, show, studies, sync, ui
+from search.cli import launch, plots, promote, show, stop, studies, sync, ui
 from search.cli.options import Globals
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(launch.launch)
+app.command()(stop.stop)
 app.command()(studies.studies)
 app.command()(show.show)
 app.command()(plots.plots)

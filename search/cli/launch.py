@@ -143,11 +143,11 @@ def launch(
         print_json(summary)
     elif not options.quiet:
         _print_summary(summary, registered=spec.register_model)
+    if summary["state"] in {"interrupted", "stopped"} and not json:
+        options.say(
+            f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on"
+        )
     if summary["state"] == "interrupted":
-        if not json:
-            options.say(
-                f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on"
-            )
         raise Stopped(signals.number)
     if summary["mirror"]["behind"]:
         options.say(

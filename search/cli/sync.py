@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from search.cli.options import Json, globals_of, print_json
+from storage.errors import StudyBusyError
 
 
 def sync(
@@ -29,9 +30,17 @@ def sync(
     for foreign in asked:
         if foreign not in ours:
             options.say(f"{foreign.name}: not made by grovekeeper, left alone")
-    done = [bring_level(each, options.tracking_uri) for each in ours]
+    done = []
+    for each in ours:
+        try:
+            done.append(bring_level(each, options.tracking_uri))
+        except StudyBusyError as error:
+            if study:
+                raise
+            options.say(f"{error}; its mirror is kept by it")
     if json:
         print_json([asdict(one) for one in done])
         return
     for one in done:
-        typer.echo(f"{one.study}: {one.runs} trial runs, {one.changed} made or changed")
+        gone = f", {one.deleted} deleted that stood for no trial" if one.deleted else ""
+        typer.echo(f"{one.study}: {one.runs} trial runs, {one.changed} made or changed{gone}")

@@ -11,7 +11,7 @@ import pytest
 from made import grown, resampled, rows_of
 
 from search.cluster import Growth, Workers
-from search.errors import StudyError
+from search.errors import DeadlyTrialError, StudyError
 from search.metrics import METRICS
 from search.resampling import Resampling
 from search.rows import Rows
@@ -104,7 +104,7 @@ class Recording:
         self._stop_after = stop_after
         self._stop_at: Callable[[TrialRecord], bool] = lambda _: False
         known = study.trials()
-        self._ledger = Ledger(study, plan.space, lambda: None, lambda _: None)
+        self._ledger = Ledger(study, plan.space, lambda: None, lambda _: None, lambda _: None)
         pace = Pace(workers.count, n_values)
         self._coordinator = Coordinator(plan, workers, pace, known, self._put, self._stop)
 
@@ -334,6 +334,79 @@ def test_five_failures_in_a_row_end_the_study_with_their_error(
     gave_up = [t for t in trials if not t.interrupted]
     assert len(gave_up) == 5
     assert all("ValueError" in (t.reason or "") for t in gave_up)
+
+
+def failing(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, errors: Callable[[int], Exception | None]
+) -> None:
+    """Have the growth of some places fail: `errors` gives the error of a place's next attempt."""
+    deliver = workers._deliver
+
+    def deliver_or_fail(order: Any, growth: Growth) -> Growth:
+        error = errors(order.place)
+        if error is None:
+            return deliver(order, growth)
+        workers.finished.put((order.key, growth, error))
+        return growth
+
+    monkeypatch.setattr(workers, "_deliver", deliver_or_fail)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_failed_trial_is_tried_again_and_counted_apart(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+) -> None:
+    left = {1: times}
+
+    def error(place: int) -> Exception | None:
+        left[place] = left.get(place, 0) - 1
+        return ValueError("once more") if left[place] >= 0 else None
+
+    failing(two_workers, monkeypatch, error)
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(8), two_workers).run() == "finished"
+    trials = study.trials()
+    assert sorted(t.place for t in finished(trials)) == list(range(8))
+    failed = [t for t in trials if t.state == "FAIL"]
+    assert [t.place for t in failed] == [1] * times
+    assert not any(t.given_up or t.interrupted for t in failed)
+    again = [t for t in trials if t.repeats is not None]
+    assert [t.repeats for t in again] == [t.number for t in failed]
+    assert all(t.params == failed[0].params for t in again)
+
+
+def test_a_trial_that_fails_a_fourth_time_is_given_up_and_replaced(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing(two_workers, monkeypatch, lambda place: ValueError("bad") if place == 1 else None)
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(8), two_workers).run() == "finished"
+    trials = study.trials()
+    assert sorted(t.place for t in finished(trials)) == [0, *range(2, 9)]
+    assert [t.given_up for t in trials if t.state == "FAIL"] == [False, False, False, True]
+    assert Recording(study, plan(10), two_workers).run() == "finished"
+    assert sorted(t.place for t in finished(study.trials())) == [0, *range(2, 11)]
+
+
+def test_a_trial_that_kills_its_workers_is_not_tried_again(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadly = DeadlyTrialError("killed 3 workers")
+    failing(two_workers, monkeypatch, lambda place: deadly if place == 1 else None)
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(8), two_workers).run() == "finished"
+    (failed,) = [t for t in study.trials() if t.state == "FAIL"]
+    assert (failed.place, failed.given_up, failed.reason) == (1, True, "killed 3 workers")
 
 
 def test_nothing_is_passed_on_once_the_lease_is_lost(

@@ -3,7 +3,9 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from examples import close
 
@@ -118,3 +120,20 @@ def test_a_database_in_the_making_is_not_found_rather_than_touched(tmp_path: Pat
     connection.close()
     assert tables == [("studies",)]
     assert before
+
+
+@pytest.mark.parametrize(
+    ("kind", "remote"), [("nfs4", True), ("cifs", True), ("fuse.sshfs", True), ("ext4", False)]
+)
+def test_a_network_file_system_is_recognised(
+    kind: str, remote: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = [
+        SimpleNamespace(mountpoint="/", fstype="overlay"),
+        SimpleNamespace(mountpoint=str(tmp_path), fstype=kind),
+    ]
+    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
+    url = f"sqlite:///{tmp_path}/deep/optuna.db"
+    assert database.remote_filesystem(url) == (kind if remote else None)
+    assert database.remote_filesystem("postgresql://host/db") is None
+    assert database.remote_filesystem(f"sqlite:///{tmp_path.parent}/optuna.db") is None

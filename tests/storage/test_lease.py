@@ -2,9 +2,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
 import pytest
+from examples import SPACE, close, trial
 from sqlalchemy import Engine, text
 
 from storage import lease
@@ -17,6 +20,14 @@ from storage.studies import StudyBook
 def engine(book: StudyBook) -> Engine:
     engine: Engine = book.rdb.engine
     return engine
+
+
+@pytest.fixture
+def other_engine(book: StudyBook) -> Iterator[Engine]:
+    """The same database as another process has it."""
+    other = StudyBook(book.url, create=True)
+    yield other.rdb.engine
+    close(other.rdb)
 
 
 def set_columns(engine: Engine, assignments: str) -> None:
@@ -58,21 +69,80 @@ def test_a_second_coordinator_is_refused_and_told_who_runs_it(engine: Engine) ->
 
 
 def test_an_expired_lease_is_taken_over_and_its_holder_notices(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, other_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
     with Lease(engine, "houses") as first:
-        set_columns(engine, "host = 'elsewhere', expires = 1, epoch = epoch + 1")
+        set_columns(other_engine, "host = 'elsewhere', expires = 1, epoch = epoch + 1")
         assert first._lost.wait(10)
         with pytest.raises(LeaseLostError, match="houses"):
             first.check()
-        with Lease(engine, "houses") as second:
+        with Lease(other_engine, "houses") as second:
             second.check()
 
 
-def test_a_lost_holder_does_not_give_back_what_another_holds(engine: Engine) -> None:
+def test_nothing_is_committed_under_a_lost_lease(book: StudyBook, other_engine: Engine) -> None:
+    study = book.make("houses", "minimize")
+    with Lease(book.rdb.engine, "houses"):
+        study.put("said", "in time")
+        set_columns(other_engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
+        with pytest.raises(LeaseLostError, match="houses"):
+            study.put("said", "too late")
+        with pytest.raises(LeaseLostError, match="houses"):
+            study.enter_trial(trial(0), SPACE)
+    assert StudyBook(book.url).open("houses").get("said") == "in time"
+    assert study.trials() == []
+
+
+def test_what_is_being_committed_keeps_a_new_holder_waiting(
+    engine: Engine, other_engine: Engine
+) -> None:
+    first = Lease(engine, "houses").__enter__()
+    set_columns(other_engine, "expires = 1")
+    order: list[str] = []
+
+    def take_over() -> None:
+        with Lease(other_engine, "houses"):
+            order.append("taken")
+
+    taker = threading.Thread(target=take_over)
+    with engine.begin() as connection:
+        connection.execute(text("update grovekeeper_lease set owner = owner"))
+        first._fence(connection)
+        taker.start()
+        time.sleep(0.5)
+        order.append("committed")
+    taker.join()
+    assert order == ["committed", "taken"]
+    first.__exit__(None, None, None)
+
+
+def test_who_was_frozen_past_its_lease_asks_before_it_goes_on(
+    engine: Engine, other_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lease(engine, "houses") as held:
+        set_columns(other_engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
+        held.check()  # it cannot know yet, and need not: the lease has not run out
+        monkeypatch.setattr(lease, "_clock", lambda: held._good_until)
+        with pytest.raises(LeaseLostError):
+            held.check()
+
+
+def test_who_was_frozen_and_not_replaced_goes_on(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lease(engine, "houses") as held:
+        ended = held._good_until
+        monkeypatch.setattr(lease, "_clock", lambda: ended)
+        held.check()
+        assert held._good_until == ended + lease.DURATION
+
+
+def test_a_lost_holder_does_not_give_back_what_another_holds(
+    engine: Engine, other_engine: Engine
+) -> None:
     with Lease(engine, "houses"):
-        set_columns(engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
+        set_columns(other_engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
     holder = lease.read(engine, "houses")
     assert holder is not None
     assert holder.owner == "ann"
@@ -92,6 +162,24 @@ def test_a_dead_process_on_this_host_loses_its_lease_at_once(engine: Engine) -> 
     assert not holder.alive
     with Lease(engine, "houses") as held:
         held.check()
+
+
+def test_a_process_that_only_waits_to_be_buried_is_dead(engine: Engine) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1
+    ) as child:
+        with Lease(engine, "houses"):
+            pass
+        place = f"host = '{socket.gethostname()}', pid = {child.pid}"
+        set_columns(engine, f"{place}, owner = 'ann', expires = 1e12")
+        holder = lease.read(engine, "houses")
+        assert holder is not None
+        assert holder.alive
+        child.kill()
+        deadline = time.monotonic() + 10
+        while holder.alive:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_a_living_lease_of_another_host_is_respected(engine: Engine) -> None:

@@ -13,7 +13,7 @@ import pytest
 from examples import SPACE, close, trial
 from optuna.exceptions import StorageInternalError
 
-from storage import database
+from storage import database, patience
 from storage import ledger as ledger_module
 from storage.errors import DatabaseError, LeaseLostError
 from storage.ledger import Ledger
@@ -28,7 +28,8 @@ class Book:
 
     def __init__(self, study: Study, check: Callable[[], None] = lambda: None) -> None:
         self.entered: list[TrialRecord] = []
-        self.ledger = Ledger(study, SPACE, check, self.entered.append)
+        self.said: list[str] = []
+        self.ledger = Ledger(study, SPACE, check, self.entered.append, self.said.append)
 
     def states(self, number: int) -> list[str]:
         return [record.state for record in self.entered if record.number == number]
@@ -255,7 +256,7 @@ def locked(folder: Path) -> Iterator[None]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up on a lock at once; a ledger tries again soon."""
     monkeypatch.setattr(database, "_LOCK_TIMEOUT", 0.05)
-    monkeypatch.setattr(ledger_module, "_FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -306,7 +307,7 @@ def test_a_database_that_stays_locked_is_an_error_that_says_what_is_safe(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ledger_module, "_PATIENCE", 0.2)
+    monkeypatch.setattr(patience, "PATIENCE", 0.2)
     running = begun(0, age=2.0)
     study.enter_trial(running, SPACE)
     book = open_book()

@@ -187,8 +187,135 @@ def test_no_second_run_when_the_answer_to_the_first_was_lost(mirror: Mirror) -> 
     assert children(mirror)[0].info.status == "FINISHED"
 
 
+def second_run(mirror: Mirror, first: Any) -> str:
+    """Make a run as a request would that came through after it was given up."""
+    client = MlflowClient(mirror.tracking_uri)
+    run = client.create_run(mirror.experiment_id, tags=dict(first.data.tags))
+    return str(run.info.run_id)
+
+
+def test_of_two_runs_of_a_trial_one_is_deleted(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    second_run(mirror, children(mirror)[0])
+    assert len(children(mirror)) == 2
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["rmse"] == trial(0).value
+
+
+def test_a_run_that_came_late_is_gone_when_the_study_ends(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    with (
+        patch.object(mirror._client, "create_run", side_effect=MlflowException("timed out")),
+        pytest.raises(MlflowException),
+    ):
+        mirror.write_trial(trial(0))
+    mirror.write_trial(trial(0))
+    second_run(mirror, children(mirror)[0])
+    mirror.write_study(record)
+    assert len(children(mirror)) == 2
+    mirror.write_study(dataclasses.replace(record, state="finished"))
+    (run,) = children(mirror)
+    assert run.data.metrics["rmse"] == trial(0).value
+
+
+def test_of_two_runs_of_a_study_one_is_deleted_with_all_below_it(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    client, first = MlflowClient(mirror.tracking_uri), mirror.run_id
+    second = second_run(mirror, client.get_run(first))
+    below = {"mlflow.parentRunId": second, "grovekeeper.kind": "trial", "optuna.trial.number": "0"}
+    stray = client.create_run(mirror.experiment_id, tags=below).info.run_id
+    mirror.adopt(record)
+    kept = {first, second} - {mirror.run_id}
+    stages = {run_id: client.get_run(run_id).info.lifecycle_stage for run_id in (*kept, stray)}
+    assert stages[kept.pop()] == "deleted"
+    assert (stages[stray] == "deleted") == (mirror.run_id == first)
+
+
+def test_runs_of_no_trial_are_deleted_and_other_peoples_are_not(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    for number in range(3):
+        mirror.write_trial(trial(number))
+    client = MlflowClient(mirror.tracking_uri)
+    alone = client.create_run(mirror.experiment_id).info.run_id
+    below = {"mlflow.parentRunId": mirror.run_id}
+    nested = client.create_run(mirror.experiment_id, tags=below).info.run_id
+    assert mirror.keep_only({0, 2}) == 1
+    assert [run.info.run_name for run in children(mirror) if run.info.run_id != nested] == [
+        "trial-0000",
+        "trial-0002",
+    ]
+    for run_id in (alone, nested, mirror.run_id):
+        assert client.get_run(run_id).info.lifecycle_stage == "active"
+
+
+def test_a_run_that_was_deleted_under_way_is_made_again(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    mirror.write_trial(trial(0, "RUNNING"))
+    MlflowClient(mirror.tracking_uri).delete_run(children(mirror)[0].info.run_id)
+    with pytest.raises(MlflowException):
+        mirror.write_trial(trial(0))
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    assert run.info.status == "FINISHED"
+
+
+def test_a_studys_run_that_was_deleted_is_said(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    MlflowClient(mirror.tracking_uri).delete_run(mirror.run_id)
+    done = dataclasses.replace(record, state="finished")
+    with pytest.raises(MlflowException):
+        mirror.write_study(done)
+    with pytest.raises(DatabaseError, match="the run of study houses was deleted"):
+        mirror.write_study(done)
+    MlflowClient(mirror.tracking_uri).restore_run(mirror.run_id)
+    mirror.write_study(done)
+    assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
+
+
+def test_what_got_through_without_an_answer_is_not_written_twice(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 51.0})
+    write = mirror._client.log_batch
+
+    def lose_the_answer(*args: Any, **kwargs: Any) -> None:
+        write(*args, **kwargs)
+        raise MlflowException("connection reset")
+
+    with (
+        patch.object(mirror._client, "log_batch", lose_the_answer),
+        pytest.raises(MlflowException),
+    ):
+        mirror.write_trial(running)
+    mirror.write_trial(running)
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    history = MlflowClient(mirror.tracking_uri).get_metric_history(run.info.run_id, "rmse")
+    assert sorted((point.step, point.value) for point in history) == [(16, 51.0), (64, 50.0)]
+
+
+def test_a_failed_trial_and_the_one_that_repeats_it_name_each_other(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0, "FAIL"))
+    mirror.write_trial(dataclasses.replace(trial(1), repeats=0))
+    failed, again = children(mirror)
+    assert again.data.tags["grovekeeper.repeats"] == "0"
+    assert failed.data.tags["grovekeeper.repeated_by"] == "1"
+    mirror.adopt(record)
+    assert not mirror.write_trial(trial(0, "FAIL"))
+    assert not mirror.write_trial(dataclasses.replace(trial(1), repeats=0))
+
+
 def test_more_runs_than_a_page_are_found(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.tracking._PAGE", 2)
+    monkeypatch.setattr("storage.runs._PAGE", 2)
     record = study_record()
     mirror.adopt(record)
     for number in range(5):

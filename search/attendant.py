@@ -1,0 +1,80 @@
+"""What a search attends to beside its trials: requests to stop, lost workers, a late mirror."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from search.cluster import Workers
+from search.watcher import StopRequest, Watcher
+from storage.studies import Study
+
+# Seconds between two looks at the database and the workers, and between two notes on the mirror.
+_LOOK_EVERY = 1.0
+_NOTE_EVERY = 5.0
+
+
+class Attendant:
+    """Called several times a second while trees grow; `stop_asked` ends the search.
+
+    Parameters
+    ----------
+    epoch
+        The coordinator's, to tell a request to stop from one that was another's.
+    signals
+        Who else may ask for an early end.
+    mirror
+        How far the mirror is behind, to be noted in the database.
+
+    Attributes
+    ----------
+    by_request
+        Whether somebody asked for the end through the database.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        epoch: int,
+        workers: Workers,
+        signals: StopRequest,
+        watcher: Watcher,
+        mirror: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self.by_request = False
+        self._study = study
+        self._epoch = epoch
+        self._workers = workers
+        self._signals = signals
+        self._watcher = watcher
+        self._mirror = mirror
+        self._looked = self._noted = time.monotonic()
+        self._alone = False
+
+    def stop_asked(self) -> bool:
+        """Look around, and return whether the search is to end."""
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY:
+            self._looked = now
+            self._count_workers()
+            # Where the database stumbles, the ledger waits for it and says so.
+            with suppress(StorageInternalError, SQLAlchemyError):
+                self._look_up(now)
+        return self.by_request or self._signals.requested()
+
+    def _count_workers(self) -> None:
+        alone = self._workers.present() == 0
+        if alone != self._alone:
+            self._alone = alone
+            self._watcher.say(
+                "no worker is left: waiting for one" if alone else "a worker is back: going on"
+            )
+
+    def _look_up(self, now: float) -> None:
+        self.by_request |= self._study.is_asked_to_stop(self._epoch)
+        if now - self._noted >= _NOTE_EVERY:
+            self._noted = now
+            self._study.put("mirror", self._mirror())

@@ -1,0 +1,31 @@
+"""Who is told what a launch does, and who may ask it to stop: the command line, or a caller."""
+
+from typing import Protocol
+
+from search.metrics import Metric
+from storage.records import TrialRecord
+
+
+class Watcher(Protocol):
+    """Who is told what happens while it happens."""
+
+    def say(self, text: str) -> None:
+        """Take a sentence on something decided or noticed."""
+
+    def begin(self, trials: list[TrialRecord], goal: int, metric: Metric) -> None:
+        """The search begins, with the trials that are there already."""
+
+    def trial(self, record: TrialRecord) -> None:
+        """A trial has changed."""
+
+    def end(self) -> None:
+        """The search has ended."""
+
+
+class StopRequest(Protocol):
+    """Who may ask for an early end."""
+
+    patient: bool
+
+    def requested(self) -> bool:
+        """Whether the search is to end. Asked only while `patient` is set."""

@@ -1,0 +1,105 @@
+"""Trials as Optuna's database has them, turned into records and back: here and nowhere else."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from storage.records import TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+# User attributes of a trial.
+TREES = "n_estimators"
+FIT_SECONDS = "fit_seconds"
+REPEATS = "repeats"
+COPIES = "copies"
+REASON = "reason"
+INTERRUPTED = "interrupted"
+GIVEN_UP = "given_up"
+PLACE = "place"
+ENOUGH_TREES = "enough_trees"
+COVERED = "covered"
+BLOCKS = "blocks"
+
+
+def template_of(
+    record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
+) -> "FrozenTrial":
+    """Make the trial to enter for a record; number and id are Optuna's to give."""
+    from optuna.trial import FrozenTrial
+    from optuna.trial import TrialState as OptunaState
+
+    return FrozenTrial(
+        number=-1,
+        state=OptunaState[record.state],
+        value=record.value,
+        datetime_start=_local(record.started),
+        datetime_complete=_local(record.ended),
+        params=dict(record.params),
+        distributions=dict(distributions),
+        user_attrs=attributes_of(record),
+        system_attrs={},
+        intermediate_values=dict(record.scores),
+        trial_id=-1,
+    )
+
+
+def attributes_of(record: TrialRecord) -> dict[str, Any]:
+    """Return what is noted on a trial beside what Optuna itself keeps of one."""
+    attributes = {
+        PLACE: None if record.place == record.number else record.place,
+        REPEATS: record.repeats,
+        COPIES: record.copies,
+        TREES: record.trees,
+        FIT_SECONDS: record.fit_seconds,
+        ENOUGH_TREES: record.enough_trees,
+        COVERED: record.covered,
+        BLOCKS: None if record.blocks is None else dict(record.blocks),
+        REASON: record.reason,
+        INTERRUPTED: record.interrupted or None,
+        GIVEN_UP: record.given_up or None,
+    }
+    return {key: value for key, value in attributes.items() if value is not None}
+
+
+def record_of(trial: "FrozenTrial") -> TrialRecord:
+    """Make the record of a trial as Optuna has it."""
+    attributes: Mapping[str, Any] = trial.user_attrs
+    return TrialRecord(
+        number=trial.number,
+        state=cast("TrialState", trial.state.name),
+        params=dict(trial.params),
+        scores=dict(sorted(trial.intermediate_values.items())),
+        value=trial.values[0] if trial.values else None,
+        trees=attributes.get(TREES),
+        fit_seconds=attributes.get(FIT_SECONDS),
+        started=_utc(trial.datetime_start),
+        ended=_utc(trial.datetime_complete),
+        place=attributes.get(PLACE, trial.number),
+        repeats=attributes.get(REPEATS),
+        copies=attributes.get(COPIES),
+        interrupted=attributes.get(INTERRUPTED, False),
+        given_up=attributes.get(GIVEN_UP, False),
+        enough_trees=attributes.get(ENOUGH_TREES),
+        covered=attributes.get(COVERED),
+        blocks=_blocks(attributes.get(BLOCKS)),
+        reason=attributes.get(REASON),
+    )
+
+
+def _blocks(attribute: Mapping[str, list[float]] | None) -> dict[int, tuple[float, ...]] | None:
+    if attribute is None:
+        return None
+    return {int(trees): tuple(row) for trees, row in attribute.items()}
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    """Optuna gives times without a zone, in this machine's."""
+    return None if time is None else time.astimezone(UTC)
+
+
+def _local(time: datetime | None) -> datetime | None:
+    """Return a time as Optuna takes it: in this machine's zone, without saying so."""
+    return None if time is None else time.astimezone().replace(tzinfo=None)

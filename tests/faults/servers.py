@@ -1,0 +1,125 @@
+"""A real MLflow server to stop, freeze and restart, and a proxy that loses its answers."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+START_TIMEOUT = 90.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MlflowServer:
+    """`mlflow server` on one port and one SQLite file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, if it does not run."""
+        if self._process is not None:
+            return
+        folder = self._folder
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
+        command += ["--artifacts-destination", str(folder / "artifacts")]
+        # Without it eight processes more are started, for jobs that nobody gives.
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            assert self._process.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < deadline, "the MLflow server did not start"
+            with suppress(urllib.error.URLError, OSError):
+                urllib.request.urlopen(f"{self.address}/health", timeout=1).close()
+                return
+            time.sleep(0.1)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server and all of its workers."""
+        assert self._process is not None
+        parent = psutil.Process(self._process.pid)
+        for process in (*parent.children(recursive=True), parent):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+    def stop(self) -> None:
+        """Kill it, without a chance to end anything."""
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+class LosingProxy:
+    """Forwards connections, and closes each of them that `loses` says before its answer comes.
+
+    The request has then been carried out, and nobody knows.
+    """
+
+    def __init__(self, target: int, lose_every: int) -> None:
+        self._target = target
+        self._lose_every = lose_every
+        self._requests = 0
+        self.lost = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._target)) as server:
+            losing = threading.Event()
+            answers = threading.Thread(
+                target=self._answer, args=(client, server, losing), daemon=True
+            )
+            answers.start()
+            with suppress(OSError):
+                while data := client.recv(65536):
+                    if data.startswith((b"POST", b"PATCH", b"PUT")):
+                        self._requests += 1
+                        if self._requests % self._lose_every == 0:
+                            self.lost += 1
+                            losing.set()
+                    server.sendall(data)
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            answers.join()
+
+    @staticmethod
+    def _answer(client: socket.socket, server: socket.socket, losing: threading.Event) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if losing.is_set():
+                    client.shutdown(socket.SHUT_RDWR)
+                    return
+                client.sendall(data)

@@ -1,0 +1,89 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from search import attendant as attendant_module
+from search.attendant import Attendant
+from storage.lease import Lease
+from storage.studies import Study, StudyBook
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True).make("s", "minimize")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attendant_module, "_LOOK_EVERY", 0.0)
+    monkeypatch.setattr(attendant_module, "_NOTE_EVERY", 0.0)
+
+
+class Scene:
+    """An attendant, and what is around it."""
+
+    def __init__(self, study: Study, epoch: int = 1) -> None:
+        self.workers, self.signalled, self.said = 2, False, list[str]()
+        self.attendant = Attendant(
+            study,
+            epoch,
+            cast("Any", SimpleNamespace(present=lambda: self.workers)),
+            cast("Any", SimpleNamespace(requested=lambda: self.signalled)),
+            cast("Any", SimpleNamespace(say=self.said.append)),
+            lambda: {"runs": 3, "behind": 4},
+        )
+
+
+def test_a_signal_ends_the_search_and_is_no_request(study: Study) -> None:
+    scene = Scene(study)
+    assert not scene.attendant.stop_asked()
+    scene.signalled = True
+    assert scene.attendant.stop_asked()
+    assert not scene.attendant.by_request
+
+
+def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_meant(
+    study: Study,
+) -> None:
+    assert study.ask_to_stop() is None
+    engine = study.book.rdb.engine
+    with Lease(engine, "s") as first:
+        scene = Scene(study, first.epoch)
+        assert not scene.attendant.stop_asked()
+        asked = study.ask_to_stop()
+        assert asked is not None
+        assert asked.epoch == first.epoch
+        assert scene.attendant.stop_asked()
+        assert scene.attendant.by_request
+    with Lease(engine, "s") as second:
+        assert not Scene(study, second.epoch).attendant.stop_asked()
+
+
+def test_that_no_worker_is_left_is_said_once_and_so_is_its_return(study: Study) -> None:
+    scene = Scene(study)
+    for workers in (2, 0, 0, 1, 2, 0):
+        scene.workers = workers
+        assert not scene.attendant.stop_asked()
+    assert [text.split(":")[0] for text in scene.said] == [
+        "no worker is left",
+        "a worker is back",
+        "no worker is left",
+    ]
+
+
+def test_the_mirrors_delay_is_noted(study: Study) -> None:
+    Scene(study).attendant.stop_asked()
+    assert study.get("mirror") == {"runs": 3, "behind": 4}
+
+
+def test_a_database_that_stumbles_does_not_end_the_search(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: Any) -> None:
+        raise OperationalError("select", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(Study, "get", stumble)
+    assert not Scene(study).attendant.stop_asked()
