@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Seconds that a statement waits for another process's lock.
 _LOCK_TIMEOUT = 30.0
+_LOCK_PAUSE = 0.02
 _RACE_PAUSE = 0.3
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
@@ -24,8 +25,21 @@ class _WalConnection(sqlite3.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.execute("PRAGMA journal_mode=WAL").close()
+        self._switch_to_wal()
         self.execute("PRAGMA synchronous=NORMAL").close()
+
+    def _switch_to_wal(self) -> None:
+        """Wait for the lock that this takes once: SQLite's own timeout does not count here."""
+        deadline = time.monotonic() + _LOCK_TIMEOUT
+        while True:
+            try:
+                self.execute("PRAGMA journal_mode=WAL").close()
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_PAUSE)
+            else:
+                return
 
 
 def parse(url: str) -> "URL":

@@ -3,6 +3,7 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 
 import psutil
@@ -105,6 +106,18 @@ def test_who_make_the_tables_at_once_all_get_them(url: str) -> None:
         list(pool.map(lambda _: close(database.open_optuna(url, create=True)), range(4)))
     close(database.open_optuna(url, create=False))
     gc.collect()
+
+
+def test_who_open_a_new_file_at_once_do_not_lock_each_other_out(tmp_path: Path) -> None:
+    barrier = Barrier(4)
+
+    def switch(name: int) -> None:
+        barrier.wait()
+        database.enable_wal(f"sqlite:///{tmp_path}/{name}.db")
+
+    with ThreadPoolExecutor(4) as pool:
+        for name in range(50):
+            list(pool.map(switch, [name] * 4))
 
 
 def test_a_database_in_the_making_is_not_found_rather_than_touched(tmp_path: Path) -> None:
