@@ -185,17 +185,39 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
         raise DatabaseError(msg)
     if not ready and not create:
         raise NotFoundError(f"there are no studies in {masked(url)} yet")
-    return _open(url, make_tables=not ready)
+    if not ready:
+        _make_tables(url)
+    return _open(url)
 
 
-def _open(url: str, *, make_tables: bool, tries: int = 5) -> "RDBStorage":
+def _make_tables(url: str, tries: int = 5) -> None:
+    """Make Optuna's tables, perhaps beside others who do so: whoever loses the race looks again."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy import NullPool
+    from sqlalchemy.exc import IntegrityError, OperationalError
+
+    race = (IntegrityError, OperationalError, StorageInternalError, AssertionError)
+    try:
+        # Without a pool an attempt that fails leaves no connection behind.
+        _open(url, skip_table_creation=False, poolclass=NullPool).remove_session()
+    except DatabaseError as error:
+        if not isinstance(error.__cause__, race) or tries == 1:
+            raise
+        time.sleep(_RACE_PAUSE)
+        _make_tables(url, tries - 1)
+
+
+def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -> "RDBStorage":
     import optuna
-    from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.storages.RDBStorage(
-            url, engine_kwargs=_engine_kwargs(url), skip_table_creation=not make_tables
+            url,
+            engine_kwargs=_engine_kwargs(url) | engine_kwargs,
+            skip_table_creation=skip_table_creation,
         )
     except RuntimeError as error:  # how Optuna says that the schema is another version's
         msg = (
@@ -203,10 +225,6 @@ def _open(url: str, *, make_tables: bool, tries: int = 5) -> "RDBStorage":
             f"`optuna storage upgrade --storage {masked(url)}` ({optuna.__version__} is installed)"
         )
         raise DatabaseError(msg) from error
-    except (SQLAlchemyError, AssertionError) as error:
-        raced = isinstance(error, IntegrityError | OperationalError | AssertionError)
-        if make_tables and raced and tries > 1:  # another launch is making them, too
-            time.sleep(_RACE_PAUSE)
-            return _open(url, make_tables=True, tries=tries - 1)
+    except (StorageInternalError, SQLAlchemyError, AssertionError) as error:
         msg = f"cannot open {masked(url)}: {str(error).splitlines()[0]}"
         raise DatabaseError(msg) from error

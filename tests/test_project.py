@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("mlflow", "sklearn", "skrub", "optuna", "distributed", "pandas", "numpy", "sqlalchemy")
-COMMANDS = ("launch", "studies", "show", "plots", "ui", "promote", "sync")
+COMMANDS = ("launch", "studies", "show", "plots", "ui", "promote", "stop", "sync")
 
 
 def test_imports_point_one_way() -> None:

@@ -23,11 +23,17 @@ def engine(book: StudyBook) -> Engine:
 
 
 @pytest.fixture
-def other_engine(book: StudyBook) -> Iterator[Engine]:
+def other_book(book: StudyBook) -> Iterator[StudyBook]:
     """The same database as another process has it."""
     other = StudyBook(book.url, create=True)
-    yield other.rdb.engine
+    yield other
     close(other.rdb)
+
+
+@pytest.fixture
+def other_engine(other_book: StudyBook) -> Engine:
+    engine: Engine = other_book.rdb.engine
+    return engine
 
 
 def set_columns(engine: Engine, assignments: str) -> None:
@@ -81,7 +87,9 @@ def test_an_expired_lease_is_taken_over_and_its_holder_notices(
             second.check()
 
 
-def test_nothing_is_committed_under_a_lost_lease(book: StudyBook, other_engine: Engine) -> None:
+def test_nothing_is_committed_under_a_lost_lease(
+    book: StudyBook, other_book: StudyBook, other_engine: Engine
+) -> None:
     study = book.make("houses", "minimize")
     with Lease(book.rdb.engine, "houses"):
         study.put("said", "in time")
@@ -90,7 +98,7 @@ def test_nothing_is_committed_under_a_lost_lease(book: StudyBook, other_engine: 
             study.put("said", "too late")
         with pytest.raises(LeaseLostError, match="houses"):
             study.enter_trial(trial(0), SPACE)
-    assert StudyBook(book.url).open("houses").get("said") == "in time"
+    assert other_book.open("houses").get("said") == "in time"
     assert study.trials() == []
 
 
