@@ -119,7 +119,7 @@ class Farm:
         stores = ["--storage", self.storage, "--tracking-uri", self.tracking_uri]
         total = str(trials or self.trials)
         command = ["launch", STUDY, "--data", "houses.csv", "--target", "price"]
-        command += ["--trials", total, "--trees", "100", "--workers", "1"]
+        command += ["--trials", total, "--trees", "10", "--workers", "1"]
         if arguments and not arguments[0].startswith("--"):
             command = []
         log = self.folder / f"log-{len(self.launches)}"

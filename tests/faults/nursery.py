@@ -74,6 +74,10 @@ def _import_everything() -> None:
         "sklearn.ensemble",
     ):
         importlib.import_module(name)
+    from mlflow.utils import requirements_utils
+
+    # What it looks up once, for half a second, when a model is saved.
+    requirements_utils._init_packages_to_modules_map()
 
 
 def _fork(request: dict[str, Any]) -> int:
