@@ -53,6 +53,7 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
         (["studies"], 1, "grovekeeper launch"),
         (["show", "diabetes"], 1, "grovekeeper launch"),
         (["sync"], 1, "grovekeeper launch"),
+        (["stop", "diabetes"], 1, "grovekeeper launch"),
         (["promote", "diabetes"], 1, "grovekeeper launch"),
         (["promote", "diabetes", "--to", "Moon"], 2, "Staging and Production"),
         (["promote", "a'b"], 2, "a'b"),
