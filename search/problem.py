@@ -1,5 +1,6 @@
 """The problem of a study: its data, metric and space, validated before anything is written."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -117,6 +118,8 @@ def settle(problem: Problem, study: Study) -> None:
     """
     if _check_same(problem, study):
         return
+    if study.get("uid") is None:
+        study.put("uid", uuid.uuid4().hex)
     study.put("started", datetime.now(UTC).isoformat())
     study.put("experiment", problem.spec.experiment)
     study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))

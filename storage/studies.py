@@ -1,7 +1,6 @@
 """Optuna studies: create, open and list them, with what the project keeps beside their trials."""
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -83,9 +82,7 @@ class StudyBook:
         import optuna
 
         study = optuna.create_study(study_name=name, storage=self.storage, direction=direction)
-        made = Study(study, self)
-        made.put("uid", uuid.uuid4().hex)
-        return made
+        return Study(study, self)
 
 
 @dataclass(frozen=True)
@@ -107,8 +104,8 @@ class Study:
 
     @property
     def uid(self) -> str:
-        """Identity of the study, also among studies of one name in several databases."""
-        return cast("str", self.get("uid") or self.name)
+        """Identity of a settled study, also among studies of one name in several databases."""
+        return cast("str", self.get("uid"))
 
     def get(self, key: str) -> Any:
         """Return one of the project's notes; ``None`` where there is none."""

@@ -22,7 +22,9 @@ def kill(at: str, when: str, call: int) -> dict[str, object]:
 
 
 STEPS = {
+    "after the study is made": kill("optuna:create_study", "after", 1),
     "before anything is noted": kill("search.launch:settle", "before", 1),
+    "after the first note": kill("storage.studies:Study.put", "after", 1),
     "between the first notes": kill("storage.studies:Study.put", "after", 3),
     "after an ask": kill("search.proposer:Proposer.propose", "after", 5),
     "after a submission": kill("search.cluster:Workers.grow_to_end", "after", 5),
