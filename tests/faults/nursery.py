@@ -34,8 +34,8 @@ def main() -> None:
     _import_everything()
     from search import cluster
 
-    if deadly:  # workers are forked from a process that has imported this, too
-        cluster._PRELOAD.append("deadly")
+    # Workers are forked from a process that has imported these, too.
+    cluster._PRELOAD.extend(["sturdy", *deadly])
     cluster.prepare()
     resource_tracker.ensure_running()
     # The fork server is this process's child, not that of the processes forked here.
