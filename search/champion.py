@@ -30,6 +30,8 @@ class Champion:
 
     Attributes
     ----------
+    params
+        The trial's hyperparameters.
     n_bytes
         About what the trees take, in memory and on disk.
     holdout
@@ -37,6 +39,7 @@ class Champion:
     """
 
     pipeline: Any
+    params: Mapping[str, Any]
     trees: int
     n_bytes: int
     holdout: Mapping[str, float]
@@ -74,9 +77,8 @@ def make_champion(
         weights = dataset.held_out_roles.weights
         holdout = evaluate(dataset.task, dataset.held_out_y, predicted, weights, metric)
     n_nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
-    return Champion(
-        pipeline, trees, n_nodes * (_NODE_BYTES + 8 * max(dataset.n_classes, 1)), holdout
-    )
+    n_bytes = n_nodes * (_NODE_BYTES + 8 * max(dataset.n_classes, 1))
+    return Champion(pipeline, params, trees, n_bytes, holdout)
 
 
 def predict(pipeline: Any, rows: Any, task: str) -> "NDArray[Any]":

@@ -56,8 +56,12 @@ class Dataset:
 
     @cached_property
     def _vectorized(self) -> tuple[Any, "pd.DataFrame"]:
+        from threadpoolctl import threadpool_limits
+
         vectorizer = make_vectorizer()
-        return vectorizer, vectorizer.fit_transform(self.features)
+        # Linear algebra on several threads adds up in another order, and so to other last bits.
+        with threadpool_limits(1):
+            return vectorizer, vectorizer.fit_transform(self.features)
 
     @property
     def vectorizer(self) -> Any:

@@ -1,15 +1,22 @@
 """A champion as an MLflow model folder: skops format, trusted types, signature, requirements.
 
 Only the types listed here are ever written or read: scikit-learn's tree, and what a
-`TableVectorizer` is made of.
+`TableVectorizer` is made of. What is read is what was registered, to the byte: a forged file could
+crash the process, since the nodes of a tree are not checked.
 """
 
 import json
+import tempfile
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.dataset import Dataset
+from search.errors import StudyError
+from search.provenance import SHA_TAG, Provenance
+from storage.records import ModelVersion
+from storage.registry import Registry, folder_digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +57,50 @@ TRUSTED_TYPES = (
 )
 _REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
 _EXAMPLE_ROWS = 3
+# Where MLflow's flavor puts it.
+_FILE = "model.skops"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A version's pipeline, and how it was made."""
+
+    version: ModelVersion
+    pipeline: Any
+    provenance: Provenance
+
+
+def load_model(registry: Registry, version: ModelVersion) -> Packaged:
+    """Load a registered version, after a check that its files are those that were registered.
+
+    Raises
+    ------
+    StudyError
+        When they are not, when they hold a type that is not in `TRUSTED_TYPES`, or when the version
+        was not made by this project.
+    """
+    import skops.io
+    from mlflow.models import Model
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    model = f"version {version.version} of {version.name}"
+    registered = version.tags.get(SHA_TAG)
+    if registered is None:
+        raise StudyError(f"{model} has no tag {SHA_TAG}: it is not of grovekeeper, and not loaded")
+    with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
+        folder = registry.download(version, Path(temporary))
+        found = folder_digest(folder)
+        if found != registered:
+            raise StudyError(
+                f"the files of {model} were changed since they were registered: their SHA-256 is "
+                f"{found}, registered is {registered}. They are not loaded"
+            )
+        provenance = Provenance.read(Model.load(str(folder)).metadata, model)
+        try:
+            pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
+        except UntrustedTypesFoundException as error:
+            raise StudyError(f"{model} is not loaded: {error}") from error
+    return Packaged(version, pipeline, provenance)
 
 
 def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") -> None:

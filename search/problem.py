@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from search.dataset import Dataset, load_dataset
+from search.environment import installed
 from search.errors import StudyError
 from search.evaluation import choose_resampling
 from search.metrics import Metric, check_metric, get_metric
@@ -14,10 +15,12 @@ from search.resampling import Resampling
 from search.roles import RoleColumns
 from search.rows import Rows
 from search.space import make_space
-from search.spec import StudySpec
+from search.spec import StudySpec, make_spec
 from storage import database
 from storage.errors import NotFoundError
 from storage.studies import Study, StudyBook
+
+_OUT_OF_BAG = "out-of-bag"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Problem:
     def evaluation(self) -> str:
         """How trials are scored, in a word or two."""
         folds = len(self.resampling.folds)
-        return f"{folds} folds" if folds else "out-of-bag"
+        return f"{folds} folds" if folds else _OUT_OF_BAG
 
 
 def pose(spec: StudySpec) -> Problem:
@@ -81,6 +84,32 @@ def pose(spec: StudySpec) -> Problem:
     n_rows, n_features = dataset.X.shape
     space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name)
     return Problem(spec, dataset, metric, space, resampling, dataset.notes + notes)
+
+
+def pose_again(study: Study, data: str | None = None) -> Problem:
+    """Pose a settled study's problem as its notes have it.
+
+    Parameters
+    ----------
+    data
+        Where its table stands now, if not where it was.
+
+    Raises
+    ------
+    StudyError
+        When the study was not made by this project.
+    UsageError, DataError
+        When the table is no longer what it was.
+    """
+    known = study.get("spec")
+    if known is None:
+        raise StudyError(f"study '{study.name}' was not made by grovekeeper")
+    kept = ("target", "task", "metric", "seed", "holdout", "weight", "group", "time")
+    values = {key: known.get(key) for key in kept} | {"data": data or known["data"]}
+    folds = str(known["evaluation"]).removesuffix(" folds")
+    votes = folds == _OUT_OF_BAG
+    values |= {"evaluation": "oob"} if votes else {"evaluation": "cv", "folds": int(folds)}
+    return pose(make_spec(values | {"study": study.name}))
 
 
 def _columns(spec: StudySpec) -> RoleColumns:
@@ -126,6 +155,7 @@ def settle(problem: Problem, study: Study) -> None:
     study.put("columns", problem.dataset.features.shape[1])
     if problem.metric.guide is not None:
         study.put("guide", problem.metric.guide)
+    study.put("versions", installed())
     study.put("spec", problem.identity())
 
 

@@ -1,40 +1,296 @@
-"""Promotion: which version stands for a model, and moving it to a stage."""
+"""Promotion: which version stands for a model, through the gate into a stage, and back."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from search.errors import UsageError
+from search.assessment import Assessment, Rules, assess
+from search.champion import make_champion
+from search.dataset import load_dataset
+from search.environment import installed
+from search.errors import StudyError, UsageError
+from search.fingerprint import fingerprint
 from search.metrics import METRICS
-from storage.records import ModelVersion
-from storage.registry import Registry, Stage
-
-# Tags of a registered version.
-STUDY_TAG = "grovekeeper.study"
-UID_TAG = "grovekeeper.study_uid"
-TRIAL_TAG = "grovekeeper.trial"
-TREES_TAG = "grovekeeper.trees"
-DIGEST_TAG = "grovekeeper.data_digest"
-TARGET_TAG = "grovekeeper.target"
-METRIC_TAG = "grovekeeper.metric"
-SHA_TAG = "grovekeeper.model_sha256"
-HOLDOUT_PREFIX = "grovekeeper.holdout_"
+from search.model_card import describe
+from search.packaging import Packaged, load_model
+from search.provenance import (
+    DIGEST_TAG,
+    HOLDOUT_PREFIX,
+    METRIC_TAG,
+    REFIT_TAG,
+)
+from search.registration import register
+from storage.errors import StorageError
+from storage.moves import REASON_LENGTH, new_move, read_moves, record, settle
+from storage.records import Judgement, ModelVersion, Move, Stage
+from storage.registry import STAGES, Registry
 
 
 @dataclass(frozen=True)
-class Promotion:
-    """What was moved, and what stood in the stage before."""
+class Request:
+    """What a person asks for.
 
-    version: ModelVersion
-    stage: Stage
-    before: ModelVersion | None
-    metric: str | None
-    score: float | None
+    Attributes
+    ----------
+    version
+        ``None`` for the best on the hold-out.
+    data
+        Where the version's table stands now, if not where its study found it.
+    force
+        Move it even where the gate refuses it, or cannot judge it.
+    refit_all
+        Move a version refitted on every row instead of the one that was judged.
+    """
+
+    version: int | None = None
+    stage: Stage = "Staging"
+    rules: Rules = field(default_factory=Rules)
+    data: str | None = None
+    reason: str | None = None
+    force: bool = False
+    refit_all: bool = False
+
+
+def promote(
+    registry: Registry, model: str, request: Request, say: Callable[[str], None]
+) -> tuple[int, Move | None]:
+    """Move a version to a stage if the gate lets it pass; stage and alias move together.
+
+    Returns
+    -------
+    the version's number, and what is on record now; ``None`` where it was in that stage already
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such model.
+    UsageError
+        When it has no such version.
+    StudyError
+        When the gate refuses the version, which is on record then, or it cannot be judged.
+    """
+    _complete(registry, model)
+    versions = registry.versions(model)
+    chosen = choose(model, versions, request.version)
+    if request.version is None:
+        say(f"version {chosen.version} is the best on the hold-out")
+    holder = _holder(versions, request.stage)
+    if holder == chosen:
+        if request.stage.lower() not in chosen.aliases:
+            registry.move(chosen, request.stage)
+        return chosen.version, None
+    _keep_production(chosen, request.stage)
+    candidate = load_model(registry, chosen)
+    found = _judge(registry, versions, candidate, holder, request)
+    for remark in found.remarks:
+        say(remark)
+    move = new_move(
+        chosen,
+        request.stage,
+        action="promote" if found.passed else "force",
+        incumbent=holder and holder.version,
+        reason=request.reason,
+        judgement=found.judgement,
+    )
+    if not found.passed and not request.force:
+        refused = record(registry, model, replace(move, action="refuse", state="refused"))
+        _describe(registry, candidate, refused)
+        raise StudyError(f"{_said(refused)}. Nothing is changed; --force --reason TEXT overrides")
+    if request.refit_all:
+        candidate = _refit(registry, versions, candidate, request.data)
+        chosen = candidate.version
+        move = replace(move, version=chosen.version, origin=chosen.stage)
+    return chosen.version, _carry_out(registry, candidate, move)
+
+
+def rollback(registry: Registry, model: str, stage: Stage, reason: str | None) -> Move:
+    """Put back the version that stood in a stage before the one that the record has there.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such model.
+    StudyError
+        When nothing stood there before, or its files were changed since.
+    """
+    _complete(registry, model)
+    versions = registry.versions(model)
+    holder = _holder(versions, stage)
+    there = {version.version: version for version in versions}
+    stack = _stack(read_moves(registry, model), stage, holder)
+    before = [n for n in stack if n in there and there[n].stage in {"None", "Archived", stage}]
+    if not before:
+        now = f"version {holder.version} is" if holder else "nothing is"
+        raise StudyError(
+            f"there is nothing to go back to: {now} in {stage} of {model}, and the record has no "
+            f"version before (see `grovekeeper history {model}`)"
+        )
+    chosen = there[before[-1]]
+    packaged = load_model(registry, chosen)
+    before_it = holder and holder.version
+    move = new_move(chosen, stage, action="rollback", incumbent=before_it, reason=reason)
+    return _carry_out(registry, packaged, move)
+
+
+def check_reason(reason: str | None) -> str | None:
+    """Return a reason in one line; raise `UsageError` where it is too long to be recorded."""
+    if reason is None:
+        return None
+    plain = " ".join(reason.split())
+    if len(plain) > REASON_LENGTH:
+        msg = f"--reason has {len(plain)} characters, and at most {REASON_LENGTH} are recorded"
+        raise UsageError(msg)
+    return plain
+
+
+def _stack(moves: Sequence[Move], stage: Stage, holder: ModelVersion | None) -> list[int]:
+    """Return the versions that one can go back to, the nearest last."""
+    stack: list[int] = []
+    for move in moves:
+        if move.stage != stage or move.state != "done":
+            continue
+        if move.action == "rollback":
+            while stack and stack.pop() != move.version:
+                pass
+        stack.append(move.version)
+    # What was put there by hand stands above all that is on record.
+    if holder is not None and stack and stack[-1] == holder.version:
+        stack.pop()
+    return stack
+
+
+def _complete(registry: Registry, model: str) -> None:
+    """Complete what a crash left half done."""
+    registry.versions(model)  # a model that is not there is said so
+    for stage in STAGES:
+        settle(registry, model, stage)
+
+
+def _carry_out(registry: Registry, packaged: Packaged, move: Move) -> Move:
+    model = packaged.version.name
+    move = record(registry, model, move)
+    done = settle(registry, model, move.stage)
+    if done is None or done.key != move.key:
+        others = f"{done.user} moved version {done.version}" if done else "another was moved"
+        raise StorageError(
+            f"version {move.version} of {model} was overtaken: {others} to {move.stage} at the "
+            f"same time (see `grovekeeper history {model}`)"
+        )
+    _describe(registry, packaged, done)
+    return done
+
+
+def _describe(registry: Registry, packaged: Packaged, last: Move) -> None:
+    """Tell on the version's page what was done with it."""
+    version = packaged.version
+    text = describe(packaged.provenance, scores(version), version.name, last)
+    registry.describe(version, text)
+
+
+def _judge(
+    registry: Registry,
+    versions: Sequence[ModelVersion],
+    candidate: Packaged,
+    holder: ModelVersion | None,
+    request: Request,
+) -> Assessment:
+    try:
+        judged = _judged_for(registry, versions, candidate)
+        incumbent = None
+        if holder is not None:
+            incumbent = _judged_for(registry, versions, load_model(registry, holder))
+        return assess(judged, incumbent, request.rules, request.data)
+    except StudyError as error:
+        if not request.force:
+            raise
+        return Assessment(
+            passed=False,
+            judgement=Judgement(verdict="could not be judged"),
+            remarks=(f"not judged: {error}",),
+        )
+
+
+def _judged_for(
+    registry: Registry, versions: Sequence[ModelVersion], packaged: Packaged
+) -> Packaged:
+    """Return the version that was judged for one that was refitted on every row; or itself."""
+    judged = packaged.version.tags.get(REFIT_TAG)
+    found = [version for version in versions if str(version.version) == judged]
+    return load_model(registry, found[0]) if found else packaged
+
+
+def _refit(
+    registry: Registry, versions: Sequence[ModelVersion], packaged: Packaged, data: str | None
+) -> Packaged:
+    """Register a version of the same hyperparameters that was grown on every row."""
+    judged, provenance = packaged.version, packaged.provenance
+    link = {REFIT_TAG: str(judged.version)}
+    known = [version for version in versions if link.items() <= version.tags.items()]
+    if known:
+        return load_model(registry, known[-1])
+    about = provenance.data
+    dataset = load_dataset(data or about.source, about.target, about.task, 0.0, about.roles)
+    metric, seed = METRICS[provenance.metric], provenance.seed
+    champion = make_champion(dataset, metric, provenance.params, provenance.trees, seed, jobs=-1)
+    made = provenance.model_copy(
+        update={
+            "data": about.model_copy(update={"holdout": 0.0}),
+            "content": fingerprint(champion.pipeline),
+            "versions": installed(),
+        }
+    )
+    place = registry.place_of(judged.run_id)
+    version = register(registry, place, judged.name, champion, dataset, made, more_tags=link)
+    return Packaged(version, champion.pipeline, made)
+
+
+def choose(model: str, versions: Sequence[ModelVersion], wanted: int | None) -> ModelVersion:
+    """Return the version of that number, or the best; raise `UsageError` where there is none."""
+    if wanted is None:
+        return best_version(versions)
+    matching = [v for v in versions if v.version == wanted]
+    if not matching:
+        numbers = ", ".join(str(v.version) for v in versions[-20:])
+        raise UsageError(f"{model} has no version {wanted}: there are {numbers}")
+    return matching[0]
+
+
+def _holder(versions: Sequence[ModelVersion], stage: Stage) -> ModelVersion | None:
+    """Return the version in a stage; of several that were put there by hand, the newest."""
+    return next((v for v in reversed(versions) if v.stage == stage), None)
+
+
+def _keep_production(version: ModelVersion, stage: Stage) -> None:
+    if version.stage == "Production" and stage != "Production":
+        raise StudyError(
+            f"version {version.version} of {version.name} is in Production, and a version has one "
+            f"stage: moving it to {stage} would leave Production empty. Promote another there first"
+        )
+
+
+def _said(move: Move) -> str:
+    found = move.judgement
+    text = f"version {move.version} is refused for {move.stage}"
+    if found is None or found.candidate is None:
+        return text
+    than = f" (version {move.incumbent})" if move.incumbent else ""
+    return (
+        f"{text}: {found.verdict}; {found.metric} {found.candidate:.5g} against "
+        f"{found.incumbent:.5g}{than} on {found.rows} held-out rows"
+    )
+
+
+def scores(version: ModelVersion) -> dict[str, float]:
+    """A version's hold-out scores, by metric."""
+    return {
+        name.removeprefix(HOLDOUT_PREFIX): float(text)
+        for name, text in version.tags.items()
+        if name.startswith(HOLDOUT_PREFIX)
+    }
 
 
 def holdout_score(version: ModelVersion) -> float | None:
     """The version's hold-out score in its own metric; ``None`` where no row was held out."""
-    text = version.tags.get(HOLDOUT_PREFIX + version.tags.get(METRIC_TAG, ""))
-    return None if text is None else float(text)
+    return scores(version).get(version.tags.get(METRIC_TAG, ""))
 
 
 def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:
@@ -59,28 +315,3 @@ def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:
         return newest
     sign = 1 if metric.direction == "maximize" else -1
     return max(scored, key=lambda pair: (sign * pair[0], pair[1].version))[1]
-
-
-def promote(registry: Registry, model: str, version: int | None, stage: Stage) -> Promotion:
-    """Move a version of `model` to `stage`, stage and alias together; older holders are archived.
-
-    Raises
-    ------
-    NotFoundError
-        When there is no such model.
-    UsageError
-        When it has no such version.
-    """
-    versions = registry.versions(model)
-    if version is None:
-        chosen = best_version(versions)
-    else:
-        matching = [v for v in versions if v.version == version]
-        if not matching:
-            numbers = ", ".join(str(v.version) for v in versions[-20:])
-            raise UsageError(f"{model} has no version {version}: there are {numbers}")
-        chosen = matching[0]
-    before = next((v for v in versions if v.stage == stage and v != chosen), None)
-    registry.move(chosen, stage)
-    score = holdout_score(chosen)
-    return Promotion(chosen, stage, before, chosen.tags.get(METRIC_TAG), score)

@@ -2,27 +2,22 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from search import packaging
 from search.champion import Champion
+from search.dataset import Dataset
 from search.errors import StudyError
+from search.metrics import METRICS
+from search.model_card import describe
+from search.pictures import draw
 from search.problem import Problem
-from search.promotion import (
-    DIGEST_TAG,
-    HOLDOUT_PREFIX,
-    METRIC_TAG,
-    SHA_TAG,
-    STUDY_TAG,
-    TARGET_TAG,
-    TREES_TAG,
-    TRIAL_TAG,
-    UID_TAG,
-)
+from search.provenance import KEY, Provenance, identity_tags
 from storage.errors import DatabaseError
 from storage.mlflow_store import explain
 from storage.records import ModelVersion
@@ -98,46 +93,20 @@ class Registration:
         )
 
     def _find(self, trial: int, trees: int) -> ModelVersion | None:
-        return self._registry.find(self._problem.spec.model, self._identity(trial, trees))
-
-    def _identity(self, trial: int, trees: int) -> dict[str, str]:
-        return {
-            UID_TAG: self._study_uid,
-            TRIAL_TAG: str(trial),
-            TREES_TAG: str(trees),
-            DIGEST_TAG: self._problem.dataset.digest,
-        }
+        digest = self._problem.dataset.digest
+        identity = identity_tags(self._study_uid, trial, trees, digest)
+        return self._registry.find(self._problem.spec.model, identity)
 
     def _register(self, champion: Champion, trial: int) -> ModelVersion:
-        from mlflow.exceptions import MlflowException
-
-        spec, dataset = self._problem.spec, self._problem.dataset
-        model = self._registry.new_model(self._mirror.experiment_id, self._mirror.run_id, "model")
-        try:
-            digest = self._log(champion, model)
-        except Exception:
-            with suppress(MlflowException, OSError):
-                self._registry.give_up(model)
-            raise
-        tags = self._identity(trial, champion.trees) | {
-            STUDY_TAG: spec.study,
-            TARGET_TAG: dataset.target,
-            METRIC_TAG: self._problem.metric.name,
-            SHA_TAG: digest,
-        }
-        tags |= {HOLDOUT_PREFIX + name: repr(value) for name, value in champion.holdout.items()}
-        self._check()
-        text = f"Trial {trial} of study {spec.study}, refitted with {champion.trees} trees."
-        return self._registry.register(spec.model, model, tags, text)
-
-    def _log(self, champion: Champion, model: "LoggedModel") -> str:
-        """Log a champion's files; return their digest."""
-        with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
-            folder = Path(temporary) / "model"
-            _save(self._problem, champion, model, folder)
-            self._check()
-            self._registry.log_folder(model, folder)
-            return folder_digest(folder)
+        return register(
+            self._registry,
+            (self._mirror.experiment_id, self._mirror.run_id),
+            self._problem.spec.model,
+            champion,
+            self._problem.dataset,
+            Provenance.of(champion, self._problem, self._study_uid, trial),
+            self._check,
+        )
 
     def _patiently(self, act: Callable[[], T]) -> T:
         from mlflow.exceptions import MlflowException
@@ -157,7 +126,60 @@ class Registration:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _save(problem: Problem, champion: Champion, model: "LoggedModel", folder: Path) -> None:
+def register(
+    registry: Registry,
+    place: tuple[str, str],
+    name: str,
+    champion: Champion,
+    dataset: Dataset,
+    provenance: Provenance,
+    check: Callable[[], None] = lambda: None,
+    more_tags: Mapping[str, str] = MappingProxyType({}),
+) -> ModelVersion:
+    """Log a champion as a model of a run, and register it as the next version of `name`.
+
+    Parameters
+    ----------
+    place
+        Ids of the experiment and of the run.
+    check
+        Called before each write; raises where this process may no longer write.
+
+    Raises
+    ------
+    StudyError
+        When the champion cannot be saved.
+    """
+    from mlflow.exceptions import MlflowException
+
+    model = registry.new_model(*place, "model")
+    try:
+        with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
+            folder = Path(temporary) / "model"
+            _save(champion, dataset, provenance, model, folder)
+            pictures = Path(temporary) / "pictures"
+            pictures.mkdir()
+            draw(champion, dataset, METRICS[provenance.metric], pictures)
+            check()
+            registry.log_folder(model, folder)
+            registry.log_pictures(place[1], pictures, f"champion/trial-{provenance.trial:04d}")
+            digest = folder_digest(folder)
+    except Exception:
+        with suppress(MlflowException, OSError):
+            registry.give_up(model)
+        raise
+    check()
+    tags = {**provenance.tags(champion.holdout, digest), **more_tags}
+    return registry.register(name, model, tags, describe(provenance, champion.holdout, name))
+
+
+def _save(
+    champion: Champion,
+    dataset: Dataset,
+    provenance: Provenance,
+    model: "LoggedModel",
+    folder: Path,
+) -> None:
     from mlflow.exceptions import MlflowException
     from mlflow.models import Model
 
@@ -166,8 +188,9 @@ def _save(problem: Problem, champion: Champion, model: "LoggedModel", folder: Pa
         run_id=model.source_run_id,
         model_uuid=model.model_id,
         model_id=model.model_id,
+        metadata={KEY: provenance.model_dump(mode="json")},
     )
     try:
-        packaging.save_model(champion.pipeline, problem.dataset, folder, about)
+        packaging.save_model(champion.pipeline, dataset, folder, about)
     except MlflowException as error:
         raise StudyError(f"the champion cannot be saved: {error}") from error

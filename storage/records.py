@@ -8,6 +8,9 @@ from typing import Any, Literal
 TrialState = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 Direction = Literal["minimize", "maximize"]
 StudyState = Literal["running", "finished", "stopped", "interrupted", "failed", "lost"]
+Stage = Literal["Staging", "Production"]
+Action = Literal["promote", "refuse", "force", "rollback"]
+MoveState = Literal["open", "done", "overtaken", "refused"]
 
 # Of a trial whose coordinator died.
 LOST_REASON = "interrupted: its coordinator ended"
@@ -124,3 +127,62 @@ class ModelVersion:
     aliases: tuple[str, ...]
     run_id: str
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the gate found when it compared a version with what it was to replace.
+
+    Attributes
+    ----------
+    metric
+        Name of the score.
+    candidate, incumbent
+        Their scores on the same rows; ``None`` where there was none.
+    interval
+        95% confidence interval of candidate minus incumbent.
+    rows
+        On which both were scored.
+    verdict
+        In a few words.
+    """
+
+    verdict: str
+    metric: str | None = None
+    candidate: float | None = None
+    incumbent: float | None = None
+    interval: tuple[float, float] | None = None
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A version that was moved to a stage, or was refused to be.
+
+    Attributes
+    ----------
+    key
+        Its place in the model's history: later moves have greater keys.
+    time
+        UTC, ISO 8601.
+    version, incumbent
+        What was to be moved, and what stood in the stage before.
+    origin, stage
+        The stage it came from, and the one it was moved to.
+    user
+        Who asked for it.
+    state
+        ``open`` until it is carried out; ``overtaken`` where a later one was carried out instead.
+    """
+
+    key: str
+    time: str
+    action: Action
+    version: int
+    origin: str
+    stage: Stage
+    incumbent: int | None
+    user: str
+    reason: str | None = None
+    judgement: Judgement | None = None
+    state: MoveState = "open"

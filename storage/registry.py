@@ -9,18 +9,17 @@ import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from storage import mlflow_store
 from storage.errors import DatabaseError, NotFoundError
-from storage.records import ModelVersion
+from storage.records import ModelVersion, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlflow.entities import LoggedModel
 
-Stage = Literal["Staging", "Production"]
 STAGES: tuple[Stage, ...] = ("Staging", "Production")
 
 
@@ -45,6 +44,10 @@ class Registry:
         """Announce a model that `run_id` made; its files follow with `log_folder`."""
         return self._client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
 
+    def place_of(self, run_id: str) -> tuple[str, str]:
+        """Return a run's experiment and the run itself, by their ids."""
+        return self._client.get_run(run_id).info.experiment_id, run_id
+
     def give_up(self, model: "LoggedModel") -> None:
         """Declare that a model that was announced will not come."""
         self._client.finalize_logged_model(model.model_id, "FAILED")
@@ -58,6 +61,11 @@ class Registry:
         run_id = model.source_run_id
         if run_id is not None:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    def log_pictures(self, run_id: str, folder: Path, name: str) -> None:
+        """Upload a folder's files as artifacts of a run, below `name`."""
+        if any(folder.iterdir()):
+            self._client.log_artifacts(run_id, str(folder), name)
 
     def register(
         self, name: str, model: "LoggedModel", tags: Mapping[str, str], description: str
@@ -88,6 +96,26 @@ class Registry:
             self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
         return _version(version, ())
 
+    def download(self, version: ModelVersion, folder: Path) -> Path:
+        """Copy a version's files into a new folder below `folder`, and return that.
+
+        Raises
+        ------
+        DatabaseError
+            When they are not to be had.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            source = self._client.get_model_version_download_uri(version.name, str(version.version))
+            path = download_artifacts(
+                artifact_uri=source, dst_path=str(folder), tracking_uri=self._uri
+            )
+        except (MlflowException, OSError) as error:
+            raise mlflow_store.explain(self._uri, error) from error
+        return Path(path)
+
     def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model, oldest first.
 
@@ -108,9 +136,7 @@ class Registry:
             else:
                 raise mlflow_store.explain(self._uri, error) from error
         if not found:
-            known = ", ".join(self._names()) or "none yet"
-            msg = f"there is no model '{name}' with a version; registered models: {known}"
-            raise NotFoundError(msg)
+            raise self._not_found(name)
         aliases: dict[int, list[str]] = {}
         for alias, number in model.aliases.items():
             aliases.setdefault(int(number), []).append(alias)
@@ -134,6 +160,43 @@ class Registry:
                 version.name, number, stage, archive_existing_versions=True
             )
             self._client.set_registered_model_alias(version.name, stage.lower(), number)
+
+    def remove_alias(self, name: str, stage: Stage) -> None:
+        """Take a stage's alias from whatever version has it."""
+        with _quiet():
+            self._client.delete_registered_model_alias(name, stage.lower())
+
+    def describe(self, version: ModelVersion, text: str) -> None:
+        """Replace a version's description."""
+        self._client.update_model_version(version.name, str(version.version), text)
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Return the tags of a registered model.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such model.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _quiet():
+                return dict(self._client.get_registered_model(name).tags)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise self._not_found(name) from error
+            raise mlflow_store.explain(self._uri, error) from error
+
+    def set_tag(self, name: str, key: str, value: str) -> None:
+        """Set a tag of a registered model; a second call with one key replaces the value."""
+        self._client.set_registered_model_tag(name, key, value)
+
+    def _not_found(self, name: str) -> NotFoundError:
+        known = ", ".join(self._names()) or "none yet"
+        return NotFoundError(
+            f"there is no model '{name}' with a version; registered models: {known}"
+        )
 
     def _search(self, name: str) -> list[Any]:
         found: list[Any] = []

@@ -1,19 +1,24 @@
 """Fixtures that several rooms share: tables, databases, an MLflow server."""
 
 import os
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
+
+from storage.tracking import Mirror
 
 START_TIMEOUT = 90.0
 # Without it eight processes more are started, for jobs that nobody gives.
@@ -94,3 +99,23 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its schema and nothing else, to copy: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with chdir(folder):  # where the experiment "Default" will keep its artifacts
+        Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_file(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty MLflow store in a file of the test's own; artifacts stand beside."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"

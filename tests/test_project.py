@@ -8,7 +8,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("mlflow", "sklearn", "skrub", "optuna", "distributed", "pandas", "numpy", "sqlalchemy")
-COMMANDS = ("launch", "studies", "show", "plots", "ui", "promote", "stop", "sync")
+COMMANDS = (
+    *("launch", "stop", "studies", "show", "compare", "plots", "ui"),
+    *("promote", "rollback", "history", "reproduce", "sync"),
+)
 
 
 def test_imports_point_one_way() -> None:

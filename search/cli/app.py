@@ -8,7 +8,20 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from search.cli import launch, plots, promote, show, stop, studies, sync, ui
+from search.cli import (
+    compare,
+    history,
+    launch,
+    plots,
+    promote,
+    reproduce,
+    rollback,
+    show,
+    stop,
+    studies,
+    sync,
+    ui,
+)
 from search.cli.options import Globals
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
@@ -30,9 +43,13 @@ app.command()(launch.launch)
 app.command()(stop.stop)
 app.command()(studies.studies)
 app.command()(show.show)
+app.command()(compare.compare)
 app.command()(plots.plots)
 app.command()(ui.ui)
 app.command()(promote.promote)
+app.command()(rollback.rollback)
+app.command()(history.history)
+app.command()(reproduce.reproduce)
 app.command()(sync.sync)
 
 

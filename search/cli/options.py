@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.errors import UsageError
+
 if TYPE_CHECKING:
     from search.launch import Stores
+    from storage.records import Stage
 
 
 @dataclass
@@ -37,6 +40,19 @@ def globals_of(context: typer.Context) -> Globals:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
+
+
+Reason = Annotated[str | None, typer.Option(help="Why; it is recorded.", metavar="TEXT")]
+
+
+def read_stage(text: str, option: str) -> "Stage":
+    """Return the stage that is meant."""
+    from storage.registry import STAGES
+
+    for stage in STAGES:
+        if stage.lower() == text.lower():
+            return stage
+    raise UsageError(f"{option} {text} is no stage: there are {' and '.join(STAGES)}")
 
 
 def print_json(document: Any) -> None:

@@ -1,11 +1,14 @@
-"""`grovekeeper promote`: move a model's best version to a stage."""
+"""`grovekeeper promote`: move a model's best version to a stage, through the gate."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, Reason, globals_of, print_json, read_stage
 from search.errors import UsageError
+
+if TYPE_CHECKING:
+    from storage.records import Move
 
 
 def promote(
@@ -15,36 +18,74 @@ def promote(
         int | None, typer.Option(help="Default: the best on the hold-out.", min=1)
     ] = None,
     to: Annotated[str, typer.Option(help="Staging or Production.")] = "Staging",
+    data: Annotated[
+        str | None, typer.Option(help="Where the version's table stands now.", metavar="PATH")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="How much worse it may be, as a share of the score.", min=0, max=1)
+    ] = 0.0,
+    require: Annotated[
+        list[str] | None, typer.Option(help="A bound on a score.", metavar="METRIC=VALUE")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Only if it is shown to be better.")
+    ] = False,
+    refit_all: Annotated[
+        bool, typer.Option("--refit-all", help="Move a version refitted on every row.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Override the gate; takes --reason.")
+    ] = False,
+    reason: Reason = None,
     json: Json = False,
 ) -> None:
-    """Promote a version; stage and alias move together, the older holder is archived.
+    """Promote a version if the gate lets it pass; stage and alias move together.
 
-    Example: grovekeeper promote diabetes --to Staging
+    The version and what stands in the stage are scored on the same held-out rows. One that is
+    shown to be worse is refused.
+
+    Example: grovekeeper promote diabetes --to Staging --require rmse=60
     """
+    from search.assessment import Rules
+    from search.history import document
+    from search.promotion import Request, check_reason
     from search.promotion import promote as move
     from search.spec import check_name
-    from storage.registry import STAGES, open_registry
+    from storage.registry import open_registry
 
-    stage = to.capitalize()
-    if stage not in STAGES:
-        raise UsageError(f"--to {to} is no stage: there are {' and '.join(STAGES)}")
+    options = globals_of(context)
+    stage = read_stage(to, "--to")
     check_name("model", model)
-    done = move(open_registry(globals_of(context).tracking_uri), model, version, stage)
+    why = check_reason(reason)
+    if force and not why:
+        raise UsageError("--force takes --reason TEXT: it stands in the model's history")
+    rules = Rules(tolerance, strict, tuple(require or ()))
+    request = Request(version, stage, rules, data, why, force, refit_all)
+    number, done = move(open_registry(options.tracking_uri), model, request, options.say)
     if json:
-        print_json(
-            {
-                "model": model,
-                "version": done.version.version,
-                "from": done.version.stage,
-                "to": done.stage,
-                "alias": done.stage.lower(),
-                "metric": done.metric,
-                "holdout": done.score,
-                "archived": done.before and done.before.version,
-            }
+        unmoved = {"version": number, "to": stage, "action": None}
+        about = unmoved if done is None else document(done)
+        print_json({"model": model, "alias": stage.lower()} | about)
+    elif done is None:
+        typer.echo(f"{model} version {number} is in {stage} already")
+    else:
+        typer.echo(said(model, done))
+        typer.echo(f"load it: models:/{model}/{stage} or models:/{model}@{stage.lower()}")
+
+
+def said(model: str, move: "Move") -> str:
+    """Say what was moved, how it was judged, and what it replaced."""
+    lines = [f"{model} version {move.version} is now in {move.stage}"]
+    if move.incumbent is not None:
+        lines[0] += f"; version {move.incumbent} is archived"
+    found = move.judgement
+    if found is not None and found.candidate is not None:
+        against = "a constant" if move.incumbent is None else f"version {move.incumbent}"
+        lines.append(
+            f"on {found.rows} held-out rows: {found.metric} {found.candidate:.5g}, "
+            f"{against} {found.incumbent:.5g}: {found.verdict}"
         )
-        return
-    score = "" if done.score is None else f" (hold-out {done.metric} {done.score:.5g})"
-    before = f"; version {done.before.version} is archived" if done.before else ""
-    typer.echo(f"{model} version {done.version.version}{score} is now in {done.stage}{before}")
-    typer.echo(f"load it: models:/{model}/{done.stage} or models:/{model}@{done.stage.lower()}")
+    if found is not None and found.interval is not None:
+        low, high = found.interval
+        lines.append(f"95% interval of the difference: {low:+.3g} to {high:+.3g}")
+    return "\n".join(lines)

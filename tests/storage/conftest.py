@@ -1,16 +1,14 @@
 """The databases that every storage test runs over: real SQLite and real PostgreSQL."""
 
-import shutil
-import sqlite3
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import chdir
 from pathlib import Path
 
 import pytest
 from examples import close
 
+from storage.registry import Registry, open_registry
 from storage.studies import Study, StudyBook
 from storage.tracking import Mirror
 
@@ -50,29 +48,10 @@ def book(url: str) -> Iterator[StudyBook]:
     close(book.rdb)
 
 
-@pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its schema and nothing else, to copy: making one takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with chdir(folder):  # where the experiment "Default" will keep its artifacts
-        Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
-    with sqlite3.connect(folder / "mlflow.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder of the test's own: MLflow keeps artifacts below the working directory."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def mlflow_file(empty_mlflow: Path, tmp_path: Path) -> str:
-    """The address of an empty MLflow store in a file of the test's own."""
-    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.fixture(params=["sqlite", "server"])
@@ -85,3 +64,14 @@ def tracking_uri(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def study(book: StudyBook) -> Study:
     return book.make("houses", "minimize")
+
+
+@pytest.fixture
+def registry(tracking_uri: str) -> Iterator[Registry]:
+    Mirror(tracking_uri, "Default").connect()
+    return open_registry(tracking_uri)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return f"houses-{abs(hash(request.node.name))}"

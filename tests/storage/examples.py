@@ -2,11 +2,13 @@
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 
-from storage.records import DataRecord, StudyRecord, TrialRecord
+from storage.records import DataRecord, ModelVersion, StudyRecord, TrialRecord
+from storage.registry import Registry
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SPACE = {
@@ -54,3 +56,12 @@ def close(storage: RDBStorage) -> None:
     """Give back all connections, which would otherwise warn when they are collected."""
     storage.remove_session()
     storage.engine.dispose()
+
+
+def add_version(registry: Registry, name: str, folder: Path, trial: str) -> ModelVersion:
+    folder.mkdir(exist_ok=True)
+    (folder / "MLmodel").write_text(f"artifact_path: model\nflavors: {{}}\n# {trial}\n")
+    run = registry._client.create_run("0")
+    model = registry.new_model("0", run.info.run_id, "model")
+    registry.log_folder(model, folder)
+    return registry.register(name, model, {"trial": trial}, f"trial {trial}")

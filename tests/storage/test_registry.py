@@ -1,33 +1,11 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from examples import add_version
 from mlflow import MlflowClient
 
 from storage.errors import DatabaseError, NotFoundError
-from storage.records import ModelVersion
 from storage.registry import Registry, folder_digest, open_registry
-from storage.tracking import Mirror
-
-
-@pytest.fixture
-def registry(tracking_uri: str) -> Iterator[Registry]:
-    Mirror(tracking_uri, "Default").connect()
-    return open_registry(tracking_uri)
-
-
-@pytest.fixture
-def name(request: pytest.FixtureRequest) -> str:
-    return f"houses-{abs(hash(request.node.name))}"
-
-
-def add_version(registry: Registry, name: str, folder: Path, trial: str) -> ModelVersion:
-    folder.mkdir(exist_ok=True)
-    (folder / "MLmodel").write_text(f"artifact_path: model\nflavors: {{}}\n# {trial}\n")
-    run = registry._client.create_run("0")
-    model = registry.new_model("0", run.info.run_id, "model")
-    registry.log_folder(model, folder)
-    return registry.register(name, model, {"trial": trial}, f"trial {trial}")
 
 
 def test_stage_and_alias_name_one_version_and_older_ones_are_archived(

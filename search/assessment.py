@@ -1,0 +1,238 @@
+"""Scores a candidate and what it is to replace on the same held-out rows, for the gate.
+
+The rows are those that the candidate's table holds out. By the rows' hash an incumbent of the same
+columns was not trained on them either, whatever its table held; where that is not known, it is
+said, and counts in the incumbent's favour.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.champion import predict
+from search.dataset import Dataset, load_dataset
+from search.errors import DataError, StudyError
+from search.forest import champion_seed, make_forest
+from search.gate import (
+    Comparison,
+    Verdict,
+    beats,
+    compare,
+    judge,
+    misses,
+    read_requirement,
+)
+from search.holdout import row_hashes
+from search.metrics import METRICS, Metric
+from search.packaging import Packaged
+from storage.records import Judgement
+
+Array = NDArray[Any]
+
+_DEFAULT_TREES = 100
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the gate asks for.
+
+    Attributes
+    ----------
+    tolerance
+        By how much a candidate may be worse, as a share of the incumbent's score.
+    strict
+        Whether it must be shown to be better.
+    required
+        Bounds on its scores, each as ``METRIC=VALUE``.
+    """
+
+    tolerance: float = 0.0
+    strict: bool = False
+    required: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the gate found, and what is to be said besides."""
+
+    passed: bool
+    judgement: Judgement
+    remarks: tuple[str, ...]
+
+
+def assess(
+    candidate: Packaged, incumbent: Packaged | None, rules: Rules, data: str | None = None
+) -> Assessment:
+    """Judge a candidate against an incumbent; without one, against a constant forecast.
+
+    Parameters
+    ----------
+    data
+        Where the candidate's table stands now, if not where its study found it.
+
+    Raises
+    ------
+    UsageError
+        When a required metric is unknown.
+    StudyError
+        When the two cannot be judged: no rows were held out, the table is another one now.
+    """
+    required = [read_requirement(text, candidate.provenance.data.task) for text in rules.required]
+    share, remarks = _share(candidate, incumbent)
+    dataset = _held_out(candidate, share, data)
+    metric = METRICS[candidate.provenance.metric]
+    forecast = predict(candidate.pipeline, dataset.held_out_features, dataset.task)
+    if incumbent is None:
+        other = _constant(dataset, metric)
+        comparison = _compare(dataset, metric, forecast, other)
+        verdict = beats(comparison)
+        default = _score(dataset, metric, _default_forest(dataset, candidate.provenance.seed))
+        remarks += (f"scikit-learn's default forest: {metric.name} {default:.5g}",)
+    else:
+        other = _forecast(incumbent, dataset)
+        comparison = _compare(dataset, metric, forecast, other)
+        verdict = judge(comparison, rules.tolerance, strict=rules.strict)
+    missed = [
+        text
+        for needed, bound in required
+        if (text := misses(needed, bound, _score(dataset, needed, forecast))) is not None
+    ]
+    if missed:
+        verdict = Verdict(passed=False, text="; ".join([*missed, verdict.text]))
+    return Assessment(verdict.passed, _judgement(comparison, verdict), remarks)
+
+
+def _judgement(comparison: Comparison, verdict: Verdict) -> Judgement:
+    low, high = comparison.low, comparison.high
+    return Judgement(
+        verdict=verdict.text,
+        metric=comparison.metric.name,
+        candidate=comparison.candidate,
+        incumbent=comparison.incumbent,
+        interval=None if np.isnan(low) else (low, high),
+        rows=comparison.rows,
+    )
+
+
+def _share(candidate: Packaged, incumbent: Packaged | None) -> tuple[float, tuple[str, ...]]:
+    """Return the share of the candidate's rows that neither was trained on, and what to say."""
+    mine = candidate.provenance.data
+    if not mine.holdout:
+        raise StudyError(
+            f"{_name(candidate)} was trained on every row (--holdout 0): there is nothing to judge "
+            "it by. Launch a study with a hold-out, or move it by --force --reason TEXT"
+        )
+    if incumbent is None:
+        return mine.holdout, ()
+    theirs = incumbent.provenance.data
+    if (theirs.target, theirs.task) != (mine.target, mine.task):
+        raise StudyError(
+            f"{_name(incumbent)} predicts '{theirs.target}' ({theirs.task}), not '{mine.target}' "
+            f"({mine.task}): the two cannot be compared. To replace it: --force --reason TEXT"
+        )
+    if not theirs.holdout:
+        raise StudyError(
+            f"{_name(incumbent)}, which is to be replaced, was trained on every row (--holdout 0): "
+            "no row could judge both. To replace it: --force --reason TEXT"
+        )
+    by_hash = mine.time is None and set(_features(incumbent)) == set(_features(candidate))
+    # Hold-outs by hash are nested, whatever else the tables hold; the last times are so in one.
+    if theirs.roles == mine.roles and (theirs.digest == mine.digest or by_hash):
+        return min(mine.holdout, theirs.holdout), ()
+    return mine.holdout, (
+        f"it is not known whether {_name(incumbent)} was trained on some of these rows: "
+        "its table was another one",
+    )
+
+
+def _held_out(candidate: Packaged, share: float, data: str | None) -> Dataset:
+    about = candidate.provenance.data
+    source = data or about.source
+    try:
+        dataset = load_dataset(source, about.target, about.task, share, about.roles)
+    except DataError as error:
+        raise StudyError(
+            f"{_name(candidate)} cannot be judged: {error}. If its table stands elsewhere now, "
+            "name it with --data; to move it unjudged: --force --reason TEXT"
+        ) from error
+    if dataset.digest != about.digest:
+        raise StudyError(
+            f"{source} is not the table that {_name(candidate)} learned from (digest "
+            f"{dataset.digest[:12]}, was {about.digest[:12]}): name that one with --data, or "
+            "launch a study on the table as it is now"
+        )
+    return dataset
+
+
+def _forecast(incumbent: Packaged, dataset: Dataset) -> Array:
+    """Predict the candidate's rows by the incumbent."""
+    columns = _features(incumbent)
+    missing = [name for name in columns if name not in dataset.held_out_features.columns]
+    if missing:
+        raise StudyError(
+            f"{_name(incumbent)} needs the column '{missing[0]}', which the candidate's table has "
+            "not: the two cannot be compared. To replace it: --force --reason TEXT"
+        )
+    if dataset.classes is not None and list(incumbent.pipeline.classes_) != list(dataset.classes):
+        raise StudyError(
+            f"{_name(incumbent)} knows other classes than the candidate: the two cannot be "
+            "compared. To replace it: --force --reason TEXT"
+        )
+    return predict(incumbent.pipeline, dataset.held_out_features[columns], dataset.task)
+
+
+def _compare(dataset: Dataset, metric: Metric, candidate: Array, incumbent: Array) -> Comparison:
+    weights = dataset.held_out_roles.weights
+    return compare(metric, dataset.held_out_y, candidate, incumbent, weights, _units(dataset))
+
+
+def _units(dataset: Dataset) -> Array | None:
+    """Number the rows that are drawn together: of a group, of a stretch of time, or equal rows."""
+    roles = dataset.held_out_roles
+    if roles.groups is not None:
+        return roles.groups
+    if roles.times is not None:  # blocks of n^(1/3) neighbours (Carlstein 1986)
+        length = int(np.ceil(len(roles.times) ** (1 / 3)))
+        place = np.argsort(np.argsort(roles.times, kind="stable"), kind="stable")
+        return np.asarray(place // length)
+    found = np.unique(row_hashes(dataset.held_out_features), return_inverse=True)[1]
+    return found if found.max() < len(found) - 1 else None
+
+
+def _score(dataset: Dataset, metric: Metric, forecast: Array) -> float:
+    weights = dataset.held_out_roles.weights
+    return float(metric.of_predictions(dataset.held_out_y, forecast, weights))
+
+
+def _constant(dataset: Dataset, metric: Metric) -> Array:
+    """Forecast every row alike: the classes' shares, or the mean or median that trains better."""
+    n_rows = len(dataset.held_out_y)
+    if dataset.classes is not None:
+        shares = np.bincount(dataset.y, dataset.weights, minlength=dataset.n_classes)
+        return np.tile(shares / shares.sum(), (n_rows, 1))
+    sign = -1 if metric.direction == "maximize" else 1
+    constants = (np.average(dataset.y, weights=dataset.weights), np.median(dataset.y))
+
+    def loss(value: float) -> float:
+        alike = np.full(len(dataset.y), value)
+        return sign * float(metric.of_predictions(dataset.y, alike, dataset.weights))
+
+    return np.full(n_rows, min(constants, key=loss))
+
+
+def _default_forest(dataset: Dataset, seed: int) -> Array:
+    """Predict by scikit-learn's default forest, grown on the same training rows."""
+    forest = make_forest({}, dataset.n_classes, _DEFAULT_TREES, champion_seed(seed), jobs=-1)
+    forest.fit(dataset.X, dataset.labels, sample_weight=dataset.weights)
+    return predict(forest, dataset.vectorizer.transform(dataset.held_out_features), dataset.task)
+
+
+def _features(packaged: Packaged) -> list[str]:
+    """Columns that a version takes, sorted as it had them."""
+    return [str(name) for name in packaged.pipeline.named_steps["table"].feature_names_in_]
+
+
+def _name(packaged: Packaged) -> str:
+    return f"version {packaged.version.version} of {packaged.version.name}"

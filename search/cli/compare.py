@@ -1,0 +1,76 @@
+"""`grovekeeper compare`: studies side by side."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from search.cli.options import Json, globals_of, print_json
+from search.errors import UsageError
+
+
+def compare(
+    context: typer.Context,
+    studies: Annotated[list[str], typer.Argument(help="Names of two studies or more.")],
+    json: Json = False,
+) -> None:
+    """Compare studies: data, scores, hyperparameters that differ, cost.
+
+    Example: grovekeeper compare houses houses-by-mae
+    """
+    from search.comparison import compare_studies
+    from storage.studies import StudyBook
+
+    if len(set(studies)) < len(studies) or len(studies) == 1:
+        raise UsageError("compare takes the names of two studies or more, each once")
+    book = StudyBook(globals_of(context).storage)
+    found = compare_studies([book.open(name) for name in studies])
+    if json:
+        print_json(found)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in studies:
+        table.add_column(name, overflow="fold")
+    for title, values in _rows(found):
+        table.add_row(title, *("" if value is None else str(value) for value in values))
+    Console().print(table, highlight=False, markup=False)
+    if not found["comparable"]:
+        typer.echo(f"their scores cannot be compared: other {', other '.join(found['differ'])}")
+    if found["mlflow"]:
+        typer.echo(f"in the MLflow UI: {found['mlflow']}")
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    studies = found["studies"]
+
+    def each(title: str, *path: str) -> tuple[str, list[Any]]:
+        values = []
+        for study in studies:
+            value: Any = study
+            for key in path:
+                value = value.get(key) if value is not None else None
+            values.append(f"{value:.5g}" if isinstance(value, float) else value)
+        return title, values
+
+    yield each("state", "state")
+    yield each("data", "data", "source")
+    yield "  digest", [(study["data"]["digest"] or "")[:12] for study in studies]
+    yield each("target", "data", "target")
+    yield each("metric", "metric")
+    yield each("scored by", "evaluation")
+    yield each("best", "best", "value")
+    yield each("  of trial", "best", "number")
+    for name, values in found["params"].items():
+        shown = [f"{value:.4g}" if isinstance(value, float) else value for value in values]
+        yield f"  {name}", shown
+    metrics = dict.fromkeys(name for study in studies for name in study["holdout"] or {})
+    for name in metrics:
+        yield each(f"hold-out {name}", "holdout", name)
+    yield each("trials complete", "trials", "complete")
+    yield each("  pruned", "trials", "pruned")
+    yield each("seconds growing", "seconds", "growing")
+    yield each("  in all", "seconds", "total")

@@ -1,0 +1,81 @@
+"""`grovekeeper reproduce`: make a version, or a trial's score, again, and compare to the bit."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.options import Json, globals_of, print_json
+from search.errors import StudyError, UsageError
+
+if TYPE_CHECKING:
+    from search.cli.options import Globals
+    from search.reproduction import Reproduction
+
+
+def reproduce(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The model; with --trial, the study.")],
+    version: Annotated[int | None, typer.Option(help="Default: the newest.", min=1)] = None,
+    trial: Annotated[int | None, typer.Option(help="Number of a study's trial.", min=0)] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Where the table stands now.", metavar="PATH")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Refit a version from its record: the same content, the same predictions, bit by bit.
+
+    With --trial, grow that trial of a study again and compare its scores.
+
+    Example: grovekeeper reproduce diabetes --version 1
+    """
+    if trial is not None and version is not None:
+        raise UsageError("--trial is of a study and --version of a model: give one of them")
+    options = globals_of(context)
+    if trial is None:
+        done = _version(options, name, version, data)
+    else:
+        done = _trial(options, name, trial, data)
+    if json:
+        compared = {
+            what: {"recorded": then, "now": now, "equal": then == now}
+            for what, (then, now) in done.compared.items()
+        }
+        about = {"name": done.name, "reproduced": done.succeeded}
+        print_json(about | {"compared": compared, "changed": list(done.changed)})
+    else:
+        for what, (then, now) in done.compared.items():
+            typer.echo(f"{what}: {_short(then) if then == now else f'{then}, now {now}'}")
+    if not done.succeeded:
+        why = "; ".join(done.changed) or "data, code and libraries are what they were"
+        raise StudyError(f"{done.name} is not reproduced: {why}")
+    if not json:
+        typer.echo(f"{done.name} is reproduced, bit by bit")
+
+
+def _version(
+    options: "Globals", model: str, number: int | None, data: str | None
+) -> "Reproduction":
+    from search.packaging import load_model
+    from search.promotion import choose
+    from search.reproduction import reproduce_version
+    from search.spec import check_name
+    from storage.registry import open_registry
+
+    check_name("model", model)
+    registry = open_registry(options.tracking_uri)
+    versions = registry.versions(model)
+    chosen = versions[-1] if number is None else choose(model, versions, number)
+    return reproduce_version(load_model(registry, chosen), data)
+
+
+def _trial(options: "Globals", study: str, number: int, data: str | None) -> "Reproduction":
+    from search.reproduction import reproduce_trial
+    from storage.studies import StudyBook
+
+    return reproduce_trial(StudyBook(options.storage).open(study), number, data)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    limit = 60
+    return text if len(text) <= limit else f"{text[:16]}…"

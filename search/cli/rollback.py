@@ -1,0 +1,37 @@
+"""`grovekeeper rollback`: put the version before back into a stage."""
+
+from typing import Annotated
+
+import typer
+
+from search.cli.options import Json, Reason, globals_of, print_json, read_stage
+from search.cli.promote import said
+
+
+def rollback(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Name of the registered model.")],
+    stage: Annotated[
+        str, typer.Option("--from", help="Staging or Production.", metavar="STAGE")
+    ] = "Staging",
+    reason: Reason = None,
+    json: Json = False,
+) -> None:
+    """Put back the version that stood in a stage before; again goes one further back.
+
+    Example: grovekeeper rollback diabetes --reason "drifts on new patients"
+    """
+    from search.history import document
+    from search.promotion import check_reason
+    from search.promotion import rollback as back
+    from search.spec import check_name
+    from storage.registry import open_registry
+
+    where = read_stage(stage, "--from")
+    check_name("model", model)
+    registry = open_registry(globals_of(context).tracking_uri)
+    done = back(registry, model, where, check_reason(reason))
+    if json:
+        print_json({"model": model, "alias": where.lower()} | document(done))
+    else:
+        typer.echo(said(model, done))

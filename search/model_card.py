@@ -1,0 +1,71 @@
+"""The page of a registered version: what it is, how it was judged, how to make it again."""
+
+from collections.abc import Mapping
+
+from search.provenance import Provenance
+from storage.records import Move
+
+# MLflow's databases have room for 5,000 characters.
+_LENGTH = 5000
+_MOST_PARAMS = 20
+
+
+def describe(
+    provenance: Provenance, holdout: Mapping[str, float], model: str, last: Move | None = None
+) -> str:
+    """Return a version's description, in Markdown.
+
+    Parameters
+    ----------
+    holdout
+        Its scores on the hold-out, by metric.
+    last
+        What was last done with it, or refused.
+    """
+    data = provenance.data
+    roles = {"weights": data.weight, "groups": data.group, "time": data.time}
+    about = [f"`{data.source}`, target `{data.target}` ({data.task})"]
+    about += [f"{role}: `{name}`" for role, name in roles.items() if name is not None]
+    kept = f"{data.holdout:.0%} of the rows held out" if data.holdout else "trained on every row"
+    lines = [
+        f"Trial {provenance.trial} of study **{provenance.study}**, "
+        f"refitted with {provenance.trees} trees.",
+        "",
+        f"- **Data**: {'; '.join(about)}; {kept}; SHA-256 `{data.digest[:16]}…`",
+        f"- **Search**: by {provenance.metric}, seed {provenance.seed}",
+        f"- **Hyperparameters**: {_params(provenance)}",
+        f"- **Hold-out**: {_scores(holdout)}",
+        f"- **Gate**: {_verdict(last)}",
+        *(_pictures(provenance) if data.holdout else ()),
+        f"- **Made with**: {', '.join(f'{k} {v}' for k, v in provenance.versions.items())}",
+        "",
+        f"Make it again, bit by bit: `grovekeeper reproduce {model} --version V`. "
+        f"Who moved it: `grovekeeper history {model}`.",
+    ]
+    return "\n".join(lines)[:_LENGTH]
+
+
+def _pictures(provenance: Provenance) -> tuple[str]:
+    place = f"champion/trial-{provenance.trial:04d}"
+    return (f"- **Pictures**: importance and errors on the hold-out, in the run's `{place}`",)
+
+
+def _params(provenance: Provenance) -> str:
+    shown = list(provenance.params.items())[:_MOST_PARAMS]
+    return ", ".join(f"{name} {_short(value)}" for name, value in shown) or "scikit-learn's"
+
+
+def _scores(holdout: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.5g}" for name, value in holdout.items()) or "none"
+
+
+def _verdict(last: Move | None) -> str:
+    if last is None:
+        return "not judged yet"
+    said = last.judgement.verdict if last.judgement else "not judged"
+    word = {"refuse": "refused for", "rollback": "put back into"}.get(last.action, "moved to")
+    return f"{word} {last.stage} on {last.time[:10]} by {last.user}: {said}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

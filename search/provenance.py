@@ -1,0 +1,164 @@
+"""How a registered version was made: all that is needed to judge it again, and to make it again.
+
+The record stands in the metadata of the model's ``MLmodel`` file: the version's digest covers it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from search.champion import Champion
+from search.environment import installed
+from search.errors import StudyError
+from search.fingerprint import fingerprint
+from search.problem import Problem
+from search.roles import RoleColumns
+from search.spec import Task
+
+KEY = "grovekeeper"
+
+# Tags of a registered version.
+STUDY_TAG = "grovekeeper.study"
+UID_TAG = "grovekeeper.study_uid"
+TRIAL_TAG = "grovekeeper.trial"
+TREES_TAG = "grovekeeper.trees"
+DIGEST_TAG = "grovekeeper.data_digest"
+TARGET_TAG = "grovekeeper.target"
+METRIC_TAG = "grovekeeper.metric"
+SHA_TAG = "grovekeeper.model_sha256"
+CONTENT_TAG = "grovekeeper.content_sha256"
+HOLDOUT_PREFIX = "grovekeeper.holdout_"
+# Of a version that was refitted on every row: the version whose hyperparameters were judged.
+REFIT_TAG = "grovekeeper.refit_of"
+
+
+class Source(BaseModel):
+    """The table a version learned from, and how its rows were divided.
+
+    Attributes
+    ----------
+    source
+        As the user named it.
+    digest
+        SHA-256 of the table's canonical values.
+    holdout
+        Share of the rows that were held out; 0 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    digest: str
+    target: str
+    task: Task
+    holdout: float
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+
+    @property
+    def roles(self) -> RoleColumns:
+        """Columns that are about rows."""
+        return RoleColumns(weight=self.weight, group=self.group, time=self.time)
+
+
+class Provenance(BaseModel):
+    """How a version was made.
+
+    Attributes
+    ----------
+    params
+        Hyperparameters of the trial.
+    seed
+        The study's.
+    content
+        `fingerprint` of the fitted pipeline.
+    versions
+        Of what made it, by name: Python, the machine's kind, this project, its libraries.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    study_uid: str
+    trial: int
+    params: dict[str, Any]
+    trees: int
+    seed: int
+    metric: str
+    data: Source
+    content: str
+    versions: dict[str, str]
+
+    def tags(self, holdout: Mapping[str, float], sha256: str) -> dict[str, str]:
+        """All tags of a version; `sha256` is its folder's."""
+        scores = {HOLDOUT_PREFIX + name: repr(value) for name, value in holdout.items()}
+        identity = identity_tags(self.study_uid, self.trial, self.trees, self.data.digest)
+        return (
+            identity
+            | scores
+            | {
+                STUDY_TAG: self.study,
+                TARGET_TAG: self.data.target,
+                METRIC_TAG: self.metric,
+                SHA_TAG: sha256,
+                CONTENT_TAG: self.content,
+            }
+        )
+
+    @classmethod
+    def of(cls, champion: Champion, problem: Problem, study_uid: str, trial: int) -> Self:
+        """Describe a champion that was just made."""
+        spec, dataset = problem.spec, problem.dataset
+        return cls(
+            study=spec.study,
+            study_uid=study_uid,
+            trial=trial,
+            params=dict(champion.params),
+            trees=champion.trees,
+            seed=spec.seed,
+            metric=problem.metric.name,
+            data=Source(
+                source=spec.data,
+                digest=dataset.digest,
+                target=dataset.target,
+                task=dataset.task,
+                holdout=spec.holdout,
+                weight=spec.weight,
+                group=spec.group,
+                time=spec.time,
+            ),
+            content=fingerprint(champion.pipeline),
+            versions=installed(),
+        )
+
+    @classmethod
+    def read(cls, metadata: Any, model: str) -> Self:
+        """Read the record from a model's metadata.
+
+        Raises
+        ------
+        StudyError
+            When there is none, or it is another version's of this project.
+        """
+        found = metadata.get(KEY) if isinstance(metadata, dict) else None
+        if found is None:
+            raise StudyError(f"{model} does not say how it was made: it is not of grovekeeper")
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            text = f"what {model} says of how it was made cannot be read ({where}: {first['msg']})"
+            raise StudyError(text) from None
+
+
+def identity_tags(study_uid: str, trial: int, trees: int, data_digest: str) -> dict[str, str]:
+    """Tags that no version of another champion has."""
+    return {
+        UID_TAG: study_uid,
+        TRIAL_TAG: str(trial),
+        TREES_TAG: str(trees),
+        DIGEST_TAG: data_digest,
+    }

@@ -1,0 +1,174 @@
+"""From champion to Staging and back, as its users do it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from conftest import Shell, environment
+from mlflow.exceptions import MlflowException
+from sklearn.datasets import load_diabetes
+
+START_TIMEOUT = 120.0
+
+
+@pytest.fixture(scope="module")
+def promoted(launched: Shell, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A copy of the launched study's databases, its model promoted."""
+    shell = Shell(tmp_path_factory.mktemp("promoted"))
+    for path in launched.folder.glob("*.db*"):
+        shutil.copy(path, shell.folder)
+    done = shell("promote", "diabetes", "--require", "rmse=80")
+    assert "is now in Staging" in done.stdout
+    assert "95% interval of the difference" in done.stdout
+    assert "scikit-learn's default forest: rmse" in done.stderr
+    return shell
+
+
+def test_history_tells_what_was_done(promoted: Shell) -> None:
+    found = promoted.json("history", "diabetes")
+    assert found["model"] == "diabetes"
+    move = found["moves"][0]
+    assert (move["action"], move["version"], move["to"]) == ("promote", 1, "Staging")
+    assert move["candidate"] < move["incumbent"]
+    assert move["metric"] == "rmse"
+    assert move["interval"][0] < move["interval"][1] < 0
+    assert found["now"]["Staging"] == {"version": 1, "alias": 1}
+    text = promoted("history", "diabetes").stdout
+    assert "promote  1        Staging" in text
+    assert "now in Staging: version 1" in text
+    again = promoted.json("promote", "diabetes")
+    assert (again["version"], again["to"], again["action"]) == (1, "Staging", None)
+
+
+def test_a_refusal_is_one_line_exit_code_1_and_on_record(promoted: Shell) -> None:
+    done = promoted("promote", "diabetes", "--to", "Production", "--require", "rmse=1", expect=1)
+    assert "required is at most 1; better than" in done.stderr
+    assert "--force --reason TEXT" in done.stderr
+    done = promoted("promote", "diabetes", "--to", "Production", "--force", expect=2)
+    assert "--force takes --reason" in done.stderr
+    done = promoted("rollback", "diabetes", expect=1)
+    assert "nothing to go back to" in done.stderr
+    actions = [move["action"] for move in promoted.json("history", "diabetes")["moves"]]
+    assert actions == ["promote", "refuse"]
+
+
+def test_a_version_and_a_trial_are_made_again_bit_by_bit(promoted: Shell) -> None:
+    assert "version 1 of diabetes is reproduced" in promoted("reproduce", "diabetes").stdout
+    states = {"COMPLETE": 0, "PRUNED": 0}
+    for number in range(10):
+        done = promoted.json("reproduce", "diabetes", "--trial", str(number))
+        assert done["reproduced"], done
+        assert done["compared"]["value"]["equal"]
+        scores = done["compared"]["scores"]["recorded"]
+        states["COMPLETE" if "128" in scores else "PRUNED"] += 1
+    assert all(states.values())
+    done = promoted("reproduce", "diabetes", "--trial", "99", expect=1)
+    assert "has no trial 99" in done.stderr
+
+
+def test_what_is_not_made_again_is_said(promoted: Shell) -> None:
+    path = promoted.folder / "other.csv"
+    load_diabetes(as_frame=True).frame.head(300).to_csv(path, index=False)
+    done = promoted("reproduce", "diabetes", "--data", str(path), expect=1)
+    assert "other.csv holds other values than it did" in done.stderr
+
+
+def test_studies_are_compared_side_by_side(promoted: Shell) -> None:
+    promoted("launch", "by-mae", "--metric", "mae", "--trials", "2", "--no-register")
+    promoted("launch", "again", "--seed", "1", "--trials", "2", "--no-register")
+    found = promoted.json("compare", "diabetes", "again")
+    assert found["comparable"]
+    assert found["mlflow"].startswith("/#/compare-runs?runs=")
+    done = promoted("compare", "diabetes", "by-mae")
+    assert "their scores cannot be compared: other metric" in done.stdout
+    assert "two studies or more" in promoted("compare", "diabetes", expect=2).stderr
+
+
+def load(flavor: Any, uri: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return flavor.load_model(uri)
+
+
+def test_it_is_loaded_by_stage_and_by_alias_and_a_wrong_column_is_an_error(
+    promoted: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(promoted.folder)
+    mlflow.set_tracking_uri(promoted.tracking_uri)
+    rows = load_diabetes(as_frame=True).data.head(20)
+    forest = load(mlflow.sklearn, "models:/diabetes@staging").predict(rows)
+    served = load(mlflow.pyfunc, "models:/diabetes/Staging")
+    np.testing.assert_array_equal(served.predict(rows), forest)
+    with pytest.raises(MlflowException, match="bmi"):
+        served.predict(rows.rename(columns={"bmi": "weight"}))
+
+
+@pytest.fixture
+def served(promoted: Shell) -> Iterator[str]:
+    """The address at which MLflow serves the model."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/diabetes@staging"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    own = environment() | {"MLFLOW_TRACKING_URI": promoted.tracking_uri}
+    own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
+    with (promoted.folder / "serve.log").open("wb") as log:
+        server = subprocess.Popen(
+            command, cwd=promoted.folder, env=own, stdout=log, stderr=log, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            said = (promoted.folder / "serve.log").read_text()
+            assert server.poll() is None, said
+            assert time.monotonic() < deadline, said
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=1).close()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(20)
+
+
+def test_mlflow_serves_it_on_raw_rows(served: str) -> None:
+    rows = load_diabetes(as_frame=True).data.head(3)
+
+    def ask(content: Any) -> Any:
+        request = urllib.request.Request(
+            f"{served}/invocations",
+            data=json.dumps(content).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    records = json.loads(rows.to_json(orient="records"))
+    predictions = ask({"dataframe_records": records})["predictions"]
+    assert len(predictions) == 3
+    assert np.std(predictions) > 1
+    records[0]["bmi"] = None  # missing values are taken as in training
+    assert ask({"dataframe_records": records})["predictions"][1:] == predictions[1:]
+    del records[0]["bmi"]
+    with pytest.raises(urllib.error.HTTPError) as error:
+        ask({"dataframe_records": records[:1]})
+    with error.value:
+        assert error.value.code == 400
+        assert "bmi" in error.value.read().decode()

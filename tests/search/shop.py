@@ -1,0 +1,99 @@
+"""Registered versions made for tests, in seconds: small forests on a small table."""
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+
+from search.assessment import Rules
+from search.champion import make_champion
+from search.problem import pose
+from search.promotion import Request, promote, rollback
+from search.provenance import Provenance
+from search.registration import register
+from search.spec import make_spec
+from storage.records import ModelVersion, Move, Stage
+from storage.registry import Registry, open_registry
+
+GOOD = {"max_features": 0.7, "min_samples_leaf": 2}
+WEAK = {"max_features": 0.7, "min_samples_leaf": 60}
+
+
+def table(rows: int = 400, *, signal: float = 3.0, seed: int = 0) -> pd.DataFrame:
+    """Houses whose prices follow from two of their columns; rows are the same in longer tables."""
+    random = np.random.default_rng(seed)
+    made = [
+        (random.normal(), random.normal(), int(random.integers(5)), random.normal())
+        for _ in range(rows)
+    ]
+    houses = pd.DataFrame(made, columns=["size", "age", "street", "luck"])
+    houses["price"] = signal * (houses["size"] + np.sin(2 * houses["age"])) + houses.pop("luck")
+    return houses
+
+
+@dataclass
+class Shop:
+    """A registry with one model, "houses", and what is said of it."""
+
+    tracking_uri: str
+    folder: Path
+    said: list[str] = field(default_factory=list)
+    made: int = 0
+
+    @property
+    def registry(self) -> Registry:
+        return open_registry(self.tracking_uri)
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.tracking_uri, self.tracking_uri)
+
+    def write(self, houses: pd.DataFrame, name: str = "houses.csv") -> str:
+        houses.to_csv(self.folder / name, index=False)
+        return str(self.folder / name)
+
+    def add(self, params: Any = GOOD, trees: int = 20, **options: Any) -> ModelVersion:
+        """Register a champion of these hyperparameters as the next version."""
+        if "data" not in options and not (self.folder / "houses.csv").exists():
+            self.write(table())
+        asked = {"data": str(self.folder / "houses.csv"), "target": "price", "model": "houses"}
+        problem = pose(make_spec(asked | options))
+        champion = make_champion(
+            problem.dataset, problem.metric, params, trees, problem.spec.seed, jobs=2
+        )
+        run = self.client.create_run("0")
+        self.made += 1
+        provenance = Provenance.of(champion, problem, f"uid-{self.made}", trial=self.made)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return register(
+                self.registry,
+                ("0", run.info.run_id),
+                "houses",
+                champion,
+                problem.dataset,
+                provenance,
+            )
+
+    def promote(self, version: int | None = None, **options: Any) -> Move | None:
+        names = ("tolerance", "strict", "required")
+        rules = Rules(**{name: options.pop(name) for name in names if name in options})
+        request = Request(version=version, rules=rules, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return promote(self.registry, "houses", request, self.said.append)[1]
+
+    def rollback(self, stage: Stage = "Staging", reason: str | None = None) -> Move:
+        return rollback(self.registry, "houses", stage, reason)
+
+    def holder(self, stage: str = "Staging") -> int | None:
+        """The version that stage and alias both name."""
+        versions = self.registry.versions("houses")
+        held = [v.version for v in versions if v.stage == stage]
+        assert held == [v.version for v in versions if stage.lower() in v.aliases]
+        assert len(held) <= 1
+        return held[0] if held else None
