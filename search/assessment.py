@@ -122,7 +122,7 @@ def _share(candidate: Packaged, incumbent: Packaged | None) -> tuple[float, tupl
     if not mine.holdout:
         raise StudyError(
             f"{_name(candidate)} was trained on every row (--holdout 0): there is nothing to judge "
-            "it by. Launch a study with a hold-out, or move it by --force --reason TEXT"
+            "it by; launch a study with a hold-out"
         )
     if incumbent is None:
         return mine.holdout, ()
@@ -130,12 +130,12 @@ def _share(candidate: Packaged, incumbent: Packaged | None) -> tuple[float, tupl
     if (theirs.target, theirs.task) != (mine.target, mine.task):
         raise StudyError(
             f"{_name(incumbent)} predicts '{theirs.target}' ({theirs.task}), not '{mine.target}' "
-            f"({mine.task}): the two cannot be compared. To replace it: --force --reason TEXT"
+            f"({mine.task}): the two cannot be compared"
         )
     if not theirs.holdout:
         raise StudyError(
             f"{_name(incumbent)}, which is to be replaced, was trained on every row (--holdout 0): "
-            "no row could judge both. To replace it: --force --reason TEXT"
+            "no row could judge both"
         )
     by_hash = mine.time is None and set(_features(incumbent)) == set(_features(candidate))
     # Hold-outs by hash are nested, whatever else the tables hold; the last times are so in one.
@@ -155,7 +155,7 @@ def _held_out(candidate: Packaged, share: float, data: str | None) -> Dataset:
     except DataError as error:
         raise StudyError(
             f"{_name(candidate)} cannot be judged: {error}. If its table stands elsewhere now, "
-            "name it with --data; to move it unjudged: --force --reason TEXT"
+            "name it with --data"
         ) from error
     if dataset.digest != about.digest:
         raise StudyError(
@@ -173,12 +173,11 @@ def _forecast(incumbent: Packaged, dataset: Dataset) -> Array:
     if missing:
         raise StudyError(
             f"{_name(incumbent)} needs the column '{missing[0]}', which the candidate's table has "
-            "not: the two cannot be compared. To replace it: --force --reason TEXT"
+            "not: the two cannot be compared"
         )
     if dataset.classes is not None and list(incumbent.pipeline.classes_) != list(dataset.classes):
         raise StudyError(
-            f"{_name(incumbent)} knows other classes than the candidate: the two cannot be "
-            "compared. To replace it: --force --reason TEXT"
+            f"{_name(incumbent)} knows other classes than the candidate: the two cannot be compared"
         )
     return predict(incumbent.pipeline, dataset.held_out_features[columns], dataset.task)
 

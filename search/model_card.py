@@ -27,6 +27,7 @@ def describe(
     about = [f"`{data.source}`, target `{data.target}` ({data.task})"]
     about += [f"{role}: `{name}`" for role, name in roles.items() if name is not None]
     kept = f"{data.holdout:.0%} of the rows held out" if data.holdout else "trained on every row"
+    judged = f"version {provenance.refit_of} was judged for it"
     lines = [
         f"Trial {provenance.trial} of study **{provenance.study}**, "
         f"refitted with {provenance.trees} trees.",
@@ -34,12 +35,13 @@ def describe(
         f"- **Data**: {'; '.join(about)}; {kept}; SHA-256 `{data.digest[:16]}…`",
         f"- **Search**: by {provenance.metric}, seed {provenance.seed}",
         f"- **Hyperparameters**: {_params(provenance)}",
-        f"- **Hold-out**: {_scores(holdout)}",
+        f"- **Hold-out**: {judged if provenance.refit_of else _scores(holdout)}",
         f"- **Gate**: {_verdict(last)}",
         *(_pictures(provenance) if data.holdout else ()),
         f"- **Made with**: {', '.join(f'{k} {v}' for k, v in provenance.versions.items())}",
         "",
-        f"Make it again, bit by bit: `grovekeeper reproduce {model} --version V`. "
+        f"Make it again, bit by bit: `grovekeeper reproduce {model} --version N`, with this "
+        "version's number. "
         f"Who moved it: `grovekeeper history {model}`.",
     ]
     return "\n".join(lines)[:_LENGTH]

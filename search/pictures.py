@@ -12,6 +12,7 @@ from search.dataset import Dataset
 from search.metrics import Metric
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 _MOST_ROWS = 1000
@@ -70,27 +71,25 @@ def permutation_importance(
     n_rows = len(dataset.held_out_y)
     chosen = np.sort(random.permutation(n_rows)[:_MOST_ROWS])
     rows = table.transform(dataset.held_out_features.iloc[chosen])
-    X, y = rows.to_numpy(dtype=np.float32), dataset.held_out_y[chosen]
+    y = dataset.held_out_y[chosen]
     weights = dataset.held_out_roles.weights
     weights = None if weights is None else weights[chosen]
     sign = 1 if metric.direction == "minimize" else -1
 
-    def loss(values: NDArray[Any]) -> float:
+    def loss(values: "pd.DataFrame") -> float:
         return sign * metric.of_predictions(y, predict(forest, values, dataset.task), weights)
 
-    outputs = {
-        name: [rows.columns.get_loc(output) for output in made]
-        for name, made in table.named_steps["table"].input_to_outputs_.items()
-        if made
-    }
-    impurity = forest.feature_importances_
-    ranked = sorted(outputs, key=lambda name: -impurity[outputs[name]].sum())[:_MOST_COLUMNS]
-    before, losses = loss(X), np.empty((len(ranked), _REPEATS))
+    made = table.named_steps["table"].input_to_outputs_
+    outputs = {name: list(columns) for name, columns in made.items() if columns}
+    split = dict(zip(rows.columns, forest.feature_importances_, strict=True))
+    by_splits = sorted(outputs, key=lambda name: -sum(split[column] for column in outputs[name]))
+    ranked = by_splits[:_MOST_COLUMNS]
+    before, losses = loss(rows), np.empty((len(ranked), _REPEATS))
     for i, name in enumerate(ranked):
         for repeat in range(_REPEATS):
-            shuffled = X.copy()
-            shuffled[:, outputs[name]] = X[np.ix_(random.permutation(len(X)), outputs[name])]
-            losses[i, repeat] = loss(shuffled) - before
+            order = random.permutation(len(rows))
+            column = {c: rows[c].to_numpy()[order] for c in outputs[name]}
+            losses[i, repeat] = loss(rows.assign(**column)) - before
     order = np.argsort(-np.median(losses, axis=1), kind="stable")
     return [str(ranked[i]) for i in order], losses[order]
 

@@ -12,13 +12,9 @@ from search.fingerprint import fingerprint
 from search.metrics import METRICS
 from search.model_card import describe
 from search.packaging import Packaged, load_model
-from search.provenance import (
-    DIGEST_TAG,
-    HOLDOUT_PREFIX,
-    METRIC_TAG,
-    REFIT_TAG,
-)
+from search.provenance import REFIT_TAG
 from search.registration import register
+from search.versions import choose, in_stage, scores
 from storage.errors import StorageError
 from storage.moves import REASON_LENGTH, new_move, read_moves, record, settle
 from storage.records import Judgement, ModelVersion, Move, Stage
@@ -73,12 +69,15 @@ def promote(
     chosen = choose(model, versions, request.version)
     if request.version is None:
         say(f"version {chosen.version} is the best on the hold-out")
-    holder = _holder(versions, request.stage)
-    if holder == chosen:
-        if request.stage.lower() not in chosen.aliases:
-            registry.move(chosen, request.stage)
-        return chosen.version, None
+    holder = in_stage(versions, request.stage)
+    target = _refitted(versions, chosen) if request.refit_all else chosen
+    if target is not None and target == holder:
+        if request.stage.lower() not in target.aliases:
+            registry.move(target, request.stage)
+        return target.version, None
     _keep_production(chosen, request.stage)
+    than = f"version {holder.version}" if holder else "a constant forecast"
+    say(f"judging version {chosen.version} against {than}")
     candidate = load_model(registry, chosen)
     found = _judge(registry, versions, candidate, holder, request)
     for remark in found.remarks:
@@ -97,6 +96,9 @@ def promote(
         raise StudyError(f"{_said(refused)}. Nothing is changed; --force --reason TEXT overrides")
     if request.refit_all:
         candidate = _refit(registry, versions, candidate, request.data)
+        say(
+            f"version {candidate.version.version} is version {chosen.version} refitted on every row"
+        )
         chosen = candidate.version
         move = replace(move, version=chosen.version, origin=chosen.stage)
     return chosen.version, _carry_out(registry, candidate, move)
@@ -114,7 +116,7 @@ def rollback(registry: Registry, model: str, stage: Stage, reason: str | None) -
     """
     _complete(registry, model)
     versions = registry.versions(model)
-    holder = _holder(versions, stage)
+    holder = in_stage(versions, stage)
     there = {version.version: version for version in versions}
     stack = _stack(read_moves(registry, model), stage, holder)
     before = [n for n in stack if n in there and there[n].stage in {"None", "Archived", stage}]
@@ -201,7 +203,8 @@ def _judge(
         return assess(judged, incumbent, request.rules, request.data)
     except StudyError as error:
         if not request.force:
-            raise
+            text = f"{error}. To move it unjudged: --force --reason TEXT"
+            raise StudyError(text) from error
         return Assessment(
             passed=False,
             judgement=Judgement(verdict="could not be judged"),
@@ -223,10 +226,9 @@ def _refit(
 ) -> Packaged:
     """Register a version of the same hyperparameters that was grown on every row."""
     judged, provenance = packaged.version, packaged.provenance
-    link = {REFIT_TAG: str(judged.version)}
-    known = [version for version in versions if link.items() <= version.tags.items()]
-    if known:
-        return load_model(registry, known[-1])
+    known = _refitted(versions, judged)
+    if known is not None:
+        return load_model(registry, known)
     about = provenance.data
     dataset = load_dataset(data or about.source, about.target, about.task, 0.0, about.roles)
     metric, seed = METRICS[provenance.metric], provenance.seed
@@ -236,27 +238,18 @@ def _refit(
             "data": about.model_copy(update={"holdout": 0.0}),
             "content": fingerprint(champion.pipeline),
             "versions": installed(),
+            "refit_of": judged.version,
         }
     )
     place = registry.place_of(judged.run_id)
-    version = register(registry, place, judged.name, champion, dataset, made, more_tags=link)
+    version = register(registry, place, judged.name, champion, dataset, made)
     return Packaged(version, champion.pipeline, made)
 
 
-def choose(model: str, versions: Sequence[ModelVersion], wanted: int | None) -> ModelVersion:
-    """Return the version of that number, or the best; raise `UsageError` where there is none."""
-    if wanted is None:
-        return best_version(versions)
-    matching = [v for v in versions if v.version == wanted]
-    if not matching:
-        numbers = ", ".join(str(v.version) for v in versions[-20:])
-        raise UsageError(f"{model} has no version {wanted}: there are {numbers}")
-    return matching[0]
-
-
-def _holder(versions: Sequence[ModelVersion], stage: Stage) -> ModelVersion | None:
-    """Return the version in a stage; of several that were put there by hand, the newest."""
-    return next((v for v in reversed(versions) if v.stage == stage), None)
+def _refitted(versions: Sequence[ModelVersion], judged: ModelVersion) -> ModelVersion | None:
+    """Return the version that was refitted on every row after this one was judged, if one was."""
+    found = [v for v in versions if v.tags.get(REFIT_TAG) == str(judged.version)]
+    return found[-1] if found else None
 
 
 def _keep_production(version: ModelVersion, stage: Stage) -> None:
@@ -277,41 +270,3 @@ def _said(move: Move) -> str:
         f"{text}: {found.verdict}; {found.metric} {found.candidate:.5g} against "
         f"{found.incumbent:.5g}{than} on {found.rows} held-out rows"
     )
-
-
-def scores(version: ModelVersion) -> dict[str, float]:
-    """A version's hold-out scores, by metric."""
-    return {
-        name.removeprefix(HOLDOUT_PREFIX): float(text)
-        for name, text in version.tags.items()
-        if name.startswith(HOLDOUT_PREFIX)
-    }
-
-
-def holdout_score(version: ModelVersion) -> float | None:
-    """The version's hold-out score in its own metric; ``None`` where no row was held out."""
-    return scores(version).get(version.tags.get(METRIC_TAG, ""))
-
-
-def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:
-    """Return the version with the best hold-out score among those of the newest's data and metric.
-
-    Of equal scores the newer counts; without any hold-out score, the newest version does.
-
-    Parameters
-    ----------
-    versions
-        One or more, oldest first.
-    """
-    newest = versions[-1]
-    same = [
-        version
-        for version in versions
-        if all(version.tags.get(t) == newest.tags.get(t) for t in (DIGEST_TAG, METRIC_TAG))
-    ]
-    scored = [(score, v) for v in same if (score := holdout_score(v)) is not None]
-    metric = METRICS.get(newest.tags.get(METRIC_TAG, ""))
-    if not scored or metric is None:
-        return newest
-    sign = 1 if metric.direction == "maximize" else -1
-    return max(scored, key=lambda pair: (sign * pair[0], pair[1].version))[1]

@@ -28,6 +28,7 @@ TARGET_TAG = "grovekeeper.target"
 METRIC_TAG = "grovekeeper.metric"
 SHA_TAG = "grovekeeper.model_sha256"
 CONTENT_TAG = "grovekeeper.content_sha256"
+SHARE_TAG = "grovekeeper.holdout"
 HOLDOUT_PREFIX = "grovekeeper.holdout_"
 # Of a version that was refitted on every row: the version whose hyperparameters were judged.
 REFIT_TAG = "grovekeeper.refit_of"
@@ -76,6 +77,8 @@ class Provenance(BaseModel):
         `fingerprint` of the fitted pipeline.
     versions
         Of what made it, by name: Python, the machine's kind, this project, its libraries.
+    refit_of
+        The version that was judged, where this is the same grown on every row.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,22 +93,22 @@ class Provenance(BaseModel):
     data: Source
     content: str
     versions: dict[str, str]
+    refit_of: int | None = None
 
     def tags(self, holdout: Mapping[str, float], sha256: str) -> dict[str, str]:
         """All tags of a version; `sha256` is its folder's."""
+        data = self.data
+        identity = identity_tags(self.study_uid, self.trial, self.trees, data.digest, data.holdout)
         scores = {HOLDOUT_PREFIX + name: repr(value) for name, value in holdout.items()}
-        identity = identity_tags(self.study_uid, self.trial, self.trees, self.data.digest)
-        return (
-            identity
-            | scores
-            | {
-                STUDY_TAG: self.study,
-                TARGET_TAG: self.data.target,
-                METRIC_TAG: self.metric,
-                SHA_TAG: sha256,
-                CONTENT_TAG: self.content,
-            }
-        )
+        link = {} if self.refit_of is None else {REFIT_TAG: str(self.refit_of)}
+        about = {
+            STUDY_TAG: self.study,
+            TARGET_TAG: data.target,
+            METRIC_TAG: self.metric,
+            SHA_TAG: sha256,
+            CONTENT_TAG: self.content,
+        }
+        return identity | about | scores | link
 
     @classmethod
     def of(cls, champion: Champion, problem: Problem, study_uid: str, trial: int) -> Self:
@@ -154,11 +157,14 @@ class Provenance(BaseModel):
             raise StudyError(text) from None
 
 
-def identity_tags(study_uid: str, trial: int, trees: int, data_digest: str) -> dict[str, str]:
+def identity_tags(
+    study_uid: str, trial: int, trees: int, data_digest: str, holdout: float
+) -> dict[str, str]:
     """Tags that no version of another champion has."""
     return {
         UID_TAG: study_uid,
         TRIAL_TAG: str(trial),
         TREES_TAG: str(trees),
         DIGEST_TAG: data_digest,
+        SHARE_TAG: repr(holdout),
     }

@@ -2,11 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from search import packaging
@@ -93,9 +92,9 @@ class Registration:
         )
 
     def _find(self, trial: int, trees: int) -> ModelVersion | None:
-        digest = self._problem.dataset.digest
-        identity = identity_tags(self._study_uid, trial, trees, digest)
-        return self._registry.find(self._problem.spec.model, identity)
+        spec, digest = self._problem.spec, self._problem.dataset.digest
+        identity = identity_tags(self._study_uid, trial, trees, digest, spec.holdout)
+        return self._registry.find(spec.model, identity)
 
     def _register(self, champion: Champion, trial: int) -> ModelVersion:
         return register(
@@ -134,7 +133,6 @@ def register(
     dataset: Dataset,
     provenance: Provenance,
     check: Callable[[], None] = lambda: None,
-    more_tags: Mapping[str, str] = MappingProxyType({}),
 ) -> ModelVersion:
     """Log a champion as a model of a run, and register it as the next version of `name`.
 
@@ -169,7 +167,7 @@ def register(
             registry.give_up(model)
         raise
     check()
-    tags = {**provenance.tags(champion.holdout, digest), **more_tags}
+    tags = provenance.tags(champion.holdout, digest)
     return registry.register(name, model, tags, describe(provenance, champion.holdout, name))
 
 

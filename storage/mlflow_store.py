@@ -3,6 +3,8 @@
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from storage import database
@@ -89,3 +91,14 @@ def explain(tracking_uri: str, error: Exception) -> DatabaseError:
     return DatabaseError(
         f"MLflow at {place}: {text.splitlines()[0]} (check --tracking-uri or MLFLOW_TRACKING_URI)"
     )
+
+
+@contextmanager
+def explained(tracking_uri: str) -> Iterator[None]:
+    """Turn what MLflow raises within the block into a `DatabaseError` of one line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise explain(tracking_uri, error) from error

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, open_registry, print_json
 
 _STATES = {"open": " (not completed)", "overtaken": " (overtaken)"}
 
@@ -19,11 +19,9 @@ def history(
     Example: grovekeeper history diabetes
     """
     from search.history import history as read
-    from search.spec import check_name
-    from storage.registry import open_registry
 
-    check_name("model", model)
-    found = read(open_registry(globals_of(context).tracking_uri), model)
+    with open_registry(context, model) as registry:
+        found = read(registry, model)
     if json:
         print_json(found)
         return

@@ -1,6 +1,8 @@
 """What several commands share: the global options, and options declared once."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ from search.errors import UsageError
 if TYPE_CHECKING:
     from search.launch import Stores
     from storage.records import Stage
+    from storage.registry import Registry
 
 
 @dataclass
@@ -53,6 +56,19 @@ def read_stage(text: str, option: str) -> "Stage":
         if stage.lower() == text.lower():
             return stage
     raise UsageError(f"{option} {text} is no stage: there are {' and '.join(STAGES)}")
+
+
+@contextmanager
+def open_registry(context: typer.Context, model: str) -> "Iterator[Registry]":
+    """Open the configured registry for a model; what MLflow raises is told in one line."""
+    from search.spec import check_name
+    from storage import mlflow_store, registry
+
+    check_name("model", model)
+    uri = globals_of(context).tracking_uri
+    opened = registry.open_registry(uri)
+    with mlflow_store.explained(uri):
+        yield opened
 
 
 def print_json(document: Any) -> None:

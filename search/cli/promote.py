@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, Reason, globals_of, print_json, read_stage
+from search.cli.options import Json, Reason, globals_of, open_registry, print_json, read_stage
 from search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,18 +50,15 @@ def promote(
     from search.history import document
     from search.promotion import Request, check_reason
     from search.promotion import promote as move
-    from search.spec import check_name
-    from storage.registry import open_registry
 
-    options = globals_of(context)
     stage = read_stage(to, "--to")
-    check_name("model", model)
     why = check_reason(reason)
     if force and not why:
         raise UsageError("--force takes --reason TEXT: it stands in the model's history")
     rules = Rules(tolerance, strict, tuple(require or ()))
     request = Request(version, stage, rules, data, why, force, refit_all)
-    number, done = move(open_registry(options.tracking_uri), model, request, options.say)
+    with open_registry(context, model) as registry:
+        number, done = move(registry, model, request, globals_of(context).say)
     if json:
         unmoved = {"version": number, "to": stage, "action": None}
         about = unmoved if done is None else document(done)
@@ -79,13 +76,15 @@ def said(model: str, move: "Move") -> str:
     if move.incumbent is not None:
         lines[0] += f"; version {move.incumbent} is archived"
     found = move.judgement
-    if found is not None and found.candidate is not None:
-        against = "a constant" if move.incumbent is None else f"version {move.incumbent}"
-        lines.append(
-            f"on {found.rows} held-out rows: {found.metric} {found.candidate:.5g}, "
-            f"{against} {found.incumbent:.5g}: {found.verdict}"
-        )
-    if found is not None and found.interval is not None:
+    if found is None or found.candidate is None or found.incumbent is None:
+        return lines[0]
+    against = "a constant" if move.incumbent is None else f"version {move.incumbent}"
+    lines.append(
+        f"on {found.rows} held-out rows: {found.metric} {found.candidate:.5g}, "
+        f"{against} {found.incumbent:.5g}: {found.verdict}"
+    )
+    lines.append(f"difference {found.candidate - found.incumbent:+.3g}")
+    if found.interval is not None:
         low, high = found.interval
-        lines.append(f"95% interval of the difference: {low:+.3g} to {high:+.3g}")
+        lines[-1] += f", 95% interval {low:+.3g} to {high:+.3g}"
     return "\n".join(lines)

@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, globals_of, open_registry, print_json
 from search.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
-    from search.cli.options import Globals
     from search.reproduction import Reproduction
 
 
@@ -30,11 +29,10 @@ def reproduce(
     """
     if trial is not None and version is not None:
         raise UsageError("--trial is of a study and --version of a model: give one of them")
-    options = globals_of(context)
     if trial is None:
-        done = _version(options, name, version, data)
+        done = _version(context, name, version, data)
     else:
-        done = _trial(options, name, trial, data)
+        done = _trial(context, name, trial, data)
     if json:
         compared = {
             what: {"recorded": then, "now": now, "equal": then == now}
@@ -53,26 +51,24 @@ def reproduce(
 
 
 def _version(
-    options: "Globals", model: str, number: int | None, data: str | None
+    context: typer.Context, model: str, number: int | None, data: str | None
 ) -> "Reproduction":
     from search.packaging import load_model
-    from search.promotion import choose
     from search.reproduction import reproduce_version
-    from search.spec import check_name
-    from storage.registry import open_registry
+    from search.versions import choose
 
-    check_name("model", model)
-    registry = open_registry(options.tracking_uri)
-    versions = registry.versions(model)
-    chosen = versions[-1] if number is None else choose(model, versions, number)
-    return reproduce_version(load_model(registry, chosen), data)
+    with open_registry(context, model) as registry:
+        versions = registry.versions(model)
+        chosen = versions[-1] if number is None else choose(model, versions, number)
+        packaged = load_model(registry, chosen)
+    return reproduce_version(packaged, data)
 
 
-def _trial(options: "Globals", study: str, number: int, data: str | None) -> "Reproduction":
+def _trial(context: typer.Context, study: str, number: int, data: str | None) -> "Reproduction":
     from search.reproduction import reproduce_trial
     from storage.studies import StudyBook
 
-    return reproduce_trial(StudyBook(options.storage).open(study), number, data)
+    return reproduce_trial(StudyBook(globals_of(context).storage).open(study), number, data)
 
 
 def _short(value: object) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, Reason, globals_of, print_json, read_stage
+from search.cli.options import Json, Reason, open_registry, print_json, read_stage
 from search.cli.promote import said
 
 
@@ -24,13 +24,11 @@ def rollback(
     from search.history import document
     from search.promotion import check_reason
     from search.promotion import rollback as back
-    from search.spec import check_name
-    from storage.registry import open_registry
 
     where = read_stage(stage, "--from")
-    check_name("model", model)
-    registry = open_registry(globals_of(context).tracking_uri)
-    done = back(registry, model, where, check_reason(reason))
+    why = check_reason(reason)
+    with open_registry(context, model) as registry:
+        done = back(registry, model, where, why)
     if json:
         print_json({"model": model, "alias": where.lower()} | document(done))
     else:

@@ -81,3 +81,15 @@ def test_a_promoted_version_shows_its_alias_and_its_stage(study: Any, open_page:
     version.click()
     expect(page.get_by_text("@ staging")).to_be_visible()
     expect(page.get_by_text("Staging", exact=True)).to_be_visible()
+    for text in ("Hyperparameters", "better than a constant forecast", "Made with"):
+        expect(page.get_by_text(text)).to_be_visible()
+
+
+def test_the_run_has_pictures_of_its_champion(study: Any, open_page: OpenPage) -> None:
+    best = json.loads(study.run("show", "diabetes", "--json"))["best"]
+    for name in ("importance", "residuals"):
+        picture = f"champion/trial-{best['number']:04d}/{name}.png"
+        page = open_page(f"{runs(study)}/{study.run_id}/artifacts/{picture}")
+        image = page.locator("main img, [data-testid*='artifact'] img, .image-outer-container img")
+        expect(image.first).to_be_visible()
+        assert image.first.evaluate("image => image.naturalWidth") > 300
