@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from search import cluster
 from search.attendant import Attendant
 from search.champion import champion_size, make_champion, remarks
 from search.errors import StudyError, UsageError
@@ -21,6 +20,7 @@ from search.summary import summarize
 from search.tasks import Pace
 from search.warm_starts import warm_starts
 from search.watcher import StopRequest, Watcher
+from search.workplace import cores, prepare, scheduler_of, workers_for
 from storage import database, mlflow_store
 from storage.errors import LeaseLostError
 from storage.lease import Lease
@@ -64,11 +64,13 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
         With one line that says what was wrong and what to do.
     """
     started = time.monotonic()
-    cluster.prepare()
+    prepare(spec)
     warned = list(_check_stores(stores))
     problem = pose(spec)
     study = find_study(problem, stores.storage)
-    memory = check_memory(problem.rows, spec.workers or cluster.cores())
+    memory = None
+    if scheduler_of(spec) is None:
+        memory = check_memory(problem.rows, spec.workers or cores())
     for note in (*warned, *problem.notes, memory):
         if note is not None:
             watcher.say(note)
@@ -183,7 +185,7 @@ class _Launch:
         check, say = self._lease.check, self._watcher.say
         ledger = Ledger(self._study, problem.space, check, self._entered, say)
         try:
-            with cluster.Workers(spec.workers or cluster.cores()) as workers:
+            with workers_for(spec) as workers:
                 workers.load(rows)
                 self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
                 clock = time.monotonic()
@@ -252,7 +254,7 @@ class _Launch:
         if spec.register_model and self._known_version(wanted, best.number, trees):
             return
         clock = time.monotonic()
-        jobs = spec.workers or cluster.cores()
+        jobs = spec.workers or cores()
         champion = make_champion(
             self._problem.dataset, self._problem.metric, best.params, trees, spec.seed, jobs
         )

@@ -33,9 +33,7 @@ def check_memory(rows: Rows, workers: int) -> str | None:
     """
     import psutil
 
-    n_rows, width = len(rows.y), max(rows.n_classes, 1) + 2
-    chunks = max(after - before for before, after in pairwise((0, *rows.resampling.rungs)))
-    sums = 8.0 * n_rows * width * (_COPIES + chunks // rows.chunk)
+    n_rows, sums = len(rows.y), _sums(rows)
     needed = rows.X.nbytes + workers * (_BASE + sums)
     free = psutil.virtual_memory().available
     classes = f" x {rows.n_classes} classes" if rows.n_classes else ""
@@ -52,6 +50,18 @@ def check_memory(rows: Rows, workers: int) -> str | None:
         f"memory: {size(rows.X.nbytes)} for the table, shared by the workers, and up to "
         f"{size(_BASE + sums)} in each of them"
     )
+
+
+def in_a_worker(rows: Rows, threads: int) -> float:
+    """Return the bytes that a study takes in a worker process of another machine."""
+    return _BASE + rows.X.nbytes + threads * _sums(rows)
+
+
+def _sums(rows: Rows) -> float:
+    """Return the bytes that sums take while one trial grows."""
+    width = max(rows.n_classes, 1) + 2
+    chunks = max(after - before for before, after in pairwise((0, *rows.resampling.rungs)))
+    return 8.0 * len(rows.y) * width * (_COPIES + chunks // rows.chunk)
 
 
 def size(n_bytes: float) -> str:

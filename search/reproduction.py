@@ -7,12 +7,12 @@ from itertools import pairwise
 from operator import add
 
 from search.champion import make_champion, predict
-from search.cluster import cores
 from search.dataset import load_dataset
 from search.environment import changes
 from search.errors import StudyError
 from search.fingerprint import fingerprint
 from search.forest import grow
+from search.local_cluster import cores
 from search.metrics import METRICS
 from search.packaging import Packaged
 from search.problem import Problem, pose_again

@@ -84,6 +84,15 @@ def make_folder() -> "TemporaryDirectory[str]":
     return TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-")
 
 
+# On a worker of a cluster: where this process has the rows of each study.
+PLACES: dict[str, Path] = {}
+
+
+def rows_at(key: str) -> Rows:
+    """Return the rows that workers find under a key: a folder, or what `PLACES` has for it."""
+    return load_rows(PLACES.get(key) or Path(key))
+
+
 @lru_cache(maxsize=2)
 def load_rows(folder: Path) -> Rows:
     """Read what `Rows.save` wrote; `X` is mapped, so that workers of one machine share its memory.

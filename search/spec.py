@@ -70,6 +70,8 @@ class StudySpec(BaseModel):
         Seconds that the search may take in this launch.
     workers
         Local worker processes; default: one a core.
+    scheduler
+        Address of a Dask scheduler whose workers grow the trees; default: this machine's.
     holdout
         Share of rows kept apart to judge the champion; 0 trains on every row.
     trees
@@ -96,6 +98,7 @@ class StudySpec(BaseModel):
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     timeout: Annotated[float | None, Field(gt=0)] = None
     workers: Annotated[int | None, Field(ge=1, le=1024)] = None
+    scheduler: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     trees: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = "auto"

@@ -1,7 +1,7 @@
 """How work is cut into tasks, by what growing has taken so far; never what is grown."""
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 # Seconds that a task is to take: long enough to be worth its way, short enough to be lost.
 _SHORTEST, _LONGEST = 1.0, 10.0
@@ -17,22 +17,24 @@ class Pace:
     Parameters
     ----------
     workers
-        Tasks that run at the same time.
+        Tells how many tasks run at the same time now.
     n_values
         Rows times columns of the training data.
     """
 
-    def __init__(self, workers: int, n_values: int) -> None:
+    def __init__(self, workers: Callable[[], int], n_values: int) -> None:
         self._workers = workers
-        # One task more than workers keeps them busy while the coordinator thinks; a single worker
-        # gets none, so that what a trial is proposed from does not depend on how trials overlap.
-        self._room = workers + 1 if workers > 1 else 1
         self._tasks: dict[Hashable, int] = {}
         self._seconds = _PER_TREE + _PER_VALUE * n_values
 
     def has_room(self) -> bool:
-        """Whether another task would find a worker, or be the next to."""
-        return sum(self._tasks.values()) < self._room
+        """Whether another task would find a worker, or be the next to.
+
+        One task more than workers keeps them busy while the coordinator thinks; a single worker
+        gets none, so that what a trial is proposed from does not depend on how trials overlap.
+        """
+        workers = self._workers()
+        return sum(self._tasks.values()) < (workers + 1 if workers > 1 else 1)
 
     def begun(self, growth: Hashable, parts: int) -> None:
         """Take it that a growth runs, in so many tasks."""
@@ -58,5 +60,5 @@ class Pace:
         """
         seconds = self._seconds * trees
         most, least = max(1, int(_LONGEST / seconds)), math.ceil(_SHORTEST / seconds)
-        idle = self._workers - sum(self._tasks.values())
+        idle = self._workers() - sum(self._tasks.values())
         return max(math.ceil(chunks / most), min(idle, chunks // least))

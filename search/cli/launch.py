@@ -66,6 +66,14 @@ def launch(
         str | None,
         typer.Option(help="Worker processes on this machine; default: one a core.", metavar="N"),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DASK_SCHEDULER_ADDRESS",
+            help="Grow on this Dask cluster; default: on this machine.",
+            metavar="URL",
+        ),
+    ] = None,
     seed: Annotated[
         str | None, typer.Option(help="Seed of all that is random; default: 0.", metavar="N")
     ] = None,
@@ -118,6 +126,7 @@ def launch(
         "trials": trials,
         "timeout": timeout,
         "workers": workers,
+        "scheduler": scheduler,
         "seed": seed,
         "holdout": holdout,
         "trees": trees,
@@ -129,9 +138,9 @@ def launch(
     spec = make_spec(file | {name: value for name, value in flags.items() if value is not None})
     options = globals_of(context)
     progress = Progress(quiet=options.quiet)
-    from search import cluster
+    from search.workplace import prepare
 
-    cluster.prepare()
+    prepare(spec)
     # The recorder's thread imports and writes while this one answers workers: at the default of
     # 5 ms each of its many short waits for SQLite would cost a whole interval.
     sys.setswitchinterval(_SWITCH_INTERVAL)

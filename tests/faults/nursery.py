@@ -32,11 +32,11 @@ LAST_WORDS = 137
 def main() -> None:
     deadly = sys.argv[1:]
     _import_everything()
-    from search import cluster
+    from search import local_cluster
 
     # Workers are forked from a process that has imported these, too.
-    cluster._PRELOAD.extend(["sturdy", *deadly])
-    cluster.prepare()
+    local_cluster._PRELOAD.extend(["sturdy", *deadly])
+    local_cluster.prepare()
     resource_tracker.ensure_running()
     # The fork server is this process's child, not that of the processes forked here.
     forkserver._forkserver.ensure_running = lambda: None

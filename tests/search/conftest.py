@@ -6,7 +6,8 @@ import pytest
 from made import rows_of
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from search.cluster import Workers, prepare
+from search.cluster import Workers
+from search.local_cluster import LocalWorkers, prepare
 from search.rows import Rows
 
 
@@ -31,14 +32,14 @@ def cancer() -> Rows:
 @pytest.fixture(scope="session")
 def pool_of_one() -> Iterator[Workers]:
     prepare()
-    with Workers(1) as workers:
+    with LocalWorkers(1) as workers:
         yield workers
 
 
 @pytest.fixture(scope="session")
 def pool_of_two() -> Iterator[Workers]:
     prepare()
-    with Workers(2) as workers:
+    with LocalWorkers(2) as workers:
         yield workers
 
 

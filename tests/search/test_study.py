@@ -425,7 +425,7 @@ def test_nothing_is_passed_on_once_the_lease_is_lost(
         if record.state == "COMPLETE":
             lost.set()
 
-    pace = Pace(2, SHORT)
+    pace = Pace(lambda: 2, SHORT)
     coordinator = Coordinator(plan(50), two_workers, pace, [], put, lambda: False)
     with pytest.raises(LostError):
         coordinator.run()

@@ -11,7 +11,7 @@ RUNG = 64 // CHUNK
 
 def paced(workers: int, seconds: float) -> Pace:
     """A pace that has seen many trees of so many seconds."""
-    pace = Pace(workers, SMALL)
+    pace = Pace(lambda: workers, SMALL)
     for _ in range(100):
         pace.learn(seconds)
     return pace
@@ -22,7 +22,7 @@ def parts(pace: Pace, chunks: int = 1000) -> int:
 
 
 def test_short_work_is_one_task() -> None:
-    pace = Pace(8, SMALL)
+    pace = Pace(lambda: 8, SMALL)
     assert parts(pace, RUNG) == 1
     assert pace.is_short(128)
 
@@ -66,7 +66,7 @@ def test_parts_are_never_shorter_than_a_second_nor_longer_than_ten_unless_a_chun
 
 
 def test_a_single_worker_gets_one_task_at_a_time() -> None:
-    pace = Pace(1, SMALL)
+    pace = Pace(lambda: 1, SMALL)
     assert pace.has_room()
     pace.begun("growth", 1)
     assert not pace.has_room()
@@ -75,7 +75,7 @@ def test_a_single_worker_gets_one_task_at_a_time() -> None:
 
 
 def test_several_workers_get_one_task_more_than_they_are() -> None:
-    pace = Pace(3, SMALL)
+    pace = Pace(lambda: 3, SMALL)
     for growth in range(4):
         assert pace.has_room()
         pace.begun(growth, 1)
@@ -89,13 +89,13 @@ def test_several_workers_get_one_task_more_than_they_are() -> None:
 
 
 def test_the_first_guess_grows_with_the_table() -> None:
-    guesses = [Pace(1, n_values).is_short(128) for n_values in (10**3, 10**5, 10**8)]
+    guesses = [Pace(lambda: 1, n_values).is_short(128) for n_values in (10**3, 10**5, 10**8)]
     assert guesses[0]
     assert not guesses[2]
 
 
 def test_what_trees_take_is_learned() -> None:
-    pace = Pace(1, 10**3)
+    pace = Pace(lambda: 1, 10**3)
     assert pace.is_short(100)
     pace.learn(1.0)
     assert not pace.is_short(100)

@@ -1,0 +1,31 @@
+"""Where a study's trees grow: on this machine, or on a cluster by its scheduler's address."""
+
+from search import local_cluster
+from search.cluster import Workers
+from search.local_cluster import LocalWorkers, cores
+from search.spec import StudySpec
+
+__all__ = ["cores", "prepare", "scheduler_of", "workers_for"]
+
+
+def prepare(spec: StudySpec) -> None:
+    """Begin what takes long, where workers are started on this machine."""
+    if spec.scheduler is None:
+        local_cluster.prepare()
+
+
+def scheduler_of(spec: StudySpec) -> str | None:
+    """Return the address of the cluster to grow on: the specification's, or Dask's own setting."""
+    import dask.config
+
+    return spec.scheduler or dask.config.get("scheduler-address", None)
+
+
+def workers_for(spec: StudySpec) -> Workers:
+    """Return the workers that a specification asks for, to be entered."""
+    address = scheduler_of(spec)
+    if address is None:
+        return LocalWorkers(spec.workers or cores())
+    from search.remote_cluster import RemoteWorkers
+
+    return RemoteWorkers(address)

@@ -1,0 +1,71 @@
+"""A Dask scheduler and workers, started as their users start them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+START_TIMEOUT = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class DaskServers:
+    """Processes of the `dask` command, on loopback."""
+
+    def __init__(self, folder: Path, protocol: str = "tcp", options: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._options = list(options)
+        self._protocol = protocol
+        self.port = free_port()
+        self.address = f"{protocol}://127.0.0.1:{self.port}"
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self.start_scheduler()
+
+    def start_scheduler(self) -> "subprocess.Popen[bytes]":
+        place = ["--host", "127.0.0.1", "--port", str(self.port), "--protocol", self._protocol]
+        self.scheduler = self._start("scheduler", *place, "--dashboard-address", "127.0.0.1:0")
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            assert self.scheduler.poll() is None
+            assert time.monotonic() < deadline, "the Dask scheduler did not start"
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return self.scheduler
+
+    def add_worker(self, threads: int = 1, **environment: str) -> "subprocess.Popen[bytes]":
+        worker = self._start(
+            "worker",
+            self.address,
+            *("--nthreads", str(threads), "--host", "127.0.0.1", "--no-dashboard", "--no-nanny"),
+            *("--local-directory", str(self._folder), "--memory-limit", "2GB"),
+            **environment,
+        )
+        self.workers.append(worker)
+        return worker
+
+    def _start(self, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
+        dask = str(Path(sys.executable).with_name("dask"))
+        with (self._folder / "dask.log").open("ab") as log:
+            return subprocess.Popen(
+                [dask, *command, *self._options],
+                cwd=self._folder,
+                env=os.environ | environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()

@@ -1,0 +1,17 @@
+import dask
+
+from search.local_cluster import LocalWorkers
+from search.remote_cluster import RemoteWorkers
+from search.spec import StudySpec
+from search.workplace import scheduler_of, workers_for
+
+
+def test_trees_grow_here_or_where_the_specification_or_dasks_settings_say() -> None:
+    here, there = StudySpec(workers=2), StudySpec(scheduler="tcp://a:1")
+    assert scheduler_of(here) is None
+    assert isinstance(workers_for(here), LocalWorkers)
+    assert scheduler_of(there) == "tcp://a:1"
+    assert isinstance(workers_for(there), RemoteWorkers)
+    with dask.config.set({"scheduler-address": "tcp://b:1"}):
+        assert scheduler_of(here) == "tcp://b:1"
+        assert scheduler_of(there) == "tcp://a:1"
