@@ -1,5 +1,6 @@
 """Workers of a Dask cluster that is there already, found by its scheduler's address."""
 
+import logging
 import tempfile
 import uuid
 from contextlib import ExitStack, suppress
@@ -99,6 +100,7 @@ class RemoteWorkers(Workers):
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say what matters
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(make_folder()))
             try:

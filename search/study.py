@@ -121,8 +121,16 @@ class Coordinator:
         Raises
         ------
         StudyError
-            When five trials in a row fail, retries apart; its message is the last one's.
+            When five trials in a row fail, retries apart; its message is the last one's. Whatever
+            `stop` raises of the kind is passed on. The running trials are ended then, too.
         """
+        try:
+            return self._run()
+        except StudyError:
+            self._abandon("stopped")
+            raise
+
+    def _run(self) -> End:
         while True:
             if self._stop():
                 return self._abandon("stopped")
@@ -271,7 +279,6 @@ class Coordinator:
             self._agenda.fail(self._fail(replace(record, given_up=last), reason))
         self._failing.add(running.record.place)
         if len(self._failing) >= _MOST_FAILURES:
-            self._abandon("stopped")
             raise StudyError(f"{_MOST_FAILURES} trials in a row failed, the last with {reason}")
 
     def _abandon(self, end: End) -> End:

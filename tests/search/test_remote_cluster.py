@@ -130,8 +130,7 @@ def test_a_scheduler_that_dies_or_is_restarted_is_said(
     with RemoteWorkers(servers.address) as workers:
         workers.load(few)
         assert grow(workers, few) == expected(few)
-        servers.scheduler.kill()
-        servers.scheduler.wait()
+        servers.kill_scheduler()
         if restarted:
             servers.start_scheduler()
         with pytest.raises(StudyError, match="is gone, or was restarted: what is finished is kept"):

@@ -43,6 +43,10 @@ class DaskServers:
             else:
                 return self.scheduler
 
+    def kill_scheduler(self) -> None:
+        self.scheduler.kill()
+        self.scheduler.wait()
+
     def add_worker(self, threads: int = 1, **environment: str) -> "subprocess.Popen[bytes]":
         worker = self._start(
             "worker",

@@ -1,0 +1,82 @@
+"""A study whose trees grow on a Dask cluster."""
+
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from agreement import assert_agreement
+from conftest import Shell
+from dask_servers import DaskServers, free_port
+
+
+def test_a_study_on_a_cluster_is_the_study_on_this_machine(
+    launched: Shell, shell: Shell, tmp_path: Path
+) -> None:
+    servers = DaskServers(tmp_path)
+    try:
+        servers.add_worker()
+        servers.add_worker()
+        found = shell.json("launch", "--trials", "10", "--scheduler", servers.address)
+    finally:
+        servers.stop()
+    assert found["state"] == "finished"
+    assert found["model"] == {"name": "diabetes", "version": 1}
+    assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
+    done = shell.json("reproduce", "diabetes", "--trial", "0")
+    here = launched.json("reproduce", "diabetes", "--trial", "0")
+    assert done["reproduced"]
+    assert done["compared"] == here["compared"]
+
+
+@pytest.mark.parametrize("goes_on", ["here", "there"])
+def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path, goes_on: str) -> None:
+    servers = DaskServers(tmp_path)
+    try:
+        servers.add_worker()
+        process = shell.start("launch", "--trials", "300", "--scheduler", servers.address)
+        wait_for_trials(shell.folder / "optuna.db", 5)
+        servers.kill_scheduler()
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 1, out + err
+        assert "is gone, or was restarted: what is finished is kept" in err
+        assert "distributed" not in err
+        there = shell.json("show", "diabetes")
+        assert there["state"] == "failed"
+        assert there["trials"]["running"] == 0
+        place: list[str] = []
+        if goes_on == "there":
+            servers.start_scheduler()
+            servers.add_worker()
+            place = ["--scheduler", servers.address]
+        done = there["trials"]["complete"] + there["trials"]["pruned"]
+        found = shell.json("launch", "--trials", str(done + 5), *place)
+    finally:
+        servers.stop()
+    assert found["state"] == "finished"
+    assert found["trials"]["complete"] + found["trials"]["pruned"] == done + 5
+    assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
+
+
+def wait_for_trials(path: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        if path.exists():
+            # At first there are no tables.
+            with (
+                closing(sqlite3.connect(path, timeout=30)) as connection,
+                suppress(sqlite3.OperationalError),
+            ):
+                found = connection.execute("select count(*) from trials").fetchone()
+                if found[0] >= count:
+                    return
+    pytest.fail("the study does not begin")
+
+
+def test_no_scheduler_at_the_address_is_one_line(shell: Shell) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    done = shell("launch", "--trials", "2", "--scheduler", address, expect=1)
+    assert f"no Dask scheduler answers at {address}" in done.stderr
+    assert done.stderr.count("\n") == 1
