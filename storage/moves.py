@@ -10,6 +10,7 @@ import getpass
 import json
 import re
 import secrets
+import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ _PREFIX = "grovekeeper.move."
 _KEY = re.compile(re.escape(_PREFIX) + r"(\d{6}-[0-9a-f]{8})")
 # A tag's value has room for 5,000 characters in every database.
 REASON_LENGTH = 1000
+_PAUSE = 0.2
 
 
 def read_moves(registry: Registry, model: str) -> list[Move]:
@@ -84,8 +86,23 @@ def _to(stage: Stage, moves: list[Move]) -> list[Move]:
     return [move for move in moves if move.stage == stage and move.action != "refuse"]
 
 
-def _carry_out(registry: Registry, model: str, move: Move) -> None:
-    """Move stage and alias, in an order in which both name a version that is there, whenever."""
+def _carry_out(registry: Registry, model: str, move: Move, tries: int = 5) -> None:
+    """Move stage and alias, in an order in which both name a version that is there, whenever.
+
+    Two at once that make one alias collide in MLflow's database: then it is done once more.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _move_to_stage(registry, model, move)
+    except MlflowException:
+        if tries == 1:
+            raise
+        time.sleep(_PAUSE)
+        _carry_out(registry, model, move, tries - 1)
+
+
+def _move_to_stage(registry: Registry, model: str, move: Move) -> None:
     versions = {version.version: version for version in registry.versions(model)}
     version = versions.get(move.version)
     if version is None:

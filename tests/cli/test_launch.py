@@ -98,18 +98,6 @@ def test_the_version_carries_where_it_comes_from_and_its_files_digest(launched: 
     assert folder_digest(folder) == tags["grovekeeper.model_sha256"]
 
 
-def test_a_promoted_model_is_loaded_by_stage_and_by_alias(launched: Shell) -> None:
-    done = launched.json("promote", "diabetes", "--to", "Staging")
-    assert (done["version"], done["to"], done["alias"]) == (1, "Staging", "staging")
-    from sklearn.datasets import load_diabetes
-
-    rows = load_diabetes(as_frame=True).data.head(5)
-    by_stage = load_model(launched.tracking_uri, "models:/diabetes/Staging").predict(rows)
-    by_alias = load_model(launched.tracking_uri, "models:/diabetes@staging").predict(rows)
-    np.testing.assert_array_equal(by_stage, by_alias)
-    assert by_stage.std() > 1
-
-
 def test_studies_lists_it(launched: Shell) -> None:
     (summary,) = launched.json("studies")
     assert summary == launched.json("show", "diabetes")

@@ -13,7 +13,9 @@ from examples import add_version
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
+from storage import moves
 from storage.errors import StorageError
 from storage.moves import REASON_LENGTH, new_move, read_moves, record, settle
 from storage.records import Judgement, ModelVersion, Move
@@ -175,6 +177,27 @@ def _die_at(patch: pytest.MonkeyPatch, registry: Registry, call: int, when: str)
         patch.setattr(registry._client, method, deadly(getattr(registry._client, method)))
 
 
+def test_who_collides_with_another_in_mlflows_database_does_it_once_more(
+    registry: Registry, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, _ = two_versions(registry, name, tmp_path)
+    monkeypatch.setattr(moves, "_PAUSE", 0.0)
+    calls, original = [0], registry._client.set_registered_model_alias
+
+    def collide(*args: Any) -> None:
+        calls[0] += 1
+        if calls[0] < 3:
+            raise MlflowException("UNIQUE constraint failed: registered_model_aliases.alias")
+        original(*args)
+
+    monkeypatch.setattr(registry._client, "set_registered_model_alias", collide)
+    promote(registry, version)
+    assert there(registry, name, "Staging") == ([1], [1])
+    calls[0] = -100
+    with pytest.raises(MlflowException, match="UNIQUE"):
+        promote(registry, registry.versions(name)[1])
+
+
 def test_of_two_at_once_one_wins_and_both_are_on_record(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
@@ -191,11 +214,11 @@ def test_of_two_at_once_one_wins_and_both_are_on_record(
         thread.start()
     for thread in threads:
         thread.join()
-    moves = read_moves(registry, name)
-    assert sorted(move.version for move in moves) == [1, 2]
-    last = moves[-1].version
+    kept = read_moves(registry, name)
+    assert sorted(move.version for move in kept) == [1, 2]
+    last = kept[-1].version
     assert there(registry, name, "Staging") == ([last], [last])
-    assert moves[-1].state == "done"
+    assert kept[-1].state == "done"
     winner = found[last]
     assert winner is not None
     assert winner.version == last
@@ -294,9 +317,9 @@ def test_however_two_interleave_stage_and_alias_are_as_the_newest_move_has_them(
         thread.start()
     for thread in threads:
         thread.join()
-    moves = read_moves(registry, "m")
-    assert len(moves) == 2
-    newest = moves[-1].version
+    kept = read_moves(registry, "m")
+    assert len(kept) == 2
+    newest = kept[-1].version
     assert there(registry, "m", "Staging") == ([newest], [newest])
-    assert moves[-1].state == "done"
-    assert moves[0].state in {"done", "overtaken"}
+    assert kept[-1].state == "done"
+    assert kept[0].state in {"done", "overtaken"}
