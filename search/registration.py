@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from search import packaging
 from search.champion import Champion
@@ -87,9 +87,8 @@ class Registration:
         StudyError
             When MLflow did not recover within a minute, or the champion cannot be saved.
         """
-        return self._patiently(
-            lambda: self._find(trial, champion.trees) or self._register(champion, trial)
-        )
+        found = self._patiently(lambda: self._find(trial, champion.trees))
+        return found or self._register(champion, trial)
 
     def _find(self, trial: int, trees: int) -> ModelVersion | None:
         spec, digest = self._problem.spec, self._problem.dataset.digest
@@ -104,7 +103,7 @@ class Registration:
             champion,
             self._problem.dataset,
             Provenance.of(champion, self._problem, self._study_uid, trial),
-            self._check,
+            self._patiently,
         )
 
     def _patiently(self, act: Callable[[], T]) -> T:
@@ -113,6 +112,7 @@ class Registration:
         began, pause = time.monotonic(), _FIRST_PAUSE
         while True:
             try:
+                self._check()
                 return act()
             except (MlflowException, OSError, DatabaseError) as error:
                 reason = str(explain(self._mirror.tracking_uri, error))
@@ -132,7 +132,7 @@ def register(
     champion: Champion,
     dataset: Dataset,
     provenance: Provenance,
-    check: Callable[[], None] = lambda: None,
+    attempt: Callable[[Callable[[], Any]], Any] = lambda act: act(),
 ) -> ModelVersion:
     """Log a champion as a model of a run, and register it as the next version of `name`.
 
@@ -140,8 +140,8 @@ def register(
     ----------
     place
         Ids of the experiment and of the run.
-    check
-        Called before each write; raises where this process may no longer write.
+    attempt
+        Carries out one step, again and again if need be: each can be taken twice.
 
     Raises
     ------
@@ -150,25 +150,26 @@ def register(
     """
     from mlflow.exceptions import MlflowException
 
-    model = registry.new_model(*place, "model")
+    model = attempt(lambda: registry.new_model(*place, "model"))
     try:
         with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
-            folder = Path(temporary) / "model"
+            folder, pictures = Path(temporary) / "model", Path(temporary) / "pictures"
             _save(champion, dataset, provenance, model, folder)
-            pictures = Path(temporary) / "pictures"
             pictures.mkdir()
             draw(champion, dataset, METRICS[provenance.metric], pictures)
-            check()
-            registry.log_folder(model, folder)
-            registry.log_pictures(place[1], pictures, f"champion/trial-{provenance.trial:04d}")
-            digest = folder_digest(folder)
+            beside = f"champion/trial-{provenance.trial:04d}"
+            attempt(lambda: registry.log_folder(model, folder))
+            attempt(lambda: registry.log_pictures(place[1], pictures, beside))
+            tags = provenance.tags(champion.holdout, folder_digest(folder))
     except Exception:
         with suppress(MlflowException, OSError):
             registry.give_up(model)
         raise
-    check()
-    tags = provenance.tags(champion.holdout, digest)
-    return registry.register(name, model, tags, describe(provenance, champion.holdout, name))
+    text = describe(provenance, champion.holdout, name)
+    version: ModelVersion = attempt(
+        lambda: registry.find(name, tags) or registry.register(name, model, tags, text)
+    )
+    return version
 
 
 def _save(
