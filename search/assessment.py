@@ -32,6 +32,8 @@ from storage.records import Judgement
 Array = NDArray[Any]
 
 _DEFAULT_TREES = 100
+# Of a verdict on record.
+_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def assess(
 def _judgement(comparison: Comparison, verdict: Verdict) -> Judgement:
     low, high = comparison.low, comparison.high
     return Judgement(
-        verdict=verdict.text,
+        verdict=verdict.text[:_LENGTH],
         metric=comparison.metric.name,
         candidate=comparison.candidate,
         incumbent=comparison.incumbent,

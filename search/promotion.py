@@ -1,6 +1,7 @@
 """Promotion: which version stands for a model, through the gate into a stage, and back."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from search.assessment import Assessment, Rules, assess
@@ -15,7 +16,7 @@ from search.packaging import Packaged, load_model
 from search.provenance import REFIT_TAG
 from search.registration import register
 from search.versions import choose, in_stage, scores
-from storage.errors import StorageError
+from storage.errors import NotFoundError, StorageError
 from storage.moves import REASON_LENGTH, new_move, read_moves, record, settle
 from storage.records import Judgement, ModelVersion, Move, Stage
 from storage.registry import STAGES, Registry
@@ -164,7 +165,8 @@ def _complete(registry: Registry, model: str) -> None:
     """Complete what a crash left half done."""
     registry.versions(model)  # a model that is not there is said so
     for stage in STAGES:
-        settle(registry, model, stage)
+        with suppress(NotFoundError):  # the version is gone: there is nothing to complete
+            settle(registry, model, stage)
 
 
 def _carry_out(registry: Registry, packaged: Packaged, move: Move) -> Move:

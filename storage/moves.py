@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.errors import StorageError
+from storage.errors import NotFoundError
 from storage.records import Judgement, ModelVersion, Move, Stage
 from storage.registry import STAGES, Registry
 
@@ -62,7 +62,7 @@ def settle(registry: Registry, model: str, stage: Stage) -> Move | None:
 
     Raises
     ------
-    StorageError
+    NotFoundError
         When the version that was to be moved is gone.
     """
     moves = _to(stage, read_moves(registry, model))
@@ -107,7 +107,7 @@ def _move_to_stage(registry: Registry, model: str, move: Move) -> None:
     version = versions.get(move.version)
     if version is None:
         _write(registry, model, replace(move, state="overtaken"))  # and so in nobody's way
-        raise StorageError(
+        raise NotFoundError(
             f"version {move.version} of {model} was to be moved to {move.stage}, and is gone: "
             "promote another"
         )

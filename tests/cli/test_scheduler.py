@@ -30,8 +30,7 @@ def test_a_study_on_a_cluster_is_the_study_on_this_machine(
     assert done["compared"] == here["compared"]
 
 
-@pytest.mark.parametrize("goes_on", ["here", "there"])
-def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path, goes_on: str) -> None:
+def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path) -> None:
     servers = DaskServers(tmp_path)
     try:
         servers.add_worker()
@@ -45,13 +44,10 @@ def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path, goes_
         there = shell.json("show", "diabetes")
         assert there["state"] == "failed"
         assert there["trials"]["running"] == 0
-        place: list[str] = []
-        if goes_on == "there":
-            servers.start_scheduler()
-            servers.add_worker()
-            place = ["--scheduler", servers.address]
+        servers.start_scheduler()
+        servers.add_worker()
         done = there["trials"]["complete"] + there["trials"]["pruned"]
-        found = shell.json("launch", "--trials", str(done + 5), *place)
+        found = shell.json("launch", "--trials", str(done + 5), "--scheduler", servers.address)
     finally:
         servers.stop()
     assert found["state"] == "finished"

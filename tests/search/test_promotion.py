@@ -274,6 +274,22 @@ def test_one_that_is_overtaken_is_told_by_whom(shop: Shop, monkeypatch: pytest.M
     assert states == ["overtaken", "done"]
 
 
+def test_a_move_that_was_not_completed_is_by_the_next_call(shop: Shop) -> None:
+    for trees in (20, 21, 22):
+        shop.add(GOOD, trees=trees)
+    first, gone, _ = shop.registry.versions("houses")
+    more = {"action": "promote", "incumbent": None}
+    moves.record(shop.registry, "houses", moves.new_move(first, "Production", **more))
+    moves.record(shop.registry, "houses", moves.new_move(gone, "Staging", **more))
+    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    assert states == ["open", "open"]
+    shop.client.delete_model_version("houses", "2")
+    shop.promote(3)
+    assert (shop.holder("Production"), shop.holder()) == (1, 3)
+    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    assert states == ["done", "overtaken", "done"]
+
+
 def test_it_is_the_same_on_a_server(mlflow_server: str, tmp_path: Path) -> None:
     shop = Shop(mlflow_server, tmp_path)
     shop.add(WEAK)
