@@ -1,5 +1,6 @@
 """Trees grown on a Dask cluster that is there already."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -25,8 +26,20 @@ from search.remote_cluster import RemoteWorkers, RowsPlugin, differing
 from search.rows import Rows
 from search.sums import Outcome, outcome
 
+# Dask leaves the connection to a scheduler that died, or never was there, to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 RUNGS = (16, 64)
 PATIENCE = 60
+
+
+@pytest.fixture(autouse=True)
+def collect_what_dask_leaves() -> Iterator[None]:
+    """Have it collected here, where its warnings are expected, and not in another test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
