@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.champion import predict
-from search.dataset import Dataset, load_dataset
+from search.dataset import Dataset
 from search.errors import DataError, StudyError
 from search.forest import champion_seed, make_forest
 from search.gate import (
@@ -24,7 +24,7 @@ from search.gate import (
     misses,
     read_requirement,
 )
-from search.holdout import row_hashes
+from search.holdout import repeated_rows
 from search.metrics import METRICS, Metric
 from search.packaging import Packaged
 from storage.records import Judgement
@@ -123,47 +123,46 @@ def _share(candidate: Packaged, incumbent: Packaged | None) -> tuple[float, tupl
     mine = candidate.provenance.data
     if not mine.holdout:
         raise StudyError(
-            f"{_name(candidate)} was trained on every row (--holdout 0): there is nothing to judge "
-            "it by; launch a study with a hold-out"
+            f"{candidate.version.title} was trained on every row (--holdout 0): there is nothing "
+            "to judge it by; launch a study with a hold-out"
         )
     if incumbent is None:
         return mine.holdout, ()
     theirs = incumbent.provenance.data
     if (theirs.target, theirs.task) != (mine.target, mine.task):
         raise StudyError(
-            f"{_name(incumbent)} predicts '{theirs.target}' ({theirs.task}), not '{mine.target}' "
-            f"({mine.task}): the two cannot be compared"
+            f"{incumbent.version.title} predicts '{theirs.target}' ({theirs.task}), not "
+            f"'{mine.target}' ({mine.task}): the two cannot be compared"
         )
     if not theirs.holdout:
         raise StudyError(
-            f"{_name(incumbent)}, which is to be replaced, was trained on every row (--holdout 0): "
-            "no row could judge both"
+            f"{incumbent.version.title}, which is to be replaced, was trained on every row "
+            "(--holdout 0): no row could judge both"
         )
     by_hash = mine.time is None and set(_features(incumbent)) == set(_features(candidate))
     # Hold-outs by hash are nested, whatever else the tables hold; the last times are so in one.
     if theirs.roles == mine.roles and (theirs.digest == mine.digest or by_hash):
         return min(mine.holdout, theirs.holdout), ()
     return mine.holdout, (
-        f"it is not known whether {_name(incumbent)} was trained on some of these rows: "
+        f"it is not known whether {incumbent.version.title} was trained on some of these rows: "
         "its table was another one",
     )
 
 
 def _held_out(candidate: Packaged, share: float, data: str | None) -> Dataset:
     about = candidate.provenance.data
-    source = data or about.source
     try:
-        dataset = load_dataset(source, about.target, about.task, share, about.roles)
+        dataset = about.load(data, share)
     except DataError as error:
         raise StudyError(
-            f"{_name(candidate)} cannot be judged: {error}. If its table stands elsewhere now, "
-            "name it with --data"
+            f"{candidate.version.title} cannot be judged: {error}. If its table stands elsewhere "
+            "now, name it with --data"
         ) from error
     if dataset.digest != about.digest:
         raise StudyError(
-            f"{source} is not the table that {_name(candidate)} learned from (digest "
-            f"{dataset.digest[:12]}, was {about.digest[:12]}): name that one with --data, or "
-            "launch a study on the table as it is now"
+            f"{dataset.source} is not the table that {candidate.version.title} learned from "
+            f"(digest {dataset.digest[:12]}, was {about.digest[:12]}): name that one with --data, "
+            "or launch a study on the table as it is now"
         )
     return dataset
 
@@ -174,12 +173,13 @@ def _forecast(incumbent: Packaged, dataset: Dataset) -> Array:
     missing = [name for name in columns if name not in dataset.held_out_features.columns]
     if missing:
         raise StudyError(
-            f"{_name(incumbent)} needs the column '{missing[0]}', which the candidate's table has "
-            "not: the two cannot be compared"
+            f"{incumbent.version.title} needs the column '{missing[0]}', which the candidate's "
+            "table has not: the two cannot be compared"
         )
     if dataset.classes is not None and list(incumbent.pipeline.classes_) != list(dataset.classes):
         raise StudyError(
-            f"{_name(incumbent)} knows other classes than the candidate: the two cannot be compared"
+            f"{incumbent.version.title} knows other classes than the candidate: the two cannot be "
+            "compared"
         )
     return predict(incumbent.pipeline, dataset.held_out_features[columns], dataset.task)
 
@@ -198,8 +198,7 @@ def _units(dataset: Dataset) -> Array | None:
         length = int(np.ceil(len(roles.times) ** (1 / 3)))
         place = np.argsort(np.argsort(roles.times, kind="stable"), kind="stable")
         return np.asarray(place // length)
-    found = np.unique(row_hashes(dataset.held_out_features), return_inverse=True)[1]
-    return found if found.max() < len(found) - 1 else None
+    return repeated_rows(dataset.held_out_features)
 
 
 def _score(dataset: Dataset, metric: Metric, forecast: Array) -> float:
@@ -233,7 +232,3 @@ def _default_forest(dataset: Dataset, seed: int) -> Array:
 def _features(packaged: Packaged) -> list[str]:
     """Columns that a version takes, sorted as it had them."""
     return [str(name) for name in packaged.pipeline.named_steps["table"].feature_names_in_]
-
-
-def _name(packaged: Packaged) -> str:
-    return f"version {packaged.version.version} of {packaged.version.name}"

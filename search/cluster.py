@@ -3,6 +3,7 @@
 import queue
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, pairwise
@@ -94,17 +95,19 @@ class Workers(ABC):
         self._client: Client
         # Under which workers find the training rows.
         self._rows = ""
+        # What is to be closed at the end, filled by whoever enters.
+        self._open = ExitStack()
 
     @abstractmethod
     def __enter__(self) -> Self: ...
 
-    @abstractmethod
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self._open.close()
 
     @abstractmethod
     def load(self, rows: Rows) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from search.summary import summarize
-from storage import database
+from storage import mlflow_store
 from storage.studies import Study
 
 # What must be equal for two studies' scores to be compared, as a user would call it.
@@ -63,5 +63,5 @@ def _link(places: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     query = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps(experiments))}"
     uri = str(places[0]["tracking_uri"])
-    server = database.masked(uri).rstrip("/") if uri.startswith("http") else ""
+    server = uri.rstrip("/") if mlflow_store.is_server(uri) else ""
     return f"{server}/#/compare-runs?{query}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.errors import DataError
-from search.holdout import held_out, row_hashes, table_digest
+from search.holdout import held_out, repeated_rows, table_digest
 from search.roles import RoleColumns, Roles, check_column, read_roles
 from search.spec import DIABETES, Task
 from search.table import read_table
@@ -87,8 +87,7 @@ class Dataset:
     @cached_property
     def units(self) -> NDArray[Any] | None:
         """Number of the row among the distinct training rows; ``None`` where all are distinct."""
-        found = np.unique(row_hashes(self.features), return_inverse=True)[1]
-        return found if found.max() < len(found) - 1 else None
+        return repeated_rows(self.features)
 
     @property
     def labels(self) -> NDArray[Any]:

@@ -69,6 +69,17 @@ def row_hashes(table: "pd.DataFrame") -> Hashes:
     return _mixed(combined)
 
 
+def repeated_rows(table: "pd.DataFrame") -> NDArray[np.intp] | None:
+    """Return the number of each row among the distinct ones; ``None`` where all are distinct.
+
+    Returns
+    -------
+    array of shape (n_rows,)
+    """
+    found = np.unique(row_hashes(table), return_inverse=True)[1]
+    return found if found.max() < len(found) - 1 else None
+
+
 def held_out(table: "pd.DataFrame", share: float) -> NDArray[np.bool_]:
     """Choose about `share` of the rows by their hashes.
 

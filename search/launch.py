@@ -10,6 +10,7 @@ from typing import Any
 from search.attendant import Attendant
 from search.champion import champion_size, make_champion, remarks
 from search.errors import StudyError, UsageError
+from search.local_cluster import cores
 from search.memory import check_memory
 from search.problem import Problem, find_study, make_study, pose, settle
 from search.registration import Registration
@@ -20,7 +21,7 @@ from search.summary import summarize
 from search.tasks import Pace
 from search.warm_starts import warm_starts
 from search.watcher import StopRequest, Watcher
-from search.workplace import cores, prepare, scheduler_of, workers_for
+from search.workplace import prepare, scheduler_of, workers_for
 from storage import database, mlflow_store
 from storage.errors import LeaseLostError
 from storage.lease import Lease

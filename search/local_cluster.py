@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from search.cluster import MOST_KILLED, Workers
@@ -66,7 +65,6 @@ class LocalWorkers(Workers):
     def __init__(self, count: int) -> None:
         super().__init__()
         self._count = count
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         import dask
@@ -95,14 +93,6 @@ class LocalWorkers(Workers):
             self._client = stack.enter_context(Client(cluster, timeout=_START_TIMEOUT))
             self._open = stack.pop_all()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
 
     def count(self) -> int:
         """As many as were asked for: one that died is replaced."""

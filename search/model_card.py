@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from search.pictures import artifact_path
 from search.provenance import Provenance
 from storage.records import Move
 
@@ -48,7 +49,7 @@ def describe(
 
 
 def _pictures(provenance: Provenance) -> tuple[str]:
-    place = f"champion/trial-{provenance.trial:04d}"
+    place = artifact_path(provenance.trial)
     return (f"- **Pictures**: importance and errors on the hold-out, in the run's `{place}`",)
 
 

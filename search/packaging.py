@@ -83,7 +83,7 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
     from mlflow.models import Model
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    model = f"version {version.version} of {version.name}"
+    model = version.title
     registered = version.tags.get(SHA_TAG)
     if registered is None:
         raise StudyError(f"{model} has no tag {SHA_TAG}: it is not of grovekeeper, and not loaded")

@@ -23,6 +23,11 @@ _MOST_CLASSES = 20
 _DPI = 110
 
 
+def artifact_path(trial: int) -> str:
+    """Where a run keeps the pictures of a trial's champion."""
+    return f"champion/trial-{trial:04d}"
+
+
 def draw(champion: Champion, dataset: Dataset, metric: Metric, folder: Path) -> None:
     """Write the pictures as PNG files into a folder; none where no row was held out."""
     if not len(dataset.held_out_y):

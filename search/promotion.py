@@ -5,12 +5,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from search.assessment import Assessment, Rules, assess
-from search.champion import make_champion
-from search.dataset import load_dataset
 from search.environment import installed
 from search.errors import StudyError, UsageError
 from search.fingerprint import fingerprint
-from search.metrics import METRICS
 from search.model_card import describe
 from search.packaging import Packaged, load_model
 from search.provenance import REFIT_TAG
@@ -163,9 +160,8 @@ def _stack(moves: Sequence[Move], stage: Stage, holder: ModelVersion | None) -> 
 
 def _complete(registry: Registry, model: str) -> None:
     """Complete what a crash left half done."""
-    registry.versions(model)  # a model that is not there is said so
     for stage in STAGES:
-        with suppress(NotFoundError):  # the version is gone: there is nothing to complete
+        with suppress(NotFoundError):  # model or version is gone: there is nothing to complete
             settle(registry, model, stage)
 
 
@@ -231,13 +227,11 @@ def _refit(
     known = _refitted(versions, judged)
     if known is not None:
         return load_model(registry, known)
-    about = provenance.data
-    dataset = load_dataset(data or about.source, about.target, about.task, 0.0, about.roles)
-    metric, seed = METRICS[provenance.metric], provenance.seed
-    champion = make_champion(dataset, metric, provenance.params, provenance.trees, seed, jobs=-1)
+    dataset = provenance.data.load(data, holdout=0.0)
+    champion = provenance.refit(dataset)
     made = provenance.model_copy(
         update={
-            "data": about.model_copy(update={"holdout": 0.0}),
+            "data": provenance.data.model_copy(update={"holdout": 0.0}),
             "content": fingerprint(champion.pipeline),
             "versions": installed(),
             "refit_of": judged.version,
@@ -257,7 +251,7 @@ def _refitted(versions: Sequence[ModelVersion], judged: ModelVersion) -> ModelVe
 def _keep_production(version: ModelVersion, stage: Stage) -> None:
     if version.stage == "Production" and stage != "Production":
         raise StudyError(
-            f"version {version.version} of {version.name} is in Production, and a version has one "
+            f"{version.title} is in Production, and a version has one "
             f"stage: moving it to {stage} would leave Production empty. Promote another there first"
         )
 

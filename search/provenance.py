@@ -8,10 +8,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from search.champion import Champion
+from search.champion import Champion, make_champion
+from search.dataset import Dataset, load_dataset
 from search.environment import installed
 from search.errors import StudyError
 from search.fingerprint import fingerprint
+from search.local_cluster import cores
+from search.metrics import METRICS
 from search.problem import Problem
 from search.roles import RoleColumns
 from search.spec import Task
@@ -62,6 +65,24 @@ class Source(BaseModel):
     def roles(self) -> RoleColumns:
         """Columns that are about rows."""
         return RoleColumns(weight=self.weight, group=self.group, time=self.time)
+
+    def load(self, data: str | None = None, holdout: float | None = None) -> Dataset:
+        """Read the table again, and divide it as it was.
+
+        Parameters
+        ----------
+        data
+            Where it stands now, if not where it stood.
+        holdout
+            Another share to hold out.
+
+        Raises
+        ------
+        UsageError, DataError
+            When it is not to be had, or lacks a column.
+        """
+        share = self.holdout if holdout is None else holdout
+        return load_dataset(data or self.source, self.target, self.task, share, self.roles)
 
 
 class Provenance(BaseModel):
@@ -135,6 +156,11 @@ class Provenance(BaseModel):
             content=fingerprint(champion.pipeline),
             versions=installed(),
         )
+
+    def refit(self, dataset: Dataset) -> Champion:
+        """Grow the same forest on a dataset's training rows, on all cores."""
+        metric = METRICS[self.metric]
+        return make_champion(dataset, metric, self.params, self.trees, self.seed, cores())
 
     @classmethod
     def read(cls, metadata: Any, model: str) -> Self:

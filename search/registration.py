@@ -14,7 +14,7 @@ from search.dataset import Dataset
 from search.errors import StudyError
 from search.metrics import METRICS
 from search.model_card import describe
-from search.pictures import draw
+from search.pictures import artifact_path, draw
 from search.problem import Problem
 from search.provenance import KEY, Provenance, identity_tags
 from storage.errors import DatabaseError
@@ -157,7 +157,7 @@ def register(
             _save(champion, dataset, provenance, model, folder)
             pictures.mkdir()
             draw(champion, dataset, METRICS[provenance.metric], pictures)
-            beside = f"champion/trial-{provenance.trial:04d}"
+            beside = artifact_path(provenance.trial)
             attempt(lambda: registry.log_folder(model, folder))
             attempt(lambda: registry.log_pictures(place[1], pictures, beside))
             tags = provenance.tags(champion.holdout, folder_digest(folder))

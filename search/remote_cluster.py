@@ -7,7 +7,6 @@ from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from zipfile import ZIP_STORED, ZipFile
 
@@ -97,7 +96,6 @@ class RemoteWorkers(Workers):
         self._threads = 0
         self._scheduler_id = ""
         self._plugin: RowsPlugin | None = None
-        self._open = ExitStack()
 
     def __enter__(self) -> Self:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say what matters
@@ -118,14 +116,6 @@ class RemoteWorkers(Workers):
             self._open = stack.pop_all()
         self.present()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
 
     def _check_versions(self) -> None:
         """Raise `StudyError` where a worker would not grow the same trees, or not understand us."""

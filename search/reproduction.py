@@ -6,14 +6,11 @@ from functools import reduce
 from itertools import pairwise
 from operator import add
 
-from search.champion import make_champion, predict
-from search.dataset import load_dataset
+from search.champion import predict
 from search.environment import changes
 from search.errors import StudyError
 from search.fingerprint import fingerprint
 from search.forest import grow
-from search.local_cluster import cores
-from search.metrics import METRICS
 from search.packaging import Packaged
 from search.problem import Problem, pose_again
 from search.sums import OobSums, outcome
@@ -60,14 +57,11 @@ def reproduce_version(packaged: Packaged, data: str | None = None) -> Reproducti
     """
     provenance, version = packaged.provenance, packaged.version
     about = provenance.data
-    source = data or about.source
-    dataset = load_dataset(source, about.target, about.task, about.holdout, about.roles)
+    dataset = about.load(data)
     changed = tuple(changes(provenance.versions))
     compared: dict[str, tuple[object, object]] = {"data": (about.digest, dataset.digest)}
     if dataset.digest == about.digest:
-        metric = METRICS[provenance.metric]
-        params, trees, seed = provenance.params, provenance.trees, provenance.seed
-        champion = make_champion(dataset, metric, params, trees, seed, jobs=cores())
+        champion = provenance.refit(dataset)
         compared["content"] = (provenance.content, fingerprint(champion.pipeline))
         held_out = len(dataset.held_out_y) > 0
         rows = dataset.held_out_features if held_out else dataset.features.head(_MOST_ROWS)
@@ -76,8 +70,8 @@ def reproduce_version(packaged: Packaged, data: str | None = None) -> Reproducti
         equal = int((then == now).reshape(len(rows), -1).all(axis=1).sum())
         compared["predictions"] = (f"{len(rows)} rows", f"{equal} rows")
     else:
-        changed = (f"{source} holds other values than it did", *changed)
-    return Reproduction(f"version {version.version} of {version.name}", compared, changed)
+        changed = (f"{dataset.source} holds other values than it did", *changed)
+    return Reproduction(version.title, compared, changed)
 
 
 def reproduce_trial(study: Study, number: int, data: str | None = None) -> Reproduction:

@@ -5,8 +5,6 @@ from search.cluster import Workers
 from search.local_cluster import LocalWorkers, cores
 from search.spec import StudySpec
 
-__all__ = ["cores", "prepare", "scheduler_of", "workers_for"]
-
 
 def prepare(spec: StudySpec) -> None:
     """Begin what takes long, where workers are started on this machine."""

@@ -128,6 +128,11 @@ class ModelVersion:
     run_id: str
     tags: Mapping[str, str]
 
+    @property
+    def title(self) -> str:
+        """What a message calls it."""
+        return f"version {self.version} of {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:

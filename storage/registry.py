@@ -124,17 +124,9 @@ class Registry:
         NotFoundError
             When there is no such model, or it has no version.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            with _quiet():
-                model = self._client.get_registered_model(name)
-                found = self._search(name)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                found = []
-            else:
-                raise mlflow_store.explain(self._uri, error) from error
+        model = self._model(name)
+        with mlflow_store.explained(self._uri), _quiet():
+            found = self._search(name)
         if not found:
             raise self._not_found(name)
         aliases: dict[int, list[str]] = {}
@@ -178,19 +170,22 @@ class Registry:
         NotFoundError
             When there is no such model.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            with _quiet():
-                return dict(self._client.get_registered_model(name).tags)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise self._not_found(name) from error
-            raise mlflow_store.explain(self._uri, error) from error
+        return dict(self._model(name).tags)
 
     def set_tag(self, name: str, key: str, value: str) -> None:
         """Set a tag of a registered model; a second call with one key replaces the value."""
         self._client.set_registered_model_tag(name, key, value)
+
+    def _model(self, name: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _quiet():
+                return self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise self._not_found(name) from error
+            raise mlflow_store.explain(self._uri, error) from error
 
     def _not_found(self, name: str) -> NotFoundError:
         known = ", ".join(self._names()) or "none yet"
