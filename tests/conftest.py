@@ -2,13 +2,9 @@
 
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -17,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
+from processes import free_port, wait_until_up
 
 from storage.tracking import Mirror
 
-START_TIMEOUT = 90.0
 # Without it eight processes more are started, for jobs that nobody gives.
 SERVER = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -65,12 +61,6 @@ def mixed_csv(mixed_table: pd.DataFrame, tmp_path: Path) -> Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real MLflow server's address."""
@@ -82,15 +72,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen(command, cwd=folder, env=SERVER, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "the MLflow server did not start"
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
+        wait_until_up(f"{address}/health", server, folder / "log")
         yield address
     finally:
         server.terminate()

@@ -8,13 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from processes import free_port
+
 START_TIMEOUT = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class DaskServers:

@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import warnings
@@ -21,9 +19,8 @@ import numpy as np
 import pytest
 from conftest import Shell, environment
 from mlflow.exceptions import MlflowException
+from processes import free_port, wait_until_up
 from sklearn.datasets import load_diabetes
-
-START_TIMEOUT = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -128,29 +125,18 @@ def test_it_is_loaded_by_stage_and_by_alias_and_a_wrong_column_is_an_error(
 @pytest.fixture
 def served(promoted: Shell) -> Iterator[str]:
     """The address at which MLflow serves the model."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, said = free_port(), promoted.folder / "serve.log"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/diabetes@staging"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     own = environment() | {"MLFLOW_TRACKING_URI": promoted.tracking_uri}
     own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
-    with (promoted.folder / "serve.log").open("wb") as log:
+    with said.open("wb") as log:
         server = subprocess.Popen(
             command, cwd=promoted.folder, env=own, stdout=log, stderr=log, start_new_session=True
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            said = (promoted.folder / "serve.log").read_text()
-            assert server.poll() is None, said
-            assert time.monotonic() < deadline, said
-            try:
-                urllib.request.urlopen(f"{address}/ping", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
+        wait_until_up(f"{address}/ping", server, said)
         yield address
     finally:
         os.killpg(server.pid, 15)

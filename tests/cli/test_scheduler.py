@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from agreement import assert_agreement
 from conftest import Shell
-from dask_servers import DaskServers, free_port
+from dask_servers import DaskServers
+from processes import free_port
 
 
 def test_a_study_on_a_cluster_is_the_study_on_this_machine(

@@ -6,21 +6,11 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
-
-START_TIMEOUT = 90.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from processes import free_port, wait_until_up
 
 
 class MlflowServer:
@@ -47,14 +37,7 @@ class MlflowServer:
             self._process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + START_TIMEOUT
-        while True:
-            assert self._process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline, "the MLflow server did not start"
-            with suppress(urllib.error.URLError, OSError):
-                urllib.request.urlopen(f"{self.address}/health", timeout=1).close()
-                return
-            time.sleep(0.1)
+        wait_until_up(f"{self.address}/health", self._process, folder / "server.log")
 
     def signal(self, number: int) -> None:
         """Send a signal to the server and all of its workers."""

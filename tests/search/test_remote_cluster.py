@@ -15,8 +15,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from dask_servers import DaskServers, free_port
+from dask_servers import DaskServers
 from made import PARAMS, grown
+from processes import free_port
 
 from search import remote_cluster
 from search.cluster import Order, Workers
