@@ -1,37 +1,36 @@
 """Chunks of trees -> `OobSums`. No Optuna, no MLflow, no Dask.
 
 A chunk of trees is fitted, its votes on the rows that each tree did not see are added up, and the
-trees are dropped.
+trees are dropped. scikit-learn is imported where it is used: workers have it before their first
+task, and the process that coordinates them starts a second sooner without.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn import config_context
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from search.rows import Rows
 from search.sums import OobSums
 
+if TYPE_CHECKING:
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    Forest: TypeAlias = (
+        RandomForestRegressor | RandomForestClassifier | ExtraTreesRegressor | ExtraTreesClassifier
+    )
+
 _CHAMPION = 2**32 - 1
-_FORESTS = {
-    "best": (RandomForestRegressor, RandomForestClassifier),
-    "random": (ExtraTreesRegressor, ExtraTreesClassifier),
-}
 
 Array = NDArray[Any]
-Forest: TypeAlias = (
-    RandomForestRegressor | RandomForestClassifier | ExtraTreesRegressor | ExtraTreesClassifier
-)
 
 
 def seed_of(study_seed: int, *path: int) -> int:
@@ -46,14 +45,19 @@ def champion_seed(study_seed: int) -> int:
 
 def make_forest(
     params: Mapping[str, Any], n_classes: int, trees: int, seed: int, jobs: int = 1
-) -> Forest:
+) -> "Forest":
     """Return an unfitted scikit-learn forest; `n_classes` is 0 for a regression.
 
     The hyperparameter ``splitter`` chooses its kind: ``best`` is a random forest, ``random`` a
     forest of extremely randomised trees, on bootstraps like the other.
     """
+    from sklearn import ensemble
+
     own = dict(params)
-    kind = _FORESTS[own.pop("splitter", "best")][1 if n_classes else 0]
+    if own.pop("splitter", "best") == "best":
+        kind = ensemble.RandomForestClassifier if n_classes else ensemble.RandomForestRegressor
+    else:
+        kind = ensemble.ExtraTreesClassifier if n_classes else ensemble.ExtraTreesRegressor
     forest: Forest = kind(n_estimators=trees, random_state=seed, n_jobs=jobs, bootstrap=True, **own)
     return forest
 
@@ -75,6 +79,8 @@ def grow(
     ------
     the sums of each chunk, to be added in the chunks' order
     """
+    from sklearn import config_context
+
     for chunk in chunks:
         with config_context(skip_parameter_validation=True):
             yield _grow_chunk(rows, params, chunk, seed_of(seed, place, chunk))
@@ -110,8 +116,10 @@ def _grow_chunk(rows: Rows, params: Mapping[str, Any], chunk: int, seed: int) ->
 
 def _make_tree(
     params: Mapping[str, Any], n_classes: int, random: np.random.RandomState
-) -> DecisionTreeClassifier | DecisionTreeRegressor:
+) -> "DecisionTreeClassifier | DecisionTreeRegressor":
     """Return an unfitted tree, as a forest of `params` has it."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
     kind = DecisionTreeClassifier if n_classes else DecisionTreeRegressor
     default = {"max_features": "sqrt" if n_classes else 1.0}
     return kind(random_state=random, **(default | dict(params)))

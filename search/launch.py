@@ -139,9 +139,6 @@ class _Launch:
         self._seconds["prepare"] = round(time.monotonic() - started, 2)
         self._note("goal", self._problem.spec.trials)
         self._note("state", "running")
-        self._record()
-        for record in self._known:
-            self._recorder.put_trial(record)
         state: StudyState
         try:
             end = self._search()
@@ -167,6 +164,7 @@ class _Launch:
         clock = time.monotonic()
         self._watcher.begin(self._known, spec.trials, problem.metric)
         if self._progress.finished >= spec.trials and not self._progress.counts["running"]:
+            self._open_mirror()
             return "finished"
         rows = problem.rows
         n_rows, n_features = rows.X.shape
@@ -203,6 +201,7 @@ class _Launch:
                     plan, workers, pace, self._known, ledger.put, attendant.stop_asked
                 )
                 self._stop.patient = True
+                self._open_mirror()
                 end = coordinator.run()
                 self._by_request = attendant.by_request
                 ledger.flush()
@@ -222,6 +221,12 @@ class _Launch:
         self._watcher.trial(record)
         if record.state != "RUNNING":
             self._record()
+
+    def _open_mirror(self) -> None:
+        """Hand over what there is: from here on MLflow is imported and written to."""
+        self._record()
+        for record in self._known:
+            self._recorder.put_trial(record)
 
     def _record(self) -> None:
         """Hand the study's own record to the mirror."""

@@ -15,7 +15,7 @@ from typing import Self
 from search.cluster import MOST_KILLED, Workers
 from search.rows import Rows, make_folder
 
-_PRELOAD = ["distributed", "search.cluster"]
+_PRELOAD = ["distributed", "search.cluster", "sklearn.ensemble"]
 _START_TIMEOUT = 60
 
 

@@ -31,7 +31,25 @@ def client(tracking_uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # the recorder tells
     from mlflow import MlflowClient
 
-    return MlflowClient(tracking_uri, tracking_uri)
+    with _making_tables(tracking_uri):
+        return MlflowClient(tracking_uri, tracking_uri)
+
+
+@contextmanager
+def _making_tables(tracking_uri: str) -> Iterator[None]:
+    """One at a time in a SQLite file's folder: two that make MLflow's tables break each other's."""
+    path = database.sqlite_path(tracking_uri)
+    if path is None or os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def is_server(tracking_uri: str) -> bool:

@@ -22,13 +22,15 @@ _LONGEST_PAUSE = 30.0
 class Recorder:
     """Writes records to a `Mirror` in a thread of its own.
 
-    It connects at once; `put_trial` and `put_study` hand over what has changed, from the first
-    `put_study` on it is written, and `close` waits for the rest.
+    `put_trial` and `put_study` hand over what has changed, from the first `put_study` on it is
+    written, and `close` waits for the rest. MLflow takes a second to import: that is done when
+    there is something to write, or when somebody waits for the store.
     """
 
     def __init__(self, mirror: Mirror) -> None:
         self.mirror = mirror
         self._changed = threading.Condition()
+        self._wanted = False
         self._connected = threading.Event()
         self._adopted = threading.Event()
         self._trials: dict[int, TrialRecord] = {}
@@ -61,6 +63,9 @@ class Recorder:
 
     def wait_connected(self) -> None:
         """Wait for the store; raise `DatabaseError` when it cannot be opened."""
+        with self._changed:
+            self._wanted = True
+            self._changed.notify()
         self._connected.wait()
         if self.failure:
             self.close(0)
@@ -109,6 +114,10 @@ class Recorder:
     def _pending(self) -> bool:
         return bool(self._trials) or self._study_is_new
 
+    def _is_due(self) -> bool:
+        """Whether there is something to write, of a study that is known."""
+        return self._study is not None and self._pending()
+
     def _run(self) -> None:
         pause = _FIRST_PAUSE
         while not self._closing:
@@ -138,11 +147,15 @@ class Recorder:
 
     def _step(self) -> None:
         """Connect, adopt the study, write what is pending: one step, to be tried again whole."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._wanted or self._is_due())
+            if self._closing:
+                return
         if not self._connected.is_set() or (self._failure and not self._adopted.is_set()):
             self.mirror.connect()
             self._connected.set()
         with self._changed:
-            self._changed.wait_for(lambda: self._closing or (self._study and self._pending()))
+            self._changed.wait_for(lambda: self._closing or self._is_due())
             if self._closing or self._study is None:
                 return
             study, self._study_is_new = self._study, False

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays, from_dtype
 
-from search.dataset import Dataset, load_dataset
+from search.dataset import Dataset, load_dataset, make_vectorizer
 from search.errors import DataError, UsageError
 from search.roles import RoleColumns
 from search.table import read_table
@@ -256,3 +259,27 @@ def test_rows_that_repeat_each_other_but_for_the_target_are_one_unit(tmp_path: P
     assert len(np.unique(units)) == 25
     np.testing.assert_array_equal(units[:15], units[25:])
     assert load_dataset(write(tmp_path, "u.csv", numbers(40)), "y", None, 0.0).units is None
+
+
+_NUMBERS = ["int8", "int64", "uint16", "uint64", "float32", "float64"]
+
+
+@given(data=st.data(), dtypes=st.lists(st.sampled_from(_NUMBERS), min_size=1, max_size=4))
+def test_plain_numbers_become_what_the_vectorizer_makes_of_them(
+    data: st.DataObject, dtypes: list[str]
+) -> None:
+    n_rows = data.draw(st.integers(1, 6))
+    columns = {}
+    for k, dtype in enumerate(dtypes):
+        kinds = {"allow_infinity": False} if dtype.startswith("float") else {}
+        elements = from_dtype(np.dtype(dtype), **kinds)
+        columns[f"x{k}"] = data.draw(arrays(dtype, n_rows, elements=elements))
+        if dtype == "float64":
+            limit = np.finfo(np.float32).max
+            columns[f"x{k}"] = np.clip(columns[f"x{k}"], -limit, limit)
+    frame = pd.DataFrame(columns)
+    y = np.zeros(n_rows)
+    dataset = Dataset("t", "y", "regression", frame, y, frame[:0], y[:0], None, "")
+    pd.testing.assert_frame_equal(
+        dataset.X, make_vectorizer().fit_transform(frame), check_exact=True
+    )

@@ -351,3 +351,14 @@ def test_an_older_schema_names_the_command_that_upgrades_it(
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert f"run `mlflow db upgrade {uri}`" in said.stdout
+
+
+def test_several_processes_make_a_new_store_at_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new.db"
+    script = f"from storage.tracking import Mirror; Mirror({uri!r}, 'houses').connect()"
+    makers = [
+        subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [maker.communicate(timeout=120)[1] for maker in makers]
+    assert [maker.returncode for maker in makers] == [0, 0, 0], said
