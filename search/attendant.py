@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from search.cluster import Workers
+from search.summary import summarize
 from search.watcher import StopRequest, Watcher
 from storage.studies import Study
 
@@ -50,6 +51,7 @@ class Attendant:
         self._mirror = mirror
         self._looked = self._noted = time.monotonic()
         self._alone = False
+        self._shown = False
 
     def stop_asked(self) -> bool:
         """Look around, and return whether the search is to end."""
@@ -75,6 +77,11 @@ class Attendant:
 
     def _look_up(self, now: float) -> None:
         self.by_request |= self._study.is_asked_to_stop(self._epoch)
-        if now - self._noted >= _NOTE_EVERY:
+        mirror = self._mirror()
+        appears = not self._shown and mirror["run_id"] is not None
+        if appears or now - self._noted >= _NOTE_EVERY:
             self._noted = now
-            self._study.put("mirror", self._mirror())
+            self._study.put("mirror", mirror)
+        if appears:
+            self._shown = True
+            self._watcher.shown(summarize(self._study))

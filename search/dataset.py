@@ -126,6 +126,7 @@ def load_dataset(
     task: Task | None,
     share: float,
     columns: RoleColumns = RoleColumns(),
+    table: "pd.DataFrame | None" = None,
 ) -> Dataset:
     """Read a table and divide it.
 
@@ -135,6 +136,8 @@ def load_dataset(
         Share of the rows to hold out, 0 to 1.
     columns
         Weight and group are no features; time is one, too.
+    table
+        What `source` names, where it is read already; it is left as it is.
 
     Raises
     ------
@@ -143,7 +146,7 @@ def load_dataset(
     DataError
         When nothing can be learned from the table.
     """
-    table = read_table(source)
+    table = read_table(source) if table is None else table.copy()
     notes = []
     if target is None:
         target = str(table.columns[-1])

@@ -1,28 +1,27 @@
 """One launch of a study, from its specification to the registered model."""
 
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.attendant import Attendant
 from search.champion import champion_size, make_champion, remarks
-from search.errors import StudyError, UsageError
+from search.errors import StudyError
 from search.local_cluster import cores
 from search.memory import check_memory
 from search.problem import Problem, find_study, make_study, pose, settle
 from search.registration import Registration
 from search.space import forest_of
 from search.spec import StudySpec
+from search.stores import Stores
 from search.study import Coordinator, End, Plan
 from search.summary import summarize
 from search.tasks import Pace
 from search.warm_starts import warm_starts
 from search.watcher import StopRequest, Watcher
 from search.workplace import prepare, scheduler_of, workers_for
-from storage import database, mlflow_store
+from storage import mlflow_store
 from storage.errors import LeaseLostError
 from storage.lease import Lease
 from storage.ledger import Ledger
@@ -33,24 +32,27 @@ from storage.records import StudyState, TrialRecord
 from storage.studies import Study, study_record
 from storage.tracking import Mirror
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Seconds that a launch waits at its end for a mirror that is behind.
 _MIRROR_PATIENCE = 60.0
 _INTERRUPT_PATIENCE = 5.0
 
 
-@dataclass(frozen=True)
-class Stores:
-    """Addresses of Optuna's database and of MLflow's store."""
-
-    storage: str
-    tracking_uri: str
-
-
-def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
+def launch(
+    spec: StudySpec,
+    stores: Stores,
+    watcher: Watcher,
+    stop: StopRequest,
+    table: "pd.DataFrame | None" = None,
+) -> dict[str, Any]:
     """Start a study or go on with it, and register its champion.
 
     Parameters
     ----------
+    table
+        What ``spec.data`` names, where it is read already.
     stop
         Asked several times a second while trees grow; a request ends the search cleanly, with no
         champion.
@@ -66,8 +68,8 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
     """
     started = time.monotonic()
     prepare(spec)
-    warned = list(_check_stores(stores))
-    problem = pose(spec)
+    warned = list(stores.check())
+    problem = pose(spec, table)
     study = find_study(problem, stores.storage)
     memory = None
     if scheduler_of(spec) is None:
@@ -87,23 +89,6 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
         return summarize(study)
     finally:
         recorder.close(0)
-
-
-def _check_stores(stores: Stores) -> Iterator[str]:
-    """Refuse stores that cannot be used; yield what is to be said of others."""
-    if stores.storage == stores.tracking_uri:
-        msg = (
-            f"--storage and --tracking-uri are both {database.masked(stores.storage)}: "
-            "Optuna and MLflow need a database each"
-        )
-        raise UsageError(msg)
-    mlflow_store.check(stores.tracking_uri)
-    database.parse(stores.storage)
-    database.check_writable(stores.storage)
-    for url in (stores.storage, stores.tracking_uri):
-        kind = database.remote_filesystem(url)
-        if kind is not None:
-            yield f"{url} is on a network file system ({kind}): SQLite is unsafe there"
 
 
 class _Launch:

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.dataset import Dataset, load_dataset
 from search.environment import installed
@@ -19,6 +19,9 @@ from search.spec import StudySpec, make_spec
 from storage import database
 from storage.errors import NotFoundError
 from storage.studies import Study, StudyBook
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _OUT_OF_BAG = "out-of-bag"
 
@@ -69,15 +72,20 @@ class Problem:
         return f"{folds} folds" if folds else _OUT_OF_BAG
 
 
-def pose(spec: StudySpec) -> Problem:
+def pose(spec: StudySpec, table: "pd.DataFrame | None" = None) -> Problem:
     """Read the data and settle metric and space.
+
+    Parameters
+    ----------
+    table
+        What ``spec.data`` names, where it is read already.
 
     Raises
     ------
     UsageError, DataError
         When the specification cannot be meant, or nothing can be learned from the data.
     """
-    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout, _columns(spec))
+    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout, _columns(spec), table)
     metric = get_metric(spec.metric, dataset.task)
     check_metric(metric, dataset.y, dataset.n_classes, dataset.weights)
     resampling, notes = choose_resampling(spec, dataset)

@@ -81,6 +81,46 @@ def differing(here: dict[str, str], there: dict[str, str]) -> str:
     )
 
 
+def connect(address: str) -> Client:
+    """Connect to a scheduler.
+
+    Raises
+    ------
+    StudyError
+        When none answers within seconds.
+    """
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say what matters
+    try:
+        return Client(address, timeout=_TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise StudyError(
+            f"no Dask scheduler answers at {address} ({reason}): start one with "
+            "`dask scheduler`, or leave --scheduler out to grow on this machine"
+        ) from error
+
+
+def check_versions(client: Client) -> None:
+    """Raise `StudyError` where a worker would not grow the same trees, or not understand us."""
+    try:
+        client.get_versions(check=True)
+    except ValueError as error:
+        text = " ".join(str(error).split())
+        raise StudyError(f"the cluster's versions do not fit: {text}") from error
+    here = installed()
+    for worker, found in client.run(installed, on_error="return").items():
+        if isinstance(found, BaseException):
+            raise StudyError(
+                f"worker {worker} cannot run this project ({found}): install grovekeeper "
+                f"{here['grovekeeper']} on every worker"
+            )
+        other = differing(here, found)
+        if other:
+            raise StudyError(
+                f"worker {worker} has {other}: install the same versions on every worker"
+            )
+
+
 class RemoteWorkers(Workers):
     """All threads of a cluster's workers, as they come and go.
 
@@ -98,44 +138,15 @@ class RemoteWorkers(Workers):
         self._plugin: RowsPlugin | None = None
 
     def __enter__(self) -> Self:
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say what matters
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(make_folder()))
-            try:
-                client = Client(self._address, timeout=_TIMEOUT, set_as_default=False)
-            except (OSError, ValueError, TypeError) as error:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise StudyError(
-                    f"no Dask scheduler answers at {self._address} ({reason}): start one with "
-                    "`dask scheduler`, or leave --scheduler out to grow on this machine"
-                ) from error
-            self._client = stack.enter_context(client)
-            self._scheduler_id = client.scheduler_info()["id"]
-            self._check_versions()
+            self._client = stack.enter_context(connect(self._address))
+            self._scheduler_id = self._client.scheduler_info()["id"]
+            check_versions(self._client)
             stack.callback(self._forget)
             self._open = stack.pop_all()
         self.present()
         return self
-
-    def _check_versions(self) -> None:
-        """Raise `StudyError` where a worker would not grow the same trees, or not understand us."""
-        try:
-            self._client.get_versions(check=True)
-        except ValueError as error:
-            text = " ".join(str(error).split())
-            raise StudyError(f"the cluster's versions do not fit: {text}") from error
-        here = installed()
-        for worker, found in self._client.run(installed, on_error="return").items():
-            if isinstance(found, BaseException):
-                raise StudyError(
-                    f"worker {worker} cannot run this project ({found}): install grovekeeper "
-                    f"{here['grovekeeper']} on every worker"
-                )
-            other = differing(here, found)
-            if other:
-                raise StudyError(
-                    f"worker {worker} has {other}: install the same versions on every worker"
-                )
 
     def load(self, rows: Rows) -> None:
         """Send the training rows to every worker, now or when it joins.

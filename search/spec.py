@@ -72,6 +72,8 @@ class StudySpec(BaseModel):
         Local worker processes; default: one a core.
     scheduler
         Address of a Dask scheduler whose workers grow the trees; default: this machine's.
+    detach
+        Run the coordinator on the cluster as well, and return when the study has begun.
     holdout
         Share of rows kept apart to judge the champion; 0 trains on every row.
     trees
@@ -99,6 +101,7 @@ class StudySpec(BaseModel):
     timeout: Annotated[float | None, Field(gt=0)] = None
     workers: Annotated[int | None, Field(ge=1, le=1024)] = None
     scheduler: str | None = None
+    detach: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     trees: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = "auto"

@@ -1,6 +1,7 @@
 """Who is told what a launch does, and who may ask it to stop: the command line, or a caller."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from search.metrics import Metric
 from storage.records import TrialRecord
@@ -17,6 +18,9 @@ class Watcher(Protocol):
 
     def trial(self, record: TrialRecord) -> None:
         """A trial has changed."""
+
+    def shown(self, summary: Mapping[str, Any]) -> None:
+        """The study's run stands in MLflow; the summary is what `grovekeeper show` prints."""
 
     def end(self) -> None:
         """The search has ended."""

@@ -43,12 +43,15 @@ class DaskServers:
         self.scheduler.kill()
         self.scheduler.wait()
 
-    def add_worker(self, threads: int = 1, **environment: str) -> "subprocess.Popen[bytes]":
+    def add_worker(
+        self, *options: str, threads: int = 1, **environment: str
+    ) -> "subprocess.Popen[bytes]":
         worker = self._start(
             "worker",
             self.address,
             *("--nthreads", str(threads), "--host", "127.0.0.1", "--no-dashboard", "--no-nanny"),
             *("--local-directory", str(self._folder), "--memory-limit", "2GB"),
+            *options,
             **environment,
         )
         self.workers.append(worker)

@@ -74,6 +74,14 @@ def launch(
             metavar="URL",
         ),
     ] = None,
+    detach: Annotated[
+        bool | None,
+        typer.Option(
+            "--detach",
+            help="Run the coordinator on the cluster, too, and return at once.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         str | None, typer.Option(help="Seed of all that is random; default: 0.", metavar="N")
     ] = None,
@@ -127,6 +135,7 @@ def launch(
         "timeout": timeout,
         "workers": workers,
         "scheduler": scheduler,
+        "detach": detach,
         "seed": seed,
         "holdout": holdout,
         "trees": trees,
@@ -145,13 +154,20 @@ def launch(
     # 5 ms each of its many short waits for SQLite would cost a whole interval.
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with StopSignals() as signals:
-        from search.launch import launch as run
+        if spec.detach:
+            from search.detached import detach as run_there
 
-        summary = run(spec, options.stores(), progress, signals)
+            summary = run_there(spec, progress)
+        else:
+            from search.launch import launch as run
+
+            summary = run(spec, options.stores(), progress, signals)
     if json:
         print_json(summary)
     elif not options.quiet:
         _print_summary(summary, registered=spec.register_model)
+    if summary["state"] == "running":  # where nobody waits for its end
+        return
     if summary["state"] in {"interrupted", "stopped"} and not json:
         options.say(
             f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on"
@@ -168,6 +184,9 @@ def launch(
 
 def _print_summary(summary: dict[str, Any], *, registered: bool) -> None:
     """Print what a person wants to know next."""
+    if summary["state"] == "running":
+        _print_begun(summary)
+        return
     best, model, trials = summary["best"], summary["model"], summary["trials"]
     line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
     typer.echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
@@ -186,6 +205,14 @@ def _print_summary(summary: dict[str, Any], *, registered: bool) -> None:
         typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
     place = summary["mlflow"]["url"]
     typer.echo(f"look at it: {place or 'grovekeeper ui'}")
+
+
+def _print_begun(summary: dict[str, Any]) -> None:
+    """Print how to follow a study that runs without us."""
+    name, holder = summary["study"], summary["lease"]
+    typer.echo(f"{name}: runs on {holder['host']} (process {holder['pid']})")
+    typer.echo(f"watch it: {summary['mlflow']['url'] or f'grovekeeper show {name}'}")
+    typer.echo(f"stop it: grovekeeper stop {name}")
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,7 @@ import typer
 from search.errors import UsageError
 
 if TYPE_CHECKING:
-    from search.launch import Stores
+    from search.stores import Stores
     from storage.records import Stage
     from storage.registry import Registry
 
@@ -27,7 +27,7 @@ class Globals:
 
     def stores(self) -> "Stores":
         """The two addresses."""
-        from search.launch import Stores
+        from search.stores import Stores
 
         return Stores(self.storage, self.tracking_uri)
 

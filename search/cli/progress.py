@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from search.metrics import Metric
     from storage.records import TrialRecord
 
@@ -58,6 +60,11 @@ class Progress:
             if new and (done % step == 0 or now - self._said_at > _LINE_EVERY):
                 self._said_at, self._said_done = now, done
                 typer.echo(f"{done}/{self._goal} trials  {self._text()}{self._left(now)}", err=True)
+
+    def shown(self, summary: "Mapping[str, Any]") -> None:
+        """Print where the study is to be seen, where that is a server's page."""
+        if summary["mlflow"]["url"] is not None:
+            self.say(f"watch it: {summary['mlflow']['url']}")
 
     def end(self) -> None:
         """Leave the bar as it is."""

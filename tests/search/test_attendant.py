@@ -27,13 +27,15 @@ class Scene:
 
     def __init__(self, study: Study, epoch: int = 1) -> None:
         self.workers, self.signalled, self.said = 2, False, list[str]()
+        self.mirror: dict[str, Any] = {"runs": 3, "behind": 4, "run_id": None}
+        self.shown: list[dict[str, Any]] = []
         self.attendant = Attendant(
             study,
             epoch,
             cast("Any", SimpleNamespace(present=lambda: self.workers)),
             cast("Any", SimpleNamespace(requested=lambda: self.signalled)),
-            cast("Any", SimpleNamespace(say=self.said.append)),
-            lambda: {"runs": 3, "behind": 4},
+            cast("Any", SimpleNamespace(say=self.said.append, shown=self.shown.append)),
+            lambda: self.mirror,
         )
 
 
@@ -76,7 +78,20 @@ def test_that_no_worker_is_left_is_said_once_and_so_is_its_return(study: Study) 
 
 def test_the_mirrors_delay_is_noted(study: Study) -> None:
     Scene(study).attendant.stop_asked()
-    assert study.get("mirror") == {"runs": 3, "behind": 4}
+    assert study.get("mirror") == {"runs": 3, "behind": 4, "run_id": None}
+
+
+def test_that_the_studys_run_stands_is_noted_and_told_once(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendant_module, "_NOTE_EVERY", 1e9)
+    scene = Scene(study)
+    scene.attendant.stop_asked()
+    assert not scene.shown
+    scene.mirror = scene.mirror | {"run_id": "abc"}
+    scene.attendant.stop_asked()
+    scene.attendant.stop_asked()
+    assert [summary["mlflow"]["run_id"] for summary in scene.shown] == ["abc"]
 
 
 def test_a_database_that_stumbles_does_not_end_the_search(

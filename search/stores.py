@@ -1,0 +1,37 @@
+"""Where a study is kept and where it is shown: the addresses of Optuna's and of MLflow's store."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from search.errors import UsageError
+from storage import database, mlflow_store
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Addresses of Optuna's database and of MLflow's store."""
+
+    storage: str
+    tracking_uri: str
+
+    def check(self) -> Iterator[str]:
+        """Yield what is to be said of them, without writing.
+
+        Raises
+        ------
+        UsageError, DatabaseError
+            When they cannot be used.
+        """
+        if self.storage == self.tracking_uri:
+            msg = (
+                f"--storage and --tracking-uri are both {database.masked(self.storage)}: "
+                "Optuna and MLflow need a database each"
+            )
+            raise UsageError(msg)
+        mlflow_store.check(self.tracking_uri)
+        database.parse(self.storage)
+        database.check_writable(self.storage)
+        for url in (self.storage, self.tracking_uri):
+            kind = database.remote_filesystem(url)
+            if kind is not None:
+                yield f"{url} is on a network file system ({kind}): SQLite is unsafe there"
