@@ -26,15 +26,17 @@ from search.errors import StudyError, UsageError
 from search.launch import launch
 from search.metrics import Metric
 from search.problem import pose
-from search.remote_cluster import check_versions, connect
+from search.remote_cluster import check_versions
 from search.spec import StudySpec
 from search.stores import Stores
 from search.table import is_here, read_table
 from search.watcher import Watcher
 from search.workplace import scheduler_of
 from storage.errors import StudyBusyError
-from storage.lease import DURATION, RENEW_EVERY
+from storage.lease import RENEW_EVERY
+from storage.leases import DURATION
 from storage.records import TrialRecord
+from storage.scheduler import connect
 
 if TYPE_CHECKING:
     import pandas as pd

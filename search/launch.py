@@ -82,7 +82,7 @@ def launch(
         recorder.wait_connected()
     try:
         study = study or make_study(problem, stores.storage)
-        with Lease(study.book.rdb.engine, spec.study) as lease:
+        with Lease(study.book.leases, spec.study) as lease:
             recorder.guard(lease.check)
             settle(problem, study)
             _Launch(problem, stores, study, recorder, watcher, lease, stop).run(started)

@@ -53,7 +53,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper: nothing to mirror")
     mlflow_store.check(tracking_uri)
     state = study.state()
-    with Lease(study.book.rdb.engine, study.name):
+    with Lease(study.book.leases, study.name):
         trials = [_ended(study, trial) for trial in study.trials()]
         mirror = Mirror(tracking_uri, notes["experiment"])
         try:

@@ -127,7 +127,7 @@ def _columns(spec: StudySpec) -> RoleColumns:
 def find_study(problem: Problem, storage: str) -> Study | None:
     """Open the problem's study if it is there; raise `StudyError` where it is another problem's."""
     try:
-        study = StudyBook(storage).open(problem.spec.study)
+        study = StudyBook(storage, scheduler=problem.spec.scheduler).open(problem.spec.study)
     except NotFoundError:
         return None
     _check_same(problem, study)
@@ -138,7 +138,7 @@ def make_study(problem: Problem, storage: str) -> Study:
     """Create the problem's study; what it is for is noted by `settle`, under its lease."""
     from optuna.exceptions import DuplicatedStudyError
 
-    book = StudyBook(storage, create=True)
+    book = StudyBook(storage, create=True, scheduler=problem.spec.scheduler)
     try:
         return book.make(problem.spec.study, problem.metric.direction)
     except DuplicatedStudyError:  # another launch has made it just now

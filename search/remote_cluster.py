@@ -1,6 +1,5 @@
 """Workers of a Dask cluster that is there already, found by its scheduler's address."""
 
-import logging
 import tempfile
 import uuid
 from contextlib import ExitStack, suppress
@@ -17,12 +16,11 @@ from search.environment import installed
 from search.errors import DataError, StudyError
 from search.memory import in_a_worker, size
 from search.rows import PLACES, Rows, make_folder
+from storage.scheduler import connect
 
 if TYPE_CHECKING:
     from distributed import Worker
 
-# Seconds for a scheduler to answer, at the start and after its connection was lost.
-_TIMEOUT = 8
 # What grows the same trees only in equal versions. Python's pickles, too, are of one version.
 _SAME = ("python", "grovekeeper", "numpy", "scikit-learn", "scipy")
 
@@ -79,25 +77,6 @@ def differing(here: dict[str, str], there: dict[str, str]) -> str:
         for name in _SAME
         if here[name] != there.get(name)
     )
-
-
-def connect(address: str) -> Client:
-    """Connect to a scheduler.
-
-    Raises
-    ------
-    StudyError
-        When none answers within seconds.
-    """
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # we say what matters
-    try:
-        return Client(address, timeout=_TIMEOUT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StudyError(
-            f"no Dask scheduler answers at {address} ({reason}): start one with "
-            "`dask scheduler`, or leave --scheduler out to grow on this machine"
-        ) from error
 
 
 def check_versions(client: Client) -> None:

@@ -29,8 +29,9 @@ class Stores:
             )
             raise UsageError(msg)
         mlflow_store.check(self.tracking_uri)
-        database.parse(self.storage)
-        database.check_writable(self.storage)
+        if not database.is_served(self.storage):
+            database.parse(self.storage)
+            database.check_writable(self.storage)
         for url in (self.storage, self.tracking_uri):
             kind = database.remote_filesystem(url)
             if kind is not None:

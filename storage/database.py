@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Seconds that a statement waits for another process's lock.
 _LOCK_TIMEOUT = 30.0
 _LOCK_PAUSE = 0.02
+SERVED_FROM_MEMORY = "dask"
+SERVED = "dask+"
 _RACE_PAUSE = 0.3
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
@@ -71,6 +73,11 @@ def masked(url: str) -> str:
 def _hide(text: str) -> str:
     """Replace what stands where passwords stand, between a colon and an at sign."""
     return re.sub(r":[^:@/]*@", ":***@", text)
+
+
+def is_served(url: str) -> bool:
+    """Whether an address is of a database that a Dask scheduler serves."""
+    return url == SERVED_FROM_MEMORY or url.startswith(SERVED)
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -188,6 +195,18 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
     if not ready:
         _make_tables(url)
     return _open(url)
+
+
+def open_in_memory() -> "RDBStorage":
+    """Open a database in this process's memory, for whichever of its threads has its turn."""
+    from sqlalchemy import StaticPool
+
+    return _open(
+        "sqlite://",
+        skip_table_creation=False,
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False},
+    )
 
 
 def _make_tables(url: str, tries: int = 5) -> None:

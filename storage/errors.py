@@ -2,6 +2,7 @@
 
 StorageError
 ├── DatabaseError      a database or tracking store that cannot be opened or used
+├── SchedulerError     a Dask scheduler that does not answer
 ├── NotFoundError      a study, model or database that is not there (also a LookupError)
 ├── StudyBusyError     another coordinator holds the study's lease
 └── LeaseLostError     this process held the lease and holds it no longer
@@ -14,6 +15,10 @@ class StorageError(Exception):
 
 class DatabaseError(StorageError):
     """A database or tracking store cannot be opened or used."""
+
+
+class SchedulerError(StorageError):
+    """A Dask scheduler does not answer."""
 
 
 class NotFoundError(StorageError, LookupError):

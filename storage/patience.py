@@ -55,6 +55,8 @@ def patiently(
             if lasts > _UNNOTICED and not said:
                 said = True
                 say(f"cannot write to {database.masked(url)}: {_cause(error)}; trying again")
+        except OSError as error:  # a scheduler that served it is gone, and with it our cluster
+            raise _broken(url, error) from error
         again = True
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from storage import database, lease
+from storage import database
 from storage.errors import NotFoundError
-from storage.lease import LeaseRecord
+from storage.leases import LeaseRecord, Leases, SqlLeases
 from storage.progress import Progress
 from storage.records import DataRecord, Direction, StudyRecord, StudyState, TrialRecord
 from storage.trials import attributes_of, record_of, template_of
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage, RDBStorage
+
+    from storage.served import ServedDatabase
 
 # User attributes of a study; all values are JSON.
 _PREFIX = "grovekeeper:"
@@ -34,22 +36,38 @@ class StudyBook:
         Address of Optuna's database.
     create
         Make what is missing; otherwise a missing database is a `NotFoundError`.
+    scheduler
+        Of the Dask cluster that serves the database, where one does; default: Dask's own setting.
     """
 
     url: str
     create: bool = False
+    scheduler: str | None = None
 
     @cached_property
     def rdb(self) -> "RDBStorage":
-        """Optuna's storage itself."""
+        """Optuna's storage itself, where this process has it open."""
         return database.open_optuna(self.url, create=self.create)
 
     @cached_property
+    def _served(self) -> "ServedDatabase | None":
+        if not database.is_served(self.url):
+            return None
+        from storage.served import ServedDatabase
+
+        return ServedDatabase(self.url, self.scheduler, create=self.create)
+
+    @cached_property
     def storage(self) -> "BaseStorage":
-        """The same storage behind Optuna's cache of ended trials."""
+        """Optuna's storage: behind its cache of ended trials, or a Dask scheduler's."""
         import optuna
 
-        return optuna.storages.get_storage(self.rdb)
+        return self._served.storage if self._served else optuna.storages.get_storage(self.rdb)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Who coordinates which study."""
+        return self._served or SqlLeases(self.rdb.engine)
 
     def names(self) -> list[str]:
         """Names of all studies, sorted."""
@@ -121,8 +139,8 @@ class Study:
         self.optuna.set_user_attr(_PREFIX + key, json.loads(json.dumps(value)))
 
     def lease(self) -> LeaseRecord | None:
-        """Return the coordinator's lease, live or dead."""
-        return lease.read(self.book.rdb.engine, self.name)
+        """Return the coordinator's lease, live, dead or given back."""
+        return self.book.leases.read(self.name)
 
     def state(self) -> StudyState:
         """Return the study's state; "lost" where its coordinator died without a word."""

@@ -35,8 +35,8 @@ def template_of(
         number=-1,
         state=OptunaState[record.state],
         value=record.value,
-        datetime_start=_local(record.started),
-        datetime_complete=_local(record.ended),
+        datetime_start=record.started,
+        datetime_complete=record.ended,
         params=dict(record.params),
         distributions=dict(distributions),
         user_attrs=attributes_of(record),
@@ -96,10 +96,5 @@ def _blocks(attribute: Mapping[str, list[float]] | None) -> dict[int, tuple[floa
 
 
 def _utc(time: datetime | None) -> datetime | None:
-    """Optuna gives times without a zone, in this machine's."""
+    """Optuna gives times in this machine's zone, without saying so."""
     return None if time is None else time.astimezone(UTC)
-
-
-def _local(time: datetime | None) -> datetime | None:
-    """Return a time as Optuna takes it: in this machine's zone, without saying so."""
-    return None if time is None else time.astimezone().replace(tzinfo=None)

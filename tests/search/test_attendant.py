@@ -51,8 +51,8 @@ def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_m
     study: Study,
 ) -> None:
     assert study.ask_to_stop() is None
-    engine = study.book.rdb.engine
-    with Lease(engine, "s") as first:
+    leases = study.book.leases
+    with Lease(leases, "s") as first:
         scene = Scene(study, first.epoch)
         assert not scene.attendant.stop_asked()
         asked = study.ask_to_stop()
@@ -60,7 +60,7 @@ def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_m
         assert asked.epoch == first.epoch
         assert scene.attendant.stop_asked()
         assert scene.attendant.by_request
-    with Lease(engine, "s") as second:
+    with Lease(leases, "s") as second:
         assert not Scene(study, second.epoch).attendant.stop_asked()
 
 

@@ -26,6 +26,8 @@ from search.errors import DataError, StudyError
 from search.remote_cluster import RemoteWorkers, RowsPlugin, differing
 from search.rows import Rows
 from search.sums import Outcome, outcome
+from storage import scheduler
+from storage.errors import SchedulerError
 
 # Dask leaves the connection to a scheduler that died, or never was there, to the garbage collector.
 pytestmark = [
@@ -130,9 +132,11 @@ def test_workers_come_and_go_and_all_their_threads_count(servers: DaskServers, f
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_cluster, "_TIMEOUT", 1)
+    monkeypatch.setattr(scheduler, "_TIMEOUT", 1)
     for address in (f"tcp://127.0.0.1:{free_port()}", "nonsense://x", "tcp://"):
-        with pytest.raises(StudyError, match=r"no Dask scheduler answers at .*`dask scheduler`"):
+        with pytest.raises(
+            SchedulerError, match=r"no Dask scheduler answers at .*`dask scheduler`"
+        ):
             RemoteWorkers(address).__enter__()
 
 
@@ -166,7 +170,7 @@ def test_tls_by_dasks_own_settings(tmp_path: Path, few: Rows) -> None:
             wait_for(lambda: workers.present() == 1)
             workers.load(few)
             assert grow(workers, few) == expected(few)
-        with pytest.raises(StudyError, match="no Dask scheduler answers at tls://"):
+        with pytest.raises(SchedulerError, match="no Dask scheduler answers at tls://"):
             RemoteWorkers(address).__enter__()
     finally:
         servers.stop()

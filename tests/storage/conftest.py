@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from examples import close
+from dask_servers import DaskServers
+from examples import close_book
 
 from storage.registry import Registry, open_registry
 from storage.studies import Study, StudyBook
@@ -34,18 +35,34 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
     server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Dask scheduler that Dask's own settings name."""
+    import dask
+
+    servers = DaskServers(tmp_path_factory.mktemp("dask"))
+    with dask.config.set({"scheduler-address": servers.address}):
+        yield servers.address
+    servers.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "dask"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/optuna.db"
-    return str(request.getfixturevalue("postgres")())
+    """The address of a new database of each kind, the last one served by a Dask scheduler."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres")())
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    if request.param == "dask":
+        request.getfixturevalue("dask_scheduler")
+        return f"dask+{url}"
+    return url
 
 
 @pytest.fixture
 def book(url: str) -> Iterator[StudyBook]:
     book = StudyBook(url, create=True)
     yield book
-    close(book.rdb)
+    close_book(book)
 
 
 @pytest.fixture(autouse=True)

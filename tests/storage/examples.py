@@ -9,6 +9,7 @@ from optuna.storages import RDBStorage
 
 from storage.records import DataRecord, ModelVersion, StudyRecord, TrialRecord
 from storage.registry import Registry
+from storage.studies import StudyBook
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SPACE = {
@@ -56,6 +57,19 @@ def close(storage: RDBStorage) -> None:
     """Give back all connections, which would otherwise warn when they are collected."""
     storage.remove_session()
     storage.engine.dispose()
+
+
+def database_of(book: StudyBook) -> str:
+    """Return the address of the database itself, whoever serves it."""
+    return book.url.removeprefix("dask+")
+
+
+def close_book(book: StudyBook) -> None:
+    """The same for a book, whatever is behind it."""
+    if book._served is not None:
+        book._served.storage.client.close()
+    else:
+        close(book.rdb)
 
 
 def add_version(registry: Registry, name: str, folder: Path, trial: str) -> ModelVersion:

@@ -98,6 +98,7 @@ def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> N
             database.open_optuna(url, create=create)
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 def test_who_make_the_tables_at_once_all_get_them(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: close(database.open_optuna(url, create=True)), range(4)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
-from examples import SPACE, close, trial
+from examples import SPACE, close, close_book, database_of, trial
 from optuna.exceptions import StorageInternalError
 
 from storage import database, patience
@@ -110,7 +110,7 @@ def test_a_longer_trial_is_seen_while_it_runs(
     (now,) = read()
     assert (now.state, now.scores, now.value) == ("COMPLETE", ended.scores, ended.value)
     assert entering.entered == [running, scored, now]
-    close(elsewhere.rdb)
+    close_book(elsewhere)
 
 
 def test_later_trials_wait_for_an_earlier_one_that_has_just_begun(
@@ -361,7 +361,7 @@ def test_connections_that_the_server_cuts_are_made_again(
     entering.ledger.put(trial(0))
     entering.ledger.flush()
     others = "select pg_terminate_backend(pid) from pg_stat_activity where pid != pg_backend_pid()"
-    engine = create_engine(book.url)
+    engine = create_engine(database_of(book))
     with engine.connect() as connection:
         connection.execute(text(f"{others} and datname = current_database()"))
     engine.dispose()
@@ -377,7 +377,7 @@ def test_what_is_entered_is_what_optuna_finds(
     for number in range(3):
         entering.ledger.put(trial(number))
     entering.ledger.flush()
-    found = optuna.load_study(study_name="houses", storage=book.url)
+    found = optuna.load_study(study_name="houses", storage=database_of(book))
     assert [t.params for t in found.trials] == [trial(number).params for number in range(3)]
     assert found.best_trial.number == 2
     close(found._storage._backend)  # type: ignore[attr-defined]

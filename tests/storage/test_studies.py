@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
-from examples import SPACE, close, trial
+from examples import SPACE, close, close_book, database_of, trial
 
 from storage.errors import NotFoundError
 from storage.records import TrialRecord
@@ -33,7 +33,7 @@ def reopened(book: StudyBook) -> Iterator[Callable[[], Study]]:
 
     yield reopen
     for other in others:
-        close(other.rdb)
+        close_book(other)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_optuna_reads_what_was_written(study: Study, book: StudyBook) -> None:
     study.enter_trial(trial(1, value=2.5), SPACE)
     study.enter_trial(replace(trial(2, "RUNNING"), place=5), SPACE)
     study.end_trial(replace(trial(2, "FAIL"), place=5))
-    storage = optuna.storages.RDBStorage(book.url)
+    storage = optuna.storages.RDBStorage(database_of(book))
     loaded = optuna.load_study(study_name="houses", storage=storage)
     assert [t.state.name for t in loaded.trials] == ["PRUNED", "COMPLETE", "FAIL"]
     assert loaded.best_trial.number == 1

@@ -1,0 +1,34 @@
+"""A Dask scheduler, by its address."""
+
+import logging
+from typing import TYPE_CHECKING
+
+from storage.errors import SchedulerError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Seconds for a scheduler to answer, at the start and after its connection was lost.
+_TIMEOUT = 8
+
+
+def connect(address: str) -> "Client":
+    """Connect to a scheduler.
+
+    Raises
+    ------
+    SchedulerError
+        When none answers within seconds.
+    """
+    from distributed import Client
+
+    for name in ("client", "batched"):  # we say what matters
+        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
+    try:
+        return Client(address, timeout=_TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SchedulerError(
+            f"no Dask scheduler answers at {address} ({reason}): start one with "
+            "`dask scheduler`, or leave --scheduler out to grow on this machine"
+        ) from error

@@ -1,0 +1,94 @@
+"""Studies that a Dask scheduler serves: no database server, and nothing of it on this machine."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from agreement import assert_agreement
+from conftest import Shell
+from dask_servers import DaskServers
+
+_SERVED = ("--storage", "dask+sqlite:///served.db")
+_IN_MEMORY = ("--storage", "dask")
+_ENDED = ("complete", "pruned")
+
+
+@pytest.fixture
+def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaskServers]:
+    """A scheduler that `DASK_SCHEDULER_ADDRESS` names, and two workers."""
+    servers = DaskServers(tmp_path)
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", servers.address)
+    servers.add_worker()
+    servers.add_worker()
+    yield servers
+    servers.stop()
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize("storage", [_SERVED, _IN_MEMORY])
+def test_a_served_study_is_run_shown_and_stopped_from_anywhere(
+    storage: tuple[str, str], shell: Shell, tmp_path: Path
+) -> None:
+    anywhere = Shell(tmp_path / "anywhere")
+    anywhere.folder.mkdir()
+    before = anywhere(*storage, "show", "diabetes", expect=1).stderr
+    assert len(before.splitlines()) == 1
+    process = shell.start(*storage, "launch", "--trials", "100000", "--no-register")
+    wait_for_trials(anywhere, storage, 5)
+    refused = shell(*storage, "launch", "--trials", "100000", expect=1)
+    assert f"(process {process.pid})" in refused.stderr
+    assert "diabetes: stopped" in anywhere(*storage, "stop", "diabetes").stdout
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    done = sum(anywhere.json(*storage, "show", "diabetes")["trials"][kind] for kind in _ENDED)
+    found = shell.json(*storage, "launch", "--trials", str(done + 3))
+    assert found["state"] == "finished"
+    assert found["model"] == {"name": "diabetes", "version": 1}
+    assert sum(found["trials"][kind] for kind in _ENDED) == done + 3
+    assert "diabetes" in anywhere(*storage, "studies").stdout
+    assert os.listdir(anywhere.folder) == []
+    assert not list(shell.folder.glob("*served*"))
+    if storage == _SERVED:
+        assert_agreement(f"sqlite:///{tmp_path}/served.db", shell.tracking_uri, "diabetes")
+
+
+def wait_for_trials(shell: Shell, storage: tuple[str, str], count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        shown = shell.start(*storage, "show", "diabetes", "--json")
+        out, _ = shown.communicate(timeout=60)
+        if shown.returncode == 0 and json.loads(out)["trials"]["complete"] >= count:
+            return
+        time.sleep(0.3)
+    pytest.fail("the study does not begin")
+
+
+def test_what_a_dead_scheduler_served_from_a_file_goes_on(
+    shell: Shell, servers: DaskServers, tmp_path: Path
+) -> None:
+    process = shell.start(*_SERVED, "launch", "--trials", "100000")
+    wait_for_trials(shell, _SERVED, 5)
+    servers.kill_scheduler()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    assert "the same launch goes on" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    servers.start_scheduler()
+    servers.add_worker()
+    there = shell.json(*_SERVED, "show", "diabetes")
+    assert there["state"] == "lost"
+    done = sum(there["trials"][kind] for kind in _ENDED)
+    assert done >= 5
+    found = shell.json(*_SERVED, "launch", "--trials", str(done + 3))
+    assert found["state"] == "finished"
+    assert_agreement(f"sqlite:///{tmp_path}/served.db", shell.tracking_uri, "diabetes")
+
+
+def test_a_served_storage_needs_a_scheduler(shell: Shell) -> None:
+    for command in (("launch",), ("show", "diabetes")):
+        done = shell(*_SERVED, *command, expect=1)
+        assert "name it with --scheduler or DASK_SCHEDULER_ADDRESS" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
