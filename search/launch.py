@@ -35,7 +35,9 @@ from storage.tracking import Mirror
 if TYPE_CHECKING:
     import pandas as pd
 
-# Seconds that a launch waits at its end for a mirror that is behind.
+# Seconds that a launch waits at its end for a mirror that is behind: quietly, then until nothing
+# got through for so long.
+_QUIET = 5.0
 _MIRROR_PATIENCE = 60.0
 _INTERRUPT_PATIENCE = 5.0
 
@@ -129,19 +131,19 @@ class _Launch:
             end = self._search()
             if end == "stopped":
                 state = "stopped" if self._by_request else "interrupted"
-                self._finish(state, started, _INTERRUPT_PATIENCE)
+                self._finish(state, started, hurried=True)
             else:
                 self._crown(end)
                 state = "stopped" if end == "timeout" else "finished"
-                self._finish(state, started, _MIRROR_PATIENCE)
+                self._finish(state, started)
         except LeaseLostError:
             raise  # the study is another's now: not a word more, to the database or to MLflow
         except Exception:
             with suppress(Exception):  # whatever else is broken, the first error is the one to tell
-                self._finish("failed", started, _INTERRUPT_PATIENCE)
+                self._finish("failed", started, hurried=True)
             raise
         except BaseException:  # a signal outside the search
-            self._finish("interrupted", started, _INTERRUPT_PATIENCE)
+            self._finish("interrupted", started, hurried=True)
             raise
 
     def _search(self) -> End:
@@ -281,11 +283,15 @@ class _Launch:
             self._watcher.say,
         )
 
-    def _finish(self, state: StudyState, started: float, patience: float) -> None:
+    def _finish(self, state: StudyState, started: float, *, hurried: bool = False) -> None:
         """Bring the mirror level, and note how far it came."""
         self._state = state
         self._record()
-        level = self._recorder.wait_level(patience)
+        level = self._recorder.wait_level(_INTERRUPT_PATIENCE if hurried else _QUIET)
+        if not level and not hurried:
+            later = f"Ctrl-C leaves the rest to `grovekeeper sync {self._study.name}`"
+            self._watcher.say(f"waiting for MLflow, {self._recorder.behind} runs behind ({later})")
+            level = self._recorder.wait_level(_MIRROR_PATIENCE, steadily=True)
         self._note("mirror", self._mirror())
         self._seconds["total"] = round(time.monotonic() - started, 2)
         self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)

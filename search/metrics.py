@@ -30,6 +30,9 @@ __all__ = [
     "names_for",
 ]
 
+# What a metric is tried on: up to so many classes, and about so many rows.
+_MOST_CLASSES = 1000
+_SOME_ROWS = 5000
 Array = NDArray[Any]
 
 
@@ -216,7 +219,9 @@ def _there_are(task: Task) -> str:
 def check_metric(metric: Metric, y: Array, n_classes: int, weights: Array | None = None) -> None:
     """Refuse a metric that is not defined on a target, seen by what it says of a trivial forecast.
 
-    The forecast is the mean of y, or the classes' shares, for every row.
+    The forecast is the mean of y, or the classes' shares, for every row; of a classification, for
+    some thousands of rows with every class among them. Of more than a thousand classes nothing is
+    asked: the forecast alone would take gigabytes.
 
     Parameters
     ----------
@@ -230,7 +235,13 @@ def check_metric(metric: Metric, y: Array, n_classes: int, weights: Array | None
     UsageError
         When it is not defined, or not with these weights; with scikit-learn's reason.
     """
+    if n_classes > _MOST_CLASSES:
+        return
     if n_classes:
+        each = np.unique(y, return_index=True)[1]
+        some = np.linspace(0, len(y) - 1, min(len(y), _SOME_ROWS)).astype(int)
+        rows = np.union1d(each, some)
+        y, weights = y[rows], None if weights is None else weights[rows]
         p = np.tile(scorers.shares(y, n_classes, weights), (len(y), 1))
     else:
         p = np.full(len(y), scorers.average(y, weights))

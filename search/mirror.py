@@ -59,7 +59,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
         try:
             mirror.connect()
             record = study_record(study, notes, Progress(study.direction, trials), state)
-            mirror.adopt(record)
+            mirror.adopt(record, thoroughly=True)
             changed, deleted = _write(mirror, trials)
             mirror.write_study(record)
         except Exception as error:

@@ -88,13 +88,21 @@ class Recorder:
             self._study_is_new = True
             self._changed.notify()
 
-    def wait_level(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until MLflow shows everything; return whether it does."""
-        deadline = time.monotonic() + timeout
+    def wait_level(self, timeout: float, *, steadily: bool = False) -> bool:
+        """Wait up to `timeout` seconds until MLflow shows everything; return whether it does.
+
+        Parameters
+        ----------
+        steadily
+            Begin the time anew whenever something has got through.
+        """
+        deadline, behind = time.monotonic() + timeout, self.behind
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
             while self._pending() or self._writing:
+                if steadily and self.behind < behind:
+                    behind, deadline = self.behind, time.monotonic() + timeout
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     return False

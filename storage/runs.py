@@ -15,17 +15,25 @@ if TYPE_CHECKING:
 _PAGE = 1000
 _BATCH = 900
 _VALUE_LENGTH = 5000
+_ENDED = ("FINISHED", "KILLED", "FAILED")
 
 
 @dataclass
 class Shown:
-    """What MLflow shows of a run."""
+    """What MLflow shows of a run.
+
+    Attributes
+    ----------
+    is_whole
+        It has ended, which is written last: its metrics are there, and were not read.
+    """
 
     run_id: str
     status: str
     params: set[str] = field(default_factory=set)
     metrics: dict[tuple[str, int], float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    is_whole: bool = False
 
 
 class Runs:
@@ -58,10 +66,17 @@ class Runs:
         )
         return Shown(run.info.run_id, "RUNNING", tags=dict(tags))
 
-    def read(self, run: "Run") -> Shown:
-        """Read what a run shows; a search gives each metric's last point, the rest is fetched."""
+    def read(self, run: "Run", *, thoroughly: bool = True) -> Shown:
+        """Read what a run shows; a search gives each metric's last point, the rest is fetched.
+
+        Parameters
+        ----------
+        thoroughly
+            Also of a run that has ended: a request for each of its metrics.
+        """
         points: dict[tuple[str, int], float] = {}
-        for name in run.data.metrics:
+        is_whole = not thoroughly and run.info.status in _ENDED
+        for name in () if is_whole else run.data.metrics:
             history: list[Metric] = self._client.get_metric_history(run.info.run_id, name)
             history.sort(key=lambda point: point.timestamp)
             points |= {(name, point.step): point.value for point in history}
@@ -71,6 +86,7 @@ class Runs:
             params=set(run.data.params),
             metrics=points,
             tags=dict(run.data.tags),
+            is_whole=is_whole,
         )
 
     def write(
@@ -95,7 +111,7 @@ class Runs:
         points = [
             Metric(name, value, _millis(time), step)
             for (name, step), value in metrics.items()
-            if shown.metrics.get((name, step)) != value
+            if not shown.is_whole and shown.metrics.get((name, step)) != value
         ]
         new_params = [
             Param(k, v[:_VALUE_LENGTH]) for k, v in params.items() if k not in shown.params

@@ -96,8 +96,14 @@ class Mirror:
             database.enable_wal(self.tracking_uri)
         self._known_experiment()
 
-    def adopt(self, study: StudyRecord) -> None:
-        """Find or make the study's run, and learn what MLflow shows of its trials."""
+    def adopt(self, study: StudyRecord, *, thoroughly: bool = False) -> None:
+        """Find or make the study's run, and learn what MLflow shows of its trials.
+
+        Parameters
+        ----------
+        thoroughly
+            Read the metrics of ended runs, too, which somebody may have changed by hand.
+        """
         self.experiment_id = self._find_experiment()
         self._runs = Runs(self._client, self.experiment_id)
         self._uid, self._name = study.uid, study.name
@@ -118,7 +124,7 @@ class Mirror:
             if number in self._trials:
                 self._runs.delete(run)
             else:
-                self._trials[number] = self._runs.read(run)
+                self._trials[number] = self._runs.read(run, thoroughly=thoroughly)
 
     def write_study(self, study: StudyRecord) -> None:
         """Bring the study's run level with its record."""
@@ -152,6 +158,9 @@ class Mirror:
 
     def write_trial(self, trial: TrialRecord) -> bool:
         """Bring a trial's run level with its record; return whether anything was to be done."""
+        shown = self._trials.get(trial.number)
+        if shown is not None and shown.is_whole and shown.status != _TRIAL_STATUS[trial.state]:
+            self._doubted.add(trial.number)
         doubted = trial.number in self._doubted
         self._doubted.add(trial.number)  # until every call has got through
         changed = doubted or trial.number not in self._trials

@@ -1,6 +1,7 @@
 """Bad input: one line on stderr that names the value and the way out, and nothing written."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -145,3 +146,14 @@ def test_the_ui_of_a_server_is_the_servers(shell: Shell, mlflow_server: str) -> 
 def test_the_version_is_printed() -> None:
     said = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
     assert said.stdout.startswith("grovekeeper ")
+
+
+def test_thousands_of_classes_are_refused_with_what_they_would_take(
+    here: Here, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"{k % 7},c{k % 20_000}" for k in range(200_000)]
+    Path("many.csv").write_text("\n".join(["x,y", *lines]))
+    assert here("launch", "--data", "many.csv", "--holdout", "0") == 1
+    said = capfd.readouterr().err
+    assert re.search(r"200000 rows x 20000 classes take \S+ \wB in each of \d+ workers", said)
+    assert os.listdir() == ["many.csv"]

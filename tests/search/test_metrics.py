@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -327,3 +328,15 @@ def test_scikit_learn_is_not_imported_before_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("n_rows", "n_classes"), [(60_000, 6000), (1_000_000, 900)])
+def test_trying_a_metric_takes_little_memory_whatever_the_target(
+    n_rows: int, n_classes: int
+) -> None:
+    y = np.arange(n_rows) % n_classes
+    tracemalloc.start()
+    check_metric(get_metric("brier", "classification"), y, n_classes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500e6

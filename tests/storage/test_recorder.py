@@ -65,6 +65,26 @@ def test_an_outage_is_ridden_out(mlflow_file: str, monkeypatch: pytest.MonkeyPat
     assert recorder.failure is None
 
 
+def test_a_slow_store_is_waited_for_while_something_gets_through(
+    mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = open_recorder(mlflow_file)
+    recorder.put_study(study_record())
+    assert recorder.wait_level(60)
+    write = recorder.mirror.write_trial
+
+    def write_slowly(record: TrialRecord) -> Any:
+        time.sleep(0.2)
+        return write(record)
+
+    monkeypatch.setattr(recorder.mirror, "write_trial", write_slowly)
+    for number in range(8):
+        recorder.put_trial(trial(number))
+    assert not recorder.wait_level(1.0)
+    assert recorder.wait_level(1.0, steadily=True)
+    assert recorder.close(60)
+
+
 def test_a_store_that_cannot_be_opened_is_an_error_for_who_waits() -> None:
     recorder = Recorder(Mirror("http://127.0.0.1:9", "houses"))
     with pytest.raises(DatabaseError, match="MLflow at http"):

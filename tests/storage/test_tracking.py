@@ -157,6 +157,33 @@ def test_a_new_mirror_adopts_what_an_old_one_wrote(
     assert sorted(point.step for point in history) == [16, 64]
 
 
+def test_adopting_asks_nothing_of_runs_that_have_ended_unless_thoroughly(
+    mirror: Mirror, tracking_uri: str, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    for number in range(3):
+        mirror.write_trial(trial(number))
+    mirror._client.log_metric(mirror._trials[0].run_id, "rmse", 1e6, step=16)  # by hand
+    mirror._client.set_terminated(mirror._trials[1].run_id, "FAILED")
+    asked: list[str] = []
+    ask = MlflowClient.get_metric_history
+
+    def count(self: MlflowClient, run_id: str, key: str) -> Any:
+        asked.append(run_id)
+        return ask(self, run_id, key)
+
+    monkeypatch.setattr(MlflowClient, "get_metric_history", count)
+    again = Mirror(tracking_uri, experiment)
+    again.connect()
+    again.adopt(record)
+    assert {again.run_id} >= set(asked)
+    assert [again.write_trial(trial(number)) for number in range(3)] == [False, True, False]
+    assert children(again)[1].info.status == "FINISHED"
+    again.adopt(record, thoroughly=True)
+    assert [again.write_trial(trial(number)) for number in range(3)] == [True, False, False]
+
+
 def test_studies_of_one_name_from_two_databases_do_not_mix(
     mirror: Mirror, tracking_uri: str, experiment: str
 ) -> None:

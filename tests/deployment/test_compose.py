@@ -1,0 +1,154 @@
+"""docker-compose.yml: what it says, and a study through its services from launch to Staging."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from agreement import assert_agreement
+from composed import FILE, ROOT, Composed, interpolate
+
+_PASSWORDS = {name: f"{name.lower()}-of-this-test" for name in (
+    "POSTGRES_PASSWORD", "MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY")}  # fmt: skip
+_KNOWING = {"postgres", "mlflow", "coordinator"}
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    return yaml.safe_load(interpolate(FILE.read_text(), _PASSWORDS))
+
+
+def test_it_is_what_the_compose_specification_describes(document: Any) -> None:
+    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(document)
+
+
+def test_nothing_starts_without_its_passwords_and_none_stands_in_the_file() -> None:
+    text = FILE.read_text()
+    for name in _PASSWORDS:
+        with pytest.raises(ValueError, match=f"{name} is missing: make .env first"):
+            interpolate(text, {key: value for key, value in _PASSWORDS.items() if key != name})
+    assert ".env" in (ROOT / ".gitignore").read_text().split()
+    assert not re.search(r"PASSWORD[^$\n]*:-", text)
+
+
+def test_it_listens_on_loopback_only(document: Any) -> None:
+    published = [
+        port for service in document["services"].values() for port in service.get("ports", ())
+    ]
+    assert len(published) == 3
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_containers_are_plain_users_that_can_write_to_volumes_only(document: Any) -> None:
+    for name, service in document["services"].items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert re.search(r":\d+(\.\d+)+", service["image"]), name
+        assert "build" in service or service["user"] not in {"root", "0"}, name
+    *_, user = re.findall(r"^USER (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert user == "10001:10001"
+
+
+def test_only_who_needs_them_has_the_passwords(document: Any) -> None:
+    for name, service in document["services"].items():
+        has = "-of-this-test" in json.dumps(service)
+        assert has == (name in _KNOWING), name
+
+
+def test_services_wait_until_those_they_need_are_healthy(document: Any) -> None:
+    needs = {
+        name: set(service.get("depends_on", {})) for name, service in document["services"].items()
+    }
+    assert needs == {
+        "postgres": set(),
+        "mlflow": {"postgres"},
+        "scheduler": set(),
+        "worker": {"scheduler"},
+        "coordinator": {"scheduler", "postgres", "mlflow"},
+    }
+    for service in document["services"].values():
+        assert "healthcheck" in service
+        for condition in service.get("depends_on", {}).values():
+            assert condition == {"condition": "service_healthy"}
+
+
+@pytest.fixture
+def composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composed]:
+    (tmp_path / "artifacts").mkdir()
+    composed = Composed(tmp_path, _PASSWORDS | {"ARTIFACTS": str(tmp_path / "artifacts")})
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", _PASSWORDS["MLFLOW_PASSWORD"])
+    try:
+        for service in ("postgres", "scheduler", "mlflow", "worker", "coordinator"):
+            composed.start(service)
+        yield composed
+    finally:
+        composed.close()
+
+
+@pytest.mark.faults
+def test_a_study_goes_to_staging_and_each_service_may_stop_on_the_way(
+    composed: Composed, mixed_csv: Path
+) -> None:
+
+    def grovekeeper(*arguments: str) -> str:
+        done = composed.run("coordinator", "grovekeeper", *arguments)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def show() -> Any:
+        return json.loads(grovekeeper("show", "houses", "--json"))
+
+    def launch(trials: int) -> None:
+        data = ("--data", str(mixed_csv), "--trials", str(trials))
+        said = grovekeeper("launch", "houses", *data, "--detach")
+        assert "stop it: grovekeeper stop houses" in said or "trials complete" in said
+
+    def ended() -> int:
+        return int(show()["trials"]["complete"] + show()["trials"]["pruned"])
+
+    def wait_for(trials: int) -> None:
+        deadline = time.monotonic() + 180
+        while ended() < trials:
+            assert time.monotonic() < deadline, show()
+            time.sleep(0.5)
+
+    launch(100_000)
+    for service in ("worker", "mlflow", "postgres", "coordinator"):
+        before = ended()
+        composed.restart(service)
+        wait_for(before + 3)
+    composed.restart("scheduler")
+    before = ended()
+    deadline = time.monotonic() + 120
+    while True:  # until the others have noticed, and are back
+        try:
+            launch(100_000)
+            break
+        except AssertionError:
+            assert time.monotonic() < deadline
+            time.sleep(1)
+    wait_for(before + 3)
+    grovekeeper("stop", "houses")
+    assert show()["state"] == "stopped"
+    launch(ended() + 3)
+    deadline = time.monotonic() + 120
+    while (shown := show())["model"] is None:
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.5)
+    assert shown["state"] == "finished"
+    grovekeeper("sync", "houses")
+    moved = json.loads(grovekeeper("promote", "houses", "--to", "Staging", "--json"))
+    for service in ("postgres", "mlflow"):
+        composed.restart(service)
+    history = json.loads(grovekeeper("history", "houses", "--json"))
+    assert [move["to"] for move in history["moves"]] == ["Staging"], moved
+    environment = composed.environment("coordinator")
+    assert_agreement(environment["OPTUNA_STORAGE"], environment["MLFLOW_TRACKING_URI"], "houses")
