@@ -1,7 +1,7 @@
 """One launch of a study, from its specification to the registered model."""
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +84,14 @@ def launch(
         recorder.wait_connected()
     try:
         study = study or make_study(problem, stores.storage)
-        with Lease(study.book.leases, spec.study) as lease:
+        # Closed before the lease is given back: the next holder has a recorder of its own.
+        with Lease(study.book.leases, spec.study) as lease, closing(recorder):
             recorder.guard(lease.check)
             settle(problem, study)
             _Launch(problem, stores, study, recorder, watcher, lease, stop).run(started)
         return summarize(study)
     finally:
-        recorder.close(0)
+        recorder.close()
 
 
 class _Launch:

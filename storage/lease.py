@@ -70,6 +70,7 @@ class Lease:
 
         self._released.set()
         self._thread.join()
+        self._lost.set()  # whoever still has it to check is to write nothing more
         # Where the database is gone the lease runs out by itself; what went wrong is told already.
         with suppress(SQLAlchemyError, OSError):
             self._fencing.close()

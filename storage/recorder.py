@@ -68,7 +68,7 @@ class Recorder:
             self._changed.notify()
         self._connected.wait()
         if self.failure:
-            self.close(0)
+            self.close()
             raise self.failure
 
     def wait_adopted(self, timeout: float) -> bool:
@@ -110,8 +110,8 @@ class Recorder:
             self._hurried = False
         return True
 
-    def close(self, timeout: float) -> bool:
-        """Wait like `wait_level`, then end the thread."""
+    def close(self, timeout: float = 0.0) -> bool:
+        """Wait like `wait_level`, then end the thread: it begins no other run."""
         level = self.wait_level(timeout)
         with self._changed:
             self._closing = True
@@ -175,6 +175,8 @@ class Recorder:
                 self.mirror.adopt(study)
                 self._adopted.set()
             for trial in trials:
+                if self._closing:
+                    return
                 self._check()
                 self.mirror.write_trial(trial)
                 with self._changed:

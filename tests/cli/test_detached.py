@@ -43,6 +43,10 @@ def wait_until(reached: Callable[[], bool], what: str) -> None:
         time.sleep(0.3)
 
 
+def ended(shown: Any) -> int:
+    return int(shown["trials"]["complete"] + shown["trials"]["pruned"])
+
+
 def is_in_memory(pid: int, mark: bytes) -> bool:
     """Whether a process has some bytes anywhere: environment, arguments, tasks, messages."""
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
@@ -63,7 +67,8 @@ def test_a_detached_study_goes_on_alone_and_only_its_coordinator_knows_the_datab
 ) -> None:
     servers.add_worker()
     servers.add_worker(*_RESOURCE, **stores)
-    begun = shell.json("launch", "--trials", "150", "--detach", "--scheduler", servers.address)
+    cluster = ("--detach", "--scheduler", servers.address)
+    begun = shell.json("launch", "--trials", "100000", *cluster)
     assert begun["state"] == "running"
     assert begun["mlflow"]["run_id"] is not None
     assert begun["lease"]["pid"] == servers.workers[1].pid
@@ -72,12 +77,17 @@ def test_a_detached_study_goes_on_alone_and_only_its_coordinator_knows_the_datab
     assert is_in_memory(ordinary.pid, servers.address.encode())
     assert not is_in_memory(ordinary.pid, _MARK)
     assert not is_in_memory(servers.scheduler.pid, _MARK)
-    wait_until(lambda: show()["state"] != "running", "the study does not end")
-    assert show()["state"] == "finished"
+    before = ended(show())
+    wait_until(lambda: ended(show()) > before, "the study does not go on")
+    shell("--storage", stores["OPTUNA_STORAGE"], "stop", "diabetes")
+    assert show()["state"] == "stopped"
+    shell("launch", "--trials", str(ended(show())), *cluster)
+    wait_until(lambda: show()["state"] == "finished", "the study does not end")
     assert show()["model"] == {"name": "diabetes", "version": 1}
     assert_agreement(stores["OPTUNA_STORAGE"], stores["MLFLOW_TRACKING_URI"], "diabetes")
 
 
+@pytest.mark.faults
 def test_where_the_coordinator_dies_another_takes_over_and_it_can_be_stopped(
     shell: Shell, servers: DaskServers, stores: dict[str, str], show: Callable[[], Any]
 ) -> None:

@@ -31,6 +31,7 @@ def test_a_study_on_a_cluster_is_the_study_on_this_machine(
     assert done["compared"] == here["compared"]
 
 
+@pytest.mark.faults
 def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path) -> None:
     servers = DaskServers(tmp_path)
     try:

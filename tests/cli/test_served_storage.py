@@ -66,6 +66,7 @@ def wait_for_trials(shell: Shell, storage: tuple[str, str], count: int) -> None:
     pytest.fail("the study does not begin")
 
 
+@pytest.mark.faults
 def test_what_a_dead_scheduler_served_from_a_file_goes_on(
     shell: Shell, servers: DaskServers, tmp_path: Path
 ) -> None:

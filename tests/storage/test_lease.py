@@ -252,3 +252,10 @@ def test_who_takes_it_between_looking_and_taking_keeps_it(
         Lease(leases, "houses").__enter__()
     first.check()
     first.__exit__(None, None, None)
+
+
+def test_who_has_given_it_back_may_write_no_more(leases: Leases) -> None:
+    with Lease(leases, "houses") as held:
+        held.check()
+    with pytest.raises(LeaseLostError):
+        held.check()

@@ -85,6 +85,27 @@ def test_a_slow_store_is_waited_for_while_something_gets_through(
     assert recorder.close(60)
 
 
+def test_a_closed_recorder_begins_no_other_run(
+    mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = open_recorder(mlflow_file)
+    recorder.put_study(study_record())
+    assert recorder.wait_level(60)
+    begun: list[int] = []
+
+    def write_slowly(record: TrialRecord) -> Any:
+        begun.append(record.number)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(recorder.mirror, "write_trial", write_slowly)
+    for number in range(20):
+        recorder.put_trial(trial(number))
+    assert not recorder.wait_level(0.5)
+    assert not recorder.close()
+    assert not recorder._thread.is_alive()
+    assert 0 < len(begun) < 10
+
+
 def test_a_store_that_cannot_be_opened_is_an_error_for_who_waits() -> None:
     recorder = Recorder(Mirror("http://127.0.0.1:9", "houses"))
     with pytest.raises(DatabaseError, match="MLflow at http"):
