@@ -68,7 +68,7 @@ class Dataset:
         """The skrub `TableVectorizer`, fitted on the training rows."""
         return self._vectorized[0]
 
-    @property
+    @cached_property
     def X(self) -> "pd.DataFrame":
         """The training rows as float32 columns, shape (n_rows, n_features)."""
         if _is_plain(self.features):
