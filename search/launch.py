@@ -248,6 +248,7 @@ class _Launch:
         if spec.register_model and self._known_version(wanted, best.number, trees):
             return
         clock = time.monotonic()
+        mlflow_store.load()  # before scikit-learn and skrub are, here
         jobs = spec.workers or cores()
         champion = make_champion(
             self._problem.dataset, self._problem.metric, best.params, trees, spec.seed, jobs

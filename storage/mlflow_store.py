@@ -35,6 +35,16 @@ def client(tracking_uri: str) -> "MlflowClient":
         return MlflowClient(tracking_uri, tracking_uri)
 
 
+def load() -> None:
+    """Import MLflow, or wait for the thread that is at it.
+
+    Called before anything large is imported beside the recorder: of what two threads import at
+    once one may get half a module, and MLflow, once its import has failed, cannot be imported
+    again by the same process.
+    """
+    import mlflow  # noqa: F401
+
+
 @contextmanager
 def _making_tables(tracking_uri: str) -> Iterator[None]:
     """One at a time in a SQLite file's folder: two that make MLflow's tables break each other's."""

@@ -6,6 +6,7 @@ import pty
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -283,3 +284,40 @@ def test_a_file_gives_options_and_space_and_flags_beat_it(shell: Shell) -> None:
     assert (summary["study"], summary["trials"]["goal"]) == ("narrow", 3)
     assert summary["best"]["params"]["max_depth"] == 5
     assert 0.2 <= summary["best"]["params"]["max_features"] <= 0.4
+
+
+_SLOW_TO_IMPORT = """
+import sys, threading, time
+import search.launch
+from search.cli import main
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "requests" and threading.current_thread().name == "recorder":
+            time.sleep(2)
+
+make = search.launch.make_champion
+
+def make_and_tell(*arguments):
+    print("MLflow is there:", hasattr(sys.modules["mlflow"], "MlflowClient"))
+    return make(*arguments)
+
+if __name__ == "__main__":
+    sys.meta_path.insert(0, Slow())
+    search.launch.make_champion = make_and_tell
+    main()
+"""
+
+
+def test_the_champion_waits_for_the_import_of_mlflow(shell: Shell) -> None:
+    (shell.folder / "slow.py").write_text(_SLOW_TO_IMPORT)
+    done = subprocess.run(
+        [sys.executable, "slow.py", "launch", "--trials", "2", "--no-register"],
+        cwd=shell.folder,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=300,
+        check=True,
+    )
+    assert "MLflow is there: True" in done.stdout
