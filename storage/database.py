@@ -11,7 +11,7 @@ from storage.errors import DatabaseError, NotFoundError
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Engine
 
 # Seconds that a statement waits for another process's lock.
 _LOCK_TIMEOUT = 30.0
@@ -218,12 +218,25 @@ def _make_tables(url: str, tries: int = 5) -> None:
     race = (IntegrityError, OperationalError, StorageInternalError, AssertionError)
     try:
         # Without a pool an attempt that fails leaves no connection behind.
-        _open(url, skip_table_creation=False, poolclass=NullPool).remove_session()
+        storage = _open(url, skip_table_creation=False, poolclass=NullPool)
+        storage.remove_session()
+        _keep_fractions(storage.engine)
     except DatabaseError as error:
         if not isinstance(error.__cause__, race) or tries == 1:
             raise
         time.sleep(_RACE_PAUSE)
         _make_tables(url, tries - 1)
+
+
+def _keep_fractions(engine: "Engine") -> None:
+    """Have MySQL and MariaDB keep the fractions of seconds that other databases keep."""
+    from sqlalchemy import text
+
+    if engine.dialect.name not in {"mysql", "mariadb"}:
+        return
+    with engine.begin() as connection:
+        for column in ("datetime_start", "datetime_complete"):
+            connection.execute(text(f"alter table trials modify {column} datetime(6)"))
 
 
 def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -> "RDBStorage":

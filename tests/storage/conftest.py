@@ -1,5 +1,8 @@
-"""The databases that every storage test runs over: real SQLite and real PostgreSQL."""
+"""The databases that every storage test runs over, each of them real."""
 
+import getpass
+import subprocess
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -8,6 +11,7 @@ from pathlib import Path
 import pytest
 from dask_servers import DaskServers
 from examples import close_book
+from processes import START_TIMEOUT, free_port
 
 from storage.registry import Registry, open_registry
 from storage.studies import Study, StudyBook
@@ -36,6 +40,46 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
 
 
 @pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """Return the address of a new database on a real MariaDB server at each call."""
+    folder, port = tmp_path_factory.mktemp("mariadb"), free_port()
+    own = ["--no-defaults", f"--datadir={folder}/data", f"--user={getpass.getuser()}"]
+    install = ["mariadb-install-db", *own, "--auth-root-authentication-method=normal"]
+    subprocess.run(install, check=True, capture_output=True)
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *("mariadbd", *own, "--bind-address=127.0.0.1", f"--port={port}"),
+                *(f"--socket={folder}/socket", f"--pid-file={folder}/pid", "--skip-name-resolve"),
+                *("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+
+    def run(statement: str) -> int:
+        client = ["mariadb", "--no-defaults", f"--socket={folder}/socket", "-uroot"]
+        command = [*client, "-e", statement]
+        return subprocess.run(command, check=False, capture_output=True).returncode
+
+    deadline = time.monotonic() + START_TIMEOUT
+    while run("create user tester@'127.0.0.1' identified by 'secret'"):
+        assert server.poll() is None, (folder / "log").read_text()
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.1)
+    assert run("grant all on *.* to tester@'127.0.0.1'") == 0
+
+    def new() -> str:
+        name = f"test_{uuid.uuid4().hex}"
+        assert run(f"create database {name}") == 0
+        return f"mysql+pymysql://tester:secret@127.0.0.1:{port}/{name}"
+
+    yield new
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
 def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Dask scheduler that Dask's own settings name."""
     import dask
@@ -46,11 +90,14 @@ def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     servers.stop()
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "dask"])
+@pytest.fixture(
+    params=["sqlite", "postgresql", "dask", pytest.param("mariadb", marks=pytest.mark.mariadb)]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a new database of each kind, the last one served by a Dask scheduler."""
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgres")())
+    if request.param in {"postgresql", "mariadb"}:
+        fixture = "postgres" if request.param == "postgresql" else request.param
+        return str(request.getfixturevalue(fixture)())
     url = f"sqlite:///{tmp_path}/optuna.db"
     if request.param == "dask":
         request.getfixturevalue("dask_scheduler")

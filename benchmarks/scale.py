@@ -1,0 +1,204 @@
+"""What grows with a study: its trials, its workers, its rows. Prints the tables of docs/scaling.md.
+
+python benchmarks/scale.py trials 100 1000 10000
+python benchmarks/scale.py trials 100 1000 10000 --storage postgresql+psycopg://…
+python benchmarks/scale.py sleepers 1 4 16 64 --seconds 0.1 1 10
+python benchmarks/scale.py workers 1 2
+python benchmarks/scale.py rows 1000 10000 100000 1000000
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from measure import Measured, run
+from sklearn.datasets import make_friedman1
+
+from search.forest import grow
+from search.memory import in_a_worker
+from search.rows import Rows, load_rows
+from search.sums import outcome
+
+_COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
+_SMALL = (150, 6)
+_COLUMNS = 10
+# Tables whose trials take about so many milliseconds of a core: rows and columns.
+_TABLES = {150: (1_500, 10), 500: (4_000, 10), 3_000: (20_000, 10)}
+_STEP = 1_000
+
+
+def main() -> None:
+    """Print the table that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = parser.add_subparsers(dest="what", required=True)
+    trials = what.add_parser("trials", help="CPU that a trial costs the coordinator")
+    trials.add_argument("numbers", type=int, nargs="+")
+    trials.add_argument("--storage", help="where the studies go; default: a SQLite file")
+    trials.add_argument("--scheduler", help="Dask cluster that grows the trees")
+    trials.add_argument("--keep", type=Path, help="folder that keeps the last study")
+    sleepers = what.add_parser("sleepers", help="workers that sleep")
+    sleepers.add_argument("numbers", type=int, nargs="+")
+    sleepers.add_argument("--seconds", type=float, nargs="+", default=[0.1, 1.0, 10.0])
+    sleepers.add_argument("--storage", help="where the studies go; default: a SQLite file")
+    workers = what.add_parser("workers", help="workers of this machine, on real trees")
+    workers.add_argument("numbers", type=int, nargs="+")
+    rows = what.add_parser("rows", help="seconds and memory of a worker")
+    rows.add_argument("numbers", type=int, nargs="+")
+    arguments = parser.parse_args()
+    if arguments.what == "trials":
+        _trials(arguments.numbers, arguments.storage, arguments.scheduler, arguments.keep)
+    elif arguments.what == "sleepers":
+        _sleepers(arguments.numbers, arguments.seconds, arguments.storage)
+    elif arguments.what == "workers":
+        _workers(arguments.numbers)
+    else:
+        _rows(arguments.numbers)
+
+
+def _trials(
+    numbers: Sequence[int], storage: str | None, scheduler: str | None, keep: Path | None
+) -> None:
+    """CPU of the coordinator's process a trial, and whether the last trials cost more."""
+    _head("trials", "wall s", "coordinator's CPU s", "CPU ms a trial", "last thousand / first")
+    more = ("--scheduler", scheduler) if scheduler else ()
+    with _folder(_SMALL) as folder:
+        alone, _ = _launch(folder, "one", 1, storage, *more)
+    for number in numbers:
+        with _folder(_SMALL, keep if number == numbers[-1] else None) as folder:
+            measured, _ = _launch(folder, f"many-{number}", number, storage, *more)
+            growth = _growth(storage or f"sqlite:///{folder.resolve()}/optuna.db", number)
+        each = 1000 * (measured.own_cpu - alone.own_cpu) / (number - 1)
+        _row(number, f"{measured.wall:.0f}", f"{measured.own_cpu:.1f}", f"{each:.1f}", growth)
+
+
+def _growth(storage: str, number: int) -> str:
+    """Seconds between the ends of the last thousand trials, relative to the first."""
+    if number < 2 * _STEP:
+        return ""
+    study = optuna.load_study(study_name=f"many-{number}", storage=storage)
+    trials = study.get_trials(deepcopy=False)
+    ended = sorted(t.datetime_complete.timestamp() for t in trials if t.datetime_complete)
+    begun = min(t.datetime_start.timestamp() for t in trials if t.datetime_start)
+    seconds = np.diff([begun, *ended[_STEP - 1 :: _STEP]])
+    return f"{seconds[-1] / seconds[0]:.2f}"
+
+
+def _sleepers(numbers: Sequence[int], seconds: Sequence[float], storage: str | None) -> None:
+    """How much of the time workers are busy, when growing costs this machine nothing."""
+    _head("seconds a block", "workers", "trials", "search s", "efficiency", "coordinator's CPU")
+    for each in seconds:
+        for number in numbers:
+            trials = max(12, (8 if each > 1 else 16) * number)
+            with _folder(_SMALL) as folder, _cluster(number, each) as address:
+                study = f"sleep-{each:g}-{number}"
+                more = ("--scheduler", address)
+                measured, shown = _launch(folder, study, trials, storage, *more)
+            spent = shown["seconds"]
+            busy = spent["growing"] / (number * spent["search"])
+            share = measured.own_cpu / measured.wall
+            _row(f"{each:g}", number, trials, spent["search"], f"{busy:.2f}", f"{share:.0%}")
+
+
+@contextmanager
+def _cluster(workers: int, seconds: float) -> Iterator[str]:
+    command = [sys.executable, str(Path(__file__).with_name("sleepers.py"))]
+    command += ["--workers", str(workers), "--seconds", str(seconds)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().strip() if process.stdout else ""
+    finally:
+        process.communicate()
+
+
+def _workers(numbers: Sequence[int]) -> None:
+    """Real trees: wall time of the search, and how much of it went into growing."""
+    _head("rows x columns", "ms a trial", "workers", "search s", "times as fast", "efficiency")
+    for rows, columns in _TABLES.values():
+        first = 0.0
+        for number in numbers:
+            with _folder((rows, columns)) as folder:
+                more = ("--workers", str(number))
+                _, shown = _launch(folder, f"workers-{number}", 50, None, *more)
+            spent = shown["seconds"]
+            first = first or spent["search"]
+            busy = spent["growing"] / (number * spent["search"])
+            each = 1000 * spent["growing"] / shown["trials"]["goal"]
+            faster = first / spent["search"]
+            _row(f"{rows} x {columns}", f"{each:.0f}", number, spent["search"], f"{faster:.2f}",
+                 f"{busy:.2f}")  # fmt: skip
+
+
+def _rows(numbers: Sequence[int]) -> None:
+    """One worker growing the default forest: seconds a tree, memory, and what was forecast."""
+    _head("rows", "seconds a tree", "MB at most", "MB forecast")
+    for number in numbers:
+        with (
+            tempfile.TemporaryDirectory() as name,
+            multiprocessing.get_context("spawn").Pool(1) as pool,
+        ):
+            X, y = make_friedman1(number, n_features=_COLUMNS, noise=1.0, random_state=0)
+            rows = Rows(X.astype(np.float32), y, 0)
+            rows.save(Path(name))
+            forecast = in_a_worker(rows, 1) / 1e6
+            seconds, most = pool.apply(_grow, (Path(name),))
+        _row(number, f"{seconds:.3g}", f"{most:.0f}", f"{forecast:.0f}")
+
+
+def _grow(folder: Path) -> tuple[float, float]:
+    """Grow two chunks as a worker does; return seconds a tree, and this process's peak in MB."""
+    rows = load_rows(folder)
+    began = time.perf_counter()
+    first, second = grow(rows, {}, 0, 0, range(2))
+    seconds = (time.perf_counter() - began) / (first.trees + second.trees)
+    outcome(first + second, rows, "rmse", {})
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+@contextmanager
+def _folder(shape: tuple[int, int], kept: Path | None = None) -> Iterator[Path]:
+    """A folder with a table of rows and columns."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = kept or Path(name)
+        folder.mkdir(exist_ok=True)
+        X, y = make_friedman1(shape[0], n_features=shape[1], noise=1.0, random_state=0)
+        header = ",".join([*(f"x{k}" for k in range(shape[1])), "y"])
+        table = np.column_stack([X, y])
+        np.savetxt(folder / "table.csv", table, "%.6g", ",", header=header, comments="")
+        yield folder
+
+
+def _launch(
+    folder: Path, study: str, trials: int, storage: str | None, *more: str
+) -> tuple[Measured, dict[str, Any]]:
+    """Run a study; return its cost, and what `grovekeeper show` says."""
+    command = [_COMMAND, *(("--storage", storage) if storage else ())]
+    options = ["--data", "table.csv", "--trials", str(trials), "--no-register", *more]
+    measured = run([*command, "launch", study, *options], folder)
+    show = [*command, "show", study, "--json"]
+    done = subprocess.run(show, cwd=folder, check=True, capture_output=True, text=True)
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return measured, shown
+
+
+def _head(*names: str) -> None:
+    _row(*names)
+    _row(*("---" for _ in names))
+
+
+def _row(*values: object) -> None:
+    print("|", " | ".join(map(str, values)), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

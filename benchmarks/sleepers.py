@@ -1,0 +1,64 @@
+"""A Dask cluster whose workers sleep instead of growing: what is left is what a coordinator costs.
+
+    python benchmarks/sleepers.py --workers 64 --seconds 1
+
+Prints the scheduler's address, and ends when its standard input does. All workers live in this
+process, each with a TCP connection of its own.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from distributed import LocalCluster
+
+from search import cluster
+from search.rows import Rows
+from search.sums import OobSums
+
+# Trees of a block; a trial's first rung is one block, and a whole trial is four.
+BLOCK = 32
+# Of sixteen trees, about so many have not seen a row.
+_VOTES = 6
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True, help="that a block takes")
+    arguments = parser.parse_args()
+
+    def sleep(
+        rows: Rows, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
+    ) -> Iterator[OobSums]:
+        """Stand in for `search.forest.grow`: better leaves, better votes."""
+        random = np.random.default_rng([seed, place])
+        spread = rows.y.std() * (0.3 + abs(np.log(params["min_samples_leaf"] / 3.0)) / 5)
+        for _ in chunks:
+            seconds = arguments.seconds * rows.chunk / BLOCK
+            time.sleep(seconds)
+            votes = np.full(len(rows.y), float(_VOTES))
+            mean = rows.y + spread * random.standard_normal(len(rows.y))
+            squares = votes * (mean**2 + spread**2)
+            yield OobSums(votes, votes * mean, squares, rows.chunk, seconds)
+
+    cluster.grow = sleep
+    with LocalCluster(
+        n_workers=arguments.workers,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        scheduler_port=0,
+        dashboard_address=None,
+    ) as sleepers:
+        print(sleepers.scheduler_address, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
