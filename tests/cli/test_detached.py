@@ -62,6 +62,7 @@ def is_in_memory(pid: int, mark: bytes) -> bool:
     return False
 
 
+@pytest.mark.faults
 def test_a_detached_study_goes_on_alone_and_only_its_coordinator_knows_the_databases(
     shell: Shell, servers: DaskServers, stores: dict[str, str], show: Callable[[], Any]
 ) -> None:

@@ -209,6 +209,7 @@ def test_a_signal_ends_cleanly_and_the_study_goes_on(
     assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
 
 
+@pytest.mark.faults
 def test_a_killed_launch_is_lost_until_the_next_one_takes_over(shell: Shell) -> None:
     process = shell.start("launch", "--trials", "100000", "--no-register")
     wait_for(shell, 3, process)
@@ -229,11 +230,11 @@ def test_a_killed_launch_is_lost_until_the_next_one_takes_over(shell: Shell) -> 
 
 
 def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
-    summary = shell.json("launch", "--trials", "100000", "--timeout", "4")
+    summary = shell.json("launch", "--trials", "100000", "--timeout", "2")
     assert summary["state"] == "stopped"
     assert summary["model"] == {"name": "diabetes", "version": 1}
     assert summary["trials"]["complete"] >= 1
-    assert summary["seconds"]["search"] < 14
+    assert summary["seconds"]["search"] < 12
 
 
 def test_a_terminal_of_80_columns_gets_a_bar(shell: Shell) -> None:

@@ -73,6 +73,7 @@ def wait_for_trials(path: Path, count: int) -> None:
     pytest.fail("the study does not begin")
 
 
+@pytest.mark.faults
 def test_no_scheduler_at_the_address_is_one_line(shell: Shell) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     done = shell("launch", "--trials", "2", "--scheduler", address, expect=1)

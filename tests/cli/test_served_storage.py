@@ -12,7 +12,6 @@ from conftest import Shell
 from dask_servers import DaskServers
 
 _SERVED = ("--storage", "dask+sqlite:///served.db")
-_IN_MEMORY = ("--storage", "dask")
 _ENDED = ("complete", "pruned")
 
 
@@ -28,37 +27,43 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaskSer
 
 
 @pytest.mark.usefixtures("servers")
-@pytest.mark.parametrize("storage", [_SERVED, _IN_MEMORY])
 def test_a_served_study_is_run_shown_and_stopped_from_anywhere(
-    storage: tuple[str, str], shell: Shell, tmp_path: Path
+    shell: Shell, tmp_path: Path
 ) -> None:
     anywhere = Shell(tmp_path / "anywhere")
     anywhere.folder.mkdir()
-    before = anywhere(*storage, "show", "diabetes", expect=1).stderr
+    before = anywhere(*_SERVED, "show", "diabetes", expect=1).stderr
     assert len(before.splitlines()) == 1
-    process = shell.start(*storage, "launch", "--trials", "100000", "--no-register")
-    wait_for_trials(anywhere, storage, 5)
-    refused = shell(*storage, "launch", "--trials", "100000", expect=1)
+    process = shell.start(*_SERVED, "launch", "--trials", "100000", "--no-register")
+    wait_for_trials(anywhere, 5)
+    refused = shell(*_SERVED, "launch", "--trials", "100000", expect=1)
     assert f"(process {process.pid})" in refused.stderr
-    assert "diabetes: stopped" in anywhere(*storage, "stop", "diabetes").stdout
+    assert "diabetes: stopped" in anywhere(*_SERVED, "stop", "diabetes").stdout
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
-    done = sum(anywhere.json(*storage, "show", "diabetes")["trials"][kind] for kind in _ENDED)
-    found = shell.json(*storage, "launch", "--trials", str(done + 3))
+    done = sum(anywhere.json(*_SERVED, "show", "diabetes")["trials"][kind] for kind in _ENDED)
+    found = shell.json(*_SERVED, "launch", "--trials", str(done + 3))
     assert found["state"] == "finished"
     assert found["model"] == {"name": "diabetes", "version": 1}
     assert sum(found["trials"][kind] for kind in _ENDED) == done + 3
-    assert "diabetes" in anywhere(*storage, "studies").stdout
+    assert "diabetes" in anywhere(*_SERVED, "studies").stdout
     assert os.listdir(anywhere.folder) == []
     assert not list(shell.folder.glob("*served*"))
-    if storage == _SERVED:
-        assert_agreement(f"sqlite:///{tmp_path}/served.db", shell.tracking_uri, "diabetes")
+    assert_agreement(f"sqlite:///{tmp_path}/served.db", shell.tracking_uri, "diabetes")
 
 
-def wait_for_trials(shell: Shell, storage: tuple[str, str], count: int) -> None:
+@pytest.mark.usefixtures("servers")
+def test_a_study_lives_in_the_schedulers_memory(shell: Shell, tmp_path: Path) -> None:
+    found = shell.json("--storage", "dask", "launch", "--trials", "3", "--no-register")
+    assert found["state"] == "finished"
+    assert shell.json("--storage", "dask", "show", "diabetes") == found
+    assert not list(tmp_path.rglob("*optuna*"))
+
+
+def wait_for_trials(shell: Shell, count: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        shown = shell.start(*storage, "show", "diabetes", "--json")
+        shown = shell.start(*_SERVED, "show", "diabetes", "--json")
         out, _ = shown.communicate(timeout=60)
         if shown.returncode == 0 and json.loads(out)["trials"]["complete"] >= count:
             return
@@ -71,7 +76,7 @@ def test_what_a_dead_scheduler_served_from_a_file_goes_on(
     shell: Shell, servers: DaskServers, tmp_path: Path
 ) -> None:
     process = shell.start(*_SERVED, "launch", "--trials", "100000")
-    wait_for_trials(shell, _SERVED, 5)
+    wait_for_trials(shell, 5)
     servers.kill_scheduler()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, out + err
