@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,7 @@ def run(command: Sequence[str], folder: Path) -> Measured:
         When it fails, with the last lines that it printed.
     """
     _adopt_orphans()
+    others = _children()
     samples: list[tuple[float, float]] = []
     ended = threading.Event()
     began, clock = time.time(), time.perf_counter()
@@ -88,7 +89,7 @@ def run(command: Sequence[str], folder: Path) -> Measured:
         finally:
             ended.set()
             sampler.join()
-            orphans = _reap()
+            orphans = _reap(others)
     if process.returncode:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{last}")
@@ -136,24 +137,28 @@ def _adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
-def _reap() -> float:
-    """Wait for all children, asking them to end when they take too long; return CPU seconds."""
+def _reap(others: Set[int]) -> float:
+    """Wait for all children but `others`, asking them to end when they take too long.
+
+    Returns
+    -------
+    their CPU seconds
+    """
     spent = 0.0
     deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            child, _, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
-            return spent
-        if child:
-            spent += usage.ru_utime + usage.ru_stime
-            continue
-        if time.monotonic() > deadline:
-            deadline += _PATIENCE
-            for orphan, (parent, _) in _processes().items():
-                if parent == os.getpid():
-                    os.kill(orphan, signal.SIGTERM)
+    while children := _children() - others:
+        for child in children:
+            ended, _, usage = os.wait4(child, os.WNOHANG)
+            if ended:
+                spent += usage.ru_utime + usage.ru_stime
+            elif time.monotonic() > deadline:
+                os.kill(child, signal.SIGTERM)
         time.sleep(0.02)
+    return spent
+
+
+def _children() -> set[int]:
+    return {pid for pid, (parent, _) in _processes().items() if parent == os.getpid()}
 
 
 def _sample(clock: float, samples: list[tuple[float, float]], ended: threading.Event) -> None:

@@ -31,10 +31,11 @@ from search.rows import Rows, load_rows
 from search.sums import outcome
 
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
-_SMALL = (150, 6)
+# Rows and columns: a trial costs a worker little, and no two proposals make the same forest.
+_SMALL = (400, 10)
+# Trials of these grow for about 150, 500, and 1,000 milliseconds.
+_TABLES = ((3_000, 10), (6_000, 10), (20_000, 10))
 _COLUMNS = 10
-# Tables whose trials take about so many milliseconds of a core: rows and columns.
-_TABLES = {150: (1_500, 10), 500: (4_000, 10), 3_000: (20_000, 10)}
 _STEP = 1_000
 
 
@@ -123,11 +124,12 @@ def _cluster(workers: int, seconds: float) -> Iterator[str]:
 
 def _workers(numbers: Sequence[int]) -> None:
     """Real trees: wall time of the search, and how much of it went into growing."""
-    _head("rows x columns", "ms a trial", "workers", "search s", "times as fast", "efficiency")
-    for rows, columns in _TABLES.values():
+    _head("rows x columns", "workers", "ms a trial", "search s", "times as fast", "efficiency",
+          "processes alone")  # fmt: skip
+    for shape in _TABLES:
         first = 0.0
         for number in numbers:
-            with _folder((rows, columns)) as folder:
+            with _folder(shape) as folder:
                 more = ("--workers", str(number))
                 _, shown = _launch(folder, f"workers-{number}", 50, None, *more)
             spent = shown["seconds"]
@@ -135,8 +137,22 @@ def _workers(numbers: Sequence[int]) -> None:
             busy = spent["growing"] / (number * spent["search"])
             each = 1000 * spent["growing"] / shown["trials"]["goal"]
             faster = first / spent["search"]
-            _row(f"{rows} x {columns}", f"{each:.0f}", number, spent["search"], f"{faster:.2f}",
-                 f"{busy:.2f}")  # fmt: skip
+            _row("{} x {}".format(*shape), number, f"{each:.0f}", spent["search"], f"{faster:.2f}",
+                 f"{busy:.2f}", f"{_alone(shape, number):.2f}")  # fmt: skip
+
+
+def _alone(shape: tuple[int, int], number: int) -> float:
+    """How much faster so many processes grow trees than one, with nothing between them."""
+    with tempfile.TemporaryDirectory() as name:
+        X, y = make_friedman1(shape[0], n_features=shape[1], noise=1.0, random_state=0)
+        Rows(X.astype(np.float32), y, 0).save(Path(name))
+        seconds = []
+        for processes in (1, number):
+            with multiprocessing.get_context("spawn").Pool(processes) as pool:
+                pool.map(_grow, [Path(name)] * processes, chunksize=1)  # imports are over
+                grown = pool.map(_grow, [Path(name)] * processes, chunksize=1)
+            seconds.append(float(np.mean([each for each, _ in grown])))
+    return number * seconds[0] / seconds[1]
 
 
 def _rows(numbers: Sequence[int]) -> None:

@@ -79,7 +79,7 @@ def launch(
     for note in (*warned, *problem.notes, memory):
         if note is not None:
             watcher.say(note)
-    recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment))
+    recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment, watcher.say))
     if not mlflow_store.is_new(stores.tracking_uri):
         recorder.wait_connected()
     try:

@@ -7,6 +7,7 @@ from storage.progress import Progress
 from storage.studies import Study
 
 EMPTY_MIRROR = {"runs": 0, "behind": 0}
+_PLACE = ("tracking_uri", "experiment_id", "run_id", "url", "view")
 
 
 def summarize(study: Study) -> dict[str, Any]:
@@ -38,8 +39,6 @@ def summarize(study: Study) -> dict[str, Any]:
         "holdout": study.get("holdout"),
         "model": model and {"name": model["name"], "version": model["version"]},
         "mirror": {key: mirror.get(key, 0) for key in EMPTY_MIRROR},
-        "mlflow": {
-            key: mirror.get(key) for key in ("tracking_uri", "experiment_id", "run_id", "url")
-        },
+        "mlflow": {key: mirror.get(key) for key in _PLACE},
         "seconds": study.get("seconds") or {},
     }

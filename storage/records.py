@@ -100,8 +100,8 @@ class StudyRecord:
     """One study as its MLflow run shows it.
 
     `uid` tells studies of one name in several databases apart; `guide` is the score that trials
-    report as they grow; `best` holds each improvement as (highest trial number that had ended by
-    then, value), oldest first.
+    report as they grow; `hyperparameters` are the names of what is searched; `best` holds each
+    improvement as (highest trial number that had ended by then, value), oldest first.
     """
 
     name: str
@@ -112,6 +112,8 @@ class StudyRecord:
     params: Mapping[str, str]
     data: DataRecord
     started: datetime
+    direction: Direction = "minimize"
+    hyperparameters: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
     holdout: Mapping[str, float] = field(default_factory=dict)

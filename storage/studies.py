@@ -230,6 +230,8 @@ def study_record(
             columns=notes["columns"],
         ),
         started=datetime.fromisoformat(notes["started"]),
+        direction=study.direction,
+        hyperparameters=tuple(spec["space"]),
         counts=dict(progress.counts),
         best=tuple(progress.best),
         holdout=notes.get("holdout") or {},

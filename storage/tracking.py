@@ -5,11 +5,11 @@ twice changes nothing, and bringing an old mirror level is writing every record 
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from storage import database, mlflow_store
+from storage import database, mlflow_store, views
 from storage.errors import DatabaseError
 from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
 from storage.runs import Runs, Shown
@@ -54,9 +54,17 @@ class Mirror:
     Every method raises what MLflow raises: whoever calls decides whether to try again. A call that
     failed may have been carried out all the same, so the trial is looked up before it is written
     again: its run is found, or read anew, or, where somebody deleted it, made once more.
+
+    Parameters
+    ----------
+    say
+        Called with what people should know.
     """
 
-    def __init__(self, tracking_uri: str, experiment: str) -> None:
+    def __init__(
+        self, tracking_uri: str, experiment: str, say: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._say = say
         self.tracking_uri = tracking_uri
         self.experiment_id = ""
         self.run_id = ""
@@ -71,22 +79,21 @@ class Mirror:
         # Whether a run may have been made after its answer was given up: it would be a second one.
         self._late = False
 
-    @property
-    def url(self) -> str | None:
-        """The study run's page, where the store is a server and the run is there."""
-        if not mlflow_store.is_server(self.tracking_uri) or not self.run_id:
-            return None
-        server = database.masked(self.tracking_uri).rstrip("/")
-        return f"{server}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
-
     def place(self) -> dict[str, str | None]:
-        """Where the study's run is found, as far as it is known."""
-        return {
-            "tracking_uri": database.masked(self.tracking_uri),
+        """Where the study's run is found, as far as it is known; pages where there is a server."""
+        server = database.masked(self.tracking_uri)
+        place: dict[str, str | None] = {
+            "tracking_uri": server,
             "experiment_id": self.experiment_id or None,
             "run_id": self.run_id or None,
-            "url": self.url,
+            "url": None,
+            "view": None,
         }
+        if self.run_id and mlflow_store.is_server(self.tracking_uri):
+            run = f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
+            place["url"] = f"{server.rstrip('/')}/{run}"
+            place["view"] = views.page(server, self.experiment_id, self._uid)
+        return place
 
     def connect(self) -> None:
         """Open the store; make its schema where it is new."""
@@ -125,6 +132,9 @@ class Mirror:
                 self._runs.delete(run)
             else:
                 self._trials[number] = self._runs.read(run, thoroughly=thoroughly)
+        condition = f"tags.`{UID_TAG}` = '{self._uid}' and tags.`{KIND_TAG}` = 'trial'"
+        if not views.save(self._client, self.experiment_id, study, condition, STATE_TAG):
+            self._say("this MLflow may know other views than we do: the study has none there")
 
     def write_study(self, study: StudyRecord) -> None:
         """Bring the study's run level with its record."""

@@ -203,15 +203,15 @@ def _print_summary(summary: dict[str, Any], *, registered: bool) -> None:
             f"registered: {name} version {model['version']} (models:/{name}/{model['version']})"
         )
         typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
-    place = summary["mlflow"]["url"]
-    typer.echo(f"look at it: {place or 'grovekeeper ui'}")
+    place = summary["mlflow"]["view"] or f"grovekeeper ui --study {summary['study']}"
+    typer.echo(f"look at it: {place}")
 
 
 def _print_begun(summary: dict[str, Any]) -> None:
     """Print how to follow a study that runs without us."""
     name, holder = summary["study"], summary["lease"]
     typer.echo(f"{name}: runs on {holder['host']} (process {holder['pid']})")
-    typer.echo(f"watch it: {summary['mlflow']['url'] or f'grovekeeper show {name}'}")
+    typer.echo(f"watch it: {summary['mlflow']['view'] or f'grovekeeper show {name}'}")
     typer.echo(f"stop it: grovekeeper stop {name}")
 
 

@@ -63,8 +63,8 @@ class Progress:
 
     def shown(self, summary: "Mapping[str, Any]") -> None:
         """Print where the study is to be seen, where that is a server's page."""
-        if summary["mlflow"]["url"] is not None:
-            self.say(f"watch it: {summary['mlflow']['url']}")
+        if summary["mlflow"]["view"] is not None:
+            self.say(f"watch it: {summary['mlflow']['view']}")
 
     def end(self) -> None:
         """Leave the bar as it is."""

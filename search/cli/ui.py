@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -23,18 +24,21 @@ def ui(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5000,
+    study: Annotated[
+        str | None, typer.Option(help="Print the addresses of this study's view, too.")
+    ] = None,
 ) -> None:
     """Open the MLflow UI and print its address; Ctrl-C ends it.
 
-    Example: grovekeeper ui --port 5001
+    Example: grovekeeper ui --study diabetes
     """
     from storage import database, mlflow_store
     from storage.registry import open_registry
 
-    uri = globals_of(context).tracking_uri
+    uri, pages = globals_of(context).tracking_uri, _pages_of(study, globals_of(context).storage)
     if mlflow_store.is_server(uri):
         mlflow_store.check(uri)
-        typer.echo(f"MLflow UI: {database.masked(uri)}")
+        typer.echo("\n".join([f"MLflow UI: {database.masked(uri)}", *pages(database.masked(uri))]))
         return
     open_registry(uri)
     _check_free(host, port)
@@ -42,12 +46,31 @@ def ui(
     with StopSignals(), _start(uri, host, port) as server:
         try:
             _wait_until_up(server, address)
-            typer.echo(f"MLflow UI: {address} (Ctrl-C ends it)")
+            typer.echo("\n".join([f"MLflow UI: {address} (Ctrl-C ends it)", *pages(address)]))
             server.communicate()
         except Stopped:
             server.terminate()
             raise
     raise StudyError(f"the MLflow UI ended with exit code {server.returncode}")
+
+
+def _pages_of(name: str | None, storage: str) -> Callable[[str], list[str]]:
+    """Return what tells a study's pages, once the server's address is known."""
+    if name is None:
+        return lambda _: []
+    from storage import views
+    from storage.studies import StudyBook
+
+    study = StudyBook(storage).open(name)
+    uid, experiment = study.get("uid"), (study.get("mirror") or {}).get("experiment_id")
+    if uid is None or experiment is None:
+        raise StudyError(
+            f"study '{name}' is not in MLflow: `grovekeeper sync {name}` puts it there"
+        )
+    return lambda server: [
+        f"trials: {views.page(server, experiment, uid)}",
+        f"charts: {views.page(server, experiment, uid, charts=True)}",
+    ]
 
 
 def _start(uri: str, host: str, port: int) -> "subprocess.Popen[bytes]":

@@ -94,7 +94,7 @@ def ui(study: Study) -> Iterator[str]:
     said = study.folder / "ui.log"
     with said.open("wb") as log:
         server = subprocess.Popen(
-            [COMMAND, "ui", "--port", str(free_port())],
+            [COMMAND, "ui", "--study", "diabetes", "--port", str(free_port())],
             cwd=study.folder,
             env=environment(),
             stdin=subprocess.DEVNULL,
@@ -106,6 +106,15 @@ def ui(study: Study) -> Iterator[str]:
         yield printed_address(server, said)
     finally:
         stop(server)
+
+
+@pytest.fixture
+def view(study: Study, ui: str) -> str:
+    """The route of the study's view, as `grovekeeper ui --study` prints it."""
+    printed = (study.folder / "ui.log").read_text()
+    found = re.search(rf"trials: {ui}/#(\S+)", printed)
+    assert found is not None, printed
+    return found[1]
 
 
 def printed_address(server: "subprocess.Popen[bytes]", said: Path) -> str:

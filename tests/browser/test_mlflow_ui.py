@@ -56,6 +56,24 @@ def test_a_filter_on_the_parent_lists_exactly_the_trials(study: Any, open_page: 
         expect(named(page, name)).to_be_visible()
 
 
+def test_the_studys_view_lists_its_trials_the_best_first(view: str, open_page: OpenPage) -> None:
+    page = open_page(view)
+    expect(page.get_by_text("6 matching runs")).to_be_visible()
+    shown = page.locator("[col-id='metrics.`rmse`'][role='gridcell']")
+    expect(shown).to_have_count(len(TRIALS))
+    scores = [float(text.removesuffix("...")) for text in shown.all_inner_texts()]
+    assert scores == sorted(scores)
+    for column in ("optuna.trial.state", "n_estimators", "max_features"):
+        expect(page.get_by_role("columnheader", name=column).first).to_be_visible()
+
+
+def test_the_views_charts_have_a_curve_for_each_trial(view: str, open_page: OpenPage) -> None:
+    page = open_page(f"{view}&compareRunsMode=CHART")
+    for name in TRIALS:
+        expect(page.get_by_text(f"{name} (rmse)")).to_be_attached()
+    expect(page.get_by_text("Parallel Coordinates")).to_be_visible()
+
+
 def test_a_trials_page_shows_its_score_its_parameters_and_its_study(
     study: Any, open_page: OpenPage
 ) -> None:
