@@ -28,7 +28,7 @@ _MOST = 300
 _BEST, _NEWEST = 60, 140
 # Proposals are asked for again where they make a forest that was grown before: so often of the
 # sampler, then so often at random. A space of at most so many points is then looked through.
-_OF_SAMPLER, _AT_RANDOM = 3, 12
+_OF_SAMPLER, _AT_RANDOM = 2, 12
 _FEW = 1000
 _ASK = 2**32 - 2
 
@@ -115,8 +115,8 @@ class Proposer:
         for attempt in range(attempts):
             # A sampler made anew proposes its first points again: each ask has a seed of its own.
             seed = seed_of(self._seed, place, _ASK, attempt)
-            kind = TPESampler if attempt < _OF_SAMPLER else RandomSampler
-            self._study.sampler = kind(seed=seed)
+            guided = attempt < _OF_SAMPLER
+            self._study.sampler = _Sampler(self._space, seed) if guided else RandomSampler(seed)
             trial = self._study.ask(self._space)
             self._study.tell(trial, state=TrialState.FAIL)
             if self._is_new(trial.params):
@@ -167,6 +167,22 @@ class Proposer:
         )
         self._numbers[place] = len(self._study.get_trials(deepcopy=False))
         self._study.add_trial(trial)
+
+
+class _Sampler(TPESampler):
+    """TPE over a space that is known: each new sampler would look for it in all trials."""
+
+    def __init__(self, space: Mapping[str, "BaseDistribution"], seed: int) -> None:
+        super().__init__(seed=seed)
+        self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(
+        self,
+        study: "optuna.Study",  # noqa: ARG002 Optuna's signature
+        trial: "FrozenTrial",  # noqa: ARG002
+    ) -> dict[str, "BaseDistribution"]:
+        """Return what is not fixed of the space."""
+        return self._space
 
 
 def _points_of(space: Mapping[str, "BaseDistribution"]) -> list[Mapping[str, Any]]:
