@@ -16,6 +16,7 @@ from search.space import forest_of
 from search.spec import StudySpec
 from search.stores import Stores
 from search.study import Coordinator, End, Plan
+from search.study_note import describe, importance
 from search.summary import summarize
 from search.tasks import Pace
 from search.warm_starts import warm_starts
@@ -218,7 +219,8 @@ class _Launch:
 
     def _record(self) -> None:
         """Hand the study's own record to the mirror."""
-        record = study_record(self._study, self._notes, self._progress, self._state)
+        note = describe(self._notes, self._progress, self._state)
+        record = study_record(self._study, self._notes, self._progress, self._state, note)
         self._recorder.put_study(record)
 
     def _note(self, key: str, value: Any) -> None:
@@ -249,6 +251,7 @@ class _Launch:
             return
         clock = time.monotonic()
         mlflow_store.load()  # before scikit-learn and skrub are, here
+        self._note("importance", importance(self._study.optuna, self._progress))
         jobs = spec.workers or cores()
         champion = make_champion(
             self._problem.dataset, self._problem.metric, best.params, trees, spec.seed, jobs

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from search.errors import StudyError
+from search.study_note import describe
 from storage import mlflow_store
 from storage.lease import Lease
 from storage.progress import Progress
@@ -58,7 +59,9 @@ def sync(study: Study, tracking_uri: str) -> Synced:
         mirror = Mirror(tracking_uri, notes["experiment"])
         try:
             mirror.connect()
-            record = study_record(study, notes, Progress(study.direction, trials), state)
+            progress = Progress(study.direction, trials)
+            note = describe(notes, progress, state)
+            record = study_record(study, notes, progress, state, note)
             mirror.adopt(record, thoroughly=True)
             changed, deleted = _write(mirror, trials)
             mirror.write_study(record)

@@ -101,7 +101,8 @@ class StudyRecord:
 
     `uid` tells studies of one name in several databases apart; `guide` is the score that trials
     report as they grow; `hyperparameters` are the names of what is searched; `best` holds each
-    improvement as (highest trial number that had ended by then, value), oldest first.
+    improvement as (highest trial number that had ended by then, value), oldest first; `note` is
+    Markdown for the run's page.
     """
 
     name: str
@@ -117,6 +118,7 @@ class StudyRecord:
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
     holdout: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

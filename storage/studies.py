@@ -208,9 +208,17 @@ class Study:
 
 
 def study_record(
-    study: Study, notes: Mapping[str, Any], progress: Progress, state: StudyState
+    study: Study, notes: Mapping[str, Any], progress: Progress, state: StudyState, note: str
 ) -> StudyRecord:
-    """Make the record that a study's MLflow run shows, from its notes and how far it has come."""
+    """Make the record that a study's MLflow run shows.
+
+    Parameters
+    ----------
+    notes
+        The study's own, of which one is its specification.
+    note
+        Markdown for the run's page.
+    """
     spec = notes["spec"]
     space = {f"space.{name}": str(value) for name, value in spec["space"].items()}
     plain = {name: str(value) for name, value in spec.items() if name != "space"}
@@ -235,4 +243,5 @@ def study_record(
         counts=dict(progress.counts),
         best=tuple(progress.best),
         holdout=notes.get("holdout") or {},
+        note=note,
     )

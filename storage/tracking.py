@@ -28,6 +28,7 @@ REASON_TAG = "grovekeeper.reason"
 REPEATS_TAG = "grovekeeper.repeats"
 REPEATED_TAG = "grovekeeper.repeated_by"
 COPIES_TAG = "grovekeeper.copies"
+NOTE_TAG = "mlflow.note.content"
 
 # As MLflow's own Optuna storage maps them.
 _TRIAL_STATUS = {
@@ -146,7 +147,9 @@ class Mirror:
             self._study = self._runs.read(self._find_study())
         self._study_doubted = True  # until every call has got through
         now = datetime.now(UTC)
-        self._runs.write(self._study, metrics, {}, {}, now)
+        links = views.links(self.experiment_id, self._uid)
+        tags = {NOTE_TAG: f"{study.note}\n\n{links}"} if study.note else {}
+        self._runs.write(self._study, metrics, {}, tags, now)
         self._runs.set_status(self._study, _STUDY_STATUS[study.state], now)
         self._study_doubted = False
         if self._late and study.state != "running":

@@ -74,6 +74,12 @@ def page(server: str, experiment_id: str, uid: str, *, charts: bool = False) -> 
     return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
 
 
+def links(experiment_id: str, uid: str) -> str:
+    """Return links to a study's view as Markdown, for a page of the UI itself."""
+    table, charts = (page("", experiment_id, uid, charts=charts) for charts in (False, True))
+    return f"Its trials: [as a table]({table.lstrip('/')}), [as charts]({charts.lstrip('/')})"
+
+
 def _state(study: StudyRecord, condition: str, state_tag: str) -> dict[str, Any]:
     metric = f"metrics.`{study.metric}`"
     params = [f"params.`{name}`" for name in ("n_estimators", *study.hyperparameters)]

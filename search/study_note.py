@@ -1,0 +1,71 @@
+"""The note on a study's run: how far the search is, what is best, and what it learned."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from storage.progress import Progress
+from storage.records import StudyState
+
+if TYPE_CHECKING:
+    import optuna
+
+# Complete trials from which importance is weighed; of less it says nothing.
+_ENOUGH = 10
+_MENTIONED, _LEAST = 3, 0.01
+
+
+def describe(notes: Mapping[str, Any], progress: Progress, state: StudyState) -> str:
+    """Return the note, in Markdown.
+
+    Parameters
+    ----------
+    notes
+        What is kept with the study in its database.
+    """
+    spec, counts = notes["spec"], progress.counts
+    shown = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none yet"
+    lines = [f"**{state}**: {progress.finished} of {notes.get('goal')} trials finished ({shown})"]
+    best = progress.champion
+    if best is not None:
+        params = ", ".join(f"{name} {_short(value)}" for name, value in best.params.items())
+        lines.append(f"**Best**: trial {best.number}, {spec['metric']} {best.value:.5g} ({params})")
+    if notes.get("importance"):
+        mattered = ", ".join(f"{k} ({v:.0%})" for k, v in notes["importance"].items())
+        lines.append(f"**What mattered**: {mattered}")
+    if notes.get("holdout"):
+        scores = ", ".join(f"{name} {value:.5g}" for name, value in notes["holdout"].items())
+        lines.append(f"**Hold-out**: {scores}")
+    if notes.get("model"):
+        model = notes["model"]
+        lines.append(f"**Model**: {_code(model['name'])} version {model['version']}")
+    table = f"{notes['rows']} rows, {notes['columns']} columns"
+    lines.append(f"**Data**: {_code(spec['data'])}, target {_code(spec['target'])}, {table}")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def importance(study: "optuna.Study", progress: Progress) -> dict[str, float]:
+    """Weigh what the best trials' hyperparameters have in common (PED-ANOVA, Watanabe 2023).
+
+    Returns
+    -------
+    the share of up to three that matter, the greatest first; empty where trials are too few
+    """
+    if progress.counts["complete"] < _ENOUGH or len({value for _, value in progress.best}) == 1:
+        return {}
+    import warnings
+
+    from optuna.importance import get_param_importances
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parameters that never varied
+        found = get_param_importances(study)
+    shares = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return {name: round(float(share), 3) for name, share in shares[:_MENTIONED] if share > _LEAST}
+
+
+def _code(text: object) -> str:
+    return "`" + str(text).replace("`", "'") + "`"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,68 @@
+"""The note on a study's run."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+import pytest
+
+from search.study_note import describe, importance
+from storage.progress import Progress
+from storage.records import TrialRecord
+
+_NOTES: dict[str, Any] = {
+    "spec": {"metric": "rmse", "data": "houses.csv", "target": "pr`ice"},
+    "goal": 50,
+    "rows": 442,
+    "columns": 10,
+}
+
+
+def trial(number: int, state: Any, value: float | None) -> TrialRecord:
+    params = {"max_features": 0.25, "splitter": "best"}
+    return TrialRecord(number, state, params, value=value, ended=datetime.now(UTC))
+
+
+def test_it_says_how_far_the_search_is_and_what_is_best() -> None:
+    trials = [trial(0, "COMPLETE", 5.25), trial(1, "PRUNED", 9.0), trial(2, "FAIL", None)]
+    said = describe(_NOTES, Progress("minimize", trials), "running").splitlines()
+    assert said == [
+        "- **running**: 2 of 50 trials finished (1 complete, 1 pruned, 1 failed)",
+        "- **Best**: trial 0, rmse 5.25 (max_features 0.25, splitter best)",
+        "- **Data**: `houses.csv`, target `pr'ice`, 442 rows, 10 columns",
+    ]
+
+
+def test_before_the_first_trial_it_says_so() -> None:
+    assert "0 of 50 trials finished (none yet)" in describe(_NOTES, Progress("minimize"), "running")
+
+
+def test_at_the_end_it_says_what_was_learned() -> None:
+    notes = _NOTES | {
+        "importance": {"max_features": 0.82},
+        "holdout": {"rmse": 6.0},
+        "model": {"name": "houses", "version": 3},
+    }
+    said = describe(notes, Progress("minimize", [trial(0, "COMPLETE", 5.0)]), "finished")
+    assert "- **What mattered**: max_features (82%)" in said
+    assert "- **Hold-out**: rmse 6" in said
+    assert "- **Model**: `houses` version 3" in said
+
+
+def _study(trials: int) -> tuple[optuna.Study, Progress]:
+    """A study in which one parameter decides and one does nothing."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(lambda t: t.suggest_float("a", 0, 1) ** 2 + 0 * t.suggest_float("b", 0, 1),
+                   n_trials=trials)  # fmt: skip
+    ended = [trial(t.number, "COMPLETE", t.value) for t in study.trials]
+    return study, Progress("minimize", ended)
+
+
+def test_what_decides_matters_most() -> None:
+    found = importance(*_study(60))
+    assert next(iter(found)) == "a"
+    assert found["a"] == pytest.approx(max(found.values()))
+
+
+def test_of_few_trials_nothing_is_said() -> None:
+    assert importance(*_study(9)) == {}
