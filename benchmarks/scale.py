@@ -100,7 +100,7 @@ def _sleepers(numbers: Sequence[int], seconds: Sequence[float], storage: str | N
     _head("seconds a block", "workers", "trials", "search s", "efficiency", "coordinator's CPU")
     for each in seconds:
         for number in numbers:
-            trials = max(12, (8 if each > 1 else 16) * number)
+            trials = 16 * number
             with _folder(_SMALL) as folder, _cluster(number, each) as address:
                 study = f"sleep-{each:g}-{number}"
                 more = ("--scheduler", address)

@@ -74,6 +74,18 @@ def test_the_views_charts_have_a_curve_for_each_trial(view: str, open_page: Open
     expect(page.get_by_text("Parallel Coordinates")).to_be_visible()
 
 
+def test_the_studys_page_has_a_note_that_leads_to_its_trials(
+    study: Any, open_page: OpenPage
+) -> None:
+    page = open_page(f"/experiments/{study.experiment_id}/runs/{study.run_id}")
+    expect(page.get_by_text("6 of 6 trials finished")).to_be_visible()
+    link = page.get_by_role("link", name="as a table")
+    expect(link).to_be_visible()
+    with page.context.expect_page() as opened:
+        link.click()
+    expect(opened.value.get_by_text("6 matching runs")).to_be_visible()
+
+
 def test_a_trials_page_shows_its_score_its_parameters_and_its_study(
     study: Any, open_page: OpenPage
 ) -> None:
