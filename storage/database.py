@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ _LOCK_PAUSE = 0.02
 SERVED_FROM_MEMORY = "dask"
 SERVED = "dask+"
 _RACE_PAUSE = 0.3
+# Of each index: enough to tell a rare value from a frequent one, in milliseconds.
+_ANALYZED_ROWS = 1000
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
 
@@ -108,6 +111,20 @@ def enable_wal(url: str) -> None:
     path = sqlite_path(url)
     if path is not None:
         sqlite3.connect(path, factory=_WalConnection).close()
+
+
+def analyze(url: str) -> None:
+    """Tell SQLite's planner what its tables hold; of other databases, and of locked ones, nothing.
+
+    Without, MLflow's list of 10,000 runs sorted by a metric takes 4 s instead of 0.1.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        return
+    connect = sqlite3.connect(path, timeout=1.0)
+    with closing(connect) as connection, suppress(sqlite3.OperationalError):
+        connection.execute(f"PRAGMA analysis_limit={_ANALYZED_ROWS}")
+        connection.execute("ANALYZE")
 
 
 def remote_filesystem(url: str) -> str | None:

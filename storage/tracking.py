@@ -47,6 +47,7 @@ _STUDY_STATUS = {
     "lost": "FAILED",
 }
 _DIGEST_LENGTH = 32
+_FIRST_ANALYSIS = 200
 
 
 class Mirror:
@@ -77,6 +78,8 @@ class Mirror:
         # Trials of which a call failed.
         self._doubted: set[int] = set()
         self._study_doubted = False
+        # At so many trials the database has changed enough for its planner to be told.
+        self._analyze_at = _FIRST_ANALYSIS
         # Whether a run may have been made after its answer was given up: it would be a second one.
         self._late = False
 
@@ -152,6 +155,8 @@ class Mirror:
         self._runs.write(self._study, metrics, {}, tags, now)
         self._runs.set_status(self._study, _STUDY_STATUS[study.state], now)
         self._study_doubted = False
+        if study.state != "running":
+            database.analyze(self.tracking_uri)
         if self._late and study.state != "running":
             self.keep_only(self._trials)
             self._late = False
@@ -194,6 +199,9 @@ class Mirror:
             if trial.fit_seconds is not None:
                 metrics["fit_seconds", last] = trial.fit_seconds
         now = trial.ended or datetime.now(UTC)
+        if len(self._trials) >= self._analyze_at:
+            database.analyze(self.tracking_uri)
+            self._analyze_at = 4 * len(self._trials)
         changed |= self._runs.write(shown, metrics, params, tags, now)
         changed |= self._runs.set_status(shown, _TRIAL_STATUS[trial.state], trial.ended)
         if trial.repeats in self._trials:

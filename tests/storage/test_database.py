@@ -2,6 +2,7 @@ import gc
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
@@ -148,3 +149,19 @@ def test_a_network_file_system_is_recognised(
     assert database.remote_filesystem(url) == (kind if remote else None)
     assert database.remote_filesystem("postgresql://host/db") is None
     assert database.remote_filesystem(f"sqlite:///{tmp_path.parent}/optuna.db") is None
+
+
+def test_analysis_tells_sqlites_planner_and_leaves_others_alone(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("create table t (a integer)")
+        connection.execute("create index i on t (a)")
+        connection.executemany("insert into t values (?)", [(k % 7,) for k in range(700)])
+        connection.commit()
+    database.analyze(f"sqlite:///{path}")
+    database.analyze("postgresql+psycopg://nobody@nowhere/nothing")
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("select idx, stat from sqlite_stat1").fetchall()
+        assert [name for name, _ in rows] == ["i"]
+        connection.execute("begin exclusive")
+        database.analyze(f"sqlite:///{path}")  # it can wait for the next time
