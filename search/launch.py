@@ -251,7 +251,7 @@ class _Launch:
             return
         clock = time.monotonic()
         mlflow_store.load()  # before scikit-learn and skrub are, here
-        self._note("importance", importance(self._study.optuna, self._progress))
+        self._note("importance", importance(self._study.optuna))
         jobs = spec.workers or cores()
         champion = make_champion(
             self._problem.dataset, self._problem.metric, best.params, trees, spec.seed, jobs

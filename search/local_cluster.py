@@ -14,6 +14,7 @@ from typing import Self
 
 from search.cluster import MOST_KILLED, Workers
 from search.rows import Rows, make_folder
+from storage.scheduler import silence
 
 _PRELOAD = ["distributed", "search.cluster", "sklearn.ensemble"]
 _START_TIMEOUT = 60
@@ -70,6 +71,7 @@ class LocalWorkers(Workers):
         import dask
         from distributed import Client, LocalCluster
 
+        silence()
         method = "forkserver" if _has_forkserver() else "spawn"
         settings = {
             "distributed.worker.multiprocessing-method": method,

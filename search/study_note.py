@@ -43,18 +43,22 @@ def describe(notes: Mapping[str, Any], progress: Progress, state: StudyState) ->
     return "\n".join(f"- {line}" for line in lines)
 
 
-def importance(study: "optuna.Study", progress: Progress) -> dict[str, float]:
+def importance(study: "optuna.Study") -> dict[str, float]:
     """Weigh what the best trials' hyperparameters have in common (PED-ANOVA, Watanabe 2023).
 
     Returns
     -------
-    the share of up to three that matter, the greatest first; empty where trials are too few
+    the share of up to three that matter, the greatest first; empty where complete trials are too
+    few or all the same
     """
-    if progress.counts["complete"] < _ENOUGH or len({value for _, value in progress.best}) == 1:
-        return {}
     import warnings
 
     from optuna.importance import get_param_importances
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(complete) < _ENOUGH or len({trial.value for trial in complete}) == 1:
+        return {}
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parameters that never varied

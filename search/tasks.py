@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable
 _SHORTEST, _LONGEST = 1.0, 10.0
 # A first guess at a tree's seconds: what rows and columns cost, and Python's share.
 _PER_VALUE, _PER_TREE = 5e-7, 1e-3
+# For so many workers a task waits that is nobody's yet.
+_WORKERS_A_SPARE = 8
 # How fast the guess follows what is seen.
 _LEARN = 0.2
 
@@ -30,11 +32,13 @@ class Pace:
     def has_room(self) -> bool:
         """Whether another task would find a worker, or be the next to.
 
-        One task more than workers keeps them busy while the coordinator thinks; a single worker
-        gets none, so that what a trial is proposed from does not depend on how trials overlap.
+        Some tasks more than workers keep them busy while the coordinator thinks, and where parts
+        of a growth end before others; a single worker gets none, so that what a trial is proposed
+        from does not depend on how trials overlap.
         """
         workers = self._workers()
-        return sum(self._tasks.values()) < (workers + 1 if workers > 1 else 1)
+        ahead = max(1, workers // _WORKERS_A_SPARE) if workers > 1 else 0
+        return sum(self._tasks.values()) < workers + ahead
 
     def begun(self, growth: Hashable, parts: int) -> None:
         """Take it that a growth runs, in so many tasks."""

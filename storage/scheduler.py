@@ -22,8 +22,7 @@ def connect(address: str) -> "Client":
     """
     from distributed import Client
 
-    for name in ("client", "batched"):  # we say what matters
-        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)
+    silence()
     try:
         return Client(address, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
@@ -32,3 +31,9 @@ def connect(address: str) -> "Client":
             f"no Dask scheduler answers at {address} ({reason}): start one with "
             "`dask scheduler`, or leave --scheduler out to grow on this machine"
         ) from error
+
+
+def silence() -> None:
+    """Keep Dask from printing what becomes of its connections: we say what matters."""
+    for name in ("client", "batched"):
+        logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)

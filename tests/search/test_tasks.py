@@ -88,6 +88,16 @@ def test_several_workers_get_one_task_more_than_they_are() -> None:
     assert pace.has_room()
 
 
+@pytest.mark.parametrize(("workers", "most"), [(2, 3), (15, 16), (16, 18), (64, 72)])
+def test_many_workers_have_more_tasks_waiting(workers: int, most: int) -> None:
+    pace = Pace(lambda: workers, SMALL)
+    begun = 0
+    while pace.has_room():
+        pace.begun(begun, 1)
+        begun += 1
+    assert begun == most
+
+
 def test_the_first_guess_grows_with_the_table() -> None:
     guesses = [Pace(lambda: 1, n_values).is_short(128) for n_values in (10**3, 10**5, 10**8)]
     assert guesses[0]
