@@ -27,14 +27,13 @@ def describe(notes: Mapping[str, Any], progress: Progress, state: StudyState) ->
     lines = [f"**{state}**: {progress.finished} of {notes.get('goal')} trials finished ({shown})"]
     best = progress.champion
     if best is not None:
-        params = ", ".join(f"{name} {_short(value)}" for name, value in best.params.items())
-        lines.append(f"**Best**: trial {best.number}, {spec['metric']} {best.value:.5g} ({params})")
+        scored = f"{spec['metric']} {best.value:.5g}"
+        lines.append(f"**Best**: trial {best.number}, {scored} ({params_listed(best.params)})")
     if notes.get("importance"):
         mattered = ", ".join(f"{k} ({v:.0%})" for k, v in notes["importance"].items())
         lines.append(f"**What mattered**: {mattered}")
     if notes.get("holdout"):
-        scores = ", ".join(f"{name} {value:.5g}" for name, value in notes["holdout"].items())
-        lines.append(f"**Hold-out**: {scores}")
+        lines.append(f"**Hold-out**: {scores_listed(notes['holdout'])}")
     if notes.get("model"):
         model = notes["model"]
         lines.append(f"**Model**: {_code(model['name'])} version {model['version']}")
@@ -71,5 +70,12 @@ def _code(text: object) -> str:
     return "`" + str(text).replace("`", "'") + "`"
 
 
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def params_listed(params: Mapping[str, Any]) -> str:
+    """Write hyperparameters in a line, with three digits."""
+    short = {k: f"{v:.3g}" if isinstance(v, float) else str(v) for k, v in params.items()}
+    return ", ".join(f"{name} {value}" for name, value in short.items())
+
+
+def scores_listed(scores: Mapping[str, float]) -> str:
+    """Write scores in a line, with five digits."""
+    return ", ".join(f"{name} {value:.5g}" for name, value in scores.items())

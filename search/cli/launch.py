@@ -184,6 +184,8 @@ def launch(
 
 def _print_summary(summary: dict[str, Any], *, registered: bool) -> None:
     """Print what a person wants to know next."""
+    from search.study_note import params_listed, scores_listed
+
     if summary["state"] == "running":
         _print_begun(summary)
         return
@@ -192,11 +194,10 @@ def _print_summary(summary: dict[str, Any], *, registered: bool) -> None:
     typer.echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
     if best is None:
         return
-    shown = ", ".join(f"{name} {_short(value)}" for name, value in best["params"].items())
+    shown = params_listed(best["params"])
     typer.echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
     if summary["holdout"]:
-        scores = ", ".join(f"{name} {value:.5g}" for name, value in summary["holdout"].items())
-        typer.echo(f"hold-out: {scores}")
+        typer.echo(f"hold-out: {scores_listed(summary['holdout'])}")
     if model is not None and registered and summary["state"] in {"finished", "stopped"}:
         name = model["name"]
         typer.echo(
@@ -213,7 +214,3 @@ def _print_begun(summary: dict[str, Any]) -> None:
     typer.echo(f"{name}: runs on {holder['host']} (process {holder['pid']})")
     typer.echo(f"watch it: {summary['mlflow']['view'] or f'grovekeeper show {name}'}")
     typer.echo(f"stop it: grovekeeper stop {name}")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -25,10 +25,11 @@ class Shell:
     """Runs the command in a folder."""
 
     folder: Path
+    command: tuple[str, ...] = (COMMAND,)
 
     def __call__(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [COMMAND, *arguments],
+            [*self.command, *arguments],
             cwd=self.folder,
             capture_output=True,
             text=True,

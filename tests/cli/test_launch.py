@@ -312,13 +312,6 @@ if __name__ == "__main__":
 
 def test_the_champion_waits_for_the_import_of_mlflow(shell: Shell) -> None:
     (shell.folder / "slow.py").write_text(_SLOW_TO_IMPORT)
-    done = subprocess.run(
-        [sys.executable, "slow.py", "launch", "--trials", "2", "--no-register"],
-        cwd=shell.folder,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=300,
-        check=True,
-    )
+    slow = Shell(shell.folder, (sys.executable, "slow.py"))
+    done = slow("launch", "--trials", "2", "--no-register")
     assert "MLflow is there: True" in done.stdout
