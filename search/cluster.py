@@ -1,10 +1,11 @@
 """Trees grown by Dask workers, wherever they are: what is ordered, and what comes back."""
 
 import queue
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain, pairwise
 from operator import add
@@ -16,6 +17,7 @@ from search.forest import grow
 from search.pruning import Blocks
 from search.rows import Rows, rows_at
 from search.sums import OobSums, Outcome, outcome
+from storage.records import Span
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -167,7 +169,7 @@ class Workers(ABC):
 def _grow_to_end(key: str, order: Order) -> list[Outcome]:
     rows, sums, outcomes = rows_at(key), None, list[Outcome]()
     for chunks in order.steps():
-        sums = _add_up(sums, grow(rows, order.params, order.seed, order.place, chunks))
+        sums = _add_up(sums, _grown(rows, order, chunks))
         outcomes.append(outcome(sums, rows, order.metric, order.rivals))
         if outcomes[-1].behind:
             break
@@ -175,15 +177,25 @@ def _grow_to_end(key: str, order: Order) -> list[Outcome]:
 
 
 def _grow_on(key: str, order: Order, before: OobSums | None) -> OobSums:
-    grown = grow(rows_at(key), order.params, order.seed, order.place, order.chunks)
-    return _add_up(before, grown)
+    return _add_up(before, _grown(rows_at(key), order, order.chunks))
 
 
 def _grow_part(key: str, order: Order, part: int, parts: int) -> list[OobSums]:
     """Grow one of `parts` stretches of the chunks."""
     chunks, n = order.chunks, len(order.chunks)
     own = chunks[part * n // parts : (part + 1) * n // parts]
-    return list(grow(rows_at(key), order.params, order.seed, order.place, own))
+    return list(_grown(rows_at(key), order, own))
+
+
+def _grown(rows: Rows, order: Order, chunks: Iterable[int]) -> Iterator[OobSums]:
+    """Grow chunks on this worker, and note where and when."""
+    from distributed import get_worker
+
+    worker, began = str(get_worker().name), time.time()
+    for sums in grow(rows, order.params, order.seed, order.place, chunks):
+        ended = time.time()
+        yield replace(sums, spans=(Span(worker, round(began, 3), round(ended, 3)),))
+        began = ended
 
 
 def _join(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:

@@ -219,8 +219,8 @@ class Coordinator:
         for outcome in outcomes:
             scores[outcome.trees] = outcome.guide
             running.blocks[outcome.trees] = outcome.blocks
-        running.record = replace(running.record, scores=scores)
         last = outcomes[-1]
+        running.record = replace(running.record, scores=scores, spans=last.spans)
         self._pace.learn(last.seconds / last.trees)
         complete = last.trees == self._plan.rungs[-1]
         if complete or last.behind:

@@ -15,11 +15,14 @@ from search.metrics import METRICS, Metric
 from search.pruning import Blocks, is_behind
 from search.rows import Rows
 from search.scorers import brier_errors, brier_scale
+from storage.records import Span
 
 # How close to the infinite forest's squared error is close enough.
 _EXCESS = 0.005
 _UNBOUNDED = 10**6
 _ENOUGH_VOTES = 2
+# Two spans of a worker are one where no more seconds lie between them.
+_BREATH = 0.1
 
 Array = NDArray[Any]
 
@@ -38,6 +41,8 @@ class OobSums:
         Sum of their predictions' squared norms.
     trees, seconds
         Trees grown, and seconds spent growing them.
+    spans
+        Where and when they were grown.
     """
 
     votes: Array
@@ -45,6 +50,7 @@ class OobSums:
     squares: Array
     trees: int
     seconds: float
+    spans: tuple[Span, ...] = ()
 
     def __add__(self, other: "OobSums") -> "OobSums":
         """Sums of two chunks add; in the order of the chunks, to be the same to the last bit."""
@@ -54,6 +60,7 @@ class OobSums:
             self.squares + other.squares,
             self.trees + other.trees,
             self.seconds + other.seconds,
+            _joined(self.spans, other.spans),
         )
 
     @property
@@ -78,6 +85,15 @@ class OobSums:
             return np.asarray(
                 np.maximum(self.squares - self.votes * norm, 0.0) / (self.votes - 1.0)
             )
+
+
+def _joined(first: tuple[Span, ...], second: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Put spans one after another; the two where they meet are one where a worker went right on."""
+    if first and second:
+        (*before, last), (next_, *after) = first, second
+        if last.worker == next_.worker and 0 <= next_.began - last.ended < _BREATH:
+            return (*before, Span(last.worker, last.began, next_.ended), *after)
+    return first + second
 
 
 def squared_errors(sums: OobSums, y: Array) -> Array:
@@ -201,6 +217,8 @@ class Outcome:
         As `enough_trees` has it.
     covered
         As `coverage` has it.
+    spans
+        Where and when all of the trees were grown.
     """
 
     score: float
@@ -211,6 +229,7 @@ class Outcome:
     seconds: float
     enough: int
     covered: float
+    spans: tuple[Span, ...] = ()
 
 
 def outcome(sums: OobSums, rows: Rows, metric: str, rivals: Mapping[int, Blocks]) -> Outcome:
@@ -234,4 +253,5 @@ def outcome(sums: OobSums, rows: Rows, metric: str, rivals: Mapping[int, Blocks]
         seconds=sums.seconds,
         enough=enough_trees(sums, rows.y, rows.weights),
         covered=coverage(sums, rows),
+        spans=sums.spans,
     )

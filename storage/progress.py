@@ -1,9 +1,11 @@
 """How far a study has come: its trials counted and its improvements, kept as trials change."""
 
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import cast
 
-from storage.records import Direction, TrialRecord
+from storage.records import FINISHED_STATES, Direction, TrialRecord
 
 _NAMES = {
     "COMPLETE": "complete",
@@ -14,6 +16,37 @@ _NAMES = {
 }
 
 
+# So many trials, by number, make a point of the throughput.
+_TOGETHER = 10
+
+
+class BusyTime:
+    """Seconds in which trials ran: the time between launches is left out."""
+
+    def __init__(self) -> None:
+        self._latest: datetime | None = None
+
+    def add(self, trial: TrialRecord) -> float:
+        """Take the next trial by its end; return the seconds that it adds.
+
+        An interrupted trial adds none: its end was entered by whoever found it later.
+        """
+        if trial.started is None or trial.ended is None or trial.interrupted:
+            return 0.0
+        begun = trial.started if self._latest is None else max(trial.started, self._latest)
+        self._latest = trial.ended if self._latest is None else max(trial.ended, self._latest)
+        return max(0.0, (trial.ended - begun).total_seconds())
+
+
+def grown_trees(trial: TrialRecord) -> int:
+    """Trees that an ended trial cost: none where it copies another."""
+    return trial.trees or 0 if trial.copies is None else 0
+
+
+def _end(trial: TrialRecord) -> tuple[float, int]:
+    return trial.ended.timestamp() if trial.ended else 0.0, trial.number
+
+
 class Progress:
     """Takes each change of a trial in constant time, so that ten thousand cost no more a trial.
 
@@ -21,23 +54,32 @@ class Progress:
     ----------
     counts
         Trials by state, under the names that the command line prints.
+    interrupted
+        How many of the failed ones were interrupted: what they were to be is grown again.
     best
         Each improvement of the best value as (highest trial number that had ended by then, value),
         oldest first.
     champion
         The complete trial of the best value; of equal ones the first.
+    throughput
+        Trees a second as (trial number, rate), a point for each ten trials that follow each other,
+        once they and all before them have ended: whatever the order in which trials are taken.
     """
 
     def __init__(self, direction: Direction, trials: Iterable[TrialRecord] = ()) -> None:
         self.counts = dict.fromkeys(_NAMES.values(), 0)
         self.best: list[tuple[int, float]] = []
         self.champion: TrialRecord | None = None
+        self.interrupted = 0
+        self.throughput: list[tuple[int, float]] = []
+        self._busy = BusyTime()
+        self._together: dict[int, list[TrialRecord]] = defaultdict(list)
         self._sign = 1 if direction == "minimize" else -1
         self._states: dict[int, str] = {}
         self._highest = -1
         known = list(trials)
         ended = [trial for trial in known if trial.ended is not None]
-        for trial in sorted(ended, key=lambda t: (t.ended, t.number)):
+        for trial in sorted(ended, key=_end):
             self.take(trial)
         for trial in known:
             if trial.ended is None:
@@ -58,12 +100,24 @@ class Progress:
         if trial.state in {"RUNNING", "WAITING"}:
             return
         self._highest = max(self._highest, trial.number)
+        if before not in FINISHED_STATES:
+            self.interrupted += trial.interrupted
+            self._take_throughput(trial)
         if trial.state != "COMPLETE" or trial.value is None:
             return
         if self.champion is None or self._order(trial) < self._order(self.champion):
             if not self.best or self._sign * trial.value < self._sign * self.best[-1][1]:
                 self.best.append((self._highest, trial.value))
             self.champion = trial
+
+    def _take_throughput(self, trial: TrialRecord) -> None:
+        self._together[trial.number // _TOGETHER].append(trial)
+        while len(self._together[point := len(self.throughput)]) == _TOGETHER:
+            ended = sorted(self._together.pop(point), key=_end)
+            seconds = sum(self._busy.add(trial) for trial in ended)
+            trees = sum(grown_trees(trial) for trial in ended)
+            rate = trees / seconds if seconds > 0 else 0.0
+            self.throughput.append(((point + 1) * _TOGETHER - 1, rate))
 
     def _order(self, trial: TrialRecord) -> tuple[float, int]:
         return self._sign * cast("float", trial.value), trial.number

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 TrialState = Literal["WAITING", "RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 Direction = Literal["minimize", "maximize"]
@@ -15,6 +15,14 @@ MoveState = Literal["open", "done", "overtaken", "refused"]
 # Of a trial whose coordinator died.
 LOST_REASON = "interrupted: its coordinator ended"
 FINISHED_STATES: frozenset[str] = frozenset({"COMPLETE", "PRUNED", "FAIL"})
+
+
+class Span(NamedTuple):
+    """A stretch of time in which a worker grew; seconds since 1970, on the worker's clock."""
+
+    worker: str
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,8 @@ class TrialRecord:
     blocks
         Of a trial that was the best when it was completed: what blocks of rows said of it at each
         number of trees.
+    spans
+        Which workers grew it, and when.
     reason
         Why the trial failed.
     """
@@ -77,6 +87,7 @@ class TrialRecord:
     enough_trees: int | None = None
     covered: float | None = None
     blocks: Mapping[int, tuple[float, ...]] | None = None
+    spans: tuple[Span, ...] = ()
     reason: str | None = None
 
 
@@ -101,8 +112,8 @@ class StudyRecord:
 
     `uid` tells studies of one name in several databases apart; `guide` is the score that trials
     report as they grow; `hyperparameters` are the names of what is searched; `best` holds each
-    improvement as (highest trial number that had ended by then, value), oldest first; `note` is
-    Markdown for the run's page.
+    improvement as (highest trial number that had ended by then, value), oldest first; `throughput`
+    is trees a second as (trial number, rate); `note` is Markdown for the run's page.
     """
 
     name: str
@@ -117,6 +128,7 @@ class StudyRecord:
     hyperparameters: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
+    throughput: tuple[tuple[int, float], ...] = ()
     holdout: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 

@@ -242,6 +242,7 @@ def study_record(
         hyperparameters=tuple(spec["space"]),
         counts=dict(progress.counts),
         best=tuple(progress.best),
+        throughput=tuple(progress.throughput),
         holdout=notes.get("holdout") or {},
         note=note,
     )

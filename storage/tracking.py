@@ -145,6 +145,7 @@ class Mirror:
         metrics = {(f"best_{study.metric}", number): value for number, value in study.best}
         done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
         metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
+        metrics |= {("trees_per_second", number): rate for number, rate in study.throughput}
         metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
         if self._study_doubted:
             self._study = self._runs.read(self._find_study())

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from storage.records import TrialRecord, TrialState
+from storage.records import Span, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -22,6 +22,7 @@ PLACE = "place"
 ENOUGH_TREES = "enough_trees"
 COVERED = "covered"
 BLOCKS = "blocks"
+SPANS = "spans"
 
 
 def template_of(
@@ -57,6 +58,7 @@ def attributes_of(record: TrialRecord) -> dict[str, Any]:
         ENOUGH_TREES: record.enough_trees,
         COVERED: record.covered,
         BLOCKS: None if record.blocks is None else dict(record.blocks),
+        SPANS: [list(span) for span in record.spans] or None,
         REASON: record.reason,
         INTERRUPTED: record.interrupted or None,
         GIVEN_UP: record.given_up or None,
@@ -85,6 +87,7 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         enough_trees=attributes.get(ENOUGH_TREES),
         covered=attributes.get(COVERED),
         blocks=_blocks(attributes.get(BLOCKS)),
+        spans=tuple(Span(*span) for span in attributes.get(SPANS, ())),
         reason=attributes.get(REASON),
     )
 

@@ -15,6 +15,7 @@ from search.plots.facts import (
     plain,
     styled,
 )
+from storage.progress import BusyTime
 from storage.records import TrialRecord
 
 # Up to so many numbers of trees, each has its tick.
@@ -83,18 +84,11 @@ def busy_seconds(trials: list[TrialRecord]) -> dict[int, float]:
 
     An interrupted trial counts for nothing: its end was entered by whoever found it later.
     """
-    spans = sorted(
-        (trial.started, trial.ended, trial.number)
-        for trial in trials
-        if trial.started and trial.ended and trial.ended >= trial.started and not trial.interrupted
-    )
-    seconds: dict[int, float] = {}
-    idle, latest = 0.0, None
-    for started, ended, number in spans:
-        if latest is not None:
-            idle += max(0.0, (started - latest).total_seconds())
-        latest = ended if latest is None else max(latest, ended)
-        seconds[number] = (ended - spans[0][0]).total_seconds() - idle
+    ended = [t for t in trials if t.started and t.ended and not t.interrupted]
+    busy, total, seconds = BusyTime(), 0.0, dict[int, float]()
+    for trial in sorted(ended, key=lambda t: (t.ended, t.number)):
+        total += busy.add(trial)
+        seconds[trial.number] = total
     return seconds
 
 

@@ -1,3 +1,4 @@
+import time
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -44,7 +45,8 @@ def outcomes_of(workers: Workers, growth: Growth) -> list[Outcome]:
 
 
 def but_time(found: Outcome) -> dict[str, Any]:
-    return {name: value for name, value in asdict(found).items() if name != "seconds"}
+    measured = {"seconds", "spans"}
+    return {name: value for name, value in asdict(found).items() if name not in measured}
 
 
 def test_an_order_is_cut_into_the_chunks_of_each_rung(few: Rows) -> None:
@@ -96,6 +98,19 @@ def test_seconds_are_those_of_all_its_trees(two_workers: Workers, few: Rows) -> 
     found = outcomes_of(two_workers, two_workers.grow_to_end(order(few, *RUNGS)))
     seconds = [o.seconds for o in found]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
+
+
+def test_an_outcome_tells_which_workers_grew_it_and_when(two_workers: Workers, few: Rows) -> None:
+    before = time.time()
+    *_, short = outcomes_of(two_workers, two_workers.grow_to_end(order(few, *RUNGS)))
+    (span,) = short.spans  # chunks that a worker grew without a pause are one stretch
+    assert span.worker in {"0", "1"}
+    assert before - 0.001 <= span.began < span.ended <= time.time() + 0.001
+    first = two_workers.grow(order(few, 64), None, 4)
+    outcomes_of(two_workers, first)
+    (found,) = outcomes_of(two_workers, two_workers.grow(order(few, 128, start=64), first, 4))
+    assert len(found.spans) >= 2
+    assert {span.worker for span in found.spans} <= {"0", "1"}
 
 
 @pytest.mark.parametrize("parts", [1, 4])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from storage.progress import Progress
 from storage.records import Direction, TrialRecord
 
+DAY = timedelta(days=1)
 DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
 
 
@@ -47,7 +48,7 @@ def ending(number: int, state: str, value: int, minute: int) -> TrialRecord:
 
 # Few values, so that some are equal; ends in any order of the numbers.
 endings = st.lists(
-    st.tuples(st.sampled_from(["COMPLETE", "PRUNED", "FAIL"]), st.integers(1, 6)), max_size=12
+    st.tuples(st.sampled_from(["COMPLETE", "PRUNED", "FAIL"]), st.integers(1, 6)), max_size=24
 ).flatmap(
     lambda kinds: st.permutations(range(len(kinds))).map(
         lambda minutes: [
@@ -107,6 +108,38 @@ def test_the_order_in_which_ends_are_entered_changes_neither_counts_nor_champion
     assert [n for n, _ in progress.best] == sorted(n for n, _ in progress.best)
     if progress.champion is not None:
         assert values[-1] == progress.champion.value
+
+
+@given(endings, st.data())
+def test_throughput_is_the_same_in_whatever_order_trials_are_taken(
+    ended: list[TrialRecord], data: st.DataObject
+) -> None:
+    progress = Progress("minimize")
+    for record in data.draw(st.permutations(ended)):
+        progress.take(record)
+        progress.take(record)  # a second time it changes nothing
+    assert progress.throughput == Progress("minimize", ended).throughput
+    assert len(progress.throughput) == len(ended) // 10
+
+
+def test_throughput_counts_trees_over_the_time_in_which_trials_ran() -> None:
+    """Ten trials of 64 trees, a minute each; the second five in another launch, a day later."""
+    trials = [trial(number) for number in range(10)]
+    late = [
+        replace(t, started=(t.started or BEGIN) + DAY, ended=(t.ended or BEGIN) + DAY)
+        for t in trials[5:]
+    ]
+    assert Progress("minimize", trials).throughput == [(9, 64 / 60)]
+    assert Progress("minimize", trials[:5] + late).throughput == [(9, 64 / 60)]
+    copied = [replace(t, copies=0) for t in trials[5:]]
+    assert Progress("minimize", trials[:5] + copied).throughput == [(9, 32 / 60)]
+    assert Progress("minimize", trials[:9]).throughput == []
+
+
+def test_interrupted_trials_are_told_from_failed_ones() -> None:
+    lost = replace(trial(1, "FAIL"), interrupted=True)
+    progress = Progress("minimize", [trial(0, "FAIL"), lost])
+    assert (progress.counts["failed"], progress.interrupted) == (2, 1)
 
 
 def test_trials_are_counted_by_state() -> None:

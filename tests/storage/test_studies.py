@@ -8,7 +8,7 @@ import pytest
 from examples import SPACE, close, close_book, database_of, trial
 
 from storage.errors import NotFoundError
-from storage.records import TrialRecord
+from storage.records import Span, TrialRecord
 from storage.studies import Study, StudyBook
 
 # As full as a record can be: of a trial that repeats another and was the best.
@@ -18,6 +18,7 @@ FULL = replace(
     repeats=2,
     enough_trees=300,
     covered=0.93,
+    spans=(Span("tcp://host:1", 1795708811.141, 1795708812.5), Span("0", 5.0, 6.25)),
     blocks={16: (3.5, 1 / 3), 64: (3.25, float("inf"))},
 )
 

@@ -118,6 +118,15 @@ def test_each_improvement_is_a_point_of_the_studys_run(mirror: Mirror) -> None:
     assert {point.step: point.value for point in best} == {0: 5.0, 7: 4.0}
 
 
+def test_throughput_is_points_of_the_studys_run(mirror: Mirror) -> None:
+    study = replace(study_record(), throughput=((9, 120.5), (19, 130.0)))
+    mirror.connect()
+    mirror.adopt(study)
+    mirror.write_study(study)
+    points = mirror._client.get_metric_history(mirror.run_id, "trees_per_second")
+    assert [(point.step, point.value) for point in points] == [(9, 120.5), (19, 130.0)]
+
+
 def test_writing_twice_changes_nothing(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     assert mirror.write_trial(trial(0))
