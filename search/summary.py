@@ -1,30 +1,39 @@
 """A study in a few figures, made from Optuna's database alone: what `launch` and `show` print."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from storage.progress import Progress
+from storage.records import TrialRecord
 from storage.studies import Study
 
 EMPTY_MIRROR = {"runs": 0, "behind": 0}
 _PLACE = ("tracking_uri", "experiment_id", "run_id", "url", "view")
 
 
-def summarize(study: Study) -> dict[str, Any]:
-    """Return the study as the JSON document that the command line promises."""
-    progress = Progress(study.direction, study.trials())
-    spec = study.get("spec") or {}
+def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> dict[str, Any]:
+    """Return the study as the JSON document that the command line promises.
+
+    Parameters
+    ----------
+    trials
+        The study's, where they are read already.
+    """
+    progress = Progress(study.direction, study.trials() if trials is None else trials)
+    notes = study.notes()
+    spec = notes.get("spec") or {}
     holder = study.lease()
     alive = holder is not None and holder.alive
     best = progress.champion
-    mirror = study.get("mirror") or {}
-    model = study.get("model")
+    mirror = notes.get("mirror") or {}
+    model = notes.get("model")
     return {
         "study": study.name,
         "state": study.state(),
         "metric": spec.get("metric"),
         "direction": study.direction,
-        "trials": progress.counts | {"goal": study.get("goal")},
+        "trials": progress.counts | {"goal": notes.get("goal")},
         "lease": {
             "owner": holder.owner,
             "host": holder.host,
@@ -36,9 +45,9 @@ def summarize(study: Study) -> dict[str, Any]:
         "best": best and {"number": best.number, "value": best.value, "params": dict(best.params)},
         "evaluation": spec.get("evaluation"),
         "covered": best and (1.0 if best.covered is None else best.covered),
-        "holdout": study.get("holdout"),
+        "holdout": notes.get("holdout"),
         "model": model and {"name": model["name"], "version": model["version"]},
         "mirror": {key: mirror.get(key, 0) for key in EMPTY_MIRROR},
         "mlflow": {key: mirror.get(key) for key in _PLACE},
-        "seconds": study.get("seconds") or {},
+        "seconds": notes.get("seconds") or {},
     }

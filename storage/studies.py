@@ -138,6 +138,12 @@ class Study:
         """Keep a note that JSON can hold."""
         self.optuna.set_user_attr(_PREFIX + key, json.loads(json.dumps(value)))
 
+    def delete(self) -> None:
+        """Delete the study with all of its trials."""
+        import optuna
+
+        optuna.delete_study(study_name=self.name, storage=self.book.storage)
+
     def lease(self) -> LeaseRecord | None:
         """Return the coordinator's lease, live, dead or given back."""
         return self.book.leases.read(self.name)

@@ -175,6 +175,23 @@ class Mirror:
             self._runs.delete(run)
         return len(stray)
 
+    def delete(self, uid: str) -> int:
+        """Delete a study's view and its runs, as the UI deletes runs; return how many there were.
+
+        The study's own run goes last: as long as it is there, those below it are found.
+        """
+        known = self._known_experiment()
+        if known is None:
+            return 0
+        self.experiment_id, self._uid = known, uid
+        self._runs, deleted = Runs(self._client, known), 0
+        for study in list(self._own_runs()):
+            for run in [*self._runs.search(_children(study.info.run_id)), study]:
+                self._runs.delete(run)
+                deleted += 1
+        views.delete(self._client, known, uid)
+        return deleted
+
     def write_trial(self, trial: TrialRecord) -> bool:
         """Bring a trial's run level with its record; return whether anything was to be done."""
         shown = self._trials.get(trial.number)

@@ -62,6 +62,13 @@ def save(
     return True
 
 
+def delete(client: "MlflowClient", experiment_id: str, uid: str) -> None:
+    """Delete a study's view, if it is there."""
+    key = _TAG + _key(uid)
+    if key in client.get_experiment(experiment_id).tags:
+        client.delete_experiment_tag(experiment_id, key)
+
+
 def _key(uid: str) -> str:
     return f"grovekeeper-{uid}"
 

@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 
 from search.cli import (
     compare,
+    delete,
     history,
     launch,
     plots,
@@ -51,6 +52,7 @@ app.command()(rollback.rollback)
 app.command()(history.history)
 app.command()(reproduce.reproduce)
 app.command()(sync.sync)
+app.command()(delete.delete)
 
 
 def _print_version(wanted: bool) -> None:

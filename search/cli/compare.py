@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.options import Json, globals_of, print_json
+from search.cli.tables import Csv, check_formats, print_csv, print_table
 from search.errors import UsageError
 
 
@@ -13,11 +14,13 @@ def compare(
     context: typer.Context,
     studies: Annotated[list[str], typer.Argument(help="Names of two studies or more.")],
     json: Json = False,
+    csv: Csv = False,
 ) -> None:
     """Compare studies: data, scores, hyperparameters that differ, cost.
 
     Example: grovekeeper compare houses houses-by-mae
     """
+    check_formats(json, csv)
     from search.comparison import compare_studies
     from storage.studies import StudyBook
 
@@ -28,16 +31,11 @@ def compare(
     if json:
         print_json(found)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in studies:
-        table.add_column(name, overflow="fold")
-    for title, values in _rows(found):
-        table.add_row(title, *("" if value is None else str(value) for value in values))
-    Console().print(table, highlight=False, markup=False)
+    rows = [[title, *values] for title, values in _rows(found)]
+    if csv:
+        print_csv(["", *studies], rows)
+        return
+    print_table(["", *studies], rows)
     if not found["comparable"]:
         typer.echo(f"their scores cannot be compared: other {', other '.join(found['differ'])}")
     if found["mlflow"]:
@@ -53,7 +51,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             value: Any = study
             for key in path:
                 value = value.get(key) if value is not None else None
-            values.append(f"{value:.5g}" if isinstance(value, float) else value)
+            values.append(value)
         return title, values
 
     yield each("state", "state")
@@ -65,8 +63,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     yield each("best", "best", "value")
     yield each("  of trial", "best", "number")
     for name, values in found["params"].items():
-        shown = [f"{value:.4g}" if isinstance(value, float) else value for value in values]
-        yield f"  {name}", shown
+        yield f"  {name}", values
     metrics = dict.fromkeys(name for study in studies for name in study["holdout"] or {})
     for name in metrics:
         yield each(f"hold-out {name}", "holdout", name)

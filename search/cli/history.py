@@ -5,7 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.options import Json, open_registry, print_json
+from search.cli.tables import Csv, check_formats, print_csv, print_table
 
+_COLUMNS = ("time", "who", "move", "version", "to", "judged", "why")
 _STATES = {"open": " (not completed)", "overtaken": " (overtaken)"}
 
 
@@ -13,11 +15,13 @@ def history(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of the registered model.")],
     json: Json = False,
+    csv: Csv = False,
 ) -> None:
     """Show every move of a model's versions, oldest first, and what stands now.
 
     Example: grovekeeper history diabetes
     """
+    check_formats(json, csv)
     from search.history import history as read
 
     with open_registry(context, model) as registry:
@@ -25,24 +29,23 @@ def history(
     if json:
         print_json(found)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("time", "who", "move", "version", "to", "judged", "why"):
-        table.add_column(title, overflow="fold", no_wrap=title == "time")
-    for move in found["moves"]:
-        time = (move["time"] or "")[:16].replace("T", " ")
-        what = f"{move['action']}{_STATES.get(move['state'], '')}"
-        version = "none" if move["version"] is None else str(move["version"])
-        rest = (move["to"], _judged(move), move["reason"] or "")
-        table.add_row(time, move["user"] or "", what, version, *rest)
-    Console().print(table, highlight=False, markup=False)
+    rows = [_row(move) for move in found["moves"]]
+    if csv:
+        print_csv(_COLUMNS, rows)
+        return
+    print_table(_COLUMNS, rows)
     for stage, now in found["now"].items():
         if now["version"] is not None or now["alias"] is not None:
             typer.echo(f"now in {stage}: {_now(now)}")
     if any(move["state"] == "open" for move in found["moves"]):
         typer.echo("a move is not completed: the next promote or rollback completes it", err=True)
+
+
+def _row(move: dict[str, Any]) -> list[Any]:
+    time = (move["time"] or "")[:16].replace("T", " ")
+    what = f"{move['action']}{_STATES.get(move['state'], '')}"
+    version = "none" if move["version"] is None else str(move["version"])
+    return [time, move["user"], what, version, move["to"], _judged(move), move["reason"]]
 
 
 def _judged(move: dict[str, Any]) -> str:

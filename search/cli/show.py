@@ -5,33 +5,44 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.options import Json, globals_of, print_json
+from search.cli.tables import Csv, check_formats, print_csv, print_table
+
+_BEST = 5
 
 
 def show(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     json: Json = False,
+    csv: Csv = False,
 ) -> None:
-    """Show a study.
+    """Show a study and its best trials; --csv prints all of its trials.
 
-    Example: grovekeeper show diabetes --json
+    Example: grovekeeper show diabetes --csv
     """
+    check_formats(json, csv)
+    from search.study_note import params_listed
     from search.summary import summarize
+    from search.trial_table import best_first, trial_table
     from storage.studies import StudyBook
 
-    summary = summarize(StudyBook(globals_of(context).storage).open(study))
+    opened = StudyBook(globals_of(context).storage).open(study)
+    trials = opened.trials()
+    summary = summarize(opened, trials)
     if json:
         print_json(summary)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _rows(summary):
-        table.add_row(name, value)
-    Console().print(table, highlight=False)
+    metric = summary["metric"] or "value"
+    if csv:
+        print_csv(*trial_table(trials, metric))
+        return
+    print_table(["", ""], _rows(summary))
+    best = best_first(trials, opened.direction)[:_BEST]
+    if best:
+        typer.echo("")
+        rows = [[t.number, t.value, t.trees, params_listed(t.params)] for t in best]
+        columns = ["trial", metric, "trees", "hyperparameters"]
+        print_table(columns, rows, title="The best trials")
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -47,7 +58,6 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("run by", f"{lease['owner']} on {lease['host']}, process {lease['pid']}"))
     if best:
         rows.append(("best", f"{best['value']:.6g} (trial {best['number']})"))
-        rows += [(f"  {name}", f"{value}") for name, value in best["params"].items()]
         rows.append(("scored by", f"{summary['evaluation']}, {summary['covered']:.2%} of the rows"))
     for name, value in (summary["holdout"] or {}).items():
         rows.append((f"hold-out {name}", f"{value:.6g}"))

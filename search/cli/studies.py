@@ -3,13 +3,17 @@
 import typer
 
 from search.cli.options import Json, globals_of, print_json
+from search.cli.tables import Csv, check_formats, print_csv, print_table
+
+_COLUMNS = ("study", "state", "trials", "goal", "metric", "best", "hold-out", "model", "version")
 
 
-def studies(context: typer.Context, json: Json = False) -> None:
-    """List the studies.
+def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> None:
+    """List the studies: how far each is, its best score, that of its champion on the hold-out.
 
     Example: grovekeeper studies --json
     """
+    check_formats(json, csv)
     from search.summary import summarize
     from storage.studies import StudyBook
 
@@ -18,23 +22,23 @@ def studies(context: typer.Context, json: Json = False) -> None:
     if json:
         print_json(summaries)
         return
-    if not summaries:
+    if not summaries and not csv:
         typer.echo("no studies yet: start one with `grovekeeper launch`")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("study", "state", "trials", "metric", "best", "model"):
-        table.add_column(title, justify="right" if title in {"trials", "best"} else "left")
+    rows = []
     for summary in summaries:
         trials, best, model = summary["trials"], summary["best"], summary["model"]
-        table.add_row(
-            summary["study"],
-            summary["state"],
-            f"{trials['complete'] + trials['pruned']}/{trials['goal'] or '?'}",
-            summary["metric"] or "",
-            f"{best['value']:.5g}" if best else "",
-            f"{model['name']} {model['version']}" if model else "",
+        rows.append(
+            [
+                summary["study"],
+                summary["state"],
+                trials["complete"] + trials["pruned"],
+                trials["goal"],
+                summary["metric"],
+                best and best["value"],
+                (summary["holdout"] or {}).get(summary["metric"]),
+                model and model["name"],
+                model and model["version"],
+            ]
         )
-    Console().print(table)
+    (print_csv if csv else print_table)(_COLUMNS, rows)

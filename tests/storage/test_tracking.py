@@ -119,7 +119,7 @@ def test_each_improvement_is_a_point_of_the_studys_run(mirror: Mirror) -> None:
 
 
 def test_throughput_is_points_of_the_studys_run(mirror: Mirror) -> None:
-    study = replace(study_record(), throughput=((9, 120.5), (19, 130.0)))
+    study = dataclasses.replace(study_record(), throughput=((9, 120.5), (19, 130.0)))
     mirror.connect()
     mirror.adopt(study)
     mirror.write_study(study)

@@ -1,0 +1,42 @@
+"""`grovekeeper delete`: a study, its runs and its view."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from search.cli.options import Json, globals_of, print_json
+from search.errors import StudyError, UsageError
+
+
+def delete(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete a study with its runs and its view in MLflow; registered versions stay.
+
+    Example: grovekeeper delete diabetes --yes
+    """
+    from search.deletion import delete as delete_study
+    from storage.studies import StudyBook
+
+    options = globals_of(context)
+    opened = StudyBook(options.storage).open(study)
+    if not yes:
+        _ask(study, len(opened.trials()))
+    done = delete_study(opened, options.tracking_uri)
+    if json:
+        print_json(asdict(done))
+        return
+    typer.echo(f"{done.study}: deleted, {done.trials} trials and {done.runs} runs in MLflow")
+
+
+def _ask(study: str, trials: int) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"delete asks before it deletes '{study}': say --yes where nobody answers")
+    question = f"Delete study '{study}' with its {trials} trials, and their runs in MLflow?"
+    if not typer.confirm(question, err=True):
+        raise StudyError(f"study '{study}' was not deleted")
