@@ -2,21 +2,20 @@
 
 import time
 from contextlib import closing, suppress
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search.attendant import Attendant
-from search.champion import champion_size, make_champion, remarks
+from search.crowning import Crowning
 from search.errors import StudyError
 from search.local_cluster import cores
 from search.memory import check_memory
 from search.problem import Problem, find_study, make_study, pose, settle
-from search.registration import Registration
 from search.space import forest_of
 from search.spec import StudySpec
 from search.stores import Stores
 from search.study import Coordinator, End, Plan
-from search.study_note import describe, importance
+from search.study_note import describe
 from search.summary import summarize
 from search.tasks import Pace
 from search.warm_starts import warm_starts
@@ -80,7 +79,15 @@ def launch(
     for note in (*warned, *problem.notes, memory):
         if note is not None:
             watcher.say(note)
-    recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment, watcher.say))
+
+    def report() -> dict[str, bytes]:
+        if study is None:
+            return {}
+        from search.report import report_files
+
+        return report_files(study)
+
+    recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment, watcher.say, report))
     if not mlflow_store.is_new(stores.tracking_uri):
         recorder.wait_connected()
     try:
@@ -239,54 +246,14 @@ class _Launch:
         return {"runs": runs, "behind": behind} | self._recorder.mirror.place()
 
     def _crown(self, end: End) -> None:
-        """Make and register the best trial's champion, unless a version of it is there already."""
-        spec = self._problem.spec
-        best = self._progress.champion
+        """Make and register the best trial's champion."""
+        best, spec = self._progress.champion, self._problem.spec
         if best is None:
             within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
-        trees = champion_size(best.enough_trees) if spec.trees == "auto" else spec.trees
-        wanted = {"name": spec.model, "trial": best.number, "trees": trees}
-        if spec.register_model and self._known_version(wanted, best.number, trees):
-            return
-        clock = time.monotonic()
-        mlflow_store.load()  # before scikit-learn and skrub are, here
-        self._note("importance", importance(self._study.optuna))
-        jobs = spec.workers or cores()
-        champion = make_champion(
-            self._problem.dataset, self._problem.metric, best.params, trees, spec.seed, jobs
-        )
-        for text in remarks(champion, best.enough_trees, best.covered):
-            self._watcher.say(text)
-        self._note("holdout", dict(champion.holdout) or None)
-        self._seconds["champion"] = round(time.monotonic() - clock, 2)
-        if spec.register_model:
-            clock = time.monotonic()
-            version = self._registration.register(champion, best.number)
-            self._note("model", wanted | {"version": version.version})
-            self._seconds["register"] = round(time.monotonic() - clock, 2)
-
-    def _known_version(self, wanted: dict[str, Any], trial: int, trees: int) -> bool:
-        """Whether the champion is registered already; asks the registry, not what is noted."""
-        if not self._recorder.wait_adopted(_MIRROR_PATIENCE):
-            failure = self._recorder.failure or "MLflow does not answer"
-            msg = f"the champion is not registered ({failure}): the same launch again does it"
-            raise StudyError(msg)
-        version = self._registration.find(trial, trees)
-        if version is None or "holdout" not in self._notes:
-            return False
-        self._note("model", wanted | {"version": version.version})
-        return True
-
-    @cached_property
-    def _registration(self) -> Registration:
-        return Registration(
-            self._problem,
-            self._study.uid,
-            self._recorder.mirror,
-            self._lease.check,
-            self._watcher.say,
-        )
+        check, say = self._lease.check, self._watcher.say
+        crowning = Crowning(self._problem, self._study, self._recorder, check, say, self._note)
+        self._seconds |= crowning.crown(best)
 
     def _finish(self, state: StudyState, started: float, *, hurried: bool = False) -> None:
         """Bring the mirror level, and note how far it came."""

@@ -1,10 +1,11 @@
 """`sync`: bring a study's MLflow mirror level with Optuna's database."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from search.errors import StudyError
+from search.report import report_files
 from search.study_note import describe
 from storage import mlflow_store
 from storage.lease import Lease
@@ -34,11 +35,16 @@ class Synced:
     deleted: int
 
 
-def sync(study: Study, tracking_uri: str) -> Synced:
+def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _: None) -> Synced:
     """Write every trial that MLflow does not show, or shows otherwise.
 
     Under the study's lease: a running coordinator keeps its mirror itself. Where the last one died,
     its running trials are ended first.
+
+    Parameters
+    ----------
+    say
+        Called with what people should know.
 
     Raises
     ------
@@ -56,7 +62,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
     state = study.state()
     with Lease(study.book.leases, study.name):
         trials = [_ended(study, trial) for trial in study.trials()]
-        mirror = Mirror(tracking_uri, notes["experiment"])
+        mirror = Mirror(tracking_uri, notes["experiment"], say, lambda: report_files(study))
         try:
             mirror.connect()
             progress = Progress(study.direction, trials)

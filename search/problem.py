@@ -1,6 +1,7 @@
 """The problem of a study: its data, metric and space, validated before anything is written."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -112,12 +113,17 @@ def pose_again(study: Study, data: str | None = None) -> Problem:
     known = study.get("spec")
     if known is None:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper")
-    kept = ("target", "task", "metric", "seed", "holdout", "weight", "group", "time")
-    values = {key: known.get(key) for key in kept} | {"data": data or known["data"]}
+    values = options_of(known) | {"study": study.name}
+    return pose(make_spec(values | ({"data": data} if data else {})))
+
+
+def options_of(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options by which a settled specification is asked for, but for its space."""
+    kept = ("data", "target", "task", "metric", "seed", "holdout", "weight", "group", "time")
+    options = {key: known.get(key) for key in kept}
     folds = str(known["evaluation"]).removesuffix(" folds")
     votes = folds == _OUT_OF_BAG
-    values |= {"evaluation": "oob"} if votes else {"evaluation": "cv", "folds": int(folds)}
-    return pose(make_spec(values | {"study": study.name}))
+    return options | ({"evaluation": "oob"} if votes else {"evaluation": "cv", "folds": int(folds)})
 
 
 def _columns(spec: StudySpec) -> RoleColumns:

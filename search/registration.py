@@ -12,6 +12,7 @@ from search import packaging
 from search.champion import Champion
 from search.dataset import Dataset
 from search.errors import StudyError
+from search.findings import Findings
 from search.metrics import METRICS
 from search.model_card import describe
 from search.pictures import artifact_path, draw
@@ -79,8 +80,15 @@ class Registration:
         """
         return self._patiently(lambda: self._find(trial, trees))
 
-    def register(self, champion: Champion, trial: int) -> ModelVersion:
+    def register(
+        self, champion: Champion, trial: int, findings: Findings | None = None
+    ) -> ModelVersion:
         """Log the champion as a model of the study's run, and register it with its tags.
+
+        Parameters
+        ----------
+        findings
+            On its hold-out: their pictures are logged beside it.
 
         Raises
         ------
@@ -88,14 +96,14 @@ class Registration:
             When MLflow did not recover within a minute, or the champion cannot be saved.
         """
         found = self._patiently(lambda: self._find(trial, champion.trees))
-        return found or self._register(champion, trial)
+        return found or self._register(champion, trial, findings)
 
     def _find(self, trial: int, trees: int) -> ModelVersion | None:
         spec, digest = self._problem.spec, self._problem.dataset.digest
         identity = identity_tags(self._study_uid, trial, trees, digest, spec.holdout)
         return self._registry.find(spec.model, identity)
 
-    def _register(self, champion: Champion, trial: int) -> ModelVersion:
+    def _register(self, champion: Champion, trial: int, findings: Findings | None) -> ModelVersion:
         return register(
             self._registry,
             (self._mirror.experiment_id, self._mirror.run_id),
@@ -104,6 +112,7 @@ class Registration:
             self._problem.dataset,
             Provenance.of(champion, self._problem, self._study_uid, trial),
             self._patiently,
+            findings,
         )
 
     def _patiently(self, act: Callable[[], T]) -> T:
@@ -133,6 +142,7 @@ def register(
     dataset: Dataset,
     provenance: Provenance,
     attempt: Callable[[Callable[[], Any]], Any] = lambda act: act(),
+    findings: Findings | None = None,
 ) -> ModelVersion:
     """Log a champion as a model of a run, and register it as the next version of `name`.
 
@@ -142,6 +152,8 @@ def register(
         Ids of the experiment and of the run.
     attempt
         Carries out one step, again and again if need be: each can be taken twice.
+    findings
+        On its hold-out: their pictures are logged beside it.
 
     Raises
     ------
@@ -155,11 +167,12 @@ def register(
         with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
             folder, pictures = Path(temporary) / "model", Path(temporary) / "pictures"
             _save(champion, dataset, provenance, model, folder)
-            pictures.mkdir()
-            draw(champion, dataset, METRICS[provenance.metric], pictures)
-            beside = artifact_path(provenance.trial)
             attempt(lambda: registry.log_folder(model, folder))
-            attempt(lambda: registry.log_pictures(place[1], pictures, beside))
+            if findings is not None:
+                pictures.mkdir()
+                draw(findings, dataset, METRICS[provenance.metric], pictures)
+                beside = artifact_path(provenance.trial)
+                attempt(lambda: registry.log_pictures(place[1], pictures, beside))
             tags = provenance.tags(champion.holdout, folder_digest(folder))
     except Exception:
         with suppress(MlflowException, OSError):

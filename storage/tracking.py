@@ -4,8 +4,7 @@ The mirror writes the difference between a record and what MLflow already shows,
 twice changes nothing, and bringing an old mirror level is writing every record once more.
 """
 
-import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,22 +12,19 @@ from storage import database, mlflow_store, views
 from storage.errors import DatabaseError
 from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
 from storage.runs import Runs, Shown
+from storage.study_run import KIND_TAG, STUDY_TAG, UID_TAG, StudyRun, runs_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import Run
 
 PARENT_TAG = "mlflow.parentRunId"
-KIND_TAG = "grovekeeper.kind"
-STUDY_TAG = "grovekeeper.study"
-UID_TAG = "grovekeeper.study_uid"
 NUMBER_TAG = "optuna.trial.number"
 STATE_TAG = "optuna.trial.state"
 REASON_TAG = "grovekeeper.reason"
 REPEATS_TAG = "grovekeeper.repeats"
 REPEATED_TAG = "grovekeeper.repeated_by"
 COPIES_TAG = "grovekeeper.copies"
-NOTE_TAG = "mlflow.note.content"
 
 # As MLflow's own Optuna storage maps them.
 _TRIAL_STATUS = {
@@ -38,15 +34,6 @@ _TRIAL_STATUS = {
     "PRUNED": "KILLED",
     "FAIL": "FAILED",
 }
-_STUDY_STATUS = {
-    "running": "RUNNING",
-    "finished": "FINISHED",
-    "stopped": "KILLED",
-    "interrupted": "KILLED",
-    "failed": "FAILED",
-    "lost": "FAILED",
-}
-_DIGEST_LENGTH = 32
 _FIRST_ANALYSIS = 200
 
 
@@ -61,23 +48,29 @@ class Mirror:
     ----------
     say
         Called with what people should know.
+    report
+        Makes the files of the study's report, by name; called when it has ended.
     """
 
     def __init__(
-        self, tracking_uri: str, experiment: str, say: Callable[[str], None] = lambda _: None
+        self,
+        tracking_uri: str,
+        experiment: str,
+        say: Callable[[str], None] = lambda _: None,
+        report: Callable[[], Mapping[str, bytes]] = dict,
     ) -> None:
         self._say = say
+        self._report = report
         self.tracking_uri = tracking_uri
         self.experiment_id = ""
         self.run_id = ""
         self._experiment = experiment
         self._client: MlflowClient
         self._runs: Runs
-        self._study: Shown
+        self._study: StudyRun
         self._trials: dict[int, Shown] = {}
         # Trials of which a call failed.
         self._doubted: set[int] = set()
-        self._study_doubted = False
         # At so many trials the database has changed enough for its planner to be told.
         self._analyze_at = _FIRST_ANALYSIS
         # Whether a run may have been made after its answer was given up: it would be a second one.
@@ -113,19 +106,27 @@ class Mirror:
         Parameters
         ----------
         thoroughly
-            Read the metrics of ended runs, too, which somebody may have changed by hand.
+            Read the metrics of ended runs, too, and look for the report: somebody may have changed
+            them by hand.
         """
         self.experiment_id = self._find_experiment()
         self._runs = Runs(self._client, self.experiment_id)
         self._uid, self._name = study.uid, study.name
         self._metric, self._guide = study.metric, study.guide
-        found = list(self._own_runs())
-        self._study = self._runs.read(found[0]) if found else self._create_study(study)
-        self.run_id = self._study.run_id
-        self._runs.write(self._study, {}, dict(study.params), {}, datetime.now(UTC))
-        if not (found and found[0].inputs and found[0].inputs.dataset_inputs):
-            self._client.log_inputs(self.run_id, [_dataset(study)])
-        self._trials, self._doubted, self._study_doubted = {}, set(), False
+        found = runs_of(self._runs, self._uid)
+        self._study = StudyRun(
+            self._client,
+            self._runs,
+            self.experiment_id,
+            study,
+            found[0] if found else None,
+            self._say,
+            self._report,
+        )
+        self.run_id = self._study.id
+        if thoroughly:
+            self._study.forget_report()
+        self._trials, self._doubted = {}, set()
         for second in found[1:]:
             for run in self._runs.search(_children(second.info.run_id)):
                 self._runs.delete(run)
@@ -142,23 +143,11 @@ class Mirror:
 
     def write_study(self, study: StudyRecord) -> None:
         """Bring the study's run level with its record."""
-        metrics = {(f"best_{study.metric}", number): value for number, value in study.best}
-        done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
-        metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
-        metrics |= {("trees_per_second", number): rate for number, rate in study.throughput}
-        metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
-        if self._study_doubted:
-            self._study = self._runs.read(self._find_study())
-        self._study_doubted = True  # until every call has got through
-        now = datetime.now(UTC)
-        links = views.links(self.experiment_id, self._uid)
-        tags = {NOTE_TAG: f"{study.note}\n\n{links}"} if study.note else {}
-        self._runs.write(self._study, metrics, {}, tags, now)
-        self._runs.set_status(self._study, _STUDY_STATUS[study.state], now)
-        self._study_doubted = False
-        if study.state != "running":
-            database.analyze(self.tracking_uri)
-        if self._late and study.state != "running":
+        self._study.write(study)
+        if study.state == "running":
+            return
+        database.analyze(self.tracking_uri)
+        if self._late:
             self.keep_only(self._trials)
             self._late = False
 
@@ -185,7 +174,7 @@ class Mirror:
             return 0
         self.experiment_id, self._uid = known, uid
         self._runs, deleted = Runs(self._client, known), 0
-        for study in list(self._own_runs()):
+        for study in runs_of(self._runs, uid):
             for run in [*self._runs.search(_children(study.info.run_id)), study]:
                 self._runs.delete(run)
                 deleted += 1
@@ -254,23 +243,6 @@ class Mirror:
             raise DatabaseError(msg)
         return str(found.experiment_id)
 
-    def _create_study(self, study: StudyRecord) -> Shown:
-        from mlflow.tracking.context.registry import resolve_tags
-
-        tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
-        return self._runs.create(study.name, study.started, resolve_tags() | tags)
-
-    def _own_runs(self) -> "Iterator[Run]":
-        return self._runs.search(
-            f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{self._uid}'"
-        )
-
-    def _find_study(self) -> "Run":
-        found = next((run for run in self._own_runs() if run.info.run_id == self.run_id), None)
-        if found is None:
-            raise DatabaseError(f"the run of study {self._name} was deleted: restore it in MLflow")
-        return found
-
     def _find_or_create(self, trial: TrialRecord, *, look: bool) -> Shown:
         found: list[Run] = []
         if look:
@@ -294,18 +266,3 @@ class Mirror:
 
 def _children(run_id: str) -> str:
     return f"tags.`{PARENT_TAG}` = '{run_id}' and tags.`{KIND_TAG}` = 'trial'"
-
-
-def _dataset(study: StudyRecord) -> "DatasetInput":
-    from mlflow.entities import Dataset, DatasetInput
-
-    data = study.data
-    return DatasetInput(
-        Dataset(
-            name=data.name,
-            digest=data.digest[:_DIGEST_LENGTH],
-            source_type="local",
-            source=json.dumps({"uri": data.source}),
-            profile=json.dumps({"num_rows": data.rows, "num_columns": data.columns}),
-        )
-    )

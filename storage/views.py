@@ -87,6 +87,12 @@ def links(experiment_id: str, uid: str) -> str:
     return f"Its trials: [as a table]({table.lstrip('/')}), [as charts]({charts.lstrip('/')})"
 
 
+def artifact(experiment_id: str, run_id: str, path: str) -> str:
+    """Return a link to a run's artifact as Markdown, for a page of the UI itself."""
+    name = path.rpartition("/")[2].partition(".")[0]
+    return f"[{name}](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{path})"
+
+
 def _state(study: StudyRecord, condition: str, state_tag: str) -> dict[str, Any]:
     metric = f"metrics.`{study.metric}`"
     params = [f"params.`{name}`" for name in ("n_estimators", *study.hyperparameters)]

@@ -13,8 +13,8 @@ from search.cli import (
     delete,
     history,
     launch,
-    plots,
     promote,
+    report,
     reproduce,
     rollback,
     show,
@@ -45,7 +45,7 @@ app.command()(stop.stop)
 app.command()(studies.studies)
 app.command()(show.show)
 app.command()(compare.compare)
-app.command()(plots.plots)
+app.command()(report.report)
 app.command()(ui.ui)
 app.command()(promote.promote)
 app.command()(rollback.rollback)

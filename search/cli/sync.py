@@ -33,7 +33,7 @@ def sync(
     done = []
     for each in ours:
         try:
-            done.append(bring_level(each, options.tracking_uri))
+            done.append(bring_level(each, options.tracking_uri, options.say))
         except StudyBusyError as error:
             if study:
                 raise

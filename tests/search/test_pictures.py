@@ -1,5 +1,6 @@
 """What a champion goes by, and where it errs."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from shop import table
 
 from search.champion import make_champion
 from search.dataset import Dataset, load_dataset
+from search.findings import examine, permutation_importance
 from search.metrics import get_metric
-from search.pictures import draw, permutation_importance
+from search.pictures import draw
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -38,7 +40,9 @@ def test_each_task_has_its_pictures(tmp_path: Path, classes: int, names: set[str
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
     folder = tmp_path / "pictures"
     folder.mkdir()
-    draw(champion, dataset, metric, folder)
+    findings = examine(champion, dataset, metric)
+    assert findings is not None
+    draw(findings, dataset, metric, folder)
     assert {path.stem for path in folder.iterdir()} == names
     assert all(path.read_bytes().startswith(PNG) for path in folder.iterdir())
 
@@ -47,10 +51,26 @@ def test_without_a_hold_out_there_are_none(tmp_path: Path) -> None:
     dataset = houses(tmp_path, share=0.0)
     metric = get_metric(None, dataset.task)
     champion = make_champion(dataset, metric, {}, 5, 0, jobs=1)
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    draw(champion, dataset, metric, folder)
-    assert list(folder.iterdir()) == []
+    assert examine(champion, dataset, metric) is None
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_what_is_noted_is_small_and_says_the_same(tmp_path: Path, classes: int) -> None:
+    dataset = houses(tmp_path, classes=classes)
+    metric = get_metric(None, dataset.task)
+    champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
+    findings = examine(champion, dataset, metric)
+    assert findings is not None
+    note = json.loads(json.dumps(findings.note(dataset)))
+    assert list(note["importance"]) == findings.columns
+    if classes:
+        assert note["classes"] == ["grade 0", "grade 1", "grade 2"]
+        counts = np.array(note["confusion"])
+        assert counts.sum() == len(dataset.held_out_y)
+        assert np.trace(counts) == (findings.forecast.argmax(axis=1) == dataset.held_out_y).sum()
+    else:
+        np.testing.assert_allclose(note["true"], dataset.held_out_y, rtol=1e-5)
+        np.testing.assert_allclose(note["predicted"], findings.forecast, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["rmse", "r2"])

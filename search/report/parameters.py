@@ -5,7 +5,7 @@ import warnings
 from html import escape
 from typing import Any
 
-from search.plots.facts import (
+from search.report.facts import (
     BEST,
     COMPLETE,
     NONE_YET,

@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from search.plots.facts import (
+from search.report.facts import (
     BEST,
     COMPLETE,
     NONE_YET,

@@ -1,4 +1,4 @@
-"""`grovekeeper plots`: a study explained in figures, as one HTML file."""
+"""`grovekeeper report`: a study, its champion and its workers explained on one HTML page."""
 
 import re
 from pathlib import Path
@@ -10,18 +10,20 @@ from search.cli.options import Json, globals_of, print_json
 from search.errors import StudyError, UsageError
 
 
-def plots(
+def report(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     output: Annotated[
         Path | None,
-        typer.Option(help="Default: STUDY.html in this folder.", metavar="FILE.html"),
+        typer.Option(
+            "--output", "-o", help="Default: STUDY.html in this folder.", metavar="FILE.html"
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Write a page of figures on a study: one HTML file, which needs no network.
+    """Write a report on a study: one HTML page that needs no network.
 
-    Example: grovekeeper plots diabetes --output diabetes.html
+    Example: grovekeeper report diabetes -o report.html
     """
     path = output or Path(f"{_file_name(study)}.html")
     if not path.parent.is_dir():
@@ -31,11 +33,11 @@ def plots(
         )
     if path.is_dir():
         raise UsageError(f"cannot write --output {path}: it is a folder; name a file in it")
-    from search.plots import make_page
+    from search.report import make_report
     from storage.studies import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
-    page = make_page(opened, opened.get("guide"))
+    page = make_report(opened)
     try:
         path.write_text(page.html, encoding="utf-8")
     except OSError as error:

@@ -20,9 +20,10 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 from plotly.offline import get_plotlyjs
+from settled import settle
 
-from search.plots import Figure, make_page
-from search.plots.facts import log_ticks
+from search.report import Figure, make_report
+from search.report.facts import log_ticks
 from storage.studies import Study, StudyBook
 
 BEGIN = datetime(2026, 1, 1)
@@ -45,7 +46,7 @@ def book(tmp_path: Path) -> Iterator[StudyBook]:
 @pytest.fixture
 def study(book: StudyBook) -> Study:
     made = book.make("houses", "minimize")
-    made.put("spec", {"metric": "rmse"})
+    settle(made)
     return made
 
 
@@ -85,7 +86,11 @@ def fill(study: Study, n: int = 20) -> None:
 
 
 def figures_of(study: Study, guide: str | None = None) -> dict[str, Figure]:
-    return {figure.name: figure for figure in make_page(study, guide).figures}
+    """Return the figures on the search, by name."""
+    if guide:
+        study.put("guide", guide)
+    others = {"columns", "errors", "workers"}
+    return {f.name: f for f in make_report(study).figures if f.name not in others}
 
 
 def missing(figures: dict[str, Figure]) -> dict[str, str]:
@@ -133,7 +138,7 @@ def test_a_study_of_trials_gets_every_figure_with_its_finding(study: Study) -> N
 
 def test_the_page_needs_no_network_and_holds_plotly_once(study: Study) -> None:
     fill(study)
-    html = make_page(study).html
+    html = make_report(study).html
     assert html.count(get_plotlyjs()) == 1
     own = html.replace(get_plotlyjs(), "")
     assert "http" not in own.replace("http-equiv", "")
@@ -143,34 +148,35 @@ def test_the_page_needs_no_network_and_holds_plotly_once(study: Study) -> None:
 
 def test_each_figure_has_a_heading_a_sentence_and_a_text_alternative(study: Study) -> None:
     fill(study)
-    page = make_page(study)
+    page = make_report(study)
     elements = Elements()
     elements.feed(page.html.replace(get_plotlyjs(), ""))
     images = {at["id"]: at for _, at in elements.found if at.get("role") == "img"}
-    assert set(images) == {figure.name for figure in page.figures}
-    for figure in page.figures:
+    shown = [figure for figure in page.figures if figure.plot is not None]
+    assert set(images) == {figure.name for figure in shown}
+    for figure in shown:
         assert images[figure.name]["aria-label"] == figure.text
-        assert f"<h2>{figure.title}</h2>" in page.html
+        assert f"<h3>{figure.title}</h3>" in page.html
         assert escape(figure.reading) in page.html
         assert re.fullmatch(r"[^.]+(\d\.\d[^.]*)?\.", figure.reading)
     tags = [tag for tag, _ in elements.found]
-    assert tags.count("h2") == len(page.figures)
+    assert tags.count("h3") == len(page.figures)
     assert tags.count("h1") == 1
     assert ("html", {"lang": "en"}) in elements.found
 
 
 def test_the_plots_in_the_page_are_those_of_the_figures(study: Study) -> None:
     fill(study)
-    page = make_page(study)
+    page = make_report(study)
     (text,) = re.findall(r"^const plots = (.*);$", page.html, re.MULTILINE)
     plots = json.loads(text)
-    assert set(plots) == {figure.name for figure in page.figures}
+    assert set(plots) == {f.name for f in page.figures if f.plot is not None}
     assert plots["history"]["layout"]["yaxis"]["title"]["text"] == "rmse (lower is better)"
 
 
 def test_the_direction_is_respected(book: StudyBook) -> None:
     study = book.make("flats", "maximize")
-    study.put("spec", {"metric": "r2"})
+    settle(study, "r2")
     fill(study)
     figures = figures_of(study)
     assert figures["history"].text == "best r2 60 at trial 0 of 20"
@@ -187,7 +193,7 @@ def test_a_study_without_trials_says_so_everywhere(study: Study) -> None:
     figures = figures_of(study)
     assert set(missing(figures)) == set(figures)
     assert set(figures) == {"history", "time", "curves", "importance", "slices", "parallel"}
-    assert "Trials: none." in make_page(study).html
+    assert "Trials: none." in make_report(study).html
 
 
 def test_without_a_complete_trial_the_curves_are_shown_alone(study: Study) -> None:
@@ -198,7 +204,7 @@ def test_without_a_complete_trial_the_curves_are_shown_alone(study: Study) -> No
     assert set(missing(figures)) == {"history", "time", "importance", "slices", "parallel"}
     assert set(missing(figures).values()) == {"No trial is complete yet."}
     assert figures["curves"].text == "curves: 1, of trials stopped early: 1"
-    assert "Trials: 1 pruned, 1 failed, 1 running." in make_page(study).html
+    assert "Trials: 1 pruned, 1 failed, 1 running." in make_report(study).html
 
 
 def test_one_trial_has_a_history_and_nothing_to_compare(study: Study) -> None:
@@ -259,7 +265,7 @@ def test_failed_trials_are_counted_and_drawn_nowhere(study: Study) -> None:
     assert missing(figures) == {}
     assert figures["history"].text == "best rmse 42 at trial 19 of 22"
     assert 0 not in trace(figures["history"], "complete")["x"]
-    assert "2 failed" in make_page(study).html
+    assert "2 failed" in make_report(study).html
 
 
 def test_categories_stand_in_the_order_of_their_choices(study: Study) -> None:
@@ -335,7 +341,7 @@ def test_pruned_curves_are_pale_and_the_best_is_thick(study: Study) -> None:
 
 
 def test_the_curves_may_show_another_score_than_the_value(study: Study) -> None:
-    study.put("spec", {"metric": "log_loss"})
+    settle(study, "log_loss")
     fill(study)
     figures = figures_of(study, "brier")
     assert figures["curves"].title == "brier by number of trees"
@@ -355,14 +361,16 @@ def test_a_step_of_zero_leaves_the_axis_linear(study: Study) -> None:
         optuna.trial.create_trial(value=1.0, intermediate_values={0: 2.0, 1: float("nan")})
     )
     assert "type" not in layout(figures_of(study)["curves"])["xaxis"]
-    assert "NaN" not in make_page(study).html.replace(get_plotlyjs(), "")
+    assert "NaN" not in make_report(study).html.replace(get_plotlyjs(), "")
 
 
 def test_names_are_escaped_and_shown_as_they_are(book: StudyBook) -> None:
     name = "</script><b onclick='x'>&amp;"
     study = book.make(name, "minimize")
-    study.put("spec", {"metric": "<i>rmse"})
     evil = "<img src=x onerror=alert(1)>"
+    found = {"importance": {evil: 1.0}, "classes": ["<u>a", "b"], "confusion": [[1, 2], [0, 3]]}
+    model = {"name": evil, "version": 1, "trial": 0, "trees": 100}
+    settle(study, "<i>rmse", findings=found, holdout={"<i>rmse": 1.0}, model=model)
     space: dict[str, BaseDistribution] = {
         evil: FloatDistribution(0, 1),
         "kind": CategoricalDistribution(["<u>a", "b"]),
@@ -370,8 +378,9 @@ def test_names_are_escaped_and_shown_as_they_are(book: StudyBook) -> None:
     for place in range(12):
         kind = ("b", "<u>a")[place % 2]
         add(study, 1.0 + place, "COMPLETE", space, None, **{evil: place / 12, "kind": kind})
-    page = make_page(study)
-    assert missing({figure.name: figure for figure in page.figures}) == {}
+    page = make_report(study)
+    shown = {figure.name: figure for figure in page.figures}
+    assert set(missing(shown)) == {"workers"}
     own = page.html.replace(get_plotlyjs(), "")
     elements = Elements()
     elements.feed(own)
@@ -441,7 +450,7 @@ def test_many_trials_are_drawn_as_a_few_traces_and_sampled_lines(study: Study) -
             )
         )
     study.optuna.add_trials(trials)
-    page = make_page(study)
+    page = make_report(study)
     figures = {figure.name: figure for figure in page.figures}
     plot, curves = figures["parallel"].plot, figures["curves"].plot
     assert plot is not None
@@ -469,5 +478,5 @@ def test_nothing_is_warned_of_and_nothing_logged(
     add(study, float("inf"), max_features=0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make_page(study)
+        make_report(study)
     assert capfd.readouterr() == ("", "")

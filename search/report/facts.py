@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from search.trial_table import best_first
 from storage.records import TrialRecord
 from storage.studies import Study
 
@@ -61,6 +62,8 @@ class Facts:
         The same, best first; of equal ones the first.
     varied, constant
         Parameters with several values among the complete trials; those with one, and the value.
+    notes
+        What is kept with the study in its database.
     optuna
         A copy of the complete trials in memory, under their numbers.
     """
@@ -74,6 +77,7 @@ class Facts:
     ranked: list[TrialRecord]
     varied: list[str]
     constant: dict[str, Any]
+    notes: dict[str, Any]
     optuna: "optuna.Study"
 
     @property
@@ -96,16 +100,15 @@ class Facts:
         return f"{self.metric} {trial.value:.5g}"
 
 
-def gather(study: Study, guide: str | None = None) -> Facts:
-    """Gather a study's facts from its database; the guide defaults to the study's metric."""
-    trials = study.trials()
+def gather(study: Study) -> Facts:
+    """Gather a study's facts from its database."""
+    trials, notes = study.trials(), study.notes()
     complete = [
         trial
         for trial in trials
         if trial.state == "COMPLETE" and trial.value is not None and math.isfinite(trial.value)
     ]
-    sign = 1 if study.direction == "minimize" else -1
-    ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    ranked = best_first(complete, study.direction)
     seen: dict[str, list[Any]] = {}
     for trial in complete:
         for name, value in trial.params.items():
@@ -113,17 +116,18 @@ def gather(study: Study, guide: str | None = None) -> Facts:
             if len(values) <= 1 and value not in values:
                 values.append(value)
     names = study.optuna.metric_names
-    metric = str((study.get("spec") or {}).get("metric") or (names[0] if names else "value"))
+    metric = str((notes.get("spec") or {}).get("metric") or (names[0] if names else "value"))
     return Facts(
         study=study.name,
         metric=metric,
-        guide=guide or metric,
+        guide=notes.get("guide") or metric,
         direction=study.direction,
         trials=trials,
         complete=complete,
         ranked=ranked,
         varied=sorted(name for name, values in seen.items() if len(values) > 1),
         constant={name: values[0] for name, values in sorted(seen.items()) if len(values) == 1},
+        notes=notes,
         optuna=_copy(study, {trial.number for trial in complete}),
     )
 

@@ -1,4 +1,4 @@
-"""`grovekeeper plots`: a page of a launched study, and what is said where none can be written."""
+"""`grovekeeper report`: a page of a launched study, and what is said where none can be written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ def test_a_page_is_written_beside_the_study_and_its_path_printed(launched: Shell
     page = launched.folder / "diabetes.html"
     try:
         page.write_text("an older page")
-        done = launched("plots", "diabetes")
+        done = launched("report", "diabetes")
         assert (done.stdout, done.stderr) == ("diabetes.html\n", "")
         html = page.read_text(encoding="utf-8")
         assert html.startswith("<!DOCTYPE html>")
@@ -26,7 +26,7 @@ def test_a_page_is_written_beside_the_study_and_its_path_printed(launched: Shell
 
 def test_json_tells_of_each_figure(launched: Shell, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    document = launched.json("plots", "diabetes", "--output", str(path))
+    document = launched.json("report", "diabetes", "--output", str(path))
     assert set(document) == {"study", "file", "figures"}
     assert (document["study"], document["file"]) == ("diabetes", str(path))
     figures = {figure["name"]: figure for figure in document["figures"]}
@@ -40,7 +40,7 @@ def test_json_tells_of_each_figure(launched: Shell, tmp_path: Path) -> None:
 
 def test_only_optunas_database_is_needed(launched: Shell, shell: Shell, tmp_path: Path) -> None:
     shell(
-        "--storage", launched.storage, "--tracking-uri", "http://127.0.0.1:1", "plots", "diabetes"
+        "--storage", launched.storage, "--tracking-uri", "http://127.0.0.1:1", "report", "diabetes"
     )
     assert [path.name for path in shell.folder.iterdir()] == ["diabetes.html"]
 
@@ -50,14 +50,14 @@ def test_a_study_of_any_name_gets_a_file_in_this_folder(shell: Shell) -> None:
     optuna.create_study(study_name="../their <study>", storage=storage)
     storage.remove_session()
     storage.engine.dispose()
-    assert shell("plots", "../their <study>").stdout == "their-study.html\n"
+    assert shell("report", "../their <study>").stdout == "their-study.html\n"
     html = (shell.folder / "their-study.html").read_text(encoding="utf-8")
     assert "<h1>../their &lt;study&gt;</h1>" in html
     assert "Not shown: No trial is complete yet." in html
 
 
 def test_a_study_that_is_not_there_leaves_no_file(launched: Shell, shell: Shell) -> None:
-    said = shell("--storage", launched.storage, "plots", "diabetis", expect=1).stderr
+    said = shell("--storage", launched.storage, "report", "diabetis", expect=1).stderr
     assert "did you mean 'diabetes'" in said
     assert list(shell.folder.iterdir()) == []
 
@@ -72,14 +72,14 @@ def test_a_study_that_is_not_there_leaves_no_file(launched: Shell, shell: Shell)
 def test_an_output_that_cannot_be_meant_is_wrong_usage(
     here: Callable[..., int], output: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert here("plots", "diabetes", "--output", output) == 2
+    assert here("report", "diabetes", "--output", output) == 2
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == ("", 1)
     assert message in said.err
 
 
 def test_a_file_that_cannot_be_written_is_one_line(launched: Shell) -> None:
-    failed = launched("plots", "diabetes", "--output", "/dev/full", expect=1)
+    failed = launched("report", "diabetes", "--output", "/dev/full", expect=1)
     assert failed.stdout == ""
     assert failed.stderr.count("\n") == 1
     assert "cannot write /dev/full: No space left on device; name another file" in failed.stderr

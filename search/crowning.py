@@ -1,0 +1,95 @@
+"""From the best trial to a registered champion: made, judged on the hold-out, noted, registered."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from search.champion import champion_size, make_champion, remarks
+from search.errors import StudyError
+from search.findings import examine
+from search.local_cluster import cores
+from search.problem import Problem
+from search.registration import Registration
+from search.study_note import importance
+from storage import mlflow_store
+from storage.recorder import Recorder
+from storage.records import TrialRecord
+from storage.studies import Study
+
+# Seconds that a launch waits for MLflow to say whether the champion is registered already.
+_PATIENCE = 60.0
+
+
+class Crowning:
+    """Makes and registers a study's champion, unless a version of it is there already.
+
+    Parameters
+    ----------
+    check
+        Called before each write to MLflow; raises where this process may no longer write.
+    say
+        Told what people should know of the champion.
+    note
+        Keeps a note on the study in its database.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        study: Study,
+        recorder: Recorder,
+        check: Callable[[], None],
+        say: Callable[[str], None],
+        note: Callable[[str, Any], None],
+    ) -> None:
+        self._problem = problem
+        self._study = study
+        self._recorder = recorder
+        self._say = say
+        self._note = note
+        self._registration = Registration(problem, study.uid, recorder.mirror, check, say)
+
+    def crown(self, best: TrialRecord) -> dict[str, float]:
+        """Make the best trial's champion; return the seconds of what was done.
+
+        Raises
+        ------
+        StudyError
+            When MLflow does not say what it has, or did not recover within a minute.
+        """
+        spec, problem = self._problem.spec, self._problem
+        trees = champion_size(best.enough_trees) if spec.trees == "auto" else spec.trees
+        wanted = {"name": spec.model, "trial": best.number, "trees": trees}
+        if spec.register_model and self._is_registered(wanted, best.number, trees):
+            return {}
+        clock = time.monotonic()
+        mlflow_store.load()  # before scikit-learn and skrub are, here
+        self._note("importance", importance(self._study.optuna))
+        jobs = spec.workers or cores()
+        champion = make_champion(
+            problem.dataset, problem.metric, best.params, trees, spec.seed, jobs
+        )
+        for text in remarks(champion, best.enough_trees, best.covered):
+            self._say(text)
+        findings = examine(champion, problem.dataset, problem.metric)
+        self._note("findings", findings and findings.note(problem.dataset))
+        self._note("holdout", dict(champion.holdout) or None)
+        seconds = {"champion": round(time.monotonic() - clock, 2)}
+        if spec.register_model:
+            clock = time.monotonic()
+            version = self._registration.register(champion, best.number, findings)
+            self._note("model", wanted | {"version": version.version})
+            seconds["register"] = round(time.monotonic() - clock, 2)
+        return seconds
+
+    def _is_registered(self, wanted: dict[str, Any], trial: int, trees: int) -> bool:
+        """Whether the champion is there already; asks the registry, not what is noted."""
+        if not self._recorder.wait_adopted(_PATIENCE):
+            failure = self._recorder.failure or "MLflow does not answer"
+            msg = f"the champion is not registered ({failure}): the same launch again does it"
+            raise StudyError(msg)
+        version = self._registration.find(trial, trees)
+        if version is None or "holdout" not in self._study.notes():
+            return False
+        self._note("model", wanted | {"version": version.version})
+        return True

@@ -1,0 +1,43 @@
+"""A settled study written down as the file that `launch --config` takes."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from search.problem import options_of
+from storage.studies import Study
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+def recipe(study: Study) -> str | None:
+    """Return the TOML file that launches the same search; ``None`` of a study made elsewhere."""
+    notes = study.notes()
+    if "spec" not in notes:
+        return None
+    options = {"study": study.name} | options_of(notes["spec"]) | {"trials": notes.get("goal")}
+    lines = [f"{name} = {_toml(value)}" for name, value in options.items() if value is not None]
+    return "\n".join([*lines, "", "[space]", *_space(notes["spec"]["space"])])
+
+
+def _space(space: Mapping[str, str]) -> Iterator[str]:
+    from optuna.distributions import json_to_distribution
+
+    for name, text in space.items():
+        yield f"{name} = {_choice(json_to_distribution(text))}"
+
+
+def _choice(distribution: "BaseDistribution") -> str:
+    from optuna.distributions import CategoricalDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return f"[{', '.join(_toml(choice) for choice in distribution.choices)}]"
+    about = vars(distribution)
+    log = ", log = true" if about["log"] else ""
+    return f"{{low = {about['low']!r}, high = {about['high']!r}{log}}}"
+
+
+def _toml(value: Any) -> str:
+    """Write a value as TOML has it; its strings are JSON's, and "none" stands for null."""
+    return json.dumps("none" if value is None else value, ensure_ascii=False)

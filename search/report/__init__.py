@@ -1,0 +1,19 @@
+"""A study's report, made from Optuna's database alone: one HTML page, no network, and pictures."""
+
+from search.report.drawings import draw
+from search.report.facts import Figure
+from search.report.page import Report, make_report
+from storage.studies import Study
+
+__all__ = ["Figure", "Report", "draw", "make_report", "report_files"]
+
+# What is drawn for those who look at pictures; the page has more.
+_DRAWN = ("history", "curves", "importance", "parallel", "workers")
+
+
+def report_files(study: Study) -> dict[str, bytes]:
+    """Make the files that a study's run in MLflow keeps: the page, and its main figures as PNG."""
+    report = make_report(study)
+    drawn = {f"{f.name}.png": draw(f) for f in report.figures if f.name in _DRAWN}
+    pictures = {name: picture for name, picture in drawn.items() if picture is not None}
+    return {"report.html": report.html.encode()} | pictures

@@ -1,0 +1,136 @@
+"""The champion on its hold-out: which columns it goes by, and where it errs."""
+
+from html import escape
+from typing import Any
+
+from search.report.facts import BEST, COMPLETE, Facts, Figure, short, styled
+
+_NO_CHAMPION = "The study has no champion yet."
+# Share of the axis that a number takes.
+_LABEL = 0.2
+_NO_ROWS = "No row was held out to judge it by."
+
+
+def champion(facts: Facts) -> list[Figure]:
+    """Draw the importance of columns, and true values over predicted ones or over classes."""
+    return [_columns(facts), _errors(facts)]
+
+
+def _missing(facts: Facts) -> str | None:
+    if facts.notes.get("findings"):
+        return None
+    return _NO_ROWS if "holdout" in facts.notes else _NO_CHAMPION
+
+
+def _columns(facts: Facts) -> Figure:
+    name, title = "columns", "Importance of columns"
+    reading = (
+        f"The longer a bar, the worse the champion's {facts.metric} on the held-out rows when that "
+        "column is shuffled among them (median of five times)."
+    )
+    why = _missing(facts)
+    if why is not None:
+        return Figure(name, title, reading, why)
+    losses: dict[str, float] = facts.notes["findings"]["importance"]
+    if not losses:
+        return Figure(name, title, reading, "The champion uses no column.")
+    pairs = list(losses.items())
+    bar = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [loss for _, loss in reversed(pairs)],
+        "y": [escape(column, quote=False) for column, _ in reversed(pairs)],
+        "text": [short(loss) for _, loss in reversed(pairs)],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "marker": {"color": COMPLETE},
+        "hoverinfo": "skip",
+    }
+    # Beside a bar stands its number, on a phone as well.
+    low, high = min(0.0, *losses.values()), max(0.0, *losses.values())
+    room = _LABEL * (high - low or 1.0)
+    plot = styled(
+        [bar],
+        f"loss in {escape(facts.metric)}",
+        "",
+        xaxis={"range": [low - room if low < 0 else 0.0, high + room]},
+        yaxis={"type": "category"},
+    )
+    said = ", ".join(f"{column} {short(loss)}" for column, loss in pairs)
+    height = 110 + 30 * len(pairs)
+    return Figure(name, title, reading, f"from the most important: {said}", plot, height)
+
+
+def _errors(facts: Facts) -> Figure:
+    why = _missing(facts)
+    found = facts.notes.get("findings") or {}
+    if why is None and "confusion" in found:
+        return _confusion(found["classes"], found["confusion"])
+    if why is None and "true" not in found:
+        why = "There are too many classes to be drawn."
+    name, title = "errors", "Predicted and true"
+    reading = (
+        "A dot is a held-out row: the nearer to the line, the better the champion foresaw its "
+        "value."
+    )
+    if why is not None:
+        return Figure(name, title, reading, why)
+    predicted, true = found["predicted"], found["true"]
+    ends = [min(*predicted, *true), max(*predicted, *true)]
+    dots = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "held-out row",
+        "x": predicted,
+        "y": true,
+        "marker": {"color": COMPLETE, "opacity": 0.6, "size": 6},
+        "hovertemplate": "predicted %{x:.5g}<br>true %{y:.5g}<extra></extra>",
+    }
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "as predicted",
+        "x": ends,
+        "y": ends,
+        "line": {"color": BEST, "width": 1},
+        "hoverinfo": "skip",
+    }
+    text = f"{len(true)} held-out rows, true values from {min(true):.4g} to {max(true):.4g}"
+    scores = facts.notes.get("holdout") or {}
+    text += "".join(f", {metric} {value:.4g}" for metric, value in scores.items())
+    return Figure(name, title, reading, text, styled([dots, line], "predicted", "true"))
+
+
+def _confusion(classes: list[str], counts: list[list[int]]) -> Figure:
+    labels = [escape(label, quote=False) for label in classes]
+    cells: dict[str, Any] = {
+        "type": "heatmap",
+        "x": labels,
+        "y": labels,
+        "z": counts,
+        "text": counts,
+        "texttemplate": "%{text}",
+        "colorscale": [[0, "#f8fafc"], [1, "#2563eb"]],
+        "showscale": False,
+        "hovertemplate": "%{y} taken for %{x}: %{z}<extra></extra>",
+    }
+    axis = {"type": "category"}
+    plot = styled(
+        [cells], "predicted class", "true class", xaxis=axis, yaxis=axis | {"autorange": "reversed"}
+    )
+    total, right = sum(map(sum, counts)), sum(row[k] for k, row in enumerate(counts))
+    missed = [
+        (counts[i][j], f"{classes[i]} taken for {classes[j]} {counts[i][j]} times")
+        for i in range(len(classes))
+        for j in range(len(classes))
+        if i != j and counts[i][j]
+    ]
+    text = f"{right} of {total} held-out rows are in their true class"
+    if missed:
+        text += f"; most often {max(missed, key=lambda pair: pair[0])[1]}"
+    reading = (
+        "A row is a true class, a column what the champion took its held-out rows for; what is "
+        "right lies on the diagonal."
+    )
+    height = 180 + 34 * len(classes)
+    return Figure("errors", "Confusion of classes", reading, text, plot, height)

@@ -1,0 +1,167 @@
+"""The study's own run in MLflow: what it learned from, how far it is, its note and its report."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage import views
+from storage.errors import DatabaseError
+from storage.records import StudyRecord
+from storage.runs import Runs, Shown
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+KIND_TAG = "grovekeeper.kind"
+STUDY_TAG = "grovekeeper.study"
+UID_TAG = "grovekeeper.study_uid"
+_NOTE_TAG = "mlflow.note.content"
+_EDITION_TAG = "grovekeeper.report"
+
+_STATUS = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "interrupted": "KILLED",
+    "failed": "FAILED",
+    "lost": "FAILED",
+}
+# A study that ended so has a report; others are to go on.
+_REPORTED = ("finished", "stopped")
+_REPORT, _PAGE = "report", "report.html"
+_DIGEST_LENGTH = 32
+
+
+def runs_of(runs: Runs, uid: str) -> "list[Run]":
+    """Find a study's own runs, oldest first; more than one where an answer was lost."""
+    return list(runs.search(f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{uid}'"))
+
+
+class StudyRun:
+    """A study's run, found or made. Every method raises what MLflow raises.
+
+    Parameters
+    ----------
+    say
+        Called with what people should know.
+    report
+        Makes the files of the study's report, by name.
+    found
+        The run, where there is one.
+    """
+
+    def __init__(
+        self,
+        client: "MlflowClient",
+        runs: Runs,
+        experiment_id: str,
+        study: StudyRecord,
+        found: "Run | None",
+        say: Callable[[str], None],
+        report: Callable[[], Mapping[str, bytes]],
+    ) -> None:
+        self._client = client
+        self._runs = runs
+        self._experiment_id = experiment_id
+        self._uid, self._name = study.uid, study.name
+        self._say = say
+        self._report = report
+        self._shown = runs.read(found) if found else self._create(study)
+        # Whether a call failed that may have been carried out all the same.
+        self._doubted = False
+        runs.write(self._shown, {}, dict(study.params), {}, datetime.now(UTC))
+        if not (found and found.inputs and found.inputs.dataset_inputs):
+            client.log_inputs(self.id, [_dataset(study)])
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._shown.run_id
+
+    def write(self, study: StudyRecord) -> None:
+        """Bring the run level with the study's record."""
+        metrics = {(f"best_{study.metric}", number): value for number, value in study.best}
+        done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
+        metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
+        metrics |= {("trees_per_second", number): rate for number, rate in study.throughput}
+        metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
+        if self._doubted:
+            self._shown = self._runs.read(self._find())
+        self._doubted = True  # until every call has got through
+        reported = study.state in _REPORTED and self._write_report(study)
+        now = datetime.now(UTC)
+        self._runs.write(self._shown, metrics, {}, self._note(study, reported=reported), now)
+        self._runs.set_status(self._shown, _STATUS[study.state], now)
+        self._doubted = False
+
+    def forget_report(self) -> None:
+        """Have the report written again, if its page is gone and that can be seen."""
+        with suppress(Exception):
+            there = {file.path for file in self._client.list_artifacts(self.id, _REPORT)}
+            if f"{_REPORT}/{_PAGE}" not in there:
+                self._shown.tags.pop(_EDITION_TAG, None)
+
+    def _create(self, study: StudyRecord) -> Shown:
+        from mlflow.tracking.context.registry import resolve_tags
+
+        tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
+        return self._runs.create(study.name, study.started, resolve_tags() | tags)
+
+    def _find(self) -> "Run":
+        found = [run for run in runs_of(self._runs, self._uid) if run.info.run_id == self.id]
+        if not found:
+            raise DatabaseError(f"the run of study {self._name} was deleted: restore it in MLflow")
+        return found[0]
+
+    def _note(self, study: StudyRecord, *, reported: bool) -> dict[str, str]:
+        """Return the tag of the note on the run's page, with links to what there is."""
+        if not study.note:
+            return {}
+        links = views.links(self._experiment_id, self._uid)
+        if reported:
+            links += f", {views.artifact(self._experiment_id, self.id, f'{_REPORT}/{_PAGE}')}"
+        return {_NOTE_TAG: f"{study.note}\n\n{links}"}
+
+    def _write_report(self, study: StudyRecord) -> bool:
+        """Keep the report with the run, unless it is there; return whether it is.
+
+        What cannot be kept is said, and holds nothing up: the report can be made again.
+        """
+        edition = sha256(study.note.encode()).hexdigest()[:_DIGEST_LENGTH]
+        if self._shown.tags.get(_EDITION_TAG) == edition:
+            return True
+        try:
+            files = self._report()
+            if not files:
+                return False
+            with tempfile.TemporaryDirectory(prefix="grovekeeper-") as folder:
+                for name, content in files.items():
+                    (Path(folder) / name).write_bytes(content)
+                self._client.log_artifacts(self.id, folder, _REPORT)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._say(f"the report is not on the study's run ({text}): `grovekeeper sync` retries")
+            return False
+        self._runs.write(self._shown, {}, {}, {_EDITION_TAG: edition}, datetime.now(UTC))
+        return True
+
+
+def _dataset(study: StudyRecord) -> "DatasetInput":
+    from mlflow.entities import Dataset, DatasetInput
+
+    data = study.data
+    return DatasetInput(
+        Dataset(
+            name=data.name,
+            digest=data.digest[:_DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": data.source}),
+            profile=json.dumps({"num_rows": data.rows, "num_columns": data.columns}),
+        )
+    )
