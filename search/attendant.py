@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from search.cluster import Workers
+from search.standing import Standing
 from search.summary import summarize
 from search.watcher import StopRequest, Watcher
 from storage.studies import Study
@@ -24,8 +25,10 @@ class Attendant:
         The coordinator's, to tell a request to stop from one that was another's.
     signals
         Who else may ask for an early end.
+    standing
+        Told how many workers there are.
     mirror
-        How far the mirror is behind, to be noted in the database.
+        How far the mirror has come, to be noted in the database, as the number of workers is.
 
     Attributes
     ----------
@@ -40,6 +43,7 @@ class Attendant:
         workers: Workers,
         signals: StopRequest,
         watcher: Watcher,
+        standing: Standing,
         mirror: Callable[[], Mapping[str, Any]],
     ) -> None:
         self.by_request = False
@@ -48,9 +52,11 @@ class Attendant:
         self._workers = workers
         self._signals = signals
         self._watcher = watcher
+        self._standing = standing
         self._mirror = mirror
         self._looked = self._noted = time.monotonic()
         self._alone = False
+        self._workers_noted: int | None = None
         self._shown = False
 
     def stop_asked(self) -> bool:
@@ -68,7 +74,8 @@ class Attendant:
         return self.by_request or self._signals.requested()
 
     def _count_workers(self) -> None:
-        alone = self._workers.present() == 0
+        self._standing.workers = self._workers.present()
+        alone = self._standing.workers == 0
         if alone != self._alone:
             self._alone = alone
             self._watcher.say(
@@ -78,6 +85,9 @@ class Attendant:
     def _look_up(self, now: float) -> None:
         self.by_request |= self._study.is_asked_to_stop(self._epoch)
         mirror = self._mirror()
+        if self._standing.workers != self._workers_noted:
+            self._workers_noted = self._standing.workers
+            self._study.put("workers", self._workers_noted)
         appears = not self._shown and mirror["run_id"] is not None
         if appears or now - self._noted >= _NOTE_EVERY:
             self._noted = now

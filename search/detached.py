@@ -24,10 +24,10 @@ from distributed import (
 
 from search.errors import StudyError, UsageError
 from search.launch import launch
-from search.metrics import Metric
 from search.problem import pose
 from search.remote_cluster import check_versions
 from search.spec import StudySpec
+from search.standing import Standing
 from search.stores import Stores
 from search.table import is_here, read_table
 from search.watcher import Watcher
@@ -208,7 +208,7 @@ class _Teller:
         """Tell that whoever waits can go."""
         self.tell("shown", dict(summary))
 
-    def begin(self, trials: list[TrialRecord], goal: int, metric: Metric) -> None:
+    def begin(self, standing: Standing) -> None:
         """Progress is read from the database."""
 
     def trial(self, record: TrialRecord) -> None:

@@ -13,6 +13,7 @@ from search.memory import check_memory
 from search.problem import Problem, find_study, make_study, pose, settle
 from search.space import forest_of
 from search.spec import StudySpec
+from search.standing import Standing
 from search.stores import Stores
 from search.study import Coordinator, End, Plan
 from search.study_note import describe
@@ -26,7 +27,6 @@ from storage.errors import LeaseLostError
 from storage.lease import Lease
 from storage.ledger import Ledger
 from storage.patience import patiently
-from storage.progress import Progress
 from storage.recorder import Recorder
 from storage.records import StudyState, TrialRecord
 from storage.studies import Study, study_record
@@ -122,12 +122,20 @@ class _Launch:
         self._watcher = watcher
         self._lease = lease
         self._stop = stop
-        self._state: StudyState = "running"
         self._by_request = False
         self._notes = study.notes()
         self._seconds: dict[str, float] = {}
         self._known = study.trials()
-        self._progress = Progress(problem.metric.direction, self._known)
+        self._standing = Standing(
+            study.name,
+            problem.metric.name,
+            problem.metric.direction,
+            problem.spec.trials,
+            self._known,
+            began=time.monotonic(),
+            behind=lambda: recorder.behind,
+        )
+        self._progress = self._standing.progress
         self._growing = sum(trial.fit_seconds or 0.0 for trial in self._known)
 
     def run(self, started: float) -> None:
@@ -135,6 +143,7 @@ class _Launch:
         self._seconds["prepare"] = round(time.monotonic() - started, 2)
         self._note("goal", self._problem.spec.trials)
         self._note("state", "running")
+        self._be_at("searching")
         state: StudyState
         try:
             end = self._search()
@@ -154,11 +163,13 @@ class _Launch:
         except BaseException:  # a signal outside the search
             self._finish("interrupted", started, hurried=True)
             raise
+        finally:
+            self._watcher.end()
 
     def _search(self) -> End:
         spec, problem = self._problem.spec, self._problem
         clock = time.monotonic()
-        self._watcher.begin(self._known, spec.trials, problem.metric)
+        self._watcher.begin(self._standing)
         if self._progress.finished >= spec.trials and not self._progress.counts["running"]:
             self._open_mirror()
             return "finished"
@@ -191,6 +202,7 @@ class _Launch:
                     workers,
                     self._stop,
                     self._watcher,
+                    self._standing,
                     self._mirror,
                 )
                 coordinator = Coordinator(
@@ -205,13 +217,12 @@ class _Launch:
         finally:
             self._stop.patient = False
             ledger.close()
-            self._watcher.end()
             self._seconds["search"] = round(time.monotonic() - clock, 2)
             self._seconds["growing"] = round(self._growing, 2)
 
     def _entered(self, record: TrialRecord) -> None:
         """Take a trial's record as it stands in the database now; called by the ledger."""
-        self._progress.take(record)
+        self._standing.take(record)
         self._growing += record.fit_seconds or 0.0
         self._recorder.put_trial(record)
         self._watcher.trial(record)
@@ -226,8 +237,8 @@ class _Launch:
 
     def _record(self) -> None:
         """Hand the study's own record to the mirror."""
-        note = describe(self._notes, self._progress, self._state)
-        record = study_record(self._study, self._notes, self._progress, self._state, note)
+        note = describe(self._notes, self._progress, self._standing.state)
+        record = study_record(self._study, self._notes, self._progress, self._standing.state, note)
         self._recorder.put_study(record)
 
     def _note(self, key: str, value: Any) -> None:
@@ -238,6 +249,11 @@ class _Launch:
 
         patiently(put, self._stores.storage, self._watcher.say)
         self._notes[key] = value
+
+    def _be_at(self, doing: str) -> None:
+        """Tell those who watch what the launch is at, here and through the database."""
+        self._standing.doing = doing
+        self._note("doing", doing)
 
     def _mirror(self) -> dict[str, Any]:
         """How far the mirror has come."""
@@ -251,13 +267,16 @@ class _Launch:
         if best is None:
             within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
+        self._be_at("making the champion")
         check, say = self._lease.check, self._watcher.say
         crowning = Crowning(self._problem, self._study, self._recorder, check, say, self._note)
         self._seconds |= crowning.crown(best)
 
     def _finish(self, state: StudyState, started: float, *, hurried: bool = False) -> None:
         """Bring the mirror level, and note how far it came."""
-        self._state = state
+        if not hurried:
+            self._be_at("bringing MLflow level")
+        self._standing.state = state
         self._record()
         level = self._recorder.wait_level(_INTERRUPT_PATIENCE if hurried else _QUIET)
         if not level and not hurried:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from search.metrics import Metric
+from search.standing import Standing
 from storage.records import TrialRecord
 
 
@@ -13,17 +13,17 @@ class Watcher(Protocol):
     def say(self, text: str) -> None:
         """Take a sentence on something decided or noticed."""
 
-    def begin(self, trials: list[TrialRecord], goal: int, metric: Metric) -> None:
-        """The search begins, with the trials that are there already."""
+    def begin(self, standing: Standing) -> None:
+        """The search begins; how it stands is kept up to date until the launch ends."""
 
     def trial(self, record: TrialRecord) -> None:
-        """A trial has changed."""
+        """A trial has changed, and the standing with it."""
 
     def shown(self, summary: Mapping[str, Any]) -> None:
         """The study's run stands in MLflow; the summary is what `grovekeeper show` prints."""
 
     def end(self) -> None:
-        """The search has ended."""
+        """The launch has ended, and with it what it told."""
 
 
 class StopRequest(Protocol):

@@ -43,7 +43,8 @@ def grown_trees(trial: TrialRecord) -> int:
     return trial.trees or 0 if trial.copies is None else 0
 
 
-def _end(trial: TrialRecord) -> tuple[float, int]:
+def by_end(trial: TrialRecord) -> tuple[float, int]:
+    """Sort trials by when they ended, and by number where that is the same."""
     return trial.ended.timestamp() if trial.ended else 0.0, trial.number
 
 
@@ -61,6 +62,8 @@ class Progress:
         oldest first.
     champion
         The complete trial of the best value; of equal ones the first.
+    highest
+        Number of the last trial of those that have ended; -1 before the first.
     throughput
         Trees a second as (trial number, rate), a point for each ten trials that follow each other,
         once they and all before them have ended: whatever the order in which trials are taken.
@@ -76,10 +79,10 @@ class Progress:
         self._together: dict[int, list[TrialRecord]] = defaultdict(list)
         self._sign = 1 if direction == "minimize" else -1
         self._states: dict[int, str] = {}
-        self._highest = -1
+        self.highest = -1
         known = list(trials)
         ended = [trial for trial in known if trial.ended is not None]
-        for trial in sorted(ended, key=_end):
+        for trial in sorted(ended, key=by_end):
             self.take(trial)
         for trial in known:
             if trial.ended is None:
@@ -99,7 +102,7 @@ class Progress:
         self.counts[_NAMES[trial.state]] += 1
         if trial.state in {"RUNNING", "WAITING"}:
             return
-        self._highest = max(self._highest, trial.number)
+        self.highest = max(self.highest, trial.number)
         if before not in FINISHED_STATES:
             self.interrupted += trial.interrupted
             self._take_throughput(trial)
@@ -107,13 +110,13 @@ class Progress:
             return
         if self.champion is None or self._order(trial) < self._order(self.champion):
             if not self.best or self._sign * trial.value < self._sign * self.best[-1][1]:
-                self.best.append((self._highest, trial.value))
+                self.best.append((self.highest, trial.value))
             self.champion = trial
 
     def _take_throughput(self, trial: TrialRecord) -> None:
         self._together[trial.number // _TOGETHER].append(trial)
         while len(self._together[point := len(self.throughput)]) == _TOGETHER:
-            ended = sorted(self._together.pop(point), key=_end)
+            ended = sorted(self._together.pop(point), key=by_end)
             seconds = sum(self._busy.add(trial) for trial in ended)
             trees = sum(grown_trees(trial) for trial in ended)
             rate = trees / seconds if seconds > 0 else 0.0

@@ -1,7 +1,7 @@
 """Optuna studies: create, open and list them, with what the project keeps beside their trials."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -208,9 +208,10 @@ class Study:
         study = self.optuna._study_id
         return self.book.storage.get_trial_id_from_study_id_trial_number(study, number)
 
-    def trials(self) -> list[TrialRecord]:
-        """All trials, by number."""
-        return [record_of(trial) for trial in self.optuna.get_trials(deepcopy=False)]
+    def trials(self, *, without: Container[int] = ()) -> list[TrialRecord]:
+        """All trials, by number; but for those of the numbers in `without`."""
+        trials = self.optuna.get_trials(deepcopy=False)
+        return [record_of(trial) for trial in trials if trial.number not in without]
 
 
 def study_record(

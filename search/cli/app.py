@@ -22,6 +22,7 @@ from search.cli import (
     studies,
     sync,
     ui,
+    watch,
 )
 from search.cli.options import Globals
 from search.cli.signals import Stopped
@@ -44,6 +45,7 @@ app.command()(launch.launch)
 app.command()(stop.stop)
 app.command()(studies.studies)
 app.command()(show.show)
+app.command()(watch.watch)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(ui.ui)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from search.cli.ending import print_ending
 from search.cli.options import Json, globals_of, print_json
 from search.cli.progress import Progress
 from search.cli.signals import Stopped, StopSignals
@@ -165,7 +166,10 @@ def launch(
     if json:
         print_json(summary)
     elif not options.quiet:
-        _print_summary(summary, registered=spec.register_model)
+        if summary["state"] == "running":
+            _print_begun(summary)
+        else:
+            print_ending(summary, registered=spec.register_model)
     if summary["state"] == "running":  # where nobody waits for its end
         return
     if summary["state"] in {"interrupted", "stopped"} and not json:
@@ -182,35 +186,11 @@ def launch(
         raise typer.Exit(1)
 
 
-def _print_summary(summary: dict[str, Any], *, registered: bool) -> None:
-    """Print what a person wants to know next."""
-    from search.study_note import params_listed, scores_listed
-
-    if summary["state"] == "running":
-        _print_begun(summary)
-        return
-    best, model, trials = summary["best"], summary["model"], summary["trials"]
-    line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
-    typer.echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
-    if best is None:
-        return
-    shown = params_listed(best["params"])
-    typer.echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
-    if summary["holdout"]:
-        typer.echo(f"hold-out: {scores_listed(summary['holdout'])}")
-    if model is not None and registered and summary["state"] in {"finished", "stopped"}:
-        name = model["name"]
-        typer.echo(
-            f"registered: {name} version {model['version']} (models:/{name}/{model['version']})"
-        )
-        typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
-    place = summary["mlflow"]["view"] or f"grovekeeper ui --study {summary['study']}"
-    typer.echo(f"look at it: {place}")
-
-
 def _print_begun(summary: dict[str, Any]) -> None:
     """Print how to follow a study that runs without us."""
     name, holder = summary["study"], summary["lease"]
     typer.echo(f"{name}: runs on {holder['host']} (process {holder['pid']})")
-    typer.echo(f"watch it: {summary['mlflow']['view'] or f'grovekeeper show {name}'}")
+    typer.echo(f"watch it: grovekeeper watch {name}")
+    if summary["mlflow"]["view"]:
+        typer.echo(f"look at it: {summary['mlflow']['view']}")
     typer.echo(f"stop it: grovekeeper stop {name}")

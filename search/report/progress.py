@@ -15,7 +15,7 @@ from search.report.facts import (
     plain,
     styled,
 )
-from storage.progress import BusyTime
+from storage.progress import BusyTime, by_end
 from storage.records import TrialRecord
 
 # Up to so many numbers of trees, each has its tick.
@@ -86,7 +86,7 @@ def busy_seconds(trials: list[TrialRecord]) -> dict[int, float]:
     """
     ended = [t for t in trials if t.started and t.ended and not t.interrupted]
     busy, total, seconds = BusyTime(), 0.0, dict[int, float]()
-    for trial in sorted(ended, key=lambda t: (t.ended, t.number)):
+    for trial in sorted(ended, key=by_end):
         total += busy.add(trial)
         seconds[trial.number] = total
     return seconds

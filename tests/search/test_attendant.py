@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError
 
 from search import attendant as attendant_module
 from search.attendant import Attendant
+from search.standing import Standing
 from storage.lease import Lease
 from storage.studies import Study, StudyBook
 
@@ -29,12 +30,14 @@ class Scene:
         self.workers, self.signalled, self.said = 2, False, list[str]()
         self.mirror: dict[str, Any] = {"runs": 3, "behind": 4, "run_id": None}
         self.shown: list[dict[str, Any]] = []
+        self.standing = Standing("s", "rmse", "minimize", 50)
         self.attendant = Attendant(
             study,
             epoch,
             cast("Any", SimpleNamespace(present=lambda: self.workers)),
             cast("Any", SimpleNamespace(requested=lambda: self.signalled)),
             cast("Any", SimpleNamespace(say=self.said.append, shown=self.shown.append)),
+            self.standing,
             lambda: self.mirror,
         )
 
@@ -74,6 +77,15 @@ def test_that_no_worker_is_left_is_said_once_and_so_is_its_return(study: Study) 
         "a worker is back",
         "no worker is left",
     ]
+
+
+def test_the_number_of_workers_is_told_and_noted(study: Study) -> None:
+    scene = Scene(study)
+    for workers in (2, 5):
+        scene.workers = workers
+        scene.attendant.stop_asked()
+        assert scene.standing.workers == workers
+        assert study.get("workers") == workers
 
 
 def test_the_mirrors_delay_is_noted(study: Study) -> None:

@@ -1,0 +1,34 @@
+"""What is printed when a study has ended: what was found, and what to do with it."""
+
+from typing import Any
+
+import typer
+
+
+def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
+    """Print what a person wants to know next.
+
+    Parameters
+    ----------
+    registered
+        Whether the champion was to be registered.
+    """
+    from search.study_note import params_listed, scores_listed
+
+    best, model, trials = summary["best"], summary["model"], summary["trials"]
+    line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
+    typer.echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
+    if best is None:
+        return
+    shown = params_listed(best["params"])
+    typer.echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
+    if summary["holdout"]:
+        typer.echo(f"hold-out: {scores_listed(summary['holdout'])}")
+    if model is not None and registered and summary["state"] in {"finished", "stopped"}:
+        name = model["name"]
+        typer.echo(
+            f"registered: {name} version {model['version']} (models:/{name}/{model['version']})"
+        )
+        typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
+    place = summary["mlflow"]["view"] or f"grovekeeper ui --study {summary['study']}"
+    typer.echo(f"look at it: {place}")

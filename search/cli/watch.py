@@ -1,0 +1,77 @@
+"""`grovekeeper watch`: a study live, from any shell or machine that reaches its database."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from search.cli.ending import print_ending
+from search.cli.options import Json, globals_of, print_json
+from search.cli.progress import Progress
+from search.cli.signals import StopSignals
+from storage import database
+from storage.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from search.lookout import Lookout
+
+# Seconds from look to look; a look that takes long is followed by a longer rest.
+_EVERY = 1.0
+_REST = 4
+# Seconds for which the database may not answer.
+_PATIENCE = 60.0
+
+
+def watch(
+    context: typer.Context,
+    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on when it has ended: later launches, too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Watch a study live until it ends; Ctrl-C ends the watching only.
+
+    Example: grovekeeper watch diabetes
+    """
+    from search.lookout import Lookout
+    from search.summary import summarize
+    from storage.studies import StudyBook
+
+    options = globals_of(context)
+    opened = StudyBook(options.storage).open(study)
+    progress = Progress(quiet=options.quiet)
+    with StopSignals():
+        lookout = Lookout(opened)
+        progress.begin(lookout.standing)
+        try:
+            while lookout.standing.state == "running" or follow:
+                _look(lookout, options.storage)
+                progress.update(lookout.standing)
+        finally:
+            progress.end()
+    summary = summarize(opened)
+    if json:
+        print_json(summary)
+    elif not options.quiet:
+        if summary["state"] == "lost":
+            options.say(f"its coordinator died: `grovekeeper launch {study}` goes on with it")
+        print_ending(summary, registered=True)
+
+
+def _look(lookout: "Lookout", storage: str) -> None:
+    """Rest, then look; again where the database stumbles, up to a minute."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    deadline, cost = time.monotonic() + _PATIENCE, lookout.cost
+    while True:
+        time.sleep(max(_EVERY, _REST * cost))
+        try:
+            lookout.look()
+        except (StorageInternalError, SQLAlchemyError, OSError) as error:
+            if time.monotonic() > deadline:
+                msg = f"{database.masked(storage)} does not answer: {str(error).splitlines()[0]}"
+                raise DatabaseError(msg) from error
+        else:
+            return

@@ -1,0 +1,110 @@
+"""How a search stands, kept as its trials change: what `launch` and `watch` show of it."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from storage.progress import BusyTime, Progress, by_end, grown_trees
+from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
+
+# Finished trials that the pace is told from.
+_RECENT = 20
+
+
+@dataclass
+class Standing:
+    """A study as people watch it.
+
+    Attributes
+    ----------
+    goal
+        Finished trials in all; ``None`` where it is not known.
+    workers
+        Tasks that can run at the same time now; ``None`` as long as nobody has looked.
+    doing
+        What the launch is at: the search, or what follows it.
+    behind
+        Tells how many runs MLflow does not show yet.
+    began
+        When this launch did, on the monotonic clock, as far as is known.
+    """
+
+    study: str
+    metric: str
+    direction: Direction
+    goal: int | None
+    trials: Iterable[TrialRecord] = ()
+    state: StudyState = "running"
+    workers: int | None = None
+    doing: str = "searching"
+    behind: Callable[[], int] = lambda: 0
+    began: float | None = None
+    progress: Progress = field(init=False)
+    _running: dict[int, TrialRecord] = field(init=False, default_factory=dict)
+    _recent: deque[tuple[float, int]] = field(
+        init=False, default_factory=lambda: deque(maxlen=_RECENT)
+    )
+    _busy: BusyTime = field(init=False, default_factory=BusyTime)
+
+    def __post_init__(self) -> None:
+        known, self.trials = list(self.trials), ()
+        self.progress = Progress(self.direction, known)
+        ended = sorted((trial for trial in known if trial.ended is not None), key=by_end)
+        for trial in ended[-_RECENT:]:
+            self._add(trial)
+        for trial in known:
+            if trial.state == "RUNNING":
+                self._running[trial.number] = trial
+
+    def take(self, trial: TrialRecord) -> None:
+        """Take a trial's newest record."""
+        self.progress.take(trial)
+        if trial.state == "RUNNING":
+            self._running[trial.number] = trial
+        else:
+            self._running.pop(trial.number, None)
+        self._add(trial)
+
+    def _add(self, trial: TrialRecord) -> None:
+        seconds = self._busy.add(trial)
+        if trial.state in FINISHED_STATES and not trial.interrupted:
+            self._recent.append((seconds, grown_trees(trial)))
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """The trials that grow, as the database has them: it is told of the longer ones only."""
+        return sorted(self._running.copy().values(), key=lambda trial: trial.number)
+
+    @property
+    def failed(self) -> int:
+        """Trials that failed; what was interrupted did not: it is grown again."""
+        return self.progress.counts["failed"] - self.progress.interrupted
+
+    def trees_per_second(self) -> float | None:
+        """Trees grown a second, of the last twenty trials; ``None`` before the first has ended."""
+        recent = list(self._recent)
+        seconds = sum(spent for spent, _ in recent)
+        return sum(trees for _, trees in recent) / seconds if seconds > 0 else None
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the goal at the pace of the last twenty trials, as far as can be told."""
+        left = None if self.goal is None else self.goal - self.progress.finished
+        recent = list(self._recent)
+        if left is None or left <= 0 or not recent:
+            return None
+        return left * sum(spent for spent, _ in recent) / len(recent)
+
+    def curve(self, points: int) -> list[float]:
+        """The best value so far at up to so many evenly spaced trials, oldest first."""
+        improvements = list(self.progress.best)
+        if not improvements:
+            return []
+        first, last = improvements[0][0], max(self.progress.highest, improvements[-1][0])
+        n = min(points, last - first + 1)
+        curve, place = list[float](), 0
+        for k in range(n):
+            number = first + (last - first) * k / max(1, n - 1)
+            while place + 1 < len(improvements) and improvements[place + 1][0] <= number:
+                place += 1
+            curve.append(improvements[place][1])
+        return curve
