@@ -1,4 +1,4 @@
-"""Makes the pictures in docs/images: a real study of 50 trials, seen in the MLflow UI.
+"""Makes the pictures in docs/images: real studies, in the MLflow UI, on a terminal, as a report.
 
 Needs the package with its `test` extra and Debian's Chromium: python docs/screenshots.py
 """
@@ -10,11 +10,23 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import StringIO
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from playwright.sync_api import Locator, Page, expect, sync_playwright
+from rich._export_format import CONSOLE_SVG_FORMAT
+from rich.console import Console
+
+from search.cli.panel import panel
+from search.lookout import Lookout
+from search.standing import Standing
+from storage.errors import NotFoundError
+from storage.studies import StudyBook
 
 IMAGES = Path(__file__).parent / "images"
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
@@ -29,6 +41,8 @@ FLAGS = (
     "--disable-sync",
 )
 TIMEOUT = 120.0
+# Finished trials of 60 at which the panel is drawn.
+MIDST = 25
 
 
 def main() -> None:
@@ -36,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("launching 50 trials")
-        subprocess.run([COMMAND, "launch", "--trials", "50"], cwd=folder, check=True)  # noqa: S603
+        grovekeeper(folder, "launch", "--trials", "50")
         with ui(folder, "diabetes") as pages, browser_page() as page:
             open_view(page, pages["trials"])
             expect(page.get_by_text("COMPLETE").first).to_be_visible()
@@ -45,7 +59,57 @@ def main() -> None:
             expect(page.get_by_text("Parallel Coordinates")).to_be_visible()
             expect(page.get_by_text("(rmse)").first).to_be_visible()
             page.screenshot(path=IMAGES / "charts.png", animations="disabled")
-    print(IMAGES / "study.png", IMAGES / "charts.png")
+            report = folder / "report.html"
+            grovekeeper(folder, "report", "diabetes", "-o", str(report))
+            page.goto(report.as_uri())
+            expect(page.locator("#errors svg").first).to_be_attached()
+            page.screenshot(path=IMAGES / "report.png", animations="disabled")
+        panel_of_a_running_study(folder)
+    print(*sorted(IMAGES.iterdir()))
+
+
+def grovekeeper(folder: Path, *arguments: str) -> None:
+    """Run the command in a folder."""
+    subprocess.run([COMMAND, *arguments], cwd=folder, check=True)  # noqa: S603 the command is ours
+
+
+def panel_of_a_running_study(folder: Path) -> None:
+    """Launch a study of trials that take seconds; draw what `watch` shows of it in the midst."""
+    random = np.random.default_rng(0)
+    houses = pd.DataFrame(random.normal(size=(20_000, 8)), columns=list("abcdefgh"))
+    houses["price"] = houses["a"] + np.sin(3 * houses["b"]) + random.normal(size=len(houses))
+    houses.to_csv(folder / "houses.csv", index=False)
+    launch = subprocess.Popen(  # noqa: S603 the command is ours
+        [COMMAND, "--quiet", "launch", "--data", "houses.csv", "--trials", "60"], cwd=folder
+    )
+    try:
+        while launch.poll() is None and not (folder / "optuna.db").exists():
+            time.sleep(1)
+        lookout = None
+        while launch.poll() is None:
+            time.sleep(0.5)
+            with suppress(NotFoundError):
+                lookout = lookout or Lookout(
+                    StudyBook(f"sqlite:///{folder}/optuna.db").open("houses")
+                )
+                lookout.look()
+                now = lookout.standing
+                if now.progress.finished >= MIDST and len(now.running) >= 2:  # noqa: PLR2004
+                    draw(now)
+                    return
+        sys.exit("the study ended before its panel was drawn")
+    finally:
+        launch.send_signal(signal.SIGINT)
+        launch.wait()
+
+
+def draw(standing: Standing) -> None:
+    """Draw the panel as SVG, in fonts that are everywhere."""
+    console = Console(width=80, record=True, file=StringIO(), force_terminal=True)
+    console.print(panel(standing))
+    plain = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+    svg = console.export_svg(title="grovekeeper watch houses", code_format=plain)
+    (IMAGES / "panel.svg").write_text(svg, encoding="utf-8")
 
 
 @contextmanager

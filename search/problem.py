@@ -163,6 +163,7 @@ def settle(problem: Problem, study: Study) -> None:
         return
     if study.get("uid") is None:
         study.put("uid", uuid.uuid4().hex)
+    study.name_metric(problem.metric.name)
     study.put("started", datetime.now(UTC).isoformat())
     study.put("experiment", problem.spec.experiment)
     study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))

@@ -125,6 +125,16 @@ class Study:
         """Identity of a settled study, also among studies of one name in several databases."""
         return cast("str", self.get("uid"))
 
+    def name_metric(self, metric: str) -> None:
+        """Tell Optuna, and whatever shows its studies, what the values are called."""
+        import warnings
+
+        from optuna.exceptions import ExperimentalWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.optuna.set_metric_names([metric])
+
     def get(self, key: str) -> Any:
         """Return one of the project's notes; ``None`` where there is none."""
         return self.optuna.user_attrs.get(_PREFIX + key)

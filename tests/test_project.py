@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAVY = ("mlflow", "sklearn", "skrub", "optuna", "distributed", "pandas", "numpy", "sqlalchemy")
 COMMANDS = (
-    *("launch", "stop", "studies", "show", "compare", "plots", "ui"),
-    *("promote", "rollback", "history", "reproduce", "sync"),
+    *("launch", "stop", "studies", "show", "watch", "compare", "report", "ui"),
+    *("promote", "rollback", "history", "reproduce", "sync", "delete"),
 )
 
 

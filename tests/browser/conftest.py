@@ -3,15 +3,14 @@
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from commands import COMMAND, environment, grovekeeper, stop
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from processes import free_port
 
@@ -26,10 +25,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
-STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
 START_TIMEOUT = 120.0
-STOP_TIMEOUT = 30.0
 # What a page may take on a busy machine; none is ever waited out when all is well.
 PAGE_TIMEOUT = 60_000
 
@@ -46,26 +42,6 @@ class Study:
 
     def run(self, *arguments: str) -> str:
         return grovekeeper(self.folder, *arguments)
-
-
-def environment() -> dict[str, str]:
-    """Return this process's, without the stores that `mlflow.set_tracking_uri` leaves in it."""
-    return {key: value for key, value in os.environ.items() if key not in STORES}
-
-
-def grovekeeper(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [COMMAND, *arguments],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -125,16 +101,6 @@ def printed_address(server: "subprocess.Popen[bytes]", said: Path) -> str:
         assert server.poll() is None, said.read_text()
         time.sleep(0.1)
     pytest.fail(f"`grovekeeper ui` printed no address: {said.read_text()}")
-
-
-def stop(server: "subprocess.Popen[bytes]") -> None:
-    server.terminate()
-    try:
-        server.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        # The whole session: MLflow's server has processes of its own.
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,43 @@
+"""Optuna Dashboard opens our studies, by the command that the README shows."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import stop
+from playwright.sync_api import Page, expect
+from processes import free_port, wait_until_up
+
+COMMAND = str(Path(sys.executable).with_name("optuna-dashboard"))
+
+
+@pytest.fixture
+def dashboard(study: Any, tmp_path: Path) -> Iterator[str]:
+    port, said = free_port(), tmp_path / "dashboard.log"
+    with said.open("wb") as log:
+        server = subprocess.Popen(
+            [COMMAND, "sqlite:///optuna.db", "--port", str(port)],
+            cwd=study.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_up(address, server, said)
+        yield address
+    finally:
+        stop(server)
+
+
+def test_it_lists_the_study_and_shows_its_metric_and_best_trial(
+    study: Any, dashboard: str, page: Page
+) -> None:
+    page.goto(dashboard)
+    page.get_by_text("diabetes").first.click()
+    expect(page.get_by_text("rmse").first).to_be_visible()
+    expect(page.get_by_text("Best Trial")).to_be_visible()

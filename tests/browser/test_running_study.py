@@ -1,0 +1,71 @@
+"""A study seen in the MLflow UI while it runs, by the link that `launch` prints."""
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import COMMAND, environment, stop
+from playwright.sync_api import Page, expect
+
+PATIENCE = 120.0
+
+
+@pytest.fixture
+def link(study: Any, ui: str, tmp_path: Path) -> Iterator[str]:
+    """What `launch` prints, on a table on which a trial takes seconds, into a real server."""
+    random = np.random.default_rng(0)
+    houses = pd.DataFrame(random.normal(size=(20_000, 8)), columns=list("abcdefgh"))
+    houses["price"] = houses["a"] + np.sin(3 * houses["b"]) + random.normal(size=len(houses))
+    houses.to_csv(tmp_path / "houses.csv", index=False)
+    said = tmp_path / "launch.log"
+    with said.open("wb") as log:
+        launch = subprocess.Popen(
+            [COMMAND, "--tracking-uri", ui, "launch", "--data", "houses.csv", "--trials", "500"],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (found := re.search(r"watch it: (http\S+)", said.read_text())):
+            assert launch.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.2)
+        yield found[1]
+        assert launch.poll() is None, said.read_text()  # it ran all the time
+    finally:
+        launch.send_signal(signal.SIGINT)
+        stop(launch)
+
+
+def test_its_trials_are_shown_the_best_first_and_their_curves_as_they_grow(
+    link: str, page: Page
+) -> None:
+    page.goto(link)
+    states = page.locator("[col-id='tags.`optuna.trial.state`'][role='gridcell']")
+    expect(states.filter(has_text="RUNNING").first).to_be_visible()
+    expect(states.filter(has_text="COMPLETE").nth(2)).to_be_visible()
+    # The grid's elements do not stand in the order of its rows.
+    row = "+cell.closest('[row-index]').getAttribute('row-index')"
+    shown = page.locator("[col-id='metrics.`rmse`'][role='gridcell']").evaluate_all(
+        f"cells => cells.map(cell => [{row}, cell.innerText])"
+    )
+    texts = [text for _, text in sorted(shown)]
+    scores = [float(text.removesuffix("...")) for text in texts if text.strip("- \n")]
+    assert len(scores) >= 3
+    assert scores == sorted(scores)
+
+    page.goto("about:blank")
+    page.goto(f"{link}&compareRunsMode=CHART")
+    for name in ("trial-0000", "trial-0001", "trial-0002"):
+        expect(page.get_by_text(f"{name} (rmse)")).to_be_attached()

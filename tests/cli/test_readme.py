@@ -1,0 +1,43 @@
+"""What the README shows of other people's tools, run as it stands there."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import Shell, environment
+
+README = Path(__file__).parents[2] / "README.md"
+TOLD = """
+import json
+print(json.dumps({
+    "best": study.best_trial.number,
+    "metric": study.metric_names,
+    "trials": len(trials),
+    "bars": len(figure.data[0].x),
+    "runs": list(runs["tags.mlflow.runName"]),
+    "scores": list(runs["metrics.rmse"].dropna()),
+}))
+"""
+
+
+def test_a_notebook_opens_study_and_runs(launched: Shell) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = [block for block in blocks if "optuna.load_study" in block]
+    done = subprocess.run(
+        [sys.executable, "-c", code + TOLD],
+        cwd=launched.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["best"] == launched.json("show", "diabetes")["best"]["number"]
+    assert told["metric"] == ["rmse"]
+    assert told["trials"] == 10
+    assert told["bars"] >= 3
+    assert sorted(told["runs"]) == [f"trial-{number:04d}" for number in range(10)]
+    assert told["scores"] == sorted(told["scores"])
