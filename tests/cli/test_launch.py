@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -237,37 +236,6 @@ def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
     assert summary["seconds"]["search"] < 12
 
 
-def test_a_terminal_of_80_columns_gets_a_bar(shell: Shell) -> None:
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [COMMAND, "launch", "--trials", "4", "--no-register"],
-        cwd=shell.folder,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-        env=environment() | {"COLUMNS": "80", "TERM": "xterm"},
-    )
-    os.close(follower)
-    shown = b""
-    try:
-        while chunk := os.read(leader, 65536):
-            shown += chunk
-    except OSError:
-        pass  # how Linux says that the other end was closed
-    os.close(leader)
-    assert process.wait(60) == 0
-    text = shown.decode()
-    assert "4/4" in text
-    assert "best rmse" in text
-    bar = [
-        line for line in text.replace("\r", "\n").split("\n") if "pruned" in line and "/4" in line
-    ]
-    assert bar
-    import re
-
-    assert all(len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80 for line in bar)
-
-
 def test_without_a_terminal_there_is_a_line_now_and_then_and_none_when_quiet(shell: Shell) -> None:
     said = shell("launch", "--trials", "5", "--no-register").stderr.splitlines()
     assert 1 <= len(said) <= 6
@@ -289,7 +257,7 @@ def test_a_file_gives_options_and_space_and_flags_beat_it(shell: Shell) -> None:
 
 _SLOW_TO_IMPORT = """
 import sys, threading, time
-import search.launch
+import search.crowning
 from search.cli import main
 
 class Slow:
@@ -297,7 +265,7 @@ class Slow:
         if name == "requests" and threading.current_thread().name == "recorder":
             time.sleep(2)
 
-make = search.launch.make_champion
+make = search.crowning.make_champion
 
 def make_and_tell(*arguments):
     print("MLflow is there:", hasattr(sys.modules["mlflow"], "MlflowClient"))
@@ -305,7 +273,7 @@ def make_and_tell(*arguments):
 
 if __name__ == "__main__":
     sys.meta_path.insert(0, Slow())
-    search.launch.make_champion = make_and_tell
+    search.crowning.make_champion = make_and_tell
     main()
 """
 
