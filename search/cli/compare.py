@@ -16,7 +16,9 @@ def compare(
     json: Json = False,
     csv: Csv = False,
 ) -> None:
-    """Compare studies: data, scores, hyperparameters that differ, cost.
+    """Compare studies side by side.
+
+    Shows data, scores, the hyperparameters that differ, and what they cost.
 
     Example: grovekeeper compare houses houses-by-mae
     """

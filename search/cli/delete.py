@@ -16,7 +16,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete a study with its runs and its view in MLflow; registered versions stay.
+    """Delete a study with its runs in MLflow.
+
+    Its view goes, too; registered versions stay.
 
     Example: grovekeeper delete diabetes --yes
     """
@@ -27,6 +29,7 @@ def delete(
     opened = StudyBook(options.storage).open(study)
     if not yes:
         _ask(study, len(opened.trials()))
+    options.say(f"deleting the runs and the trials of study '{study}'")
     done = delete_study(opened, options.tracking_uri)
     if json:
         print_json(asdict(done))

@@ -17,7 +17,9 @@ def history(
     json: Json = False,
     csv: Csv = False,
 ) -> None:
-    """Show every move of a model's versions, oldest first, and what stands now.
+    """Show who moved a model's versions, when and why.
+
+    Every move stands there, oldest first, and at the end what stands now.
 
     Example: grovekeeper history diabetes
     """

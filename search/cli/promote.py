@@ -39,10 +39,10 @@ def promote(
     reason: Reason = None,
     json: Json = False,
 ) -> None:
-    """Promote a version if the gate lets it pass; stage and alias move together.
+    """Promote a version, if the gate lets it pass.
 
     The version and what stands in the stage are scored on the same held-out rows. One that is
-    shown to be worse is refused.
+    shown to be worse is refused. Stage and alias move together.
 
     Example: grovekeeper promote diabetes --to Staging --require rmse=60
     """

@@ -21,7 +21,7 @@ def reproduce(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Refit a version from its record: the same content, the same predictions, bit by bit.
+    """Refit a version from its record; compare bit by bit.
 
     With --trial, grow that trial of a study again and compare its scores.
 

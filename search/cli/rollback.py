@@ -17,7 +17,9 @@ def rollback(
     reason: Reason = None,
     json: Json = False,
 ) -> None:
-    """Put back the version that stood in a stage before; again goes one further back.
+    """Put back the version that stood in a stage before.
+
+    Again, it goes one further back.
 
     Example: grovekeeper rollback diabetes --reason "drifts on new patients"
     """

@@ -16,7 +16,9 @@ def show(
     json: Json = False,
     csv: Csv = False,
 ) -> None:
-    """Show a study and its best trials; --csv prints all of its trials.
+    """Show a study and its best trials.
+
+    With --csv, print all of its trials.
 
     Example: grovekeeper show diabetes --csv
     """

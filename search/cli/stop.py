@@ -17,7 +17,9 @@ def stop(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name of the study.")],
 ) -> None:
-    """Ask a running study to end its search cleanly; the same launch goes on later.
+    """Ask a running study to end its search cleanly.
+
+    The same launch goes on with it later.
 
     Example: grovekeeper stop diabetes
     """

@@ -9,7 +9,9 @@ _COLUMNS = ("study", "state", "trials", "goal", "metric", "best", "hold-out", "m
 
 
 def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> None:
-    """List the studies: how far each is, its best score, that of its champion on the hold-out.
+    """List the studies.
+
+    Shows how far each is, its best score, and that of its champion on the hold-out.
 
     Example: grovekeeper studies --json
     """

@@ -30,7 +30,9 @@ def watch(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Watch a study live until it ends; Ctrl-C ends the watching only.
+    """Watch a study live until it ends.
+
+    Works from any shell or machine that reaches its database. Ctrl-C ends the watching only.
 
     Example: grovekeeper watch diabetes
     """
