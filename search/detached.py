@@ -23,7 +23,7 @@ from distributed import (
 )
 
 from search.errors import StudyError, UsageError
-from search.launch import launch
+from search.launching import launch
 from search.problem import pose
 from search.remote_cluster import check_versions
 from search.spec import StudySpec

@@ -160,7 +160,7 @@ def launch(
 
             summary = run_there(spec, progress)
         else:
-            from search.launch import launch as run
+            from search.launching import launch as run
 
             summary = run(spec, options.stores(), progress, signals)
     if json:

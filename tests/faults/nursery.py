@@ -67,7 +67,7 @@ def _import_everything() -> None:
         "optuna.storages",
         "psycopg",
         "search.cli.app",
-        "search.launch",
+        "search.launching",
         "search.mirror",
         "skops.io",
         "skrub",

@@ -23,7 +23,7 @@ def kill(at: str, when: str, call: int) -> dict[str, object]:
 
 STEPS = {
     "after the study is made": kill("optuna:create_study", "after", 1),
-    "before anything is noted": kill("search.launch:settle", "before", 1),
+    "before anything is noted": kill("search.launching:settle", "before", 1),
     "after the first note": kill("storage.studies:Study.put", "after", 1),
     "between the first notes": kill("storage.studies:Study.put", "after", 3),
     "after an ask": kill("search.proposer:Proposer.propose", "after", 5),
@@ -35,13 +35,15 @@ STEPS = {
     "after a run is written": kill("storage.runs:Runs.write", "after", 5),
     "before a run is ended": kill("storage.runs:Runs.set_status", "before", 3),
     "after a run is ended": kill("storage.runs:Runs.set_status", "after", 3),
-    "before the refit": kill("search.launch:make_champion", "before", 1),
-    "after the refit": kill("search.launch:make_champion", "after", 1),
+    "before the refit": kill("search.crowning:make_champion", "before", 1),
+    "after the refit": kill("search.crowning:make_champion", "after", 1),
     "before the model's files": kill("storage.registry:Registry.log_folder", "before", 1),
     "before the registration": kill("storage.registry:Registry.register", "before", 1),
     "within the registration": kill("mlflow:MlflowClient.create_model_version", "after", 1),
     "after the registration": kill("storage.registry:Registry.register", "after", 1),
-    "before the last note": kill("search.launch:_Launch._finish", "before", 1),
+    "before the report": kill("storage.study_run:StudyRun._write_report", "before", 1),
+    "after the report": kill("storage.study_run:StudyRun._write_report", "after", 1),
+    "before the last note": kill("search.launching:_Launch._finish", "before", 1),
 }
 STEPS_OF_LONG_TRIALS = {
     "between two rungs": kill("search.study:Coordinator._judge", "after", 4),
