@@ -22,8 +22,8 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
-from search.cli.panel import panel
 from search.lookout import Lookout
+from search.panel import panel
 from search.standing import Standing
 from storage.errors import NotFoundError
 from storage.studies import StudyBook

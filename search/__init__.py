@@ -1,1 +1,33 @@
-"""Searches random forests: decides what to grow, has it grown, and keeps the best."""
+"""Searches random forests: decides what to grow, has it grown, and keeps the best.
+
+From Python::
+
+    from search import StudySpec, launch
+
+    found = launch(StudySpec(data="houses.csv", target="price", metric="mae", trials=100))
+    found.best_params, found.holdout, found.model_uri
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from search.interface import Result, launch
+    from search.spec import Range, StudySpec
+
+__all__ = ["Range", "Result", "StudySpec", "launch"]
+
+_HOMES = {
+    "Range": "search.spec",
+    "Result": "search.interface",
+    "StudySpec": "search.spec",
+    "launch": "search.interface",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is: the command line starts without most of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'search' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -30,7 +30,7 @@ from search.spec import StudySpec
 from search.standing import Standing
 from search.stores import Stores
 from search.table import is_here, read_table
-from search.watcher import Watcher
+from search.watcher import Unstopped, Watcher
 from search.workplace import scheduler_of
 from storage.errors import StudyBusyError
 from storage.lease import RENEW_EVERY
@@ -77,9 +77,9 @@ def detach(spec: StudySpec, watcher: Watcher) -> dict[str, Any]:
 
 def _table_of(spec: StudySpec) -> "pd.DataFrame | None":
     """Read the table and find what is wrong with the specification before anything is sent."""
-    if not is_here(spec.data):
+    if spec.table is None and not is_here(spec.data):
         return None
-    table = read_table(spec.data)
+    table = read_table(spec.data) if spec.table is None else spec.table
     pose(spec, table)
     n_bytes = int(table.memory_usage(deep=True).sum())
     if n_bytes > _MOST_BYTES:
@@ -172,7 +172,7 @@ def coordinate(spec: StudySpec, table: "pd.DataFrame | None", topic: str) -> dic
     deadline = time.monotonic() + DURATION + 2 * RENEW_EVERY
     while True:
         try:
-            return launch(here, stores, teller, _Unstopped(), table)
+            return launch(here, stores, teller, Unstopped(), table)
         except StudyBusyError:
             if not again or time.monotonic() > deadline:
                 raise
@@ -216,13 +216,3 @@ class _Teller:
 
     def end(self) -> None:
         """Progress is read from the database."""
-
-
-class _Unstopped:
-    """Nobody is at this process's keyboard: a stop is asked for through the database."""
-
-    patient = False
-
-    def requested(self) -> bool:
-        """Never."""
-        return False

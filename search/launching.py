@@ -1,7 +1,9 @@
 """One launch of a study, from its specification to the registered model."""
 
+import sys
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 _QUIET = 5.0
 _MIRROR_PATIENCE = 60.0
 _INTERRUPT_PATIENCE = 5.0
+_SWITCH_INTERVAL = 0.0005
 
 
 def launch(
@@ -93,13 +96,29 @@ def launch(
     try:
         study = study or make_study(problem, stores.storage)
         # Closed before the lease is given back: the next holder has a recorder of its own.
-        with Lease(study.book.leases, spec.study) as lease, closing(recorder):
+        lease = Lease(study.book.leases, spec.study)
+        with lease, closing(recorder), _switching_soon():
             recorder.guard(lease.check)
             settle(problem, study)
             _Launch(problem, stores, study, recorder, watcher, lease, stop).run(started)
         return summarize(study)
     finally:
         recorder.close()
+
+
+@contextmanager
+def _switching_soon() -> Iterator[None]:
+    """Have Python's threads take turns more often.
+
+    The recorder's thread imports and writes while this one answers workers: at the default of 5 ms
+    each of its many short waits for SQLite would cost a whole interval.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class _Launch:

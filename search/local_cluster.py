@@ -4,13 +4,14 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from search.cluster import MOST_KILLED, Workers
 from search.rows import Rows, make_folder
@@ -60,6 +61,24 @@ def _has_forkserver() -> bool:
     return "forkserver" in multiprocessing.get_all_start_methods()
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the caller's script from processes that start: they would run it once more.
+
+    Python has a new process import the main module, in case it needs something of it. Ours need
+    nothing, and a script that launches a study would, imported, launch it in each of its workers.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
+    }
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
+
+
 class LocalWorkers(Workers):
     """Local worker processes of one thread each."""
 
@@ -81,6 +100,7 @@ class LocalWorkers(Workers):
             self._folder = Path(stack.enter_context(make_folder()))
             # To the end: a worker that takes a dead one's place is started by them, too.
             stack.enter_context(dask.config.set(settings))
+            stack.enter_context(_without_main())
             cluster = LocalCluster(
                 n_workers=self._count,
                 threads_per_worker=1,

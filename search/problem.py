@@ -79,13 +79,14 @@ def pose(spec: StudySpec, table: "pd.DataFrame | None" = None) -> Problem:
     Parameters
     ----------
     table
-        What ``spec.data`` names, where it is read already.
+        What ``spec.data`` names, where it is read already; default: the specification's own.
 
     Raises
     ------
     UsageError, DataError
         When the specification cannot be meant, or nothing can be learned from the data.
     """
+    table = spec.table if table is None else table
     dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout, _columns(spec), table)
     metric = get_metric(spec.metric, dataset.task)
     check_metric(metric, dataset.y, dataset.n_classes, dataset.weights)

@@ -3,14 +3,28 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from search.errors import UsageError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 DIABETES = "diabetes"
+# What a table without a file is called.
+FRAME = "frame"
 NAME_RULE = "letters, digits, '.', '_' and '-', at most 100 of them"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
@@ -49,7 +63,8 @@ class StudySpec(BaseModel):
     study, experiment, model
         Names of the study, of MLflow's experiment and of the registered model; default: the data's.
     data
-        Path of a CSV, TSV (also .gz) or Parquet file, or ``diabetes``.
+        Path of a CSV, TSV (also .gz) or Parquet file, or ``diabetes``; or a table itself, a frame
+        of pandas' or polars' or an array of rows and columns (x0, x1, …).
     target
         Column to predict; the last one where it is not given.
     task, metric
@@ -83,6 +98,7 @@ class StudySpec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    _table: "pd.DataFrame | None" = PrivateAttr(default=None)
 
     data: str = DIABETES
     target: str | None = None
@@ -106,6 +122,25 @@ class StudySpec(BaseModel):
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     trees: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = "auto"
     space: dict[str, Choice] = {}
+
+    @property
+    def table(self) -> "pd.DataFrame | None":
+        """The table, where it was given as one; then ``data`` is only what it is called."""
+        return self._table
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _take_table(cls, values: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        data = values.get("data") if isinstance(values, Mapping) else None
+        if data is None or isinstance(data, str):
+            return make(values)
+        if isinstance(data, PathLike):
+            return make(dict(values) | {"data": fspath(data)})
+        from search.frames import to_pandas
+
+        spec = make(dict(values) | {"data": FRAME})
+        spec._table = to_pandas(data)
+        return spec
 
     @model_validator(mode="before")
     @classmethod

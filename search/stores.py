@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from search.errors import UsageError
 from storage import database, mlflow_store
 
+DEFAULT_STORAGE = "sqlite:///optuna.db"
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+
 
 @dataclass(frozen=True)
 class Stores:

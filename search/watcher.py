@@ -33,3 +33,13 @@ class StopRequest(Protocol):
 
     def requested(self) -> bool:
         """Whether the search is to end. Asked only while `patient` is set."""
+
+
+class Unstopped:
+    """Nobody asks from here: a stop is asked for through the database, or by an exception."""
+
+    patient = False
+
+    def requested(self) -> bool:
+        """Never."""
+        return False

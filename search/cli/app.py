@@ -27,6 +27,7 @@ from search.cli import (
 from search.cli.options import Globals
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
+from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
 from storage.errors import StorageError
 
 _GC_THRESHOLD = 50_000
@@ -71,11 +72,11 @@ def global_options(
     storage: Annotated[
         str,
         typer.Option(envvar="OPTUNA_STORAGE", help="Optuna's database.", metavar="URL"),
-    ] = "sqlite:///optuna.db",
+    ] = DEFAULT_STORAGE,
     tracking_uri: Annotated[
         str,
         typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow's store or server.", metavar="URI"),
-    ] = "sqlite:///mlflow.db",
+    ] = DEFAULT_TRACKING_URI,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages.")] = False,
     _version: Annotated[

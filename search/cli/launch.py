@@ -1,6 +1,5 @@
 """`grovekeeper launch`: start a study, or go on with it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,10 +7,8 @@ import typer
 
 from search.cli.ending import print_ending
 from search.cli.options import Json, globals_of, print_json
-from search.cli.progress import Progress
 from search.cli.signals import Stopped, StopSignals
-
-_SWITCH_INTERVAL = 0.0005
+from search.progress import Progress
 
 
 def launch(
@@ -151,9 +148,6 @@ def launch(
     from search.workplace import prepare
 
     prepare(spec)
-    # The recorder's thread imports and writes while this one answers workers: at the default of
-    # 5 ms each of its many short waits for SQLite would cost a whole interval.
-    sys.setswitchinterval(_SWITCH_INTERVAL)
     with StopSignals() as signals:
         if spec.detach:
             from search.detached import detach as run_there

@@ -7,8 +7,8 @@ import typer
 
 from search.cli.ending import print_ending
 from search.cli.options import Json, globals_of, print_json
-from search.cli.progress import Progress
 from search.cli.signals import StopSignals
+from search.progress import Progress
 from storage import database
 from storage.errors import DatabaseError
 

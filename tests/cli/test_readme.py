@@ -1,14 +1,22 @@
-"""What the README shows of other people's tools, run as it stands there."""
+"""What the README shows in Python, run as it stands there."""
 
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 from conftest import Shell, environment
 
 README = Path(__file__).parents[2] / "README.md"
+PYTHON = """
+import json
+trials, name = len(found.to_frame()), found.study.study_name
+print(json.dumps([found.best_value, trials, found.model_uri, name]))
+"""
 TOLD = """
 import json
 print(json.dumps({
@@ -22,19 +30,38 @@ print(json.dumps({
 """
 
 
-def test_a_notebook_opens_study_and_runs(launched: Shell) -> None:
+def block(words: str) -> str:
+    """Return the README's Python that has these words."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    (code,) = [block for block in blocks if "optuna.load_study" in block]
+    (code,) = [block for block in blocks if words in block]
+    return str(code)
+
+
+def python(folder: Path, code: str) -> Any:
+    """Run code in a folder, as a script; return what it printed as JSON."""
     done = subprocess.run(
-        [sys.executable, "-c", code + TOLD],
-        cwd=launched.folder,
+        [sys.executable, "-c", code],
+        cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_a_study_is_launched_from_python(shell: Shell) -> None:
+    random = np.random.default_rng(0)
+    houses = pd.DataFrame(random.normal(size=(200, 4)), columns=list("abcd"))
+    houses.assign(price=houses["a"] * 2 + houses["b"]).to_csv(shell.folder / "houses.csv")
+    value, trials, uri, study = python(shell.folder, block("StudySpec(data=houses") + PYTHON)
+    assert (trials, uri, study) == (20, "models:/frame/1", "frame")
+    assert value == shell.json("show", "frame")["best"]["value"]
+
+
+def test_a_notebook_opens_study_and_runs(launched: Shell) -> None:
+    told = python(launched.folder, block("optuna.load_study") + TOLD)
     assert told["best"] == launched.json("show", "diabetes")["best"]["number"]
     assert told["metric"] == ["rmse"]
     assert told["trials"] == 10

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from search.cli.panel import clock, panel, sparkline
+from search.panel import clock, panel, sparkline
 from search.standing import Standing
 from storage.records import TrialRecord
 

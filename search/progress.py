@@ -4,9 +4,8 @@ import math
 import os
 import sys
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +32,7 @@ class Progress:
         if self._live is not None:
             self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
-            typer.echo(text, err=True)
+            print(text, file=sys.stderr, flush=True)
 
     def begin(self, standing: "Standing") -> None:
         """Show the panel, or a line, with what is done already."""
@@ -45,7 +44,7 @@ class Progress:
         if _is_terminal():
             self._show_panel()
         elif self._said_done and standing.state == "running":
-            typer.echo(_line(standing), err=True)
+            print(_line(standing), file=sys.stderr, flush=True)
 
     def trial(self, record: "TrialRecord") -> None:  # noqa: ARG002 the standing has it
         """Take it that the standing has changed."""
@@ -62,7 +61,7 @@ class Progress:
         new = done > self._said_done
         if new and (done % step == 0 or now - self._said_at > _LINE_EVERY):
             self._said_at, self._said_done = now, done
-            typer.echo(_line(standing), err=True)
+            print(_line(standing), file=sys.stderr, flush=True)
 
     def shown(self, summary: "Mapping[str, Any]") -> None:
         """Print where the study is to be seen, where that is a server's page."""
@@ -89,13 +88,15 @@ class Progress:
         self._live.start(refresh=True)
 
     def _panel(self) -> Any:
-        from search.cli.panel import panel
+        from search.panel import panel
 
         return panel(self._standing)
 
 
 def _is_terminal() -> bool:
-    """Whether stderr is a terminal on which a panel can be drawn again and again."""
+    """Whether a panel can be drawn again and again: on a terminal, or in a notebook."""
+    if "ipykernel" in sys.modules:
+        return find_spec("ipywidgets") is not None
     if not sys.stderr.isatty() or os.environ.get("CI") or os.environ.get("TERM") == "dumb":
         return False
     return (sys.stderr.encoding or "").lower().replace("-", "").startswith("utf")

@@ -1,0 +1,141 @@
+"""The interface for Python: in a script without a guard, in a notebook, and what it returns."""
+
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import nbclient
+import nbformat
+import optuna
+import pytest
+from rich.console import Console
+
+import search
+from search import Result
+
+# As people write it: at the top of a file, with no `if __name__ == "__main__"`.
+SCRIPT = """
+import json
+from sklearn.datasets import load_wine
+from search import StudySpec, launch
+
+print("once")
+wine = load_wine(as_frame=True).frame
+found = launch(StudySpec(data=wine, target="target", study="wine", model="wine", trials=6))
+frame = found.to_frame()
+print(json.dumps({
+    "summary": found.summary,
+    "params": found.best_params,
+    "value": found.best_value,
+    "holdout": found.holdout,
+    "uri": found.model_uri,
+    "study": found.study.best_value,
+    "rows": len(frame),
+    "columns": list(frame.columns),
+    "best": frame["brier"].loc[found.summary["best"]["number"]],
+    "html": found._repr_html_(),
+    "main": __file__,
+}))
+"""
+NOTEBOOK = """
+from search import StudySpec, launch
+found = launch(StudySpec(trials=4, register=False))
+found
+"""
+
+
+def environment() -> dict[str, str]:
+    stores = {"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"}
+    return {name: value for name, value in os.environ.items() if name not in stores}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("interface")
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> Any:
+    (folder / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "6/6 trials" in done.stderr
+    once, line = done.stdout.splitlines()
+    assert once == "once"  # no worker ran the script
+    return json.loads(line)
+
+
+def test_a_script_needs_no_guard_and_gets_what_was_found(told: Any, folder: Path) -> None:
+    summary = told["summary"]
+    assert (summary["study"], summary["state"]) == ("wine", "finished")
+    assert told["params"] == summary["best"]["params"]
+    assert told["value"] == summary["best"]["value"] == told["study"] == told["best"]
+    assert told["holdout"]["brier"] == summary["holdout"]["brier"]
+    assert told["uri"] == "models:/wine/1"
+    assert told["rows"] == 6
+    assert told["columns"][:4] == ["brier", "state", "trees", "seconds"]
+    assert "<th" in told["html"]
+    assert told["main"] == "script.py" or told["main"].endswith("/script.py")
+
+
+def test_study_and_model_are_where_the_command_line_has_them(told: Any, folder: Path) -> None:
+    study = optuna.load_study(study_name="wine", storage=f"sqlite:///{folder}/optuna.db")
+    assert len(study.trials) == 6
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    assert client.get_model_version("wine", "1").run_id == told["summary"]["mlflow"]["run_id"]
+    study._storage.remove_session()
+
+
+def test_it_works_in_a_notebook_whose_event_loop_runs(folder: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK)])
+    kernel = {"cwd": str(folder), "env": environment()}
+    client = nbclient.NotebookClient(
+        notebook, timeout=180, resources={"metadata": {"path": folder}}
+    )
+    client.execute(**kernel)
+    outputs = notebook.cells[0].outputs
+    (shown,) = [o["data"] for o in outputs if o["output_type"] == "execute_result"]
+    assert "<td" in shown["text/html"]
+    assert "diabetes" in shown["text/html"]
+
+
+def test_what_was_found_is_drawn_and_escaped() -> None:
+    best = {"number": 3, "value": 0.5, "params": {"<b>": 1}}
+    summary: dict[str, Any] = {
+        "study": "[red]<i>",
+        "state": "finished",
+        "metric": "rmse",
+        "trials": {"complete": 4, "pruned": 0, "goal": 4},
+        "best": best,
+        "holdout": None,
+        "model": None,
+    }
+    found = Result(summary, None)  # type: ignore[arg-type]
+    console = Console(width=60, record=True, file=StringIO())
+    console.print(found)
+    assert "[red]<i>" in console.export_text()
+    html = found._repr_html_()
+    assert "&lt;i&gt;" in html
+    assert "<i>" not in html
+    assert "&lt;b&gt; 1" in html
+    assert (found.holdout, found.model_uri) == ({}, None)
+
+
+def test_what_the_package_offers_is_there_and_nothing_else() -> None:
+    for name in search.__all__:
+        assert getattr(search, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
+        _ = search.lunch
