@@ -72,8 +72,12 @@ class Crowning:
         for text in remarks(champion, best.enough_trees, best.covered):
             self._say(text)
         findings = examine(champion, problem.dataset, problem.metric)
+        model = self._study.get("model")
+        if model is not None and wanted != {key: model.get(key) for key in wanted}:
+            self._note("model", None)  # it is of another champion than what follows
         self._note("findings", findings and findings.note(problem.dataset))
         self._note("holdout", dict(champion.holdout) or None)
+        self._note("champion", wanted)
         seconds = {"champion": round(time.monotonic() - clock, 2)}
         if spec.register_model:
             clock = time.monotonic()
@@ -83,13 +87,13 @@ class Crowning:
         return seconds
 
     def _is_registered(self, wanted: dict[str, Any], trial: int, trees: int) -> bool:
-        """Whether the champion is there already; asks the registry, not what is noted."""
+        """Whether the champion is there already, and what is noted of a champion is of it."""
         if not self._recorder.wait_adopted(_PATIENCE):
             failure = self._recorder.failure or "MLflow does not answer"
             msg = f"the champion is not registered ({failure}): the same launch again does it"
             raise StudyError(msg)
         version = self._registration.find(trial, trees)
-        if version is None or "holdout" not in self._study.notes():
+        if version is None or self._study.get("champion") != wanted:
             return False
         self._note("model", wanted | {"version": version.version})
         return True

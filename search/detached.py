@@ -35,7 +35,6 @@ from search.workplace import scheduler_of
 from storage.errors import StudyBusyError
 from storage.lease import RENEW_EVERY
 from storage.leases import DURATION
-from storage.records import TrialRecord
 from storage.scheduler import connect
 
 if TYPE_CHECKING:
@@ -211,7 +210,7 @@ class _Teller:
     def begin(self, standing: Standing) -> None:
         """Progress is read from the database."""
 
-    def trial(self, record: TrialRecord) -> None:
+    def changed(self) -> None:
         """Progress is read from the database."""
 
     def end(self) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from search.champion import Champion, predict
 from search.dataset import Dataset
 from search.metrics import Metric
+from storage.records import sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +49,10 @@ class Findings:
         a row for each true class.
         """
         medians = np.median(self.losses, axis=1) if len(self.losses) else []
-        importance = {
-            name[:_NAME_LENGTH]: float(loss)
+        importance = [
+            (name[:_NAME_LENGTH], float(loss))
             for name, loss in zip(self.columns, medians, strict=True)
-        }
+        ]
         return {"importance": importance} | self._errors(dataset)
 
     def _errors(self, dataset: Dataset) -> dict[str, Any]:
@@ -95,10 +96,11 @@ def permutation_importance(
     y = dataset.held_out_y[chosen]
     weights = dataset.held_out_roles.weights
     weights = None if weights is None else weights[chosen]
-    sign = 1 if metric.direction == "minimize" else -1
 
     def loss(values: "pd.DataFrame") -> float:
-        return sign * metric.of_predictions(y, predict(forest, values, dataset.task), weights)
+        return sign(metric.direction) * metric.of_predictions(
+            y, predict(forest, values, dataset.task), weights
+        )
 
     made = table.named_steps["table"].input_to_outputs_
     outputs = {name: list(columns) for name, columns in made.items() if columns}

@@ -62,12 +62,12 @@ class Result:
 
         from search.trial_table import trial_table
 
-        columns, rows = trial_table(self._kept.trials(), self.summary["metric"] or "value")
+        columns, rows = trial_table(self._kept.trials(), self.summary["metric"])
         return pd.DataFrame(rows, columns=columns).set_index("trial")
 
     @cached_property
     def _rows(self) -> list[tuple[str, str]]:
-        from search.study_note import params_listed, scores_listed
+        from search.wording import params_listed, scores_listed
 
         summary, best = self.summary, self.summary["best"]
         rows = [("study", summary["study"]), ("state", summary["state"])]

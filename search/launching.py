@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from search.attendant import Attendant
 from search.crowning import Crowning
@@ -13,6 +13,7 @@ from search.errors import StudyError
 from search.local_cluster import cores
 from search.memory import check_memory
 from search.problem import Problem, find_study, make_study, pose, settle
+from search.report import report_files
 from search.space import forest_of
 from search.spec import StudySpec
 from search.standing import Standing
@@ -84,11 +85,8 @@ def launch(
             watcher.say(note)
 
     def report() -> dict[str, bytes]:
-        if study is None:
-            return {}
-        from search.report import report_files
-
-        return report_files(study)
+        # Called by the recorder, and not before it was handed the study's record.
+        return report_files(cast("Study", study))
 
     recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment, watcher.say, report))
     if not mlflow_store.is_new(stores.tracking_uri):
@@ -160,7 +158,9 @@ class _Launch:
     def run(self, started: float) -> None:
         """Search, make the champion, and bring the mirror level."""
         self._seconds["prepare"] = round(time.monotonic() - started, 2)
-        self._note("goal", self._problem.spec.trials)
+        spec = self._problem.spec
+        self._note("goal", spec.trials)
+        self._note("asked", {"model": spec.model, "trees": spec.trees})
         self._note("state", "running")
         self._be_at("searching")
         state: StudyState
@@ -244,7 +244,7 @@ class _Launch:
         self._standing.take(record)
         self._growing += record.fit_seconds or 0.0
         self._recorder.put_trial(record)
-        self._watcher.trial(record)
+        self._watcher.changed()
         if record.state != "RUNNING":
             self._record()
 

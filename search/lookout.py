@@ -22,9 +22,10 @@ class Lookout:
         self._study = study
         self._epoch: int | None = None
         self._ended: set[int] = set()
-        self._behind = 0
+        self._behind: int | None = None
         self.cost = 0.0
-        self.standing = self._begin()
+        self.standing: Standing
+        self._begin()
 
     def look(self) -> None:
         """Bring the standing up to date."""
@@ -35,7 +36,7 @@ class Lookout:
     def _look(self) -> None:
         holder = self._study.lease()
         if (holder.epoch if holder else None) != self._epoch:
-            self.standing = self._begin()
+            self._begin()
             return
         for trial in self._study.trials(without=self._ended):
             self.standing.take(trial)
@@ -43,13 +44,12 @@ class Lookout:
                 self._ended.add(trial.number)
         self._heed(self._study.notes())
 
-    def _begin(self) -> Standing:
+    def _begin(self) -> None:
         study, holder = self._study, self._study.lease()
         notes, trials = study.notes(), study.trials()
-        spec = notes.get("spec") or {}
         standing = Standing(
             study.name,
-            spec.get("metric") or "value",
+            study.metric,
             study.direction,
             notes.get("goal"),
             trials,
@@ -61,7 +61,6 @@ class Lookout:
             standing.began = time.monotonic() - (holder.now - holder.acquired)
         self.standing = standing
         self._heed(notes)
-        return standing
 
     def _heed(self, notes: dict[str, Any]) -> None:
         """Take what the coordinator notes while it runs."""
@@ -70,4 +69,4 @@ class Lookout:
         standing.goal = notes.get("goal")
         standing.doing = notes.get("doing") or "searching"
         standing.workers = notes.get("workers")
-        self._behind = mirror["behind"] if mirror else 0
+        self._behind = mirror["behind"] if mirror else None

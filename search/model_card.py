@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from search.pictures import artifact_path
 from search.provenance import Provenance
+from search.wording import params_listed, scores_listed
 from storage.records import Move
 
 # MLflow's databases have room for 5,000 characters.
@@ -36,7 +37,7 @@ def describe(
         f"- **Data**: {'; '.join(about)}; {kept}; SHA-256 `{data.digest[:16]}…`",
         f"- **Search**: by {provenance.metric}, seed {provenance.seed}",
         f"- **Hyperparameters**: {_params(provenance)}",
-        f"- **Hold-out**: {judged if provenance.refit_of else _scores(holdout)}",
+        f"- **Hold-out**: {judged if provenance.refit_of else (scores_listed(holdout) or 'none')}",
         f"- **Gate**: {_verdict(last)}",
         *(_pictures(provenance) if data.holdout else ()),
         f"- **Made with**: {', '.join(f'{k} {v}' for k, v in provenance.versions.items())}",
@@ -54,12 +55,8 @@ def _pictures(provenance: Provenance) -> tuple[str]:
 
 
 def _params(provenance: Provenance) -> str:
-    shown = list(provenance.params.items())[:_MOST_PARAMS]
-    return ", ".join(f"{name} {_short(value)}" for name, value in shown) or "scikit-learn's"
-
-
-def _scores(holdout: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.5g}" for name, value in holdout.items()) or "none"
+    shown = dict(list(provenance.params.items())[:_MOST_PARAMS])
+    return params_listed(shown) or "scikit-learn's"
 
 
 def _verdict(last: Move | None) -> str:
@@ -68,7 +65,3 @@ def _verdict(last: Move | None) -> str:
     said = last.judgement.verdict if last.judgement else "not judged"
     word = {"refuse": "refused for", "rollback": "put back into"}.get(last.action, "moved to")
     return f"{word} {last.stage} on {last.time[:10]} by {last.user}: {said}"
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

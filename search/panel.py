@@ -5,8 +5,8 @@ import time
 from typing import TYPE_CHECKING
 
 from search.standing import Standing
-from search.study_note import params_listed
 from search.trial_table import score_now, trees_now
+from search.wording import params_listed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,8 +69,8 @@ def _rows(standing: Standing) -> list[tuple[str, str]]:
         rows.append(("" if place else "grows", said))
     if len(running) > _MOST_RUNNING:
         rows.append(("", f"and {len(running) - _MOST_RUNNING} more"))
-    rows.append(("pace", _pace(standing)))
-    return rows
+    pace = _pace(standing)
+    return [*rows, ("pace", pace)] if pace else rows
 
 
 def _counts(standing: Standing) -> str:
@@ -86,7 +86,8 @@ def _pace(standing: Standing) -> str:
     parts = [] if rate is None else [f"{rate:,.0f} trees a second"]
     if workers is not None and standing.state == "running":
         parts.append("no worker: waiting for one" if workers == 0 else f"workers: {workers}")
-    parts.append(f"MLflow {behind} runs behind" if behind else "MLflow level")
+    if behind is not None:
+        parts.append(f"MLflow {behind} runs behind" if behind else "MLflow level")
     return ", ".join(parts)
 
 

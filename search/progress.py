@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from search.standing import Standing
-    from storage.records import TrialRecord
 
 _LINE_EVERY = 10.0
 _LINES_A_STUDY = 5
@@ -29,8 +28,9 @@ class Progress:
         """Print a sentence, above the panel where there is one."""
         if self._quiet:
             return
-        if self._live is not None:
-            self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        live = self._live  # which another thread may end meanwhile
+        if live is not None:
+            live.console.print(text, highlight=False, markup=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -46,7 +46,7 @@ class Progress:
         elif self._said_done and standing.state == "running":
             print(_line(standing), file=sys.stderr, flush=True)
 
-    def trial(self, record: "TrialRecord") -> None:  # noqa: ARG002 the standing has it
+    def changed(self) -> None:
         """Take it that the standing has changed."""
         self.update(self._standing)
 
@@ -55,11 +55,10 @@ class Progress:
         self._standing = standing
         if self._live is not None or self._quiet:
             return
-        now = time.monotonic()
-        done, goal = standing.progress.finished, standing.goal or 0
-        step = max(1, math.ceil(goal / _LINES_A_STUDY))
-        new = done > self._said_done
-        if new and (done % step == 0 or now - self._said_at > _LINE_EVERY):
+        now, done = time.monotonic(), standing.progress.finished
+        step = max(1, math.ceil((standing.goal or 0) / _LINES_A_STUDY))
+        passed = done // step > self._said_done // step
+        if passed or (done > self._said_done and now - self._said_at > _LINE_EVERY):
             self._said_at, self._said_done = now, done
             print(_line(standing), file=sys.stderr, flush=True)
 

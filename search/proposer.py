@@ -17,7 +17,7 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from search.forest import seed_of
-from storage.records import Direction, TrialRecord
+from storage.records import Direction, TrialRecord, sign
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -144,10 +144,10 @@ class Proposer:
         if len(self._ended) < _MOST:
             return False
         older = self._ended[:-_NEWEST]
-        sign = 1 if self._direction == "minimize" else -1
+        factor = sign(self._direction)
         order = sorted(
             range(len(older)),
-            key=lambda k: (older[k].state != TrialState.COMPLETE, sign * (older[k].value or 0.0)),
+            key=lambda k: (older[k].state != TrialState.COMPLETE, factor * (older[k].value or 0.0)),
         )
         self._ended = [older[k] for k in sorted(order[:_BEST])] + self._ended[-_NEWEST:]
         return True

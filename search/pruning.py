@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from storage.records import Direction
+from storage.records import Direction, sign
 
 # Standard errors by which a trial may be behind. Chosen by benchmarks/variants.py.
 BEHIND = 1.0
@@ -36,7 +36,7 @@ class Contest:
 
     def __init__(self, direction: Direction) -> None:
         self.rivals: Mapping[int, Blocks] = {}
-        self._sign = 1 if direction == "minimize" else -1
+        self._sign = sign(direction)
         self._value: float | None = None
 
     def complete(self, value: float, blocks: Mapping[int, Blocks]) -> bool:

@@ -16,7 +16,8 @@ def recipe(study: Study) -> str | None:
     notes = study.notes()
     if "spec" not in notes:
         return None
-    options = {"study": study.name} | options_of(notes["spec"]) | {"trials": notes.get("goal")}
+    options = {"study": study.name, "experiment": notes["experiment"]} | notes.get("asked", {})
+    options |= options_of(notes["spec"]) | {"trials": notes.get("goal")}
     lines = [f"{name} = {_toml(value)}" for name, value in options.items() if value is not None]
     return "\n".join([*lines, "", "[space]", *_space(notes["spec"]["space"])])
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from storage.progress import BusyTime, Progress, by_end, grown_trees
 from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
@@ -24,7 +24,7 @@ class Standing:
     doing
         What the launch is at: the search, or what follows it.
     behind
-        Tells how many runs MLflow does not show yet.
+        Tells how many runs MLflow does not show yet; ``None`` where that is not known.
     began
         When this launch did, on the monotonic clock, as far as is known.
     """
@@ -33,24 +33,23 @@ class Standing:
     metric: str
     direction: Direction
     goal: int | None
-    trials: Iterable[TrialRecord] = ()
+    trials: InitVar[Iterable[TrialRecord]] = ()
     state: StudyState = "running"
     workers: int | None = None
     doing: str = "searching"
-    behind: Callable[[], int] = lambda: 0
+    behind: Callable[[], int | None] = lambda: None
     began: float | None = None
     progress: Progress = field(init=False)
     _running: dict[int, TrialRecord] = field(init=False, default_factory=dict)
-    _recent: deque[tuple[float, int]] = field(
+    _recent: deque[tuple[float, int, bool]] = field(
         init=False, default_factory=lambda: deque(maxlen=_RECENT)
     )
     _busy: BusyTime = field(init=False, default_factory=BusyTime)
 
-    def __post_init__(self) -> None:
-        known, self.trials = list(self.trials), ()
+    def __post_init__(self, trials: Iterable[TrialRecord]) -> None:
+        known = list(trials)
         self.progress = Progress(self.direction, known)
-        ended = sorted((trial for trial in known if trial.ended is not None), key=by_end)
-        for trial in ended[-_RECENT:]:
+        for trial in sorted((trial for trial in known if trial.ended is not None), key=by_end):
             self._add(trial)
         for trial in known:
             if trial.state == "RUNNING":
@@ -68,7 +67,7 @@ class Standing:
     def _add(self, trial: TrialRecord) -> None:
         seconds = self._busy.add(trial)
         if trial.state in FINISHED_STATES and not trial.interrupted:
-            self._recent.append((seconds, grown_trees(trial)))
+            self._recent.append((seconds, grown_trees(trial), trial.state != "FAIL"))
 
     @property
     def running(self) -> list[TrialRecord]:
@@ -81,18 +80,19 @@ class Standing:
         return self.progress.counts["failed"] - self.progress.interrupted
 
     def trees_per_second(self) -> float | None:
-        """Trees grown a second, of the last twenty trials; ``None`` before the first has ended."""
+        """Trees grown a second, of the last twenty trials; ``None`` where they do not tell."""
         recent = list(self._recent)
-        seconds = sum(spent for spent, _ in recent)
-        return sum(trees for _, trees in recent) / seconds if seconds > 0 else None
+        seconds, trees = sum(r[0] for r in recent), sum(r[1] for r in recent)
+        return trees / seconds if trees and seconds > 0 else None
 
     def seconds_left(self) -> float | None:
         """Seconds until the goal at the pace of the last twenty trials, as far as can be told."""
         left = None if self.goal is None else self.goal - self.progress.finished
         recent = list(self._recent)
-        if left is None or left <= 0 or not recent:
+        finished = sum(is_finished for *_, is_finished in recent)
+        if left is None or left <= 0 or not finished:
             return None
-        return left * sum(spent for spent, _ in recent) / len(recent)
+        return left * sum(seconds for seconds, *_ in recent) / finished
 
     def curve(self, points: int) -> list[float]:
         """The best value so far at up to so many evenly spaced trials, oldest first."""

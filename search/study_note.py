@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from search.wording import code, params_listed, scores_listed
 from storage.progress import Progress
 from storage.records import StudyState
 
@@ -36,9 +37,9 @@ def describe(notes: Mapping[str, Any], progress: Progress, state: StudyState) ->
         lines.append(f"**Hold-out**: {scores_listed(notes['holdout'])}")
     if notes.get("model"):
         model = notes["model"]
-        lines.append(f"**Model**: {_code(model['name'])} version {model['version']}")
+        lines.append(f"**Model**: {code(model['name'])} version {model['version']}")
     table = f"{notes['rows']} rows, {notes['columns']} columns"
-    lines.append(f"**Data**: {_code(spec['data'])}, target {_code(spec['target'])}, {table}")
+    lines.append(f"**Data**: {code(spec['data'])}, target {code(spec['target'])}, {table}")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -64,18 +65,3 @@ def importance(study: "optuna.Study") -> dict[str, float]:
         found = get_param_importances(study)
     shares = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     return {name: round(float(share), 3) for name, share in shares[:_MENTIONED] if share > _LEAST}
-
-
-def _code(text: object) -> str:
-    return "`" + str(text).replace("`", "'") + "`"
-
-
-def params_listed(params: Mapping[str, Any]) -> str:
-    """Write hyperparameters in a line, with three digits."""
-    short = {k: f"{v:.3g}" if isinstance(v, float) else str(v) for k, v in params.items()}
-    return ", ".join(f"{name} {value}" for name, value in short.items())
-
-
-def scores_listed(scores: Mapping[str, float]) -> str:
-    """Write scores in a line, with five digits."""
-    return ", ".join(f"{name} {value:.5g}" for name, value in scores.items())

@@ -31,7 +31,7 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> dict
     return {
         "study": study.name,
         "state": study.state(),
-        "metric": spec.get("metric"),
+        "metric": study.metric,
         "direction": study.direction,
         "trials": progress.counts | {"goal": notes.get("goal")},
         "lease": {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from search.errors import DataError
 from search.spec import DIABETES
+from storage.errors import first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ def read_table(source: str) -> "pd.DataFrame":
         # pandas' and Arrow's own errors are ValueErrors, EmptyDataError among them.
         if path.stat().st_size == 0 or "No columns to parse" in str(error):
             raise DataError(f"--data {source} is empty: name {_READABLE}") from None
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         if isinstance(error, UnicodeDecodeError):
             reason = "it is not UTF-8 text; save it as UTF-8"
         elif found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from storage.records import Direction, TrialRecord
+from storage.progress import STATE_NAMES
+from storage.records import Direction, TrialRecord, sign
 
 
 def trial_table(trials: Sequence[TrialRecord], metric: str) -> tuple[list[str], list[list[Any]]]:
@@ -17,14 +18,19 @@ def trial_table(trials: Sequence[TrialRecord], metric: str) -> tuple[list[str], 
         [
             trial.number,
             score_now(trial),
-            trial.state.lower(),
+            STATE_NAMES[trial.state],
             trees_now(trial),
             trial.fit_seconds,
-            *(trial.params.get(name) for name in names),
+            *(_written(trial.params[name]) if name in trial.params else None for name in names),
         ]
         for trial in trials
     ]
     return columns, rows
+
+
+def _written(value: Any) -> Any:
+    """A hyperparameter that is ``None`` is written as in a file of options."""
+    return "none" if value is None else value
 
 
 def score_now(trial: TrialRecord) -> float | None:
@@ -41,6 +47,5 @@ def trees_now(trial: TrialRecord) -> int | None:
 
 def best_first(trials: Sequence[TrialRecord], direction: Direction) -> list[TrialRecord]:
     """Return the complete trials with a value, the best first; of equal ones the first."""
-    sign = 1 if direction == "minimize" else -1
     complete = [t for t in trials if t.state == "COMPLETE" and t.value is not None]
-    return sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
+    return sorted(complete, key=lambda t: (sign(direction) * (t.value or 0.0), t.number))

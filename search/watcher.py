@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from search.standing import Standing
-from storage.records import TrialRecord
 
 
 class Watcher(Protocol):
@@ -16,7 +15,7 @@ class Watcher(Protocol):
     def begin(self, standing: Standing) -> None:
         """The search begins; how it stands is kept up to date until the launch ends."""
 
-    def trial(self, record: TrialRecord) -> None:
+    def changed(self) -> None:
         """A trial has changed, and the standing with it."""
 
     def shown(self, summary: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import DatabaseError, NotFoundError
+from storage.errors import DatabaseError, NotFoundError, first_line
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -170,7 +170,7 @@ def _look(url: str) -> tuple[set[str], bool]:
         msg = f"cannot open {masked(url)}: {error}; install the driver that the address names"
         raise DatabaseError(msg) from error
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        cause = first_line(getattr(error, "orig", None) or error)
         msg = f"cannot open {masked(url)}: {cause}; check --storage or OPTUNA_STORAGE"
         raise DatabaseError(msg) from error
 
@@ -275,5 +275,5 @@ def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -
         )
         raise DatabaseError(msg) from error
     except (StorageInternalError, SQLAlchemyError, AssertionError) as error:
-        msg = f"cannot open {masked(url)}: {str(error).splitlines()[0]}"
+        msg = f"cannot open {masked(url)}: {first_line(error)}"
         raise DatabaseError(msg) from error

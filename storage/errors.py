@@ -9,6 +9,12 @@ StorageError
 """
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; its kind, where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class StorageError(Exception):
     """Base of the package's errors; the message says what was wrong and what to do."""
 

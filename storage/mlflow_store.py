@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from storage import database
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -110,14 +110,14 @@ def explain(tracking_uri: str, error: Exception) -> DatabaseError:
     if isinstance(error, DatabaseError):
         return error
     place = database.masked(tracking_uri)
-    text = str(error).strip() or type(error).__name__
+    text = str(error)
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return DatabaseError(
             f"{place} was made by another version of MLflow: back it up, then run "
             f"`mlflow db upgrade {place}`"
         )
     return DatabaseError(
-        f"MLflow at {place}: {text.splitlines()[0]} (check --tracking-uri or MLFLOW_TRACKING_URI)"
+        f"MLflow at {place}: {first_line(error)} (check --tracking-uri or MLFLOW_TRACKING_URI)"
     )
 
 

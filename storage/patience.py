@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from storage import database
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, first_line
 
 T = TypeVar("T")
 
@@ -71,4 +71,4 @@ def _broken(url: str, error: Exception) -> DatabaseError:
 
 def _cause(error: Exception) -> str:
     cause: Any = error.__cause__ or error
-    return str(getattr(cause, "orig", None) or cause).splitlines()[0]
+    return first_line(getattr(cause, "orig", None) or cause)

@@ -1,13 +1,12 @@
 """How far a study has come: its trials counted and its improvements, kept as trials change."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
 
-from storage.records import FINISHED_STATES, Direction, TrialRecord
+from storage.records import FINISHED_STATES, Direction, TrialRecord, sign
 
-_NAMES = {
+STATE_NAMES = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
     "FAIL": "failed",
@@ -16,7 +15,7 @@ _NAMES = {
 }
 
 
-# So many trials, by number, make a point of the throughput.
+# So many trials make a point of the throughput.
 _TOGETHER = 10
 
 
@@ -65,19 +64,18 @@ class Progress:
     highest
         Number of the last trial of those that have ended; -1 before the first.
     throughput
-        Trees a second as (trial number, rate), a point for each ten trials that follow each other,
-        once they and all before them have ended: whatever the order in which trials are taken.
+        Trees a second as (trials that had ended, rate), a point for each ten of them.
     """
 
     def __init__(self, direction: Direction, trials: Iterable[TrialRecord] = ()) -> None:
-        self.counts = dict.fromkeys(_NAMES.values(), 0)
+        self.counts = dict.fromkeys(STATE_NAMES.values(), 0)
         self.best: list[tuple[int, float]] = []
         self.champion: TrialRecord | None = None
         self.interrupted = 0
         self.throughput: list[tuple[int, float]] = []
         self._busy = BusyTime()
-        self._together: dict[int, list[TrialRecord]] = defaultdict(list)
-        self._sign = 1 if direction == "minimize" else -1
+        self._seconds, self._trees, self._ended = 0.0, 0, 0
+        self._sign = sign(direction)
         self._states: dict[int, str] = {}
         self.highest = -1
         known = list(trials)
@@ -97,9 +95,9 @@ class Progress:
         """Take a trial's newest record."""
         before = self._states.get(trial.number)
         if before is not None:
-            self.counts[_NAMES[before]] -= 1
+            self.counts[STATE_NAMES[before]] -= 1
         self._states[trial.number] = trial.state
-        self.counts[_NAMES[trial.state]] += 1
+        self.counts[STATE_NAMES[trial.state]] += 1
         if trial.state in {"RUNNING", "WAITING"}:
             return
         self.highest = max(self.highest, trial.number)
@@ -114,13 +112,12 @@ class Progress:
             self.champion = trial
 
     def _take_throughput(self, trial: TrialRecord) -> None:
-        self._together[trial.number // _TOGETHER].append(trial)
-        while len(self._together[point := len(self.throughput)]) == _TOGETHER:
-            ended = sorted(self._together.pop(point), key=by_end)
-            seconds = sum(self._busy.add(trial) for trial in ended)
-            trees = sum(grown_trees(trial) for trial in ended)
-            rate = trees / seconds if seconds > 0 else 0.0
-            self.throughput.append(((point + 1) * _TOGETHER - 1, rate))
+        self._seconds += self._busy.add(trial)
+        self._trees += grown_trees(trial)
+        self._ended += 1
+        if self._ended % _TOGETHER == 0 and self._seconds > 0:
+            self.throughput.append((self._ended, self._trees / self._seconds))
+            self._seconds, self._trees = 0.0, 0
 
     def _order(self, trial: TrialRecord) -> tuple[float, int]:
         return self._sign * cast("float", trial.value), trial.number

@@ -166,7 +166,7 @@ class Recorder:
             self._changed.wait_for(lambda: self._closing or self._is_due())
             if self._closing or self._study is None:
                 return
-            study, self._study_is_new = self._study, False
+            study = self._study
             trials = sorted(self._trials.values(), key=lambda record: record.number)
             self._writing = True
         try:
@@ -184,11 +184,11 @@ class Recorder:
                         del self._trials[trial.number]
             self._check()
             self.mirror.write_study(study)
-        except Exception:
+        finally:
             with self._changed:
-                self._study_is_new = True
-            raise
+                self._writing = False
         with self._changed:
-            self._writing = False
+            if self._study is study:
+                self._study_is_new = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing or self._hurried, _ROUND)

@@ -12,6 +12,12 @@ Stage = Literal["Staging", "Production"]
 Action = Literal["promote", "refuse", "force", "rollback"]
 MoveState = Literal["open", "done", "overtaken", "refused"]
 
+
+def sign(direction: Direction) -> int:
+    """1 where less is better, -1 where more is: times this, values are sorted best first."""
+    return 1 if direction == "minimize" else -1
+
+
 # Of a trial whose coordinator died.
 LOST_REASON = "interrupted: its coordinator ended"
 FINISHED_STATES: frozenset[str] = frozenset({"COMPLETE", "PRUNED", "FAIL"})
@@ -113,7 +119,7 @@ class StudyRecord:
     `uid` tells studies of one name in several databases apart; `guide` is the score that trials
     report as they grow; `hyperparameters` are the names of what is searched; `best` holds each
     improvement as (highest trial number that had ended by then, value), oldest first; `throughput`
-    is trees a second as (trial number, rate); `note` is Markdown for the run's page.
+    is trees a second as (trials that had ended, rate); `note` is Markdown for the run's page.
     """
 
     name: str

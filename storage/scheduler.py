@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from storage.errors import SchedulerError
+from storage.errors import SchedulerError, first_line
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,7 +26,7 @@ def connect(address: str) -> "Client":
     try:
         return Client(address, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise SchedulerError(
             f"no Dask scheduler answers at {address} ({reason}): start one with "
             "`dask scheduler`, or leave --scheduler out to grow on this machine"

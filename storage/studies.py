@@ -121,6 +121,12 @@ class Study:
         return cast("Direction", self.optuna.directions[0].name.lower())
 
     @property
+    def metric(self) -> str:
+        """What the study's values are called: here, else in Optuna, else "value"."""
+        names = self.optuna.metric_names
+        return str((self.get("spec") or {}).get("metric") or (names[0] if names else "value"))
+
+    @property
     def uid(self) -> str:
         """Identity of a settled study, also among studies of one name in several databases."""
         return cast("str", self.get("uid"))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage import views
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, first_line
 from storage.records import StudyRecord
 from storage.runs import Runs, Shown
 
@@ -89,15 +89,23 @@ class StudyRun:
         metrics = {(f"best_{study.metric}", number): value for number, value in study.best}
         done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
         metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
-        metrics |= {("trees_per_second", number): rate for number, rate in study.throughput}
         metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
         if self._doubted:
             self._shown = self._runs.read(self._find())
         self._doubted = True  # until every call has got through
-        reported = study.state in _REPORTED and self._write_report(study)
+        # Which ten trials make a point follows the order in which they were entered: what is shown
+        # already stays.
+        for number, rate in study.throughput:
+            metrics["trees_per_second", number] = self._shown.metrics.get(
+                ("trees_per_second", number), rate
+            )
         now = datetime.now(UTC)
+        reported = self._shown.tags.get(_EDITION_TAG) == _edition(study)
         self._runs.write(self._shown, metrics, {}, self._note(study, reported=reported), now)
         self._runs.set_status(self._shown, _STATUS[study.state], now)
+        # Last, since it takes long and nothing else waits for it.
+        if study.state in _REPORTED and not reported and self._write_report(study):
+            self._runs.write(self._shown, {}, {}, self._note(study, reported=True), now)
         self._doubted = False
 
     def forget_report(self) -> None:
@@ -129,13 +137,10 @@ class StudyRun:
         return {_NOTE_TAG: f"{study.note}\n\n{links}"}
 
     def _write_report(self, study: StudyRecord) -> bool:
-        """Keep the report with the run, unless it is there; return whether it is.
+        """Keep the report with the run; return whether it is there.
 
         What cannot be kept is said, and holds nothing up: the report can be made again.
         """
-        edition = sha256(study.note.encode()).hexdigest()[:_DIGEST_LENGTH]
-        if self._shown.tags.get(_EDITION_TAG) == edition:
-            return True
         try:
             files = self._report()
             if not files:
@@ -145,11 +150,16 @@ class StudyRun:
                     (Path(folder) / name).write_bytes(content)
                 self._client.log_artifacts(self.id, folder, _REPORT)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}".splitlines()[0]
+            text = first_line(error)
             self._say(f"the report is not on the study's run ({text}): `grovekeeper sync` retries")
             return False
-        self._runs.write(self._shown, {}, {}, {_EDITION_TAG: edition}, datetime.now(UTC))
+        self._runs.write(self._shown, {}, {}, {_EDITION_TAG: _edition(study)}, datetime.now(UTC))
         return True
+
+
+def _edition(study: StudyRecord) -> str:
+    """Tell reports of other contents apart: the note says whatever changes in them."""
+    return sha256(study.note.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
 def _dataset(study: StudyRecord) -> "DatasetInput":

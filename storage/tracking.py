@@ -167,19 +167,17 @@ class Mirror:
     def delete(self, uid: str) -> int:
         """Delete a study's view and its runs, as the UI deletes runs; return how many there were.
 
-        The study's own run goes last: as long as it is there, those below it are found.
+        The study's own run goes last. What is deleted with its experiment already is left so.
         """
-        known = self._known_experiment()
-        if known is None:
+        experiment = self._client.get_experiment_by_name(self._experiment)
+        if experiment is None or experiment.lifecycle_stage != "active":
             return 0
-        self.experiment_id, self._uid = known, uid
-        self._runs, deleted = Runs(self._client, known), 0
-        for study in runs_of(self._runs, uid):
-            for run in [*self._runs.search(_children(study.info.run_id)), study]:
-                self._runs.delete(run)
-                deleted += 1
-        views.delete(self._client, known, uid)
-        return deleted
+        runs = Runs(self._client, experiment.experiment_id)
+        found = list(runs.search(f"tags.`{UID_TAG}` = '{uid}'"))
+        for run in sorted(found, key=lambda run: run.data.tags.get(KIND_TAG) == "study"):
+            runs.delete(run)
+        views.delete(self._client, experiment.experiment_id, uid)
+        return len(found)
 
     def write_trial(self, trial: TrialRecord) -> bool:
         """Bring a trial's run level with its record; return whether anything was to be done."""

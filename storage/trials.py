@@ -75,27 +75,38 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         params=dict(trial.params),
         scores=dict(sorted(trial.intermediate_values.items())),
         value=trial.values[0] if trial.values else None,
-        trees=attributes.get(TREES),
-        fit_seconds=attributes.get(FIT_SECONDS),
+        trees=_own(attributes, TREES, int),
+        fit_seconds=_own(attributes, FIT_SECONDS, int | float),
         started=_utc(trial.datetime_start),
         ended=_utc(trial.datetime_complete),
-        place=attributes.get(PLACE, trial.number),
-        repeats=attributes.get(REPEATS),
-        copies=attributes.get(COPIES),
-        interrupted=attributes.get(INTERRUPTED, False),
-        given_up=attributes.get(GIVEN_UP, False),
-        enough_trees=attributes.get(ENOUGH_TREES),
-        covered=attributes.get(COVERED),
-        blocks=_blocks(attributes.get(BLOCKS)),
-        spans=tuple(Span(*span) for span in attributes.get(SPANS, ())),
-        reason=attributes.get(REASON),
+        place=_own(attributes, PLACE, int, trial.number),
+        repeats=_own(attributes, REPEATS, int),
+        copies=_own(attributes, COPIES, int),
+        interrupted=_own(attributes, INTERRUPTED, bool, False),
+        given_up=_own(attributes, GIVEN_UP, bool, False),
+        enough_trees=_own(attributes, ENOUGH_TREES, int),
+        covered=_own(attributes, COVERED, int | float),
+        blocks=_blocks(_own(attributes, BLOCKS, dict)),
+        spans=_spans(_own(attributes, SPANS, list, [])),
+        reason=_own(attributes, REASON, str),
     )
 
 
+def _own(attributes: Mapping[str, Any], key: str, kind: Any, otherwise: Any = None) -> Any:
+    """Return what is noted on a trial; not what others note under our names in theirs."""
+    value = attributes.get(key)
+    return value if isinstance(value, kind) else otherwise
+
+
 def _blocks(attribute: Mapping[str, list[float]] | None) -> dict[int, tuple[float, ...]] | None:
-    if attribute is None:
+    if attribute is None or not all(isinstance(row, list) for row in attribute.values()):
         return None
-    return {int(trees): tuple(row) for trees, row in attribute.items()}
+    return {int(trees): tuple(row) for trees, row in attribute.items() if trees.isdecimal()}
+
+
+def _spans(attribute: list[Any]) -> tuple[Span, ...]:
+    n_fields = len(Span._fields)
+    return tuple(Span(*s) for s in attribute if isinstance(s, list) and len(s) == n_fields)
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -28,7 +28,7 @@ from search.cli.options import Globals
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
-from storage.errors import StorageError
+from storage.errors import StorageError, first_line
 
 _GC_THRESHOLD = 50_000
 
@@ -119,8 +119,9 @@ def run(arguments: list[str]) -> int:
     except Stopped as stop:
         return stop.exit_code
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        text = f"{type(error).__name__}: {first} (with --debug before the command: where)"
+        text = (
+            f"{type(error).__name__}: {first_line(error)} (with --debug before the command: where)"
+        )
         return _fail(text, 1, options)
     return code if isinstance(code, int) else 0
 

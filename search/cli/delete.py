@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from search.cli.options import Json, globals_of, print_json
+from search.cli.signals import StopSignals
 from search.errors import StudyError, UsageError
 
 
@@ -41,5 +42,10 @@ def _ask(study: str, trials: int) -> None:
     if not sys.stdin.isatty():
         raise UsageError(f"delete asks before it deletes '{study}': say --yes where nobody answers")
     question = f"Delete study '{study}' with its {trials} trials, and their runs in MLflow?"
-    if not typer.confirm(question, err=True):
+    with StopSignals():
+        try:
+            agreed = typer.confirm(question, err=True)
+        except typer.Abort:  # the end of what can be read: no answer
+            agreed = False
+    if not agreed:
         raise StudyError(f"study '{study}' was not deleted")

@@ -13,7 +13,7 @@ def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
     registered
         Whether the champion was to be registered.
     """
-    from search.study_note import params_listed, scores_listed
+    from search.wording import params_listed, scores_listed
 
     best, model, trials = summary["best"], summary["model"], summary["trials"]
     line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
@@ -30,5 +30,7 @@ def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
             f"registered: {name} version {model['version']} (models:/{name}/{model['version']})"
         )
         typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
+    if summary["evaluation"] is None:  # made elsewhere: MLflow has no run of it
+        return
     place = summary["mlflow"]["view"] or f"grovekeeper ui --study {summary['study']}"
     typer.echo(f"look at it: {place}")

@@ -1,6 +1,7 @@
 """What several commands share: the global options, and options declared once."""
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,6 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and value != value:  # noqa: PLR0124 not a number
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

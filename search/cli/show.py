@@ -23,9 +23,9 @@ def show(
     Example: grovekeeper show diabetes --csv
     """
     check_formats(json, csv)
-    from search.study_note import params_listed
     from search.summary import summarize
     from search.trial_table import best_first, trial_table
+    from search.wording import params_listed
     from storage.studies import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
@@ -34,7 +34,7 @@ def show(
     if json:
         print_json(summary)
         return
-    metric = summary["metric"] or "value"
+    metric = summary["metric"]
     if csv:
         print_csv(*trial_table(trials, metric))
         return
@@ -50,23 +50,26 @@ def show(
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     trials, best, lease = summary["trials"], summary["best"], summary["lease"]
     counts = ", ".join(f"{trials[k]} {k}" for k in trials if k != "goal" and trials[k])
+    ours = summary["evaluation"] is not None
     rows = [
         ("study", summary["study"]),
-        ("state", summary["state"]),
+        ("state", summary["state"] if ours else "made elsewhere"),
         ("metric", f"{summary['metric']} ({summary['direction']})"),
-        ("trials", f"{counts or 'none'}, of {trials['goal']}"),
+        ("trials", (counts or "none") + (f", of {trials['goal']}" if trials["goal"] else "")),
     ]
     if lease:
         rows.append(("run by", f"{lease['owner']} on {lease['host']}, process {lease['pid']}"))
     if best:
         rows.append(("best", f"{best['value']:.6g} (trial {best['number']})"))
+    if best and ours:
         rows.append(("scored by", f"{summary['evaluation']}, {summary['covered']:.2%} of the rows"))
     for name, value in (summary["holdout"] or {}).items():
         rows.append((f"hold-out {name}", f"{value:.6g}"))
     if summary["model"]:
         rows.append(("model", f"{summary['model']['name']} version {summary['model']['version']}"))
     mirror, place = summary["mirror"], summary["mlflow"]
-    rows.append(("MLflow", f"{mirror['runs']} trial runs, {mirror['behind']} behind"))
+    if ours:
+        rows.append(("MLflow", f"{mirror['runs']} trial runs, {mirror['behind']} behind"))
     rows += [(f"  {name}", str(value)) for name, value in place.items() if value]
     rows += [(f"seconds {name}", f"{value:g}") for name, value in summary["seconds"].items()]
     return rows

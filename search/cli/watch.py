@@ -10,7 +10,7 @@ from search.cli.options import Json, globals_of, print_json
 from search.cli.signals import StopSignals
 from search.progress import Progress
 from storage import database
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, NotFoundError, first_line
 
 if TYPE_CHECKING:
     from search.lookout import Lookout
@@ -71,9 +71,12 @@ def _look(lookout: "Lookout", storage: str) -> None:
         time.sleep(max(_EVERY, _REST * cost))
         try:
             lookout.look()
+        except KeyError:
+            name = lookout.standing.study
+            raise NotFoundError(f"study '{name}' was deleted while it was watched") from None
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
             if time.monotonic() > deadline:
-                msg = f"{database.masked(storage)} does not answer: {str(error).splitlines()[0]}"
+                msg = f"{database.masked(storage)} does not answer: {first_line(error)}"
                 raise DatabaseError(msg) from error
         else:
             return

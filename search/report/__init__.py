@@ -12,7 +12,12 @@ _DRAWN = ("history", "curves", "importance", "parallel", "workers")
 
 
 def report_files(study: Study) -> dict[str, bytes]:
-    """Make the files that a study's run in MLflow keeps: the page, and its main figures as PNG."""
+    """Make the files that a study's run in MLflow keeps: the page, and its main figures as PNG.
+
+    Before the study has a champion there are none: it is to go on.
+    """
+    if study.get("champion") is None:
+        return {}
     report = make_report(study)
     drawn = {f"{f.name}.png": draw(f) for f in report.figures if f.name in _DRAWN}
     pictures = {name: picture for name, picture in drawn.items() if picture is not None}

@@ -3,7 +3,8 @@
 from html import escape
 from typing import Any
 
-from search.report.facts import BEST, COMPLETE, Facts, Figure, short, styled
+from search.report.facts import BEST, COMPLETE, Facts, Figure, styled
+from search.wording import short
 
 _NO_CHAMPION = "The study has no champion yet."
 # Share of the axis that a number takes.
@@ -31,15 +32,15 @@ def _columns(facts: Facts) -> Figure:
     why = _missing(facts)
     if why is not None:
         return Figure(name, title, reading, why)
-    losses: dict[str, float] = facts.notes["findings"]["importance"]
-    if not losses:
+    pairs: list[tuple[str, float]] = facts.notes["findings"]["importance"]
+    if not pairs:
         return Figure(name, title, reading, "The champion uses no column.")
-    pairs = list(losses.items())
+    losses = [loss for _, loss in pairs]
     bar = {
         "type": "bar",
         "orientation": "h",
         "x": [loss for _, loss in reversed(pairs)],
-        "y": [escape(column, quote=False) for column, _ in reversed(pairs)],
+        "y": _labels([column for column, _ in reversed(pairs)]),
         "text": [short(loss) for _, loss in reversed(pairs)],
         "textposition": "outside",
         "cliponaxis": False,
@@ -47,7 +48,7 @@ def _columns(facts: Facts) -> Figure:
         "hoverinfo": "skip",
     }
     # Beside a bar stands its number, on a phone as well.
-    low, high = min(0.0, *losses.values()), max(0.0, *losses.values())
+    low, high = min(0.0, *losses), max(0.0, *losses)
     room = _LABEL * (high - low or 1.0)
     plot = styled(
         [bar],
@@ -59,6 +60,17 @@ def _columns(facts: Facts) -> Figure:
     said = ", ".join(f"{column} {short(loss)}" for column, loss in pairs)
     height = 110 + 30 * len(pairs)
     return Figure(name, title, reading, f"from the most important: {said}", plot, height)
+
+
+def _labels(columns: list[str]) -> list[str]:
+    """Escape names; of equal ones (long names are cut) each needs a place of its own."""
+    labels: list[str] = []
+    for column in columns:
+        label = escape(column, quote=False)
+        while label in labels:
+            label += " "
+        labels.append(label)
+    return labels
 
 
 def _errors(facts: Facts) -> Figure:

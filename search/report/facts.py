@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from search.trial_table import best_first
-from storage.records import TrialRecord
+from storage.records import Direction, TrialRecord
 from storage.studies import Study
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Facts:
     study: str
     metric: str
     guide: str
-    direction: str
+    direction: Direction
     trials: list[TrialRecord]
     complete: list[TrialRecord]
     ranked: list[TrialRecord]
@@ -115,8 +115,7 @@ def gather(study: Study) -> Facts:
             values = seen.setdefault(name, [])
             if len(values) <= 1 and value not in values:
                 values.append(value)
-    names = study.optuna.metric_names
-    metric = str((notes.get("spec") or {}).get("metric") or (names[0] if names else "value"))
+    metric = study.metric
     return Facts(
         study=study.name,
         metric=metric,
@@ -195,11 +194,6 @@ def styled(
         "yaxis": axis | {"title": {"text": y}} | layout.pop("yaxis", {}),
     }
     return {"data": data, "layout": common | axes | layout}
-
-
-def short(value: Any) -> str:
-    """Write a parameter's value with at most four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def log_ticks(low: float, high: float) -> dict[str, Any]:

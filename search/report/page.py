@@ -9,19 +9,13 @@ from typing import Any
 
 from search.recipe import recipe
 from search.report.champion import champion
-from search.report.facts import Facts, Figure, gather, short
+from search.report.facts import Facts, Figure, gather
 from search.report.parameters import parameters
 from search.report.progress import curves, history, over_time
 from search.report.timeline import timeline
+from search.wording import params_listed, short
+from storage.progress import STATE_NAMES
 from storage.studies import Study
-
-_STATES = {
-    "COMPLETE": "complete",
-    "PRUNED": "pruned",
-    "FAIL": "failed",
-    "RUNNING": "running",
-    "WAITING": "waiting",
-}
 
 
 @dataclass(frozen=True)
@@ -71,13 +65,15 @@ def _html(facts: Facts, figures: list[Figure], content: str) -> str:
 
 
 def _summary(facts: Facts) -> str:
-    states = Counter(_STATES[trial.state] for trial in facts.trials)
-    trials = ", ".join(f"{states[state]} {state}" for state in _STATES.values() if states[state])
+    states = Counter(STATE_NAMES[trial.state] for trial in facts.trials)
+    names = STATE_NAMES.values()
+    trials = ", ".join(f"{states[name]} {name}" for name in names if states[name])
     text = f"Metric: {facts.metric} ({facts.better}). Trials: {trials or 'none'}."
     if facts.best is None:
         return text
-    said = ", ".join(f"{name} {short(value)}" for name, value in facts.best.params.items())
-    return f"{text} Best: {facts.said(facts.best)} at trial {facts.best.number}, with {said}."
+    best = facts.best
+    with_ = f", with {params_listed(best.params)}" if best.params else ""
+    return f"{text} Best: {facts.said(best)} at trial {best.number}{with_}."
 
 
 def _champion(facts: Facts) -> str:
@@ -125,9 +121,10 @@ def _again(facts: Facts, toml: str | None) -> str:
     lines.append(f"grovekeeper launch --config {name}.toml --workers 1")
     versions = ", ".join(f"{k} {v}" for k, v in (facts.notes.get("versions") or {}).items())
     return (
-        "<p>The first two compare to the bit with what is on record; the last runs the whole "
-        f"search again, from the file below as {escape(name)}.toml and with no study of that name "
-        "in the database: with one worker, trial by trial as it first ran with one.</p>"
+        "<p><code>reproduce</code> compares to the bit with what is on record. "
+        "<code>launch</code> runs the whole search again, from the file below as "
+        f"{escape(name)}.toml and with no study of that name in the database: with one worker, "
+        "trial by trial as it first ran with one.</p>"
         f"<pre>{escape(chr(10).join(lines))}</pre><pre>{escape(toml)}</pre>"
         f"<p>Made with {escape(versions)}.</p>"
     )

@@ -14,9 +14,9 @@ from search.report.facts import (
     in_memory,
     log_ticks,
     plain,
-    short,
     styled,
 )
+from search.wording import params_listed, short
 
 # Complete trials from which importance is weighed; below so many, or so few best, it is a hint.
 _ENOUGH, _SOUND = 10, 50
@@ -192,7 +192,7 @@ def _parallel(facts: Facts, order: list[str]) -> Figure:
         annotations=notes,
         **{key: made["layout"][key] for key in ("shapes", "xaxis", "yaxis")},
     )
-    said = ", ".join(f"{key} {short(best.params[key])}" for key in order if key in best.params)
+    said = params_listed({key: best.params[key] for key in order if key in best.params})
     text = f"the best, trial {best.number}: {facts.said(best)} with {said}"
     return Figure(name, title, reading, text, plot, height=440, width=140 * (len(order) + 1))
 

@@ -16,7 +16,7 @@ from search.report.facts import (
     styled,
 )
 from storage.progress import BusyTime, by_end
-from storage.records import TrialRecord
+from storage.records import TrialRecord, sign
 
 # Up to so many numbers of trees, each has its tick.
 _TICKS = 8
@@ -54,11 +54,10 @@ def over_time(facts: Facts) -> Figure:
     total = max(seconds.values(), default=0.0)
     if not timed or total <= 0:
         return Figure(name, title, reading, "The trials hold no times.")
-    sign = 1 if facts.direction == "minimize" else -1
-    steps: list[tuple[float, float, str]] = []
+    better, steps = sign(facts.direction), list[tuple[float, float, str]]()
     for trial in sorted(timed, key=lambda trial: (seconds[trial.number], trial.number)):
         value = trial.value or 0.0
-        if not steps or sign * value < sign * steps[-1][1]:
+        if not steps or better * value < better * steps[-1][1]:
             steps.append((seconds[trial.number], value, f"trial {trial.number}"))
     when, best, _ = steps[-1]
     x, y, texts = zip(*steps, (total, best, "the end"), strict=True)

@@ -1,11 +1,16 @@
 """`grovekeeper delete`: what goes, what stays, and what is asked before."""
 
-from collections.abc import Callable
+import os
+import signal
 
 import optuna
 import pytest
 from conftest import Shell
 from mlflow import MlflowClient
+from settled import settle
+from terminals import Terminal
+
+from storage.studies import StudyBook
 
 
 def test_a_study_goes_with_its_runs_and_its_view_and_its_versions_stay(shell: Shell) -> None:
@@ -57,29 +62,24 @@ def test_a_study_made_elsewhere_is_left_alone(shell: Shell) -> None:
     assert [study["study"] for study in shell.json("studies")] == ["theirs"]
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
-def test_it_asks_first(
-    here: Callable[..., int], answer: str, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from search import deletion
-    from search.cli import delete
-    from storage.studies import StudyBook
+@pytest.mark.parametrize(
+    ("answer", "code", "left"), [(b"y\n", 0, []), (b"n\n", 1, ["houses"]), (b"\x04", 1, ["houses"])]
+)
+def test_it_asks_first(shell: Shell, answer: bytes, code: int, left: list[str]) -> None:
+    study = StudyBook(shell.storage, create=True).make("houses", "minimize")
+    settle(study)
+    asked = Terminal(shell.folder, "delete", "houses")
+    asked.wait_for(lambda text: "their runs in MLflow? [y/N]" in text)
+    os.write(asked.keyboard, answer)
+    assert asked.end() == code
+    assert ("was not deleted" in asked.text) == bool(left)
+    assert [study["study"] for study in shell.json("studies")] == left
 
-    StudyBook("sqlite:///optuna.db", create=True).make("houses", "minimize").put("spec", {})
-    asked: list[str] = []
-    deleted: list[str] = []
 
-    def confirm(question: str, **_: object) -> bool:
-        asked.append(question)
-        return answer == "y"
-
-    def carry_out(study: object, _uri: str) -> deletion.Deleted:
-        deleted.append(str(study))
-        return deletion.Deleted("houses", 0, 0)
-
-    monkeypatch.setattr(delete.typer, "confirm", confirm)
-    monkeypatch.setattr(delete.sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr(deletion, "delete", carry_out)
-    assert here("delete", "houses") == code
-    assert asked == ["Delete study 'houses' with its 0 trials, and their runs in MLflow?"]
-    assert len(deleted) == (answer == "y")
+def test_ctrl_c_is_no_answer(shell: Shell) -> None:
+    settle(StudyBook(shell.storage, create=True).make("houses", "minimize"))
+    asked = Terminal(shell.folder, "delete", "houses")
+    asked.wait_for(lambda text: "[y/N]" in text)
+    os.kill(asked.process.pid, signal.SIGINT)
+    assert asked.end() == 130
+    assert len(shell.json("studies")) == 1

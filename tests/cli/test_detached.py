@@ -96,7 +96,7 @@ def test_where_the_coordinator_dies_another_takes_over_and_it_can_be_stopped(
     first = servers.add_worker(*_RESOURCE, **stores)
     launch = ("launch", "--trials", "100000", "--detach", "--scheduler", servers.address)
     done = shell(*launch)
-    assert "watch it: grovekeeper show diabetes" in done.stdout
+    assert "watch it: grovekeeper watch diabetes" in done.stdout
     assert "stop it: grovekeeper stop diabetes" in done.stdout
     first.kill()
     second = servers.add_worker(*_RESOURCE, **stores)

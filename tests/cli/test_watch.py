@@ -1,85 +1,13 @@
 """`launch` and `watch` on a real terminal, of 80 columns, and in a pipe."""
 
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
-import subprocess
-import termios
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyte
 import pytest
-from conftest import COMMAND, Shell, environment
-
-COLUMNS, ROWS = 80, 24
-PATIENCE = 120.0
-
-
-class Terminal:
-    """A command that runs on a terminal, and what stands on its screen."""
-
-    def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
-        ours, theirs = pty.openpty()
-        size = struct.pack("HHHH", ROWS, COLUMNS, 0, 0)
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
-        unset = {name: value for name, value in environment().items() if name not in {"CI"}}
-        self.process = subprocess.Popen(
-            [COMMAND, *arguments],
-            cwd=folder,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=unset | {"TERM": "xterm-256color"} | variables,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self._file = ours
-        self.written = b""
-        self._screen = pyte.Screen(COLUMNS, ROWS)
-        self._stream = pyte.ByteStream(self._screen)
-
-    @property
-    def lines(self) -> list[str]:
-        return [line.rstrip() for line in self._screen.display if line.strip()]
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-    def wait_for(self, reached: Callable[[str], bool]) -> str:
-        """Read on until the screen shows something, or the command has ended."""
-        deadline = time.monotonic() + PATIENCE
-        while not reached(self.text):
-            assert time.monotonic() < deadline, self.text
-            if not self._read():
-                break
-        assert reached(self.text), self.text
-        return self.text
-
-    def end(self) -> int:
-        """Read to the command's end; return its exit code."""
-        while self._read():
-            pass
-        os.close(self._file)
-        return self.process.wait(PATIENCE)
-
-    def _read(self) -> bool:
-        if not select.select([self._file], [], [], 1.0)[0]:
-            return True
-        try:
-            some = os.read(self._file, 65536)
-        except OSError:  # the other side is closed
-            return False
-        self.written += some
-        self._stream.feed(some)
-        return bool(some)
+from conftest import Shell
+from terminals import COLUMNS, PATIENCE, Terminal
 
 
 @pytest.fixture
@@ -105,7 +33,8 @@ def test_launch_and_watch_show_the_same_panel_and_ctrl_c_ends_the_watching_only(
     assert "houses: searching, 0:" in there
     assert "/300 trials" in there
     assert "trees a second" in there
-    assert all(len(line) <= COLUMNS for line in watch.lines)
+    framed = watch.lines[1:-1]
+    assert all(line[0] == line[-1] == "│" and len(line) == COLUMNS for line in framed)
     os.kill(watch.process.pid, signal.SIGINT)
     assert watch.end() == 130
     assert launch.process.poll() is None
@@ -143,6 +72,15 @@ def test_where_no_panel_can_be_drawn_lines_are_printed(
     assert launch.end() == 0
     assert b"\x1b" not in launch.written
     assert "5/5 trials" in launch.text
+
+
+def test_a_study_that_is_deleted_meanwhile_is_said(shell: Shell) -> None:
+    shell("launch", "--trials", "2", "--no-register")
+    watch = Terminal(shell.folder, "watch", "diabetes", "--follow")
+    watch.wait_for(lambda text: "2/2 trials" in text)
+    shell("delete", "diabetes", "--yes")
+    assert watch.end() == 1
+    assert "study 'diabetes' was deleted while it was watched" in watch.text
 
 
 def test_following_goes_on_over_several_launches(shell: Shell) -> None:

@@ -43,7 +43,7 @@ def test_what_changes_is_seen_at_the_next_look(study: Study) -> None:
         assert (now.state, now.goal, now.metric) == ("running", 50, "rmse")
         assert now.progress.finished == 1
         assert now.began is not None
-        assert (now.workers, now.behind(), now.doing) == (None, 0, "searching")
+        assert (now.workers, now.behind(), now.doing) == (None, None, "searching")
 
         study.enter_trial(trial(1, "RUNNING"), SPACE)
         study.report(1, 16, 4.5)

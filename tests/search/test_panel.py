@@ -48,7 +48,7 @@ def test_it_shows_what_people_want_to_know() -> None:
         "houses: searching, 1:15",
         "11/40 trials",
         "10 complete, 1 pruned, 1 failed, 2 running",
-        "rmse 51, trial 9 (splitter random, max_features 0.712, min_samples_leaf 2)",
+        "rmse 51, trial 9 (splitter random, max_features 0.7123, min_samples_leaf 2)",
         "60 to 51",
         "trial 12: 64 trees, 57.25",
         "trial 13: 0 trees",
@@ -68,9 +68,21 @@ def test_it_says_what_is_done_after_the_search_and_how_it_ended() -> None:
 def test_it_fits_the_terminal(width: int) -> None:
     many = [trial(number, "RUNNING") for number in range(1, 30)]
     lines = drawn(standing(trial(0), *many, workers=32), width, color_system=None)
-    assert max(map(len, lines)) <= width
-    assert "and 25 more" in "\n".join(lines)
+    # What is wider than the terminal would be cut off, and the border with it.
+    assert {len(line) for line in lines} == {width}
+    assert {line[-1] for line in lines[1:-1]} == {"│"}
+    words = " ".join("\n".join(lines).replace("│", " ").split())
+    for text in ("1/40 trials", "29 running", "min_samples_leaf 2)", "and 25 more", "workers: 32"):
+        assert text in words
     assert len(lines) < 20
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    said = "\n".join(drawn(Standing("theirs", "value", "minimize", None, [trial(0)])))
+    assert "MLflow" not in said
+    assert "trees a second" not in said
+    assert "1/? trials" in said
+    assert "MLflow level" in "\n".join(drawn(standing(behind=lambda: 0)))
 
 
 def test_without_colors_it_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_what_is_noted_is_small_and_says_the_same(tmp_path: Path, classes: int) 
     findings = examine(champion, dataset, metric)
     assert findings is not None
     note = json.loads(json.dumps(findings.note(dataset)))
-    assert list(note["importance"]) == findings.columns
+    assert [name for name, _ in note["importance"]] == findings.columns
     if classes:
         assert note["classes"] == ["grade 0", "grade 1", "grade 2"]
         counts = np.array(note["confusion"])

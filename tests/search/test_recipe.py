@@ -24,6 +24,7 @@ def settled(storage: str, **options: Any) -> tuple[Problem, str | None]:
     study = make_study(problem, storage)
     settle(problem, study)
     study.put("goal", problem.spec.trials)
+    study.put("asked", {"model": problem.spec.model, "trees": problem.spec.trees})
     try:
         return problem, recipe(study)
     finally:
@@ -36,6 +37,7 @@ def settled(storage: str, **options: Any) -> tuple[Problem, str | None]:
     [
         {},
         {"metric": "mae", "seed": 7, "holdout": 0.0, "trials": 12},
+        {"experiment": "all", "model": "best", "trees": 60},
         {"evaluation": "cv", "folds": 3},
         {"group": "street"},
         {"time": "age", "folds": 4},
@@ -62,7 +64,9 @@ def test_what_is_written_down_poses_the_same_problem(
     assert text is not None
     again = pose(make_spec(tomllib.loads(text)))
     assert again.identity() == problem.identity()
-    assert (again.spec.study, again.spec.trials) == ("homes", problem.spec.trials)
+    asked = ("study", "experiment", "model", "trials", "trees")
+    for name in asked:
+        assert getattr(again.spec, name) == getattr(problem.spec, name)
     assert again.space == problem.space
 
 

@@ -368,7 +368,7 @@ def test_names_are_escaped_and_shown_as_they_are(book: StudyBook) -> None:
     name = "</script><b onclick='x'>&amp;"
     study = book.make(name, "minimize")
     evil = "<img src=x onerror=alert(1)>"
-    found = {"importance": {evil: 1.0}, "classes": ["<u>a", "b"], "confusion": [[1, 2], [0, 3]]}
+    found = {"importance": [(evil, 1.0)], "classes": ["<u>a", "b"], "confusion": [[1, 2], [0, 3]]}
     model = {"name": evil, "version": 1, "trial": 0, "trees": 100}
     settle(study, "<i>rmse", findings=found, holdout={"<i>rmse": 1.0}, model=model)
     space: dict[str, BaseDistribution] = {

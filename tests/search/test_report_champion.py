@@ -21,9 +21,13 @@ SPACE = {
     "splitter": CategoricalDistribution(["best", "random"]),
 }
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-REGRESSION = {"importance": {"size": 3.5, "age": -0.25}, "predicted": [1.0, 2.0], "true": [1.5, 9]}
+REGRESSION = {
+    "importance": [("size", 3.5), ("age", -0.25)],
+    "predicted": [1.0, 2.0],
+    "true": [1.5, 9],
+}
 CLASSES = {
-    "importance": {"size": 0.5},
+    "importance": [("size", 0.5)],
     "classes": ["oak", "elm", "ash"],
     "confusion": [[5, 1, 0], [3, 4, 0], [0, 0, 2]],
 }
@@ -84,6 +88,13 @@ def test_the_columns_stand_in_the_order_of_their_importance(study: Study) -> Non
     assert (bar["x"], bar["y"]) == ([-0.25, 3.5], ["age", "size"])
 
 
+def test_columns_of_one_name_have_a_bar_each(study: Study) -> None:
+    settle(study, findings=REGRESSION | {"importance": [("x", 3.0), ("x", 2.0)]}, holdout={})
+    found = figure(study, "columns")
+    assert found.plot is not None
+    assert len(set(found.plot["data"][0]["y"])) == 2
+
+
 def test_a_regressions_errors_are_dots_around_the_line(study: Study) -> None:
     settle(study, findings=REGRESSION, holdout={"rmse": 5.1})
     found = figure(study, "errors")
@@ -100,7 +111,7 @@ def test_of_classes_it_says_which_are_confused(study: Study) -> None:
     assert found.text == (
         "11 of 15 held-out rows are in their true class; most often elm taken for oak 3 times"
     )
-    settle(study, findings={"importance": {"size": 1.0}}, holdout={"brier": 0.2})
+    settle(study, findings={"importance": [("size", 1.0)]}, holdout={"brier": 0.2})
     assert figure(study, "errors").text == "There are too many classes to be drawn."
 
 
@@ -162,7 +173,7 @@ def test_the_page_tells_how_to_make_everything_again(study: Study) -> None:
 
 
 def test_the_main_figures_are_files_beside_the_page(study: Study) -> None:
-    settle(study, findings=REGRESSION, holdout={"rmse": 5.1})
+    settle(study, findings=REGRESSION, holdout={"rmse": 5.1}, champion={"trial": 0})
     for number in range(12):
         enter(study, number, Span("0", number, number + 1.0))
     files = report_files(study)
@@ -186,5 +197,11 @@ def test_every_figure_of_lines_dots_and_bars_can_be_drawn(study: Study) -> None:
 
 
 def test_what_is_not_shown_is_not_drawn(study: Study) -> None:
-    settle(study)
+    settle(study, champion={"trial": 0})
     assert set(report_files(study)) == {"report.html"}
+
+
+def test_before_a_study_has_a_champion_its_run_keeps_no_report(study: Study) -> None:
+    settle(study)
+    enter(study, 0)
+    assert report_files(study) == {}

@@ -29,6 +29,12 @@ def trial(number: int, state: Any = "COMPLETE", value: float | None = None) -> T
     )
 
 
+def overlapping(number: int) -> TrialRecord:
+    """One of eight that run at the same time, ten seconds each."""
+    begin = BEGIN + timedelta(seconds=10 * (number // 8) + number % 8)
+    return replace(trial(number), started=begin, ended=begin + timedelta(seconds=10))
+
+
 def standing(*trials: TrialRecord, goal: int = 20, direction: Direction = "minimize") -> Standing:
     return Standing("s", "rmse", direction, goal, trials)
 
@@ -39,6 +45,11 @@ def test_pace_and_time_left_follow_the_last_trials() -> None:
     assert now.seconds_left() == pytest.approx(15 * 2)
     now.take(trial(5, "PRUNED"))
     assert now.seconds_left() == pytest.approx(14 * 2)
+
+
+def test_failed_trials_take_time_and_bring_the_goal_no_nearer() -> None:
+    now = standing(*(trial(number, ("COMPLETE", "FAIL")[number % 2]) for number in range(10)))
+    assert now.seconds_left() == pytest.approx(15 * 4)
 
 
 def test_before_the_first_trial_and_at_the_goal_nothing_is_foretold() -> None:
@@ -53,7 +64,7 @@ def test_interrupted_trials_neither_failed_nor_set_the_pace() -> None:
     lost = replace(trial(1, "FAIL"), interrupted=True, ended=BEGIN + timedelta(days=1))
     now = standing(trial(0), lost, trial(2, "FAIL"))
     assert now.failed == 1
-    assert now.seconds_left() == pytest.approx(19 * 2)
+    assert now.seconds_left() == pytest.approx(19 * 4)
 
 
 def test_running_trials_come_and_go() -> None:
@@ -87,8 +98,8 @@ def test_the_curve_only_gets_better_and_ends_at_the_best(
 
 
 def test_it_is_the_same_whether_trials_were_there_or_came() -> None:
-    trials = [trial(number) for number in range(30)]
-    there, came = standing(*trials, goal=60), standing(goal=60)
+    trials = [overlapping(number) for number in range(60)]
+    there, came = standing(*trials, goal=90), standing(goal=90)
     for one in trials:
         came.take(one)
     assert there.trees_per_second() == came.trees_per_second()

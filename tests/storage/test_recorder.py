@@ -1,5 +1,6 @@
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from mlflow import MlflowClient
 from storage import recorder as recorder_module
 from storage.errors import DatabaseError
 from storage.recorder import Recorder
-from storage.records import TrialRecord
+from storage.records import StudyRecord, TrialRecord
 from storage.tracking import Mirror
 
 
@@ -58,7 +59,7 @@ def test_an_outage_is_ridden_out(mlflow_file: str, monkeypatch: pytest.MonkeyPat
     for number in range(3):
         recorder.put_trial(trial(number))
     assert not recorder.wait_level(0.3)
-    assert recorder.behind == 4  # three trials, and the study with their counts
+    assert recorder.behind == 3
     assert "no route to host" in str(recorder.failure)
     broken.clear()
     assert recorder.close(60)
@@ -83,6 +84,28 @@ def test_a_slow_store_is_waited_for_while_something_gets_through(
     assert not recorder.wait_level(1.0)
     assert recorder.wait_level(1.0, steadily=True)
     assert recorder.close(60)
+
+
+def test_a_study_is_behind_until_its_record_is_written_whole(
+    mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its report takes long: as long it is not level, and whoever waits is told so."""
+    recorder = open_recorder(mlflow_file)
+    recorder.put_study(study_record())
+    assert recorder.wait_level(60)
+    write, go_on = recorder.mirror.write_study, threading.Event()
+
+    def write_late(record: StudyRecord) -> None:
+        go_on.wait(60)
+        write(record)
+
+    monkeypatch.setattr(recorder.mirror, "write_study", write_late)
+    recorder.put_study(replace(study_record(uid="abc"), state="finished"))
+    assert not recorder.wait_level(1.5)
+    assert recorder.behind == 1
+    go_on.set()
+    assert recorder.close(60)
+    assert recorder.behind == 0
 
 
 def test_a_closed_recorder_begins_no_other_run(

@@ -24,9 +24,12 @@ class Scene:
     made: int = 0
     broken: bool = False
     said: list[str] = field(default_factory=list)
+    seen: list[tuple[str, str]] = field(default_factory=list)
 
     def report(self) -> dict[str, bytes]:
         self.made += 1
+        (run,) = MlflowClient(self.tracking_uri).search_runs(["1"])
+        self.seen.append((run.info.status, str(run.data.tags["mlflow.note.content"])[:6]))
         if self.broken:
             raise ValueError("no plot today\nand more")
         return PAGE
@@ -69,6 +72,8 @@ def test_at_its_end_the_run_keeps_the_report_and_its_note_leads_there(
     mirror.write_study(ended)
     assert scene.kept(mirror) == set(PAGE)
     link = f"[report](#/experiments/{mirror.experiment_id}/runs/{mirror.run_id}/artifacts/report/"
+    # All the rest is there before: a report takes long, and may fail.
+    assert scene.seen == [("FINISHED" if state == "finished" else "KILLED", "a note")]
     assert scene.note(mirror).startswith("a note\n\n")
     assert link in scene.note(mirror)
     mirror.write_study(ended)
@@ -97,8 +102,7 @@ def test_a_report_that_cannot_be_made_is_said_and_holds_nothing_up(scene: Scene)
     mirror = scene.adopted()
     mirror.write_study(replace(scene.study, state="finished"))
     assert scene.said == [
-        "the report is not on the study's run (ValueError: no plot today): "
-        "`grovekeeper sync` retries"
+        "the report is not on the study's run (no plot today): `grovekeeper sync` retries"
     ]
     assert MlflowClient(scene.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
     scene.broken = False

@@ -118,13 +118,30 @@ def test_each_improvement_is_a_point_of_the_studys_run(mirror: Mirror) -> None:
     assert {point.step: point.value for point in best} == {0: 5.0, 7: 4.0}
 
 
+def test_a_deleted_study_leaves_no_run_wherever_they_are(mirror: Mirror) -> None:
+    study = study_record()
+    mirror.connect()
+    mirror.adopt(study)
+    for number in range(3):
+        mirror.write_trial(trial(number))
+    mirror._client.delete_run(mirror.run_id)  # by hand: what was below it is below nothing
+    assert mirror.delete(study.uid) == 3
+    assert mirror._client.search_runs([mirror.experiment_id]) == []
+    mirror._client.delete_experiment(mirror.experiment_id)
+    assert mirror.delete(study.uid) == 0
+
+
 def test_throughput_is_points_of_the_studys_run(mirror: Mirror) -> None:
-    study = dataclasses.replace(study_record(), throughput=((9, 120.5), (19, 130.0)))
+    study = dataclasses.replace(study_record(), throughput=((10, 120.5), (20, 130.0)))
     mirror.connect()
     mirror.adopt(study)
     mirror.write_study(study)
     points = mirror._client.get_metric_history(mirror.run_id, "trees_per_second")
-    assert [(point.step, point.value) for point in points] == [(9, 120.5), (19, 130.0)]
+    assert [(point.step, point.value) for point in points] == [(10, 120.5), (20, 130.0)]
+    # Counted again in another order, a point may be another: what is shown stays.
+    mirror.write_study(dataclasses.replace(study, throughput=((10, 99.0), (20, 130.0), (30, 1.0))))
+    points = mirror._client.get_metric_history(mirror.run_id, "trees_per_second")
+    assert [point.value for point in points] == [120.5, 130.0, 1.0]
 
 
 def test_writing_twice_changes_nothing(mirror: Mirror) -> None:

@@ -19,5 +19,6 @@ def settle(study: Study, metric: str = "rmse", **notes: Any) -> None:
         "space": {},
     }
     about = {"spec": spec, "rows": 442, "columns": 10, "goal": 50, "uid": "abc"}
+    about |= {"experiment": "houses"}
     for name, value in (about | notes).items():
         study.put(name, value)
