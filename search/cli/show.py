@@ -70,6 +70,8 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     mirror, place = summary["mirror"], summary["mlflow"]
     if ours:
         rows.append(("MLflow", f"{mirror['runs']} trial runs, {mirror['behind']} behind"))
-    rows += [(f"  {name}", str(value)) for name, value in place.items() if value]
+        rows += [(f"  {name}", str(value)) for name, value in place.items() if value]
+        if place["run_id"] and not place["view"]:
+            rows.append(("  look at it", f"grovekeeper ui --study {summary['study']}"))
     rows += [(f"seconds {name}", f"{value:g}") for name, value in summary["seconds"].items()]
     return rows
