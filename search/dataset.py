@@ -71,10 +71,18 @@ class Dataset:
     @cached_property
     def X(self) -> "pd.DataFrame":
         """The training rows as float32 columns, shape (n_rows, n_features)."""
-        if _is_plain(self.features):
+        if self.is_numeric:
             # What the vectorizer makes of them, without a second of imports before the search.
             return self.features.astype(np.float32)
         return cast("pd.DataFrame", self._vectorized[1])
+
+    @cached_property
+    def is_numeric(self) -> bool:
+        """Whether every column is of NumPy's numbers, and has some: forests take it as it is."""
+        numbers = all(
+            isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self.features.dtypes
+        )
+        return numbers and bool(self.features.notna().any().all())
 
     @property
     def n_classes(self) -> int:
@@ -96,12 +104,6 @@ class Dataset:
     def labels(self) -> NDArray[Any]:
         """The training rows' target as the raw table has it."""
         return self.y if self.classes is None else self.classes[self.y]
-
-
-def _is_plain(features: "pd.DataFrame") -> bool:
-    """Whether every column is of NumPy's numbers, and has some."""
-    numbers = all(isinstance(d, np.dtype) and d.kind in "iuf" for d in features.dtypes)
-    return numbers and bool(features.notna().any().all())
 
 
 def make_vectorizer() -> Any:

@@ -168,6 +168,7 @@ def settle(problem: Problem, study: Study) -> None:
     study.put("started", datetime.now(UTC).isoformat())
     study.put("experiment", problem.spec.experiment)
     study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))
+    study.put("numeric", problem.dataset.is_numeric)
     study.put("columns", problem.dataset.features.shape[1])
     if problem.metric.guide is not None:
         study.put("guide", problem.metric.guide)

@@ -9,6 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from search.cli import (
+    best,
     compare,
     delete,
     history,
@@ -47,6 +48,7 @@ app.command()(stop.stop)
 app.command()(studies.studies)
 app.command()(show.show)
 app.command()(watch.watch)
+app.command()(best.best)
 app.command()(compare.compare)
 app.command()(report.report)
 app.command()(ui.ui)

@@ -1,0 +1,62 @@
+"""The winning forest as a few lines of scikit-learn, for whoever goes on without this project."""
+
+from typing import Any
+
+from search.champion import champion_size
+from search.errors import StudyError
+from search.forest import champion_seed, make_forest
+from search.wording import params_listed
+from storage.progress import Progress
+from storage.studies import Study
+
+_VECTORIZER = """\
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from skrub import StringEncoder, TableVectorizer
+
+ordinal = OrdinalEncoder(
+    handle_unknown="use_encoded_value", unknown_value=float("nan"), dtype="float32"
+)
+text = StringEncoder(random_state=0)
+table = TableVectorizer(low_cardinality=ordinal, high_cardinality=text)
+model = make_pipeline(table, forest)"""
+
+
+def as_python(study: Study) -> str:
+    """Return the code that makes a study's best forest: `forest`, or `model` for a raw table.
+
+    Fitted on the study's training rows it is the champion, tree by tree.
+
+    Raises
+    ------
+    StudyError
+        When the study was not made by grovekeeper, or has no complete trial.
+    """
+    notes = study.notes()
+    spec, best = notes.get("spec"), Progress(study.direction, study.trials()).champion
+    if spec is None:
+        raise StudyError(f"study '{study.name}' was not made by grovekeeper")
+    if best is None:
+        raise StudyError(f"study '{study.name}' has no complete trial yet")
+    asked = notes.get("asked", {}).get("trees", "auto")
+    trees = champion_size(best.enough_trees) if asked == "auto" else asked
+    n_classes = 0 if spec["task"] == "regression" else 2
+    forest = make_forest(best.params, n_classes, trees, champion_seed(spec["seed"]), jobs=-1)
+    kind = type(forest)
+    changed = _changed(forest.get_params(), kind().get_params())
+    lines = [
+        f"# Study {study.name}, trial {best.number}: {spec['metric']} {best.value:.5g}, "
+        f"{spec['evaluation']} ({params_listed(best.params)})",
+        f"from sklearn.ensemble import {kind.__name__}",
+        "",
+        f"forest = {kind.__name__}(",
+        *(f"    {name}={value!r}," for name, value in changed.items()),
+        ")",
+    ]
+    # Numbers go into a forest as they are; any other table is made to numbers first.
+    return "\n".join(lines if notes.get("numeric") else [*lines, "", _VECTORIZER])
+
+
+def _changed(params: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are not scikit-learn's own."""
+    return {name: value for name, value in params.items() if value != defaults[name]}
