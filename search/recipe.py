@@ -19,14 +19,16 @@ def recipe(study: Study) -> str | None:
     options = {"study": study.name, "experiment": notes["experiment"]} | notes.get("asked", {})
     options |= options_of(notes["spec"]) | {"trials": notes.get("goal")}
     lines = [f"{name} = {_toml(value)}" for name, value in options.items() if value is not None]
-    return "\n".join([*lines, "", "[space]", *_space(notes["spec"]["space"])])
-
-
-def _space(space: Mapping[str, str]) -> Iterator[str]:
     from optuna.distributions import json_to_distribution
 
-    for name, text in space.items():
-        yield f"{name} = {_choice(json_to_distribution(text))}"
+    space = {name: json_to_distribution(text) for name, text in notes["spec"]["space"].items()}
+    return "\n".join([*lines, "", "[space]", *space_lines(space)])
+
+
+def space_lines(space: "Mapping[str, BaseDistribution]") -> Iterator[str]:
+    """Yield a search space's lines in a file of options."""
+    for name, distribution in space.items():
+        yield f"{name} = {_choice(distribution)}"
 
 
 def _choice(distribution: "BaseDistribution") -> str:

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HEAVY = ("mlflow", "sklearn", "skrub", "optuna", "distributed", "pandas", "numpy", "sqlalchemy")
 COMMANDS = (
-    *("launch", "stop", "studies", "show", "watch", "best", "compare", "report", "ui"),
+    *("init", "launch", "stop", "studies", "show", "watch", "best", "compare", "report", "ui"),
     *("promote", "rollback", "history", "reproduce", "sync", "delete"),
 )
 

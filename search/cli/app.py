@@ -13,6 +13,7 @@ from search.cli import (
     compare,
     delete,
     history,
+    init,
     launch,
     promote,
     report,
@@ -43,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     pretty_exceptions_enable=False,
 )
+app.command()(init.init)
 app.command()(launch.launch)
 app.command()(stop.stop)
 app.command()(studies.studies)

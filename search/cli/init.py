@@ -1,0 +1,41 @@
+"""`grovekeeper init`: a commented file of options, written from a table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from search.errors import StudyError, UsageError
+
+
+def init(
+    data: Annotated[str, typer.Argument(help="CSV, TSV (also .gz) or Parquet file.")],
+    target: Annotated[
+        str | None, typer.Option(help="Column to predict; default: the last.", metavar="COLUMN")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Default: the data's name in this folder.", metavar="FILE.toml"
+        ),
+    ] = None,
+) -> None:
+    """Write a commented file of options for a table.
+
+    It lists the table's columns and every option of launch with its default.
+
+    Example: grovekeeper init houses.csv --target price -o houses.toml
+    """
+    from search.draft import draft
+    from search.spec import default_name
+
+    path = output or Path(f"{default_name(data)}.toml")
+    if path.exists():
+        raise UsageError(f"{path} is there already: name another file with --output")
+    text = draft(data, target, str(path))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write {path}: {error.strerror}; name another file with --output"
+        raise StudyError(msg) from error
+    typer.echo(str(path))

@@ -1,0 +1,38 @@
+"""`grovekeeper init`: a file of options that `launch` takes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Shell
+
+
+@pytest.fixture
+def houses(shell: Shell) -> Shell:
+    values = np.random.default_rng(0).normal(size=(200, 3))
+    houses = pd.DataFrame(values, columns=["size", "age", "luck"])
+    houses["price"] = 2 * houses["size"] + houses["age"]
+    houses.to_csv(shell.folder / "houses.csv", index=False)
+    return shell
+
+
+def test_what_it_writes_can_be_launched(houses: Shell) -> None:
+    assert houses("init", "houses.csv").stdout == "houses.toml\n"
+    summary = houses.json("launch", "--config", "houses.toml", "--trials", "3", "--no-register")
+    assert (summary["study"], summary["state"]) == ("houses", "finished")
+
+
+def test_a_file_that_is_there_is_kept(houses: Shell) -> None:
+    mine = houses.folder / "houses.toml"
+    mine.write_text("trials = 7\n")
+    said = houses("init", "houses.csv", expect=2).stderr
+    assert "houses.toml is there already: name another file with --output" in said
+    assert mine.read_text() == "trials = 7\n"
+    houses("init", "houses.csv", "-o", "other.toml", "--target", "size")
+    assert 'target = "size"' in Path(houses.folder / "other.toml").read_text(encoding="utf-8")
+
+
+def test_a_table_that_is_not_there_leaves_no_file(houses: Shell) -> None:
+    assert "does not exist" in houses("init", "hauses.csv", expect=1).stderr
+    assert not (houses.folder / "hauses.toml").exists()
