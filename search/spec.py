@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -205,8 +206,11 @@ def make_spec(values: Mapping[str, Any]) -> StudySpec:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "the specification"
         if first["type"] == "extra_forbidden":
-            known = ", ".join(field.alias or key for key, field in StudySpec.model_fields.items())
-            raise UsageError(f"there is no option '{name}'; there are {known}") from None
+            known = [field.alias or key for key, field in StudySpec.model_fields.items()]
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'? T" if near else "t"
+            text = f"there is no option '{name}': {hint}here are {', '.join(known)}"
+            raise UsageError(text) from None
         said = f"{name} {given[name]!r}" if name in given else name
         text = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{said} is no good: {text[0].lower()}{text[1:]}") from None

@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,9 +189,12 @@ class Registry:
             raise mlflow_store.explain(self._uri, error) from error
 
     def _not_found(self, name: str) -> NotFoundError:
-        known = ", ".join(self._names()) or "none yet"
+        names = self._names()
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean '{near[0]}'? R" if near else "r"
+        known = ", ".join(names) or "none yet"
         return NotFoundError(
-            f"there is no model '{name}' with a version; registered models: {known}"
+            f"there is no model '{name}' with a version: {hint}egistered models: {known}"
         )
 
     def _search(self, name: str) -> list[Any]:

@@ -125,6 +125,7 @@ def test_an_older_schema_names_the_command_that_upgrades_it(
 def test_a_missing_study_or_model_gets_the_names_there_are(launched: Shell) -> None:
     assert "did you mean 'diabetes'" in launched("show", "diabetis", expect=1).stderr
     assert "registered models: diabetes" in launched("promote", "houses", expect=1).stderr
+    assert "did you mean 'diabetes'" in launched("promote", "diabetis", expect=1).stderr
     assert "there are 1" in launched("promote", "diabetes", "--version", "7", expect=2).stderr
 
 

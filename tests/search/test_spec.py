@@ -50,7 +50,8 @@ def test_defaults_are_the_documented_ones() -> None:
         ({"evaluation": "loo"}, "evaluation 'loo'"),
         ({"folds": 1}, "folds 1"),
         ({"folds": 51}, "folds 51"),
-        ({"nonsense": 1}, "there is no option 'nonsense'"),
+        ({"nonsense": 1}, "there is no option 'nonsense': there are data, target"),
+        ({"trails": 1}, "there is no option 'trails': did you mean 'trials'? There are data"),
         ({"space": {"max_features": {"low": 1.0, "high": 0.5}}}, "space"),
     ],
 )
