@@ -168,7 +168,7 @@ def search(rows: Rows, task: str, variant: Variant, seed: int) -> tuple[list[Tri
     Coordinator(
         plan,
         Inline(rows, variant.share),  # type: ignore[arg-type]
-        Hurried(1, rows.X.size),
+        Hurried(lambda: 1, rows.X.size),
         [],
         lambda record: records.update({record.number: record}),
         lambda: False,
