@@ -189,7 +189,7 @@ class Registry:
             raise mlflow_store.explain(self._uri, error) from error
 
     def _not_found(self, name: str) -> NotFoundError:
-        names = self._names()
+        names = self.names()
         near = get_close_matches(name, names, n=1)
         hint = f"did you mean '{near[0]}'? R" if near else "r"
         known = ", ".join(names) or "none yet"
@@ -209,7 +209,8 @@ class Registry:
             if not token:
                 return found
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Names of all registered models, sorted."""
         with _quiet():
             return sorted(model.name for model in self._client.search_registered_models())
 
@@ -233,7 +234,7 @@ def open_registry(tracking_uri: str) -> Registry:
         raise NotFoundError(msg)
     registry = Registry(tracking_uri)
     try:
-        registry._names()
+        registry.names()
     except DatabaseError:
         raise
     except Exception as error:

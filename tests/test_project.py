@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 HEAVY = ("mlflow", "sklearn", "skrub", "optuna", "distributed", "pandas", "numpy", "sqlalchemy")
 COMMANDS = (
     *("init", "launch", "stop", "studies", "show", "watch", "best", "compare", "report", "ui"),
-    *("promote", "rollback", "history", "reproduce", "sync", "delete"),
+    *("promote", "rollback", "history", "reproduce", "sync", "delete", "doctor"),
 )
 
 

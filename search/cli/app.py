@@ -12,6 +12,7 @@ from search.cli import (
     best,
     compare,
     delete,
+    doctor,
     history,
     init,
     launch,
@@ -60,6 +61,7 @@ app.command()(history.history)
 app.command()(reproduce.reproduce)
 app.command()(sync.sync)
 app.command()(delete.delete)
+app.command()(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,67 @@
+"""`grovekeeper doctor`: what is there, what is not fit, and what to do; nothing is made."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Shell
+from dask_servers import DaskServers
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[DaskServers]:
+    servers = DaskServers(tmp_path)
+    yield servers
+    servers.stop()
+
+
+def test_all_is_well_before_the_first_launch_and_nothing_is_made(shell: Shell) -> None:
+    findings = {finding["name"]: finding for finding in shell.json("doctor")}
+    assert all(finding["fit"] for finding in findings.values())
+    assert list(findings) == ["versions", "machine", "disk", "addresses", "studies", "MLflow"]
+    for name in ("studies", "MLflow"):
+        assert "is not there yet: the first launch makes it" in findings[name]["text"]
+    for library in ("python", "optuna", "mlflow", "scikit-learn", "distributed"):
+        assert f"{library} " in findings["versions"]["text"]
+    assert list(shell.folder.iterdir()) == []
+
+
+def test_it_counts_what_is_there(launched: Shell) -> None:
+    said = launched("doctor").stdout
+    assert "sqlite:///optuna.db: 1 study\n" in said
+    assert "sqlite:///mlflow.db: 1 registered model\n" in said
+    assert [line[:2] for line in said.splitlines()] == ["ok"] * 6
+
+
+def test_a_cluster_is_looked_at_too(shell: Shell, servers: DaskServers) -> None:
+    servers.add_worker("--resources", "coordinator=1", threads=3)
+    deadline, said = time.monotonic() + 60, ""
+    while "1 workers, 3 threads, versions as here; a coordinator, for --detach" not in said:
+        assert time.monotonic() < deadline, said
+        said = shell("doctor", "--scheduler", servers.address).stdout
+
+
+@pytest.mark.parametrize(
+    ("stores", "name", "text"),
+    [
+        (("--tracking-uri", "http://127.0.0.1:9"), "MLflow", "does not answer"),
+        (("--storage", "sqlite:///nowhere/optuna.db"), "studies", "there is no folder nowhere"),
+        (("--storage", "postgresql+psycopg://ann:s3cret@127.0.0.1:9/x"), "studies", "cannot open"),
+        (("--storage", "sqlite:///mlflow.db"), "addresses", "need a database each"),
+    ],
+)
+def test_what_is_not_fit_is_one_line_that_says_what_to_do(
+    here: Callable[..., int],
+    stores: tuple[str, str],
+    name: str,
+    text: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert here(*stores, "doctor") == 1
+    said = capsys.readouterr()
+    bad = [line for line in said.out.splitlines() if line.startswith("BAD")]
+    (line,) = [line for line in bad if f" {name} " in line]
+    assert text in line
+    assert "s3cret" not in said.out + said.err
+    assert len(bad) == 1
