@@ -122,5 +122,7 @@ def _scheduler(address: str) -> str:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         threads = sum(worker["nthreads"] for worker in workers)
         resources = {name for worker in workers for name in worker["resources"]}
-    said = f"{address}: {len(workers)} workers, {threads} threads, versions as here"
+    there = f"{_counted(len(workers), 'worker', 'workers')}, "
+    there += _counted(threads, "thread", "threads")
+    said = f"{address}: {there}, versions as here"
     return said + ("; a coordinator, for --detach" if "coordinator" in resources else "")

@@ -37,7 +37,7 @@ def test_it_counts_what_is_there(launched: Shell) -> None:
 def test_a_cluster_is_looked_at_too(shell: Shell, servers: DaskServers) -> None:
     servers.add_worker("--resources", "coordinator=1", threads=3)
     deadline, said = time.monotonic() + 60, ""
-    while "1 workers, 3 threads, versions as here; a coordinator, for --detach" not in said:
+    while "1 worker, 3 threads, versions as here; a coordinator, for --detach" not in said:
         assert time.monotonic() < deadline, said
         said = shell("doctor", "--scheduler", servers.address).stdout
 
