@@ -44,7 +44,7 @@ def promote(
     The version and what stands in the stage are scored on the same held-out rows. One that is
     shown to be worse is refused. Stage and alias move together.
 
-    Example: grovekeeper promote diabetes --to Staging --require rmse=60
+    Example: grovekeeper promote diabetes --to Staging --require rmse=70
     """
     from search.assessment import Rules
     from search.history import document

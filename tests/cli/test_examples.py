@@ -1,0 +1,86 @@
+"""The example in each command's help, run as it stands there, in the order of a working day."""
+
+import shlex
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Shell
+from processes import free_port
+
+from search.cli.app import app, run
+
+DAY = (
+    *("doctor", "init", "launch", "studies", "show", "watch", "best", "compare", "report", "ui"),
+    *("history", "promote", "rollback", "reproduce", "stop", "sync", "delete"),
+)
+
+
+def example_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert run([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    _, _, example = said.partition("Example: grovekeeper ")
+    return shlex.split(example.partition(" Arguments:")[0].partition(" Options:")[0])
+
+
+@pytest.fixture
+def folder(shell: Shell) -> Shell:
+    """A folder with a table, two studies on the diabetes data, and two versions of its model."""
+    random = np.random.default_rng(0)
+    houses = pd.DataFrame(random.normal(size=(120, 3)), columns=["size", "age", "luck"])
+    houses["price"] = 2 * houses["size"] + houses["age"]
+    houses.to_csv(shell.folder / "houses.csv", index=False)
+    shell("launch", "--trials", "3")
+    by_mae = ("launch", "houses-by-mae", "--data", "houses.csv", "--metric", "mae")
+    shell(*by_mae, "--trials", "3", "--no-register")
+    return shell
+
+
+def test_every_example_runs(folder: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    examples = {command: example_of(command, capsys) for command in DAY}
+    commands = {i.name or i.callback.__name__ for i in app.registered_commands if i.callback}
+    assert set(DAY) == commands
+    special: dict[str, Callable[[list[str]], None]] = {
+        "ui": lambda words: look_at(folder, words),
+        "rollback": lambda words: go_back(folder, words),
+        "stop": lambda words: end(folder, words),
+    }
+    for command, words in examples.items():
+        assert words[0] == command
+        if command in special:
+            special[command](words)
+        else:
+            folder(*words)
+
+
+def look_at(folder: Shell, words: list[str]) -> None:
+    """The UI runs until it is ended; on a port that is free."""
+    port = free_port()
+    server = folder.start(*words, "--port", str(port))
+    assert server.stdout is not None
+    said = [server.stdout.readline() for _ in range(3)]
+    assert said[0].startswith(f"MLflow UI: http://127.0.0.1:{port}")
+    assert said[1].startswith("trials: http")
+    server.send_signal(signal.SIGINT)
+    server.communicate(timeout=60)
+
+
+def go_back(folder: Shell, words: list[str]) -> None:
+    """Two versions have to have stood there."""
+    folder("launch", "again", "--model", "diabetes", "--seed", "1", "--trials", "3")
+    folder("promote", "diabetes", "--version", "2", "--force", "--reason", "to go back from")
+    folder(*words)
+
+
+def end(folder: Shell, words: list[str]) -> None:
+    """A study has to run."""
+    launch = folder.start("launch", "diabetes", "--trials", "100000")
+    deadline = time.monotonic() + 60
+    while folder.json("show", "diabetes")["state"] != "running":
+        assert time.monotonic() < deadline
+    folder(*words)
+    launch.communicate(timeout=60)
+    assert launch.returncode == 0
