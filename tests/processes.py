@@ -1,5 +1,6 @@
-"""Servers that tests start: a port for them, and waiting until they answer."""
+"""Processes that tests start: their environment, a port, and waiting until they answer."""
 
+import os
 import socket
 import subprocess
 import time
@@ -9,6 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 START_TIMEOUT = 90.0
+STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
+
+
+def environment() -> dict[str, str]:
+    """Return this process's, without the stores that `mlflow.set_tracking_uri` leaves in it."""
+    return {key: value for key, value in os.environ.items() if key not in STORES}
 
 
 def free_port() -> int:

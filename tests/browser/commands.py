@@ -6,14 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import environment
+
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
-STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
 STOP_TIMEOUT = 30.0
-
-
-def environment() -> dict[str, str]:
-    """Return this process's, without the stores that `mlflow.set_tracking_uri` leaves in it."""
-    return {key: value for key, value in os.environ.items() if key not in STORES}
 
 
 def grovekeeper(folder: Path, *arguments: str) -> str:

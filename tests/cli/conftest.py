@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import STORES, environment
 
-STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
-
-
-def environment() -> dict[str, str]:
-    """Return this process's, without the stores that `mlflow.set_tracking_uri` leaves in it."""
-    return {key: value for key, value in os.environ.items() if key not in STORES}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """The wheel: what is in it, and that it runs outside of the checkout."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from processes import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,13 +42,11 @@ def test_it_runs_where_there_is_no_checkout(wheel: Path, tmp_path: Path) -> None
     installed, folder = tmp_path / "installed", tmp_path / "work"
     folder.mkdir()
     pip(folder, "install", "--no-deps", "--target", str(installed), str(wheel))
-    stores = {"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"}
-    environment = {name: value for name, value in os.environ.items() if name not in stores}
-    environment["PYTHONPATH"] = str(installed)
+    here = environment() | {"PYTHONPATH": str(installed)}
 
     def run(*command: str) -> str:
         done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            command, cwd=folder, env=here, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -1,7 +1,6 @@
 """The interface for Python: in a script without a guard, in a notebook, and what it returns."""
 
 import json
-import os
 import subprocess
 import sys
 from io import StringIO
@@ -13,6 +12,7 @@ import nbclient
 import nbformat
 import optuna
 import pytest
+from processes import environment
 from rich.console import Console
 
 import search
@@ -47,11 +47,6 @@ from search import StudySpec, launch
 found = launch(StudySpec(trials=4, register=False))
 found
 """
-
-
-def environment() -> dict[str, str]:
-    stores = {"OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"}
-    return {name: value for name, value in os.environ.items() if name not in stores}
 
 
 @pytest.fixture(scope="module")
