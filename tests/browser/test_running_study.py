@@ -48,6 +48,7 @@ def link(study: Any, ui: str, tmp_path: Path) -> Iterator[str]:
         stop(launch)
 
 
+@pytest.mark.slow
 def test_its_trials_are_shown_the_best_first_and_their_curves_as_they_grow(
     link: str, page: Page
 ) -> None:

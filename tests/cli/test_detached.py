@@ -110,6 +110,7 @@ def test_where_the_coordinator_dies_another_takes_over_and_it_can_be_stopped(
     assert_agreement(stores["OPTUNA_STORAGE"], stores["MLFLOW_TRACKING_URI"], "diabetes")
 
 
+@pytest.mark.slow
 def test_what_keeps_a_study_from_being_detached_is_one_line(
     shell: Shell, servers: DaskServers
 ) -> None:

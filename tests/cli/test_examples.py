@@ -39,6 +39,7 @@ def folder(shell: Shell) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 def test_every_example_runs(folder: Shell, capsys: pytest.CaptureFixture[str]) -> None:
     examples = {command: example_of(command, capsys) for command in DAY}
     commands = {i.name or i.callback.__name__ for i in app.registered_commands if i.callback}

@@ -111,6 +111,7 @@ def test_the_same_launch_again_does_nothing_twice(launched: Shell) -> None:
     assert len(MlflowClient(launched.tracking_uri).search_model_versions("name='diabetes'")) == 1
 
 
+@pytest.mark.slow
 def test_a_champion_that_the_registry_does_not_know_is_registered_again(
     launched: Shell, shell: Shell
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import Shell, environment
 
 README = Path(__file__).parents[2] / "README.md"
@@ -51,6 +52,7 @@ def python(folder: Path, code: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_study_is_launched_from_python(shell: Shell) -> None:
     random = np.random.default_rng(0)
     houses = pd.DataFrame(random.normal(size=(200, 4)), columns=list("abcd"))

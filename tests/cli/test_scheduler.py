@@ -12,6 +12,7 @@ from dask_servers import DaskServers
 from processes import free_port
 
 
+@pytest.mark.slow
 def test_a_study_on_a_cluster_is_the_study_on_this_machine(
     launched: Shell, shell: Shell, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaskSer
     servers.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("servers")
 def test_a_served_study_is_run_shown_and_stopped_from_anywhere(
     shell: Shell, tmp_path: Path

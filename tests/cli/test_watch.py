@@ -74,6 +74,7 @@ def test_where_no_panel_can_be_drawn_lines_are_printed(
     assert "5/5 trials" in launch.text
 
 
+@pytest.mark.slow
 def test_a_study_that_is_deleted_meanwhile_is_said(shell: Shell) -> None:
     shell("launch", "--trials", "2", "--no-register")
     watch = Terminal(shell.folder, "watch", "diabetes", "--follow")
@@ -83,6 +84,7 @@ def test_a_study_that_is_deleted_meanwhile_is_said(shell: Shell) -> None:
     assert "study 'diabetes' was deleted while it was watched" in watch.text
 
 
+@pytest.mark.slow
 def test_following_goes_on_over_several_launches(shell: Shell) -> None:
     shell("launch", "--trials", "2", "--no-register")
     watch = Terminal(shell.folder, "watch", "diabetes", "--follow")

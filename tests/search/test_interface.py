@@ -94,6 +94,7 @@ def test_study_and_model_are_where_the_command_line_has_them(told: Any, folder: 
     study._storage.remove_session()
 
 
+@pytest.mark.slow
 def test_it_works_in_a_notebook_whose_event_loop_runs(folder: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK)])
     kernel = {"cwd": str(folder), "env": environment()}
