@@ -75,6 +75,7 @@ class Crowning:
         model = self._study.get("model")
         if model is not None and wanted != {key: model.get(key) for key in wanted}:
             self._note("model", None)  # it is of another champion than what follows
+        self._note("champion", None)  # until what follows is all of one
         self._note("findings", findings and findings.note(problem.dataset))
         self._note("holdout", dict(champion.holdout) or None)
         self._note("champion", wanted)

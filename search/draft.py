@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -89,10 +90,10 @@ def draft(source: str, target: str | None, file: str) -> str:
     space = make_space(task, rows, table.shape[1] - 1, {})
     return _DRAFT.substitute(
         schema=SCHEMA.as_uri(),
-        source=" ".join(source.split()),
+        source=_line(source),
         rows=f"{len(table):,}",
         columns=table.shape[1],
-        file=" ".join(file.split()),
+        file=_line(file),
         listed="\n".join(_listed(table)),
         data=_text(source),
         target=_text(column),
@@ -110,14 +111,21 @@ def _listed(table: "pd.DataFrame") -> Iterator[str]:
     for name in table.columns[:_MOST_COLUMNS]:
         column = table[name]
         missing = int(column.isna().sum())
-        values = column.nunique()
-        about = f"{column.dtype}, {values:,} value{'' if values == 1 else 's'}"
+        about = str(column.dtype)
+        with suppress(TypeError):  # of lists and the like, which launch refuses by name
+            values = column.nunique()
+            about += f", {values:,} value{'' if values == 1 else 's'}"
         about += f", {missing:,} missing" if missing else ""
-        label = " ".join(str(name).split())
+        label = _line(str(name))
         label = label if len(label) <= _WIDTH else label[: _WIDTH - 1] + "…"
         yield f"#   {label:{_WIDTH}} {about}"
     if table.shape[1] > _MOST_COLUMNS:
         yield f"#   … and {table.shape[1] - _MOST_COLUMNS:,} more"
+
+
+def _line(text: str) -> str:
+    """Make a text fit for a comment: in one line, of what can be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _text(value: str) -> str:

@@ -22,7 +22,7 @@ def to_pandas(data: Any) -> "pd.DataFrame":
     UsageError
         When it is none of these.
     DataError
-        When it has no rows.
+        When it has no rows, or two columns of one name.
     """
     import numpy as np
     import pandas as pd
@@ -42,4 +42,9 @@ def to_pandas(data: Any) -> "pd.DataFrame":
         )
     if frame.empty:
         raise DataError(f"the table has no rows ({frame.shape[1]} columns)")
-    return frame.reset_index(drop=True).rename(columns=str)
+    frame = frame.reset_index(drop=True)
+    frame.columns = pd.Index([str(name) for name in frame.columns])
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"two columns of the table are called '{twice[0]}': rename one")
+    return frame

@@ -7,6 +7,7 @@ from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
+from search.errors import StudyError
 from search.spec import StudySpec
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, Stores
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-    from storage.studies import Study
+    from storage.studies import Study, StudyBook
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,33 @@ class Result:
     """
 
     summary: Mapping[str, Any]
-    _kept: "Study" = field(repr=False)
+    _book: "StudyBook" = field(repr=False)
+
+    @cached_property
+    def _kept(self) -> "Study":
+        return self._book.open(self.summary["study"])
 
     @property
     def study(self) -> "optuna.Study":
-        """The study itself, as Optuna has it."""
+        """The study itself, as Optuna has it; of a detached one, where this storage is its own."""
         return self._kept.optuna
 
     @property
     def best_params(self) -> dict[str, Any]:
         """The best trial's hyperparameters."""
-        return dict(self.summary["best"]["params"])
+        return dict(self._best["params"])
 
     @property
     def best_value(self) -> float:
         """The best trial's score, in the study's metric."""
-        return cast("float", self.summary["best"]["value"])
+        return cast("float", self._best["value"])
+
+    @property
+    def _best(self) -> Mapping[str, Any]:
+        best = self.summary["best"]
+        if best is None:
+            raise StudyError(f"study '{self.summary['study']}' has no complete trial yet")
+        return cast("Mapping[str, Any]", best)
 
     @property
     def holdout(self) -> dict[str, float]:
@@ -142,5 +154,4 @@ def launch(
         from search.launching import launch as run
 
         summary = run(spec, stores, Progress(quiet=quiet), Unstopped())
-    book = StudyBook(stores.storage, scheduler=spec.scheduler)
-    return Result(summary, book.open(spec.study))
+    return Result(summary, StudyBook(stores.storage, scheduler=spec.scheduler))

@@ -56,6 +56,13 @@ Scalar = None | bool | int | float | str
 Choice = Scalar | Range | tuple[Scalar, ...]
 
 
+class _Held:
+    """A table that a specification holds; compared by identity, as frames cannot be."""
+
+    def __init__(self, table: "pd.DataFrame") -> None:
+        self.table = table
+
+
 class StudySpec(BaseModel):
     """A study as its user asks for it.
 
@@ -99,7 +106,7 @@ class StudySpec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    _table: "pd.DataFrame | None" = PrivateAttr(default=None)
+    _held: "_Held | None" = PrivateAttr(default=None)
 
     data: str = DIABETES
     target: str | None = None
@@ -127,20 +134,29 @@ class StudySpec(BaseModel):
     @property
     def table(self) -> "pd.DataFrame | None":
         """The table, where it was given as one; then ``data`` is only what it is called."""
-        return self._table
+        return self._held and self._held.table
 
     @model_validator(mode="wrap")
     @classmethod
-    def _take_table(cls, values: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
-        data = values.get("data") if isinstance(values, Mapping) else None
-        if data is None or isinstance(data, str):
+    def _make(cls, values: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        """Take a table for `data`; say in one line what is no good."""
+        if not isinstance(values, Mapping):
             return make(values)
+        given = dict(values)
+        data, held = given.get("data"), None
         if isinstance(data, PathLike):
-            return make(dict(values) | {"data": fspath(data)})
-        from search.frames import to_pandas
+            given["data"] = fspath(data)
+        elif data is not None and not isinstance(data, str):
+            from search.frames import to_pandas
 
-        spec = make(dict(values) | {"data": FRAME})
-        spec._table = to_pandas(data)
+            held = _Held(to_pandas(data))
+            name = given.get("study") or FRAME
+            given = {"experiment": name, "model": name} | given | {"data": FRAME}
+        try:
+            spec = make(given)
+        except ValidationError as error:
+            raise _usage_error(error, given) from None
+        spec._held = held
         return spec
 
     @model_validator(mode="before")
@@ -199,18 +215,19 @@ def make_spec(values: Mapping[str, Any]) -> StudySpec:
     UsageError
         Naming the first field that is no good, its value and what it may be.
     """
-    given = {key: value for key, value in values.items() if value is not None}
-    try:
-        return StudySpec.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "the specification"
-        if first["type"] == "extra_forbidden":
-            known = [field.alias or key for key, field in StudySpec.model_fields.items()]
-            near = get_close_matches(name, known, n=1)
-            hint = f"did you mean '{near[0]}'? T" if near else "t"
-            text = f"there is no option '{name}': {hint}here are {', '.join(known)}"
-            raise UsageError(text) from None
-        said = f"{name} {given[name]!r}" if name in given else name
-        text = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{said} is no good: {text[0].lower()}{text[1:]}") from None
+    return StudySpec.model_validate({k: v for k, v in values.items() if v is not None})
+
+
+def _usage_error(error: ValidationError, given: Mapping[str, Any]) -> UsageError:
+    """Tell of the first field that is no good, its value and what it may be."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "the specification"
+    if first["type"] == "extra_forbidden":
+        known = [field.alias or key for key, field in StudySpec.model_fields.items()]
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'? T" if near else "t"
+        text = f"there is no option '{name}': {hint}here are {', '.join(known)}"
+        return UsageError(text)
+    said = f"{name} {given[name]!r}" if name in given else name
+    text = first["msg"].removeprefix("Value error, ")
+    return UsageError(f"{said} is no good: {text[0].lower()}{text[1:]}")

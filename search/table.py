@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.errors import DataError
-from search.spec import DIABETES
+from search.spec import DIABETES, FRAME
 from storage.errors import first_line
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def read_table(source: str) -> "pd.DataFrame":
     if source == DIABETES and not path.exists():
         return _diabetes()
     if not path.is_file():
+        if source == FRAME:
+            raise DataError("the study's table was in memory: write it to a file, and name it here")
         what = "is a folder" if path.is_dir() else "does not exist"
         raise DataError(f"--data {source} {what}: name {_READABLE}")
     try:

@@ -106,6 +106,33 @@ def check_writable(url: str) -> None:
         raise DatabaseError(msg)
 
 
+def check_reachable(url: str, options: str) -> None:
+    """Raise `DatabaseError` where a database server does not answer; nothing is asked of files.
+
+    Parameters
+    ----------
+    options
+        Where the address comes from, for the message.
+    """
+    if url.startswith("sqlite"):
+        return
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+
+    try:
+        engine = create_engine(url)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+    except (ImportError, NoSuchModuleError) as error:
+        msg = f"cannot open {masked(url)}: {error}; install the driver that the address names"
+        raise DatabaseError(msg) from error
+    except SQLAlchemyError as error:
+        cause = first_line(getattr(error, "orig", None) or error)
+        raise DatabaseError(f"cannot open {masked(url)}: {cause}; check {options}") from error
+
+
 def enable_wal(url: str) -> None:
     """Put a SQLite file in write-ahead-log mode, which lasts: its readers then never wait."""
     path = sqlite_path(url)

@@ -5,7 +5,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from storage import database
 from storage.errors import DatabaseError, first_line
@@ -90,19 +92,30 @@ def check(tracking_uri: str) -> None:
             raise DatabaseError(msg)
         database.parse(tracking_uri)
         database.check_writable(tracking_uri)
+        # MLflow itself would try for many minutes.
+        database.check_reachable(tracking_uri, "--tracking-uri or MLFLOW_TRACKING_URI")
         return
-    health = urllib.request.Request(tracking_uri.rstrip("/") + "/health")  # noqa: S310
     try:
+        health = urllib.request.Request(_without_login(tracking_uri) + "/health")  # noqa: S310
         urllib.request.urlopen(health, timeout=_PING_TIMEOUT).close()  # noqa: S310
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in, the first real call will tell
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         cause = getattr(error, "reason", error)
         msg = (
             f"the MLflow server {database.masked(tracking_uri)} does not answer ({cause}): "
             "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
         )
         raise DatabaseError(msg) from error
+
+
+def _without_login(url: str) -> str:
+    """Return a server's address without user and password: whoever asks for its health needs none.
+
+    urllib would take them for a part of the host, and name them in its errors.
+    """
+    parts = urlsplit(url.rstrip("/"))
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def explain(tracking_uri: str, error: Exception) -> DatabaseError:
@@ -116,9 +129,8 @@ def explain(tracking_uri: str, error: Exception) -> DatabaseError:
             f"{place} was made by another version of MLflow: back it up, then run "
             f"`mlflow db upgrade {place}`"
         )
-    return DatabaseError(
-        f"MLflow at {place}: {first_line(error)} (check --tracking-uri or MLFLOW_TRACKING_URI)"
-    )
+    said = first_line(error).replace(tracking_uri.rstrip("/"), place.rstrip("/"))
+    return DatabaseError(f"MLflow at {place}: {said} (check --tracking-uri or MLFLOW_TRACKING_URI)")
 
 
 @contextmanager

@@ -24,7 +24,6 @@ def best(
     """
     if python and json:
         raise UsageError("--python and --json are two formats: give one of them")
-    from search.wording import short
     from storage.progress import Progress
     from storage.studies import StudyBook
 
@@ -43,4 +42,4 @@ def best(
         return
     typer.echo(f"trial {trial.number}: {opened.metric} {trial.value:.6g}")
     for name, value in trial.params.items():
-        typer.echo(f"{name} = {short(value)}")
+        typer.echo(f"{name} = {'none' if value is None else value}")

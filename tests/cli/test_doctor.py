@@ -49,6 +49,9 @@ def test_a_cluster_is_looked_at_too(shell: Shell, servers: DaskServers) -> None:
         (("--storage", "sqlite:///nowhere/optuna.db"), "studies", "there is no folder nowhere"),
         (("--storage", "postgresql+psycopg://ann:s3cret@127.0.0.1:9/x"), "studies", "cannot open"),
         (("--storage", "sqlite:///mlflow.db"), "addresses", "need a database each"),
+        (("--tracking-uri", "http://ann:s3cret@127.0.0.1:9"), "MLflow", "does not answer"),
+        (("--tracking-uri", "http://ann:s3cret@localhost"), "MLflow", "does not answer"),
+        (("--tracking-uri", "postgresql+psycopg://ann:s3cret@127.0.0.1:9/x"), "MLflow", "refused"),
     ],
 )
 def test_what_is_not_fit_is_one_line_that_says_what_to_do(

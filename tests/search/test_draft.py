@@ -66,6 +66,14 @@ def test_odd_names_stay_in_their_line(tmp_path: Path) -> None:
     assert found["target"] == odd
 
 
+def test_a_column_of_lists_or_of_odd_signs_does_not_spoil_the_file(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"l": [[1], [2]] * 20, "a\x1bb": range(40), "y": np.arange(40) * 0.5})
+    frame.to_parquet(tmp_path / "odd.parquet")
+    text = draft(str(tmp_path / "odd.parquet"), "y", "odd.toml")
+    assert tomllib.loads(text)["target"] == "y"
+    assert re.search(r"#   l +object\n#   a b +int64, 40 values\n", text)
+
+
 def test_of_a_wide_table_not_all_columns_are_listed(tmp_path: Path) -> None:
     frame = pd.DataFrame(np.zeros((20, 300)), columns=[f"x{k}" for k in range(300)])
     frame.to_parquet(tmp_path / "wide.parquet")

@@ -17,6 +17,7 @@ from rich.console import Console
 
 import search
 from search import Result
+from search.errors import StudyError
 
 # As people write it: at the top of a file, with no `if __name__ == "__main__"`.
 SCRIPT = """
@@ -135,3 +136,21 @@ def test_what_the_package_offers_is_there_and_nothing_else() -> None:
         assert getattr(search, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
         _ = search.lunch
+
+
+def test_before_a_trial_is_complete_there_is_no_best() -> None:
+    found = Result({"study": "s", "best": None}, None)  # type: ignore[arg-type]
+    for name in ("best_params", "best_value"):
+        with pytest.raises(StudyError, match="study 's' has no complete trial yet"):
+            getattr(found, name)
+
+
+def test_a_detached_study_is_not_looked_for_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = {"study": "diabetes", "state": "running", "best": None, "holdout": None, "model": None}
+    monkeypatch.setattr("search.detached.detach", lambda *_: begun)
+    monkeypatch.chdir(tmp_path)
+    found = search.launch(search.StudySpec(detach=True, scheduler="tcp://host:8786"))
+    assert found.summary["state"] == "running"
+    assert list(tmp_path.iterdir()) == []
