@@ -40,15 +40,15 @@ class Runs:
     """Runs of an experiment. Every method raises what MLflow raises."""
 
     def __init__(self, client: "MlflowClient", experiment_id: str) -> None:
-        self._client = client
-        self._experiment_id = experiment_id
+        self.client = client
+        self.experiment_id = experiment_id
 
     def search(self, condition: str) -> "Iterator[Run]":
         """Yield the runs that meet `condition`, all pages of them, oldest first."""
         token = None
         while True:
-            page = self._client.search_runs(
-                [self._experiment_id],
+            page = self.client.search_runs(
+                [self.experiment_id],
                 condition,
                 max_results=_PAGE,
                 order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
@@ -61,8 +61,8 @@ class Runs:
 
     def create(self, name: str, started: datetime | None, tags: Mapping[str, str]) -> Shown:
         """Make a run."""
-        run = self._client.create_run(
-            self._experiment_id, start_time=_millis(started), run_name=name, tags=dict(tags)
+        run = self.client.create_run(
+            self.experiment_id, start_time=_millis(started), run_name=name, tags=dict(tags)
         )
         return Shown(run.info.run_id, "RUNNING", tags=dict(tags))
 
@@ -77,7 +77,7 @@ class Runs:
         points: dict[tuple[str, int], float] = {}
         is_whole = not thoroughly and run.info.status in _ENDED
         for name in () if is_whole else run.data.metrics:
-            history: list[Metric] = self._client.get_metric_history(run.info.run_id, name)
+            history: list[Metric] = self.client.get_metric_history(run.info.run_id, name)
             history.sort(key=lambda point: point.timestamp)
             points |= {(name, point.step): point.value for point in history}
         return Shown(
@@ -122,7 +122,7 @@ class Runs:
             return False
         for start in range(0, max(len(points), 1), _BATCH):
             batch = points[start : start + _BATCH]
-            self._client.log_batch(shown.run_id, batch, new_params, new_tags)
+            self.client.log_batch(shown.run_id, batch, new_params, new_tags)
             new_params, new_tags = [], []
         shown.metrics |= metrics
         shown.params |= set(params)
@@ -134,15 +134,15 @@ class Runs:
         if shown.status == status:
             return False
         if status in {"RUNNING", "SCHEDULED"}:
-            self._client.update_run(shown.run_id, status)
+            self.client.update_run(shown.run_id, status)
         else:
-            self._client.set_terminated(shown.run_id, status, _millis(ended))
+            self.client.set_terminated(shown.run_id, status, _millis(ended))
         shown.status = status
         return True
 
     def delete(self, run: "Run") -> None:
         """Delete a run, as the UI does: it can be restored there."""
-        self._client.delete_run(run.info.run_id)
+        self.client.delete_run(run.info.run_id)
 
 
 def _millis(time: datetime | None) -> Any:

@@ -15,7 +15,6 @@ from storage.records import StudyRecord
 from storage.runs import Runs, Shown
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
 KIND_TAG = "grovekeeper.kind"
@@ -54,30 +53,31 @@ class StudyRun:
         Makes the files of the study's report, by name.
     found
         The run, where there is one.
+    context
+        Tags of who runs what from where, for a new run.
     """
 
     def __init__(
         self,
-        client: "MlflowClient",
         runs: Runs,
-        experiment_id: str,
         study: StudyRecord,
         found: "Run | None",
+        context: Mapping[str, str],
         say: Callable[[str], None],
         report: Callable[[], Mapping[str, bytes]],
     ) -> None:
-        self._client = client
+        self._client = runs.client
         self._runs = runs
-        self._experiment_id = experiment_id
+        self._experiment_id = runs.experiment_id
         self._uid, self._name = study.uid, study.name
         self._say = say
         self._report = report
-        self._shown = runs.read(found) if found else self._create(study)
+        self._shown = runs.read(found) if found else self._create(study, context)
         # Whether a call failed that may have been carried out all the same.
         self._doubted = False
         runs.write(self._shown, {}, dict(study.params), {}, datetime.now(UTC))
         if not (found and found.inputs and found.inputs.dataset_inputs):
-            client.log_inputs(self.id, [_dataset(study)])
+            runs.client.log_inputs(self.id, [_dataset(study)])
 
     @property
     def id(self) -> str:
@@ -115,11 +115,9 @@ class StudyRun:
             if f"{_REPORT}/{_PAGE}" not in there:
                 self._shown.tags.pop(_EDITION_TAG, None)
 
-    def _create(self, study: StudyRecord) -> Shown:
-        from mlflow.tracking.context.registry import resolve_tags
-
+    def _create(self, study: StudyRecord, context: Mapping[str, str]) -> Shown:
         tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
-        return self._runs.create(study.name, study.started, resolve_tags() | tags)
+        return self._runs.create(study.name, study.started, {**context, **tags})
 
     def _find(self) -> "Run":
         found = [run for run in runs_of(self._runs, self._uid) if run.info.run_id == self.id]

@@ -66,6 +66,7 @@ class Mirror:
         self.run_id = ""
         self._experiment = experiment
         self._client: MlflowClient
+        self._context: dict[str, str]
         self._runs: Runs
         self._study: StudyRun
         self._trials: dict[int, Shown] = {}
@@ -99,6 +100,10 @@ class Mirror:
         if new:
             database.enable_wal(self.tracking_uri)
         self._known_experiment()
+        from mlflow.tracking.context.registry import resolve_tags
+
+        # Here, since it takes its time: between finding no run and making one there is to be none.
+        self._context = resolve_tags()
 
     def adopt(self, study: StudyRecord, *, thoroughly: bool = False) -> None:
         """Find or make the study's run, and learn what MLflow shows of its trials.
@@ -115,11 +120,10 @@ class Mirror:
         self._metric, self._guide = study.metric, study.guide
         found = runs_of(self._runs, self._uid)
         self._study = StudyRun(
-            self._client,
             self._runs,
-            self.experiment_id,
             study,
             found[0] if found else None,
+            self._context,
             self._say,
             self._report,
         )
