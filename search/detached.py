@@ -38,7 +38,7 @@ from storage.leases import DURATION
 from storage.scheduler import connect
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 RESOURCE = "coordinator"
 _STORAGE, _TRACKING_URI = "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"
@@ -67,26 +67,29 @@ def detach(spec: StudySpec, watcher: Watcher) -> dict[str, Any]:
     address = scheduler_of(spec)
     if address is None:
         raise UsageError("--detach runs the study on a cluster: name its --scheduler")
-    table = _table_of(spec)
+    spec = _with_table(spec)
     with connect(address) as client:
         check_versions(client)
         _check_coordinator(client, address)
-        return _Submission(client, spec, table).wait(watcher)
+        return _Submission(client, spec).wait(watcher)
 
 
-def _table_of(spec: StudySpec) -> "pd.DataFrame | None":
+def _with_table(spec: StudySpec) -> StudySpec:
     """Read the table and find what is wrong with the specification before anything is sent."""
-    if spec.table is None and not is_here(spec.data):
-        return None
-    table = read_table(spec.data) if spec.table is None else spec.table
-    pose(spec, table)
+    table = spec.table
+    if table is None:
+        if not is_here(spec.data):
+            return spec
+        table = read_table(spec.data)
+        spec = spec.holding(table)
+    pose(spec)
     n_bytes = int(table.memory_usage(deep=True).sum())
     if n_bytes > _MOST_BYTES:
         raise StudyError(
             f"{spec.data} takes {n_bytes / 1e6:.0f} MB, more than the {_MOST_BYTES / 1e6:.0f} that "
             "are sent: put it where the coordinator has it, and name it by the path it has there"
         )
-    return table
+    return spec
 
 
 def _check_coordinator(client: Client, address: str) -> None:
@@ -101,7 +104,7 @@ def _check_coordinator(client: Client, address: str) -> None:
 class _Submission:
     """A study that was sent to the cluster, and what is heard of it."""
 
-    def __init__(self, client: Client, spec: StudySpec, table: "pd.DataFrame | None") -> None:
+    def __init__(self, client: Client, spec: StudySpec) -> None:
         self._client = client
         self._study = spec.study
         self._begun = False
@@ -109,7 +112,7 @@ class _Submission:
         topic = f"grovekeeper-{spec.study}-{uuid.uuid4().hex}"
         client.subscribe_topic(topic, lambda event: self._told.put(event[1]))
         self._task = client.submit(
-            coordinate, spec, table, topic, key=topic, pure=False, resources={RESOURCE: 1}
+            coordinate, spec, topic, key=topic, pure=False, resources={RESOURCE: 1}
         )
         self._task.add_done_callback(lambda _: self._told.put(("ended", None)))
         fire_and_forget(self._task)
@@ -157,7 +160,7 @@ class _Submission:
             ) from error
 
 
-def coordinate(spec: StudySpec, table: "pd.DataFrame | None", topic: str) -> dict[str, Any]:
+def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
     """Launch a study from the worker that runs this task; what happens is told under `topic`."""
     worker = get_worker()
     # A long task of another kind: the worker's threads stay free to grow trees.
@@ -171,7 +174,7 @@ def coordinate(spec: StudySpec, table: "pd.DataFrame | None", topic: str) -> dic
     deadline = time.monotonic() + DURATION + 2 * RENEW_EVERY
     while True:
         try:
-            return launch(here, stores, teller, Unstopped(), table)
+            return launch(here, stores, teller, Unstopped())
         except StudyBusyError:
             if not again or time.monotonic() > deadline:
                 raise

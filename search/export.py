@@ -5,8 +5,8 @@ from typing import Any
 from search.champion import champion_size
 from search.errors import StudyError
 from search.forest import champion_seed, make_forest
+from search.trial_table import best_of
 from search.wording import params_listed
-from storage.progress import Progress
 from storage.studies import Study
 
 _VECTORIZER = """\
@@ -33,11 +33,10 @@ def as_python(study: Study) -> str:
         When the study was not made by grovekeeper, or has no complete trial.
     """
     notes = study.notes()
-    spec, best = notes.get("spec"), Progress(study.direction, study.trials()).champion
+    spec = notes.get("spec")
     if spec is None:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper")
-    if best is None:
-        raise StudyError(f"study '{study.name}' has no complete trial yet")
+    best = best_of(study)
     asked = notes.get("asked", {}).get("trees", "auto")
     trees = champion_size(best.enough_trees) if asked == "auto" else asked
     n_classes = 0 if spec["task"] == "regression" else 2

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from search.attendant import Attendant
 from search.crowning import Crowning
@@ -35,9 +35,6 @@ from storage.records import StudyState, TrialRecord
 from storage.studies import Study, study_record
 from storage.tracking import Mirror
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 # Seconds that a launch waits at its end for a mirror that is behind: quietly, then until nothing
 # got through for so long.
 _QUIET = 5.0
@@ -46,19 +43,11 @@ _INTERRUPT_PATIENCE = 5.0
 _SWITCH_INTERVAL = 0.0005
 
 
-def launch(
-    spec: StudySpec,
-    stores: Stores,
-    watcher: Watcher,
-    stop: StopRequest,
-    table: "pd.DataFrame | None" = None,
-) -> dict[str, Any]:
+def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
     """Start a study or go on with it, and register its champion.
 
     Parameters
     ----------
-    table
-        What ``spec.data`` names, where it is read already.
     stop
         Asked several times a second while trees grow; a request ends the search cleanly, with no
         champion.
@@ -75,7 +64,7 @@ def launch(
     started = time.monotonic()
     prepare(spec)
     warned = list(stores.check())
-    problem = pose(spec, table)
+    problem = pose(spec)
     study = find_study(problem, stores.storage)
     memory = None
     if scheduler_of(spec) is None:

@@ -22,7 +22,7 @@ from storage.errors import NotFoundError
 from storage.studies import Study, StudyBook
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 _OUT_OF_BAG = "out-of-bag"
 
@@ -73,21 +73,17 @@ class Problem:
         return f"{folds} folds" if folds else _OUT_OF_BAG
 
 
-def pose(spec: StudySpec, table: "pd.DataFrame | None" = None) -> Problem:
-    """Read the data and settle metric and space.
-
-    Parameters
-    ----------
-    table
-        What ``spec.data`` names, where it is read already; default: the specification's own.
+def pose(spec: StudySpec) -> Problem:
+    """Read the data, unless the specification holds it, and settle metric and space.
 
     Raises
     ------
     UsageError, DataError
         When the specification cannot be meant, or nothing can be learned from the data.
     """
-    table = spec.table if table is None else table
-    dataset = load_dataset(spec.data, spec.target, spec.task, spec.holdout, _columns(spec), table)
+    dataset = load_dataset(
+        spec.data, spec.target, spec.task, spec.holdout, _columns(spec), spec.table
+    )
     metric = get_metric(spec.metric, dataset.task)
     check_metric(metric, dataset.y, dataset.n_classes, dataset.weights)
     resampling, notes = choose_resampling(spec, dataset)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.problem import options_of
+from search.wording import written
 from storage.studies import Study
 
 if TYPE_CHECKING:
@@ -42,5 +43,5 @@ def _choice(distribution: "BaseDistribution") -> str:
 
 
 def _toml(value: Any) -> str:
-    """Write a value as TOML has it; its strings are JSON's, and "none" stands for null."""
-    return json.dumps("none" if value is None else value, ensure_ascii=False)
+    """Write a value as TOML has it; its strings are JSON's."""
+    return json.dumps(written(value), ensure_ascii=False)

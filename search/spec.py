@@ -133,8 +133,14 @@ class StudySpec(BaseModel):
 
     @property
     def table(self) -> "pd.DataFrame | None":
-        """The table, where it was given as one; then ``data`` is only what it is called."""
+        """The table that ``data`` names, where it was read already or given as one."""
         return self._held and self._held.table
+
+    def holding(self, table: "pd.DataFrame") -> Self:
+        """Return the same specification with the table that ``data`` names, read already."""
+        spec = self.model_copy()
+        spec._held = _Held(table)
+        return spec
 
     @model_validator(mode="wrap")
     @classmethod

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from storage.progress import STATE_NAMES
+from search.errors import StudyError
+from search.wording import written
+from storage.progress import STATE_NAMES, Progress
 from storage.records import Direction, TrialRecord, sign
+from storage.studies import Study
 
 
 def trial_table(trials: Sequence[TrialRecord], metric: str) -> tuple[list[str], list[list[Any]]]:
@@ -21,16 +24,11 @@ def trial_table(trials: Sequence[TrialRecord], metric: str) -> tuple[list[str], 
             STATE_NAMES[trial.state],
             trees_now(trial),
             trial.fit_seconds,
-            *(_written(trial.params[name]) if name in trial.params else None for name in names),
+            *(written(trial.params[name]) if name in trial.params else None for name in names),
         ]
         for trial in trials
     ]
     return columns, rows
-
-
-def _written(value: Any) -> Any:
-    """A hyperparameter that is ``None`` is written as in a file of options."""
-    return "none" if value is None else value
 
 
 def score_now(trial: TrialRecord) -> float | None:
@@ -49,3 +47,11 @@ def best_first(trials: Sequence[TrialRecord], direction: Direction) -> list[Tria
     """Return the complete trials with a value, the best first; of equal ones the first."""
     complete = [t for t in trials if t.state == "COMPLETE" and t.value is not None]
     return sorted(complete, key=lambda t: (sign(direction) * (t.value or 0.0), t.number))
+
+
+def best_of(study: Study) -> TrialRecord:
+    """Return the study's best complete trial; raise `StudyError` where it has none yet."""
+    best = Progress(study.direction, study.trials()).champion
+    if best is None:
+        raise StudyError(f"study '{study.name}' has no complete trial yet")
+    return best

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def written(value: Any) -> Any:
+    """Return a hyperparameter as a file of options has it: TOML has no null."""
+    return "none" if value is None else value
+
+
 def short(value: Any) -> str:
-    """Write a value with at most four digits; ``None`` as in a file of options."""
-    if value is None:
-        return "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    """Write a value with at most four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(written(value))
 
 
 def params_listed(params: Mapping[str, Any]) -> str:

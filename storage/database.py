@@ -4,7 +4,8 @@ import os
 import re
 import sqlite3
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,21 +117,8 @@ def check_reachable(url: str, options: str) -> None:
     """
     if url.startswith("sqlite"):
         return
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
-
-    try:
-        engine = create_engine(url)
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
-    except (ImportError, NoSuchModuleError) as error:
-        msg = f"cannot open {masked(url)}: {error}; install the driver that the address names"
-        raise DatabaseError(msg) from error
-    except SQLAlchemyError as error:
-        cause = first_line(getattr(error, "orig", None) or error)
-        raise DatabaseError(f"cannot open {masked(url)}: {cause}; check {options}") from error
+    with _engine(url, options) as engine:
+        engine.connect().close()
 
 
 def enable_wal(url: str) -> None:
@@ -176,21 +164,22 @@ def _engine_kwargs(url: str) -> dict[str, Any]:
     return {"pool_pre_ping": True}
 
 
-def _look(url: str) -> tuple[set[str], bool]:
-    """Return the names of the tables, and whether somebody has finished making Optuna's."""
-    from sqlalchemy import create_engine, inspect, text
+@contextmanager
+def _engine(url: str, options: str) -> "Iterator[Engine]":
+    """Open an engine for a moment; what keeps the database from being used is a `DatabaseError`.
+
+    Parameters
+    ----------
+    options
+        Where the address comes from, for the message.
+    """
+    from sqlalchemy import create_engine
     from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
     try:
         engine = create_engine(url, **_engine_kwargs(url))
         try:
-            tables = set(inspect(engine).get_table_names())
-            ready = {"studies", "version_info", "alembic_version"} <= tables
-            if ready:
-                with engine.connect() as connection:
-                    version = text("select version_num from alembic_version")
-                    ready = connection.execute(version).first() is not None
-            return tables, ready
+            yield engine
         finally:
             engine.dispose()
     except (ImportError, NoSuchModuleError) as error:
@@ -198,8 +187,21 @@ def _look(url: str) -> tuple[set[str], bool]:
         raise DatabaseError(msg) from error
     except SQLAlchemyError as error:
         cause = first_line(getattr(error, "orig", None) or error)
-        msg = f"cannot open {masked(url)}: {cause}; check --storage or OPTUNA_STORAGE"
-        raise DatabaseError(msg) from error
+        raise DatabaseError(f"cannot open {masked(url)}: {cause}; check {options}") from error
+
+
+def _look(url: str) -> tuple[set[str], bool]:
+    """Return the names of the tables, and whether somebody has finished making Optuna's."""
+    from sqlalchemy import inspect, text
+
+    with _engine(url, "--storage or OPTUNA_STORAGE") as engine:
+        tables = set(inspect(engine).get_table_names())
+        ready = {"studies", "version_info", "alembic_version"} <= tables
+        if ready:
+            with engine.connect() as connection:
+                version = text("select version_num from alembic_version")
+                ready = connection.execute(version).first() is not None
+        return tables, ready
 
 
 def open_optuna(url: str, *, create: bool) -> "RDBStorage":

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from search.cli.options import Json, globals_of, print_json
-from search.errors import StudyError, UsageError
+from search.errors import UsageError
 
 
 def best(
@@ -24,7 +24,8 @@ def best(
     """
     if python and json:
         raise UsageError("--python and --json are two formats: give one of them")
-    from storage.progress import Progress
+    from search.trial_table import best_of
+    from search.wording import written
     from storage.studies import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
@@ -33,13 +34,11 @@ def best(
 
         typer.echo(as_python(opened))
         return
-    trial = Progress(opened.direction, opened.trials()).champion
-    if trial is None:
-        raise StudyError(f"study '{study}' has no complete trial yet")
+    trial = best_of(opened)
     if json:
         found = {"study": study, "trial": trial.number, "metric": opened.metric}
         print_json(found | {"value": trial.value, "params": dict(trial.params)})
         return
     typer.echo(f"trial {trial.number}: {opened.metric} {trial.value:.6g}")
     for name, value in trial.params.items():
-        typer.echo(f"{name} = {'none' if value is None else value}")
+        typer.echo(f"{name} = {written(value)}")

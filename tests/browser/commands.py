@@ -27,6 +27,20 @@ def grovekeeper(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def start(folder: Path, said: Path, *command: str) -> "subprocess.Popen[bytes]":
+    """Start a command in a folder; what it says goes to a file."""
+    with said.open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
 def stop(server: "subprocess.Popen[bytes]") -> None:
     server.terminate()
     try:

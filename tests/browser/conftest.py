@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, environment, grovekeeper, stop
+from commands import COMMAND, grovekeeper, start, stop
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from processes import free_port
 
@@ -68,16 +68,8 @@ def study(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
 def ui(study: Study) -> Iterator[str]:
     """The address that `grovekeeper ui` on the study's store prints."""
     said = study.folder / "ui.log"
-    with said.open("wb") as log:
-        server = subprocess.Popen(
-            [COMMAND, "ui", "--study", "diabetes", "--port", str(free_port())],
-            cwd=study.folder,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    port = str(free_port())
+    server = start(study.folder, said, COMMAND, "ui", "--study", "diabetes", "--port", port)
     try:
         yield printed_address(server, said)
     finally:

@@ -1,13 +1,12 @@
 """Optuna Dashboard opens our studies, by the command that the README shows."""
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import stop
+from commands import start, stop
 from playwright.sync_api import Page, expect
 from processes import free_port, wait_until_up
 
@@ -17,15 +16,8 @@ COMMAND = str(Path(sys.executable).with_name("optuna-dashboard"))
 @pytest.fixture
 def dashboard(study: Any, tmp_path: Path) -> Iterator[str]:
     port, said = free_port(), tmp_path / "dashboard.log"
-    with said.open("wb") as log:
-        server = subprocess.Popen(
-            [COMMAND, "sqlite:///optuna.db", "--port", str(port)],
-            cwd=study.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    database = ("sqlite:///optuna.db", "--port", str(port))
+    server = start(study.folder, said, COMMAND, *database)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_until_up(address, server, said)

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from commands import COMMAND, environment, stop
+from commands import COMMAND, start, stop
 from playwright.sync_api import Page, expect
 
 PATIENCE = 120.0
@@ -25,16 +24,8 @@ def link(study: Any, ui: str, tmp_path: Path) -> Iterator[str]:
     houses["price"] = houses["a"] + np.sin(3 * houses["b"]) + random.normal(size=len(houses))
     houses.to_csv(tmp_path / "houses.csv", index=False)
     said = tmp_path / "launch.log"
-    with said.open("wb") as log:
-        launch = subprocess.Popen(
-            [COMMAND, "--tracking-uri", ui, "launch", "--data", "houses.csv", "--trials", "500"],
-            cwd=tmp_path,
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    options = ("launch", "--data", "houses.csv", "--trials", "500")
+    launch = start(tmp_path, said, COMMAND, "--tracking-uri", ui, *options)
     try:
         deadline = time.monotonic() + PATIENCE
         while not (found := re.search(r"watch it: (http\S+)", said.read_text())):
