@@ -1,9 +1,19 @@
+from collections.abc import Iterator
+
 import dask
+import pytest
 
 from search.local_cluster import LocalWorkers
 from search.remote_cluster import RemoteWorkers
 from search.spec import StudySpec
 from search.workplace import scheduler_of, workers_for
+
+
+@pytest.fixture(autouse=True)
+def without_a_cluster() -> Iterator[None]:
+    """Whatever cluster other tests have named for their own."""
+    with dask.config.set({"scheduler-address": None}):
+        yield
 
 
 def test_trees_grow_here_or_where_the_specification_or_dasks_settings_say() -> None:
