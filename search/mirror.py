@@ -8,11 +8,12 @@ from search.errors import StudyError
 from search.report import report_files
 from search.study_note import describe
 from storage import mlflow_store
+from storage.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.lease import Lease
 from storage.progress import Progress
 from storage.records import LOST_REASON, TrialRecord
 from storage.studies import Study, study_record
-from storage.tracking import Mirror
+from storage.tracking import Mirror, experiment_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
     """Write every trial that MLflow does not show, or shows otherwise.
 
     Under the study's lease: a running coordinator keeps its mirror itself. Where the last one died,
-    its running trials are ended first.
+    its running trials are ended first. Studies that others made know no lease: they are mirrored as
+    they stand, beside whoever is at work on them.
 
     Parameters
     ----------
@@ -49,16 +51,16 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
     Raises
     ------
     StudyError
-        When the study was not made by grovekeeper.
+        When a study that others made has no trial yet.
     StudyBusyError
         While the study runs.
     DatabaseError
         When MLflow's store cannot be used.
     """
     notes = study.notes()
-    if "spec" not in notes:
-        raise StudyError(f"study '{study.name}' was not made by grovekeeper: nothing to mirror")
     mlflow_store.check(tracking_uri)
+    if "spec" not in notes:
+        return _sync_foreign(study, tracking_uri, say)
     state = study.state()
     with Lease(study.book.leases, study.name):
         trials = [_ended(study, trial) for trial in study.trials()]
@@ -74,6 +76,26 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
         except Exception as error:
             raise mlflow_store.explain(tracking_uri, error) from error
         study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
+    return Synced(study.name, len(trials), changed, deleted)
+
+
+def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -> Synced:
+    known = study.optuna.get_trials(deepcopy=False)
+    if not any(trial.datetime_start for trial in known):
+        raise StudyError(f"study '{study.name}' has no trial yet: nothing to mirror")
+    trials = [foreign_trial(trial) for trial in known]
+    is_running = any(trial.state == "RUNNING" for trial in trials)
+    uid = foreign_uid(study.optuna)
+    record = foreign_study(study.optuna, uid, "running" if is_running else "finished")
+    try:
+        experiment = experiment_of(tracking_uri, uid) or study.name
+        mirror = Mirror(tracking_uri, experiment, say, shared=True)
+        mirror.connect()
+        mirror.adopt(record, thoroughly=True)
+        changed, deleted = _write(mirror, trials)
+        mirror.write_study(record)
+    except Exception as error:
+        raise mlflow_store.explain(tracking_uri, error) from error
     return Synced(study.name, len(trials), changed, deleted)
 
 

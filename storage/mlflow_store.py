@@ -26,15 +26,27 @@ def client(tracking_uri: str) -> "MlflowClient":
     make a second run. Here whoever tries again looks first.
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    _be_quiet()
+    from mlflow import MlflowClient
+
+    with _making_tables(tracking_uri):
+        return MlflowClient(tracking_uri, tracking_uri)
+
+
+def default_uri() -> str:
+    """Return the address of MLflow's store as MLflow is set in this process."""
+    _be_quiet()
+    import mlflow
+
+    return str(mlflow.get_tracking_uri())
+
+
+def _be_quiet() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # the recorder tells
-    from mlflow import MlflowClient
-
-    with _making_tables(tracking_uri):
-        return MlflowClient(tracking_uri, tracking_uri)
 
 
 def load() -> None:

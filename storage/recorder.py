@@ -38,8 +38,8 @@ class Recorder:
         self._study_is_new = False
         self._writing = False
         self._closing = False
-        # Somebody waits: no pause between rounds.
-        self._hurried = False
+        # So many wait: then there is no pause between rounds.
+        self._hurried = 0
         self._failure: Exception | None = None
         self._check: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -98,16 +98,18 @@ class Recorder:
         """
         deadline, behind = time.monotonic() + timeout, self.behind
         with self._changed:
-            self._hurried = True
+            self._hurried += 1
             self._changed.notify_all()
-            while self._pending() or self._writing:
-                if steadily and self.behind < behind:
-                    behind, deadline = self.behind, time.monotonic() + timeout
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
-                    return False
-                self._changed.wait(min(left, 0.1))
-            self._hurried = False
+            try:
+                while self._pending() or self._writing:
+                    if steadily and self.behind < behind:
+                        behind, deadline = self.behind, time.monotonic() + timeout
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self._thread.is_alive():
+                        return False
+                    self._changed.wait(min(left, 0.1))
+            finally:
+                self._hurried -= 1
         return True
 
     def close(self, timeout: float = 0.0) -> bool:
@@ -191,4 +193,4 @@ class Recorder:
             if self._study is study:
                 self._study_is_new = False
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closing or self._hurried, _ROUND)
+            self._changed.wait_for(lambda: self._closing or self._hurried > 0, _ROUND)

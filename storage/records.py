@@ -44,6 +44,8 @@ class TrialRecord:
         has one, in its guide (`StudyRecord.guide`).
     value
         The last score, in the study's metric; ``None`` until the trial has ended.
+    others
+        Scores in the study's further metrics, where it has several.
     trees
         Trees grown in all; ``None`` until the trial has ended.
     fit_seconds
@@ -74,6 +76,8 @@ class TrialRecord:
         Which workers grew it, and when.
     reason
         Why the trial failed.
+    attributes
+        What others noted on it.
     """
 
     number: int
@@ -81,6 +85,7 @@ class TrialRecord:
     params: Mapping[str, Any]
     scores: Mapping[int, float] = field(default_factory=dict)
     value: float | None = None
+    others: tuple[float, ...] = ()
     trees: int | None = None
     fit_seconds: float | None = None
     started: datetime | None = None
@@ -95,6 +100,7 @@ class TrialRecord:
     blocks: Mapping[int, tuple[float, ...]] | None = None
     spans: tuple[Span, ...] = ()
     reason: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +123,11 @@ class StudyRecord:
     """One study as its MLflow run shows it.
 
     `uid` tells studies of one name in several databases apart; `guide` is the score that trials
-    report as they grow; `hyperparameters` are the names of what is searched; `best` holds each
-    improvement as (highest trial number that had ended by then, value), oldest first; `throughput`
-    is trees a second as (trials that had ended, rate); `note` is Markdown for the run's page.
+    report as they grow; `others` are the metrics after the first of a study of several; `data` is
+    ``None`` where it is not known; `hyperparameters` are the names of what is searched; `best`
+    holds each improvement as (highest trial number that had ended by then, value), oldest first;
+    `throughput` is trees a second as (trials that had ended, rate); `note` is Markdown for the
+    run's page; `attributes` is what others noted on the study.
     """
 
     name: str
@@ -128,15 +136,17 @@ class StudyRecord:
     guide: str
     state: StudyState
     params: Mapping[str, str]
-    data: DataRecord
+    data: DataRecord | None
     started: datetime
     direction: Direction = "minimize"
+    others: tuple[str, ...] = ()
     hyperparameters: tuple[str, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
     throughput: tuple[tuple[int, float], ...] = ()
     holdout: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

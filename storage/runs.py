@@ -3,9 +3,15 @@
 Knows what a run shows and writes the difference only; what a run stands for is `tracking`'s matter.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+from itertools import zip_longest
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,8 +19,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 _PAGE = 1000
-_BATCH = 900
+# What one request may hold: points, params, tags.
+_POINTS, _WORDS = 900, 100
 _VALUE_LENGTH = 5000
+_KEY_LENGTH = 250
+_DIGEST_LENGTH = 8
+# Stands for infinity in MLflow's databases.
+_GREATEST = 1.7976931348623157e308
 _ENDED = ("FINISHED", "KILLED", "FAILED")
 
 
@@ -108,26 +119,27 @@ class Runs:
         """
         from mlflow.entities import Metric, Param, RunTag
 
+        metrics = {(key_of(name), step): _kept(value) for (name, step), value in metrics.items()}
+        params = {key_of(name): value[:_VALUE_LENGTH] for name, value in params.items()}
+        tags = {key_of(name): value[:_VALUE_LENGTH] for name, value in tags.items()}
         points = [
             Metric(name, value, _millis(time), step)
             for (name, step), value in metrics.items()
-            if not shown.is_whole and shown.metrics.get((name, step)) != value
+            if not shown.is_whole and not _same(shown.metrics.get((name, step)), value)
         ]
-        new_params = [
-            Param(k, v[:_VALUE_LENGTH]) for k, v in params.items() if k not in shown.params
-        ]
-        cut = {key: value[:_VALUE_LENGTH] for key, value in tags.items()}
-        new_tags = [RunTag(k, v) for k, v in cut.items() if shown.tags.get(k) != v]
-        if not (points or new_params or new_tags):
-            return False
-        for start in range(0, max(len(points), 1), _BATCH):
-            batch = points[start : start + _BATCH]
-            self.client.log_batch(shown.run_id, batch, new_params, new_tags)
-            new_params, new_tags = [], []
+        new_params = [Param(k, v) for k, v in params.items() if k not in shown.params]
+        new_tags = [RunTag(k, v) for k, v in tags.items() if shown.tags.get(k) != v]
+        for some_points, some_params, some_tags in zip_longest(
+            _parts(points, _POINTS),
+            _parts(new_params, _WORDS),
+            _parts(new_tags, _WORDS),
+            fillvalue=(),
+        ):
+            self.client.log_batch(shown.run_id, some_points, some_params, some_tags)
         shown.metrics |= metrics
         shown.params |= set(params)
-        shown.tags |= cut
-        return True
+        shown.tags |= tags
+        return bool(points or new_params or new_tags)
 
     def set_status(self, shown: Shown, status: str, ended: datetime | None) -> bool:
         """Give a run its status; return whether it had another."""
@@ -143,6 +155,35 @@ class Runs:
     def delete(self, run: "Run") -> None:
         """Delete a run, as the UI does: it can be restored there."""
         self.client.delete_run(run.info.run_id)
+
+
+@lru_cache(maxsize=10_000)
+def key_of(name: str) -> str:
+    """Return the key under which MLflow keeps what has this name.
+
+    MLflow does not take every name: of another what is good in it is kept, with a digest behind, so
+    that no two names have one key.
+    """
+    key = re.sub(r"[^\w.\- :/]", "_", name)
+    if not key or normpath(key) != key or key.startswith(("/", ".")):  # it may become a path
+        key = "_" + key.replace("/", "_")
+    if key == name and len(key) <= _KEY_LENGTH:
+        return key
+    digest = sha256(name.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{key[: _KEY_LENGTH - _DIGEST_LENGTH - 1]}-{digest}"
+
+
+def _kept(value: float) -> float:
+    """Return a metric's value as MLflow's databases give it back."""
+    return max(-_GREATEST, min(value, _GREATEST)) if math.isinf(value) else value
+
+
+def _same(shown: float | None, value: float) -> bool:
+    return shown == value or (shown is not None and math.isnan(shown) and math.isnan(value))
+
+
+def _parts(items: Sequence[Any], length: int) -> list[Sequence[Any]]:
+    return [items[start : start + length] for start in range(0, len(items), length)]
 
 
 def _millis(time: datetime | None) -> Any:

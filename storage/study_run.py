@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from storage import views
 from storage.errors import DatabaseError, first_line
-from storage.records import StudyRecord
-from storage.runs import Runs, Shown
+from storage.records import DataRecord, StudyRecord
+from storage.runs import Runs
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 KIND_TAG = "grovekeeper.kind"
 STUDY_TAG = "grovekeeper.study"
 UID_TAG = "grovekeeper.study_uid"
+LENT_TAG = "grovekeeper.lent"
 _NOTE_TAG = "mlflow.note.content"
 _EDITION_TAG = "grovekeeper.report"
 
@@ -55,6 +56,8 @@ class StudyRun:
         The run, where there is one.
     context
         Tags of who runs what from where, for a new run.
+    lent
+        Whether the run is somebody else's: its status and its note are theirs.
     """
 
     def __init__(
@@ -65,19 +68,29 @@ class StudyRun:
         context: Mapping[str, str],
         say: Callable[[str], None],
         report: Callable[[], Mapping[str, bytes]],
+        *,
+        lent: bool = False,
     ) -> None:
+        self._lent = lent
         self._client = runs.client
         self._runs = runs
         self._experiment_id = runs.experiment_id
         self._uid, self._name = study.uid, study.name
         self._say = say
         self._report = report
-        self._shown = runs.read(found) if found else self._create(study, context)
+        identity = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
+        if lent:
+            identity[LENT_TAG] = "true"
+        self._shown = (
+            runs.read(found)
+            if found
+            else runs.create(study.name, study.started, {**context, **identity})
+        )
         # Whether a call failed that may have been carried out all the same.
         self._doubted = False
-        runs.write(self._shown, {}, dict(study.params), {}, datetime.now(UTC))
-        if not (found and found.inputs and found.inputs.dataset_inputs):
-            runs.client.log_inputs(self.id, [_dataset(study)])
+        runs.write(self._shown, {}, dict(study.params), identity, datetime.now(UTC))
+        if study.data and not (found and found.inputs and found.inputs.dataset_inputs):
+            runs.client.log_inputs(self.id, [_dataset(study.data)])
 
     @property
     def id(self) -> str:
@@ -101,8 +114,10 @@ class StudyRun:
             )
         now = datetime.now(UTC)
         reported = self._shown.tags.get(_EDITION_TAG) == _edition(study)
-        self._runs.write(self._shown, metrics, {}, self._note(study, reported=reported), now)
-        self._runs.set_status(self._shown, _STATUS[study.state], now)
+        tags = {**study.attributes, **self._note(study, reported=reported)}
+        self._runs.write(self._shown, metrics, dict(study.params), tags, now)
+        if not self._lent:
+            self._runs.set_status(self._shown, _STATUS[study.state], now)
         # Last, since it takes long and nothing else waits for it.
         if study.state in _REPORTED and not reported and self._write_report(study):
             self._runs.write(self._shown, {}, {}, self._note(study, reported=True), now)
@@ -115,10 +130,6 @@ class StudyRun:
             if f"{_REPORT}/{_PAGE}" not in there:
                 self._shown.tags.pop(_EDITION_TAG, None)
 
-    def _create(self, study: StudyRecord, context: Mapping[str, str]) -> Shown:
-        tags = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
-        return self._runs.create(study.name, study.started, {**context, **tags})
-
     def _find(self) -> "Run":
         found = [run for run in runs_of(self._runs, self._uid) if run.info.run_id == self.id]
         if not found:
@@ -127,7 +138,7 @@ class StudyRun:
 
     def _note(self, study: StudyRecord, *, reported: bool) -> dict[str, str]:
         """Return the tag of the note on the run's page, with links to what there is."""
-        if not study.note:
+        if self._lent or not study.note:
             return {}
         links = views.links(self._experiment_id, self._uid)
         if reported:
@@ -160,10 +171,9 @@ def _edition(study: StudyRecord) -> str:
     return sha256(study.note.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
-def _dataset(study: StudyRecord) -> "DatasetInput":
+def _dataset(data: DataRecord) -> "DatasetInput":
     from mlflow.entities import Dataset, DatasetInput
 
-    data = study.data
     return DatasetInput(
         Dataset(
             name=data.name,

@@ -12,7 +12,7 @@ from storage import database, mlflow_store, views
 from storage.errors import DatabaseError
 from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
 from storage.runs import Runs, Shown
-from storage.study_run import KIND_TAG, STUDY_TAG, UID_TAG, StudyRun, runs_of
+from storage.study_run import KIND_TAG, LENT_TAG, STUDY_TAG, UID_TAG, StudyRun, runs_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,6 +50,12 @@ class Mirror:
         Called with what people should know.
     report
         Makes the files of the study's report, by name; called when it has ended.
+    study_run
+        Id of a run of the experiment to take for the study's, where it has none yet. Its status and
+        its note are left to whoever made it.
+    shared
+        Others may write the same study's runs: each looks before it makes one, and where two were
+        made at once all agree on which of them stays.
     """
 
     def __init__(
@@ -58,7 +64,12 @@ class Mirror:
         experiment: str,
         say: Callable[[str], None] = lambda _: None,
         report: Callable[[], Mapping[str, bytes]] = dict,
+        *,
+        study_run: str | None = None,
+        shared: bool = False,
     ) -> None:
+        self._lent_run = study_run
+        self._shared = shared
         self._say = say
         self._report = report
         self.tracking_uri = tracking_uri
@@ -117,41 +128,57 @@ class Mirror:
         self.experiment_id = self._find_experiment()
         self._runs = Runs(self._client, self.experiment_id)
         self._uid, self._name = study.uid, study.name
-        self._metric, self._guide = study.metric, study.guide
+        self._metrics, self._guide = (study.metric, *study.others), study.guide
         found = runs_of(self._runs, self._uid)
+        if not found and self._lent_run:
+            found = [self._client.get_run(self._lent_run)]
+        first = found[0] if found else None
         self._study = StudyRun(
             self._runs,
             study,
-            found[0] if found else None,
+            first,
             self._context,
             self._say,
             self._report,
+            lent=first is not None and self._is_lent(first),
         )
         self.run_id = self._study.id
         if thoroughly:
             self._study.forget_report()
-        self._trials, self._doubted = {}, set()
         for second in found[1:]:
-            for run in self._runs.search(_children(second.info.run_id)):
-                self._runs.delete(run)
-            self._runs.delete(second)
-        for run in self._runs.search(_children(self.run_id)):
+            if self._is_lent(second):
+                self._client.delete_tag(second.info.run_id, KIND_TAG)
+            else:
+                self._runs.delete(second)
+        self._trials, self._doubted = {}, set()
+        for run in self._runs.search(_trials_of(self._uid)):
             number = int(run.data.tags[NUMBER_TAG])
             if number in self._trials:
                 self._runs.delete(run)
-            else:
-                self._trials[number] = self._runs.read(run, thoroughly=thoroughly)
-        condition = f"tags.`{UID_TAG}` = '{self._uid}' and tags.`{KIND_TAG}` = 'trial'"
-        if not views.save(self._client, self.experiment_id, study, condition, STATE_TAG):
+                continue
+            if run.data.tags.get(PARENT_TAG) != self.run_id:  # of a second run of the study
+                self._client.set_tag(run.info.run_id, PARENT_TAG, self.run_id)
+            # A run that somebody else ended may lack what is written before its end.
+            unsure = run.data.tags.get(STATE_TAG) not in FINISHED_STATES
+            self._trials[number] = self._runs.read(run, thoroughly=thoroughly or unsure)
+        if not views.save(
+            self._client, self.experiment_id, study, _trials_of(self._uid), STATE_TAG
+        ):
             self._say("this MLflow may know other views than we do: the study has none there")
 
     def write_study(self, study: StudyRecord) -> None:
         """Bring the study's run level with its record."""
+        if self._shared:
+            found = runs_of(self._runs, self._uid)
+            if len(found) > 1 or (found and found[0].info.run_id != self.run_id):
+                self.adopt(study)
         self._study.write(study)
         if study.state == "running":
             return
         database.analyze(self.tracking_uri)
-        if self._late:
+        if self._shared:
+            self.adopt(study)  # what two made at once is there once
+        elif self._late:
             self.keep_only(self._trials)
             self._late = False
 
@@ -163,7 +190,7 @@ class Mirror:
         how many there were
         """
         kept = {shown.run_id for number, shown in self._trials.items() if number in numbers}
-        stray = [r for r in self._runs.search(_children(self.run_id)) if r.info.run_id not in kept]
+        stray = [r for r in self._runs.search(_trials_of(self._uid)) if r.info.run_id not in kept]
         for run in stray:
             self._runs.delete(run)
         return len(stray)
@@ -183,6 +210,11 @@ class Mirror:
         views.delete(self._client, experiment.experiment_id, uid)
         return len(found)
 
+    def run_of(self, number: int) -> str | None:
+        """Return the id of a trial's run; ``None`` where MLflow shows none yet."""
+        shown = self._trials.get(number)
+        return None if shown is None else shown.run_id
+
     def write_trial(self, trial: TrialRecord) -> bool:
         """Bring a trial's run level with its record; return whether anything was to be done."""
         shown = self._trials.get(trial.number)
@@ -192,15 +224,16 @@ class Mirror:
         self._doubted.add(trial.number)  # until every call has got through
         changed = doubted or trial.number not in self._trials
         if changed:
-            self._trials[trial.number] = self._find_or_create(trial, look=doubted)
+            look = doubted or self._shared
+            self._trials[trial.number] = self._find_or_create(trial, look=look)
         shown = self._trials[trial.number]
         metrics = {(self._guide, trees): score for trees, score in trial.scores.items()}
         last = trial.trees or max(trial.scores, default=0)
-        if trial.value is not None:
-            metrics[self._metric, last] = trial.value
+        values = () if trial.value is None else (trial.value, *trial.others)
+        metrics |= {(name, last): value for name, value in zip(self._metrics, values, strict=False)}
         params = {name: str(value) for name, value in trial.params.items()}
         links = {REPEATS_TAG: trial.repeats, COPIES_TAG: trial.copies, REASON_TAG: trial.reason}
-        tags = {STATE_TAG: str(trial.state)}
+        tags = {**trial.attributes, STATE_TAG: str(trial.state)}
         tags |= {tag: str(value) for tag, value in links.items() if value is not None}
         if trial.state in FINISHED_STATES:
             if trial.trees is not None:
@@ -219,9 +252,14 @@ class Mirror:
         self._doubted.discard(trial.number)
         return changed
 
+    def _is_lent(self, run: "Run") -> bool:
+        return run.info.run_id == self._lent_run or LENT_TAG in run.data.tags
+
     def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
+        if self._lent_run:
+            return str(self._client.get_run(self._lent_run).info.experiment_id)
         known = self._known_experiment()
         if known is not None:
             return known
@@ -249,7 +287,7 @@ class Mirror:
         found: list[Run] = []
         if look:
             number = f"tags.`{NUMBER_TAG}` = '{trial.number}'"
-            found = list(self._runs.search(f"{_children(self.run_id)} and {number}"))
+            found = list(self._runs.search(f"{_trials_of(self._uid)} and {number}"))
             self._late = True
         for second in found[1:]:
             self._runs.delete(second)
@@ -266,5 +304,16 @@ class Mirror:
         return self._runs.create(f"trial-{trial.number:04d}", trial.started, tags)
 
 
-def _children(run_id: str) -> str:
-    return f"tags.`{PARENT_TAG}` = '{run_id}' and tags.`{KIND_TAG}` = 'trial'"
+def experiment_of(tracking_uri: str, uid: str) -> str | None:
+    """Return the name of the experiment that has a study's run; ``None`` where none has."""
+    if mlflow_store.is_new(tracking_uri):
+        return None
+    client = mlflow_store.client(tracking_uri)
+    for experiment in client.search_experiments():
+        if runs_of(Runs(client, experiment.experiment_id), uid):
+            return str(experiment.name)
+    return None
+
+
+def _trials_of(uid: str) -> str:
+    return f"tags.`{UID_TAG}` = '{uid}' and tags.`{KIND_TAG}` = 'trial'"

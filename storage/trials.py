@@ -66,19 +66,29 @@ def attributes_of(record: TrialRecord) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if value is not None}
 
 
-def record_of(trial: "FrozenTrial") -> TrialRecord:
-    """Make the record of a trial as Optuna has it."""
-    attributes: Mapping[str, Any] = trial.user_attrs
+def plain_record_of(trial: "FrozenTrial", **fields: Any) -> TrialRecord:
+    """Make the record of a trial as Optuna has it, of any objective; `fields` is what is beside."""
+    values = trial.values or ()
     return TrialRecord(
         number=trial.number,
         state=cast("TrialState", trial.state.name),
         params=dict(trial.params),
         scores=dict(sorted(trial.intermediate_values.items())),
-        value=trial.values[0] if trial.values else None,
-        trees=_own(attributes, TREES, int),
-        fit_seconds=_own(attributes, FIT_SECONDS, int | float),
+        value=values[0] if values else None,
+        others=tuple(values[1:]),
         started=_utc(trial.datetime_start),
         ended=_utc(trial.datetime_complete),
+        **fields,
+    )
+
+
+def record_of(trial: "FrozenTrial") -> TrialRecord:
+    """Make the record of a trial of ours: with what is noted on it."""
+    attributes: Mapping[str, Any] = trial.user_attrs
+    return plain_record_of(
+        trial,
+        trees=_own(attributes, TREES, int),
+        fit_seconds=_own(attributes, FIT_SECONDS, int | float),
         place=_own(attributes, PLACE, int, trial.number),
         repeats=_own(attributes, REPEATS, int),
         copies=_own(attributes, COPIES, int),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from storage.records import StudyRecord
+from storage.runs import key_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -94,8 +95,8 @@ def artifact(experiment_id: str, run_id: str, path: str) -> str:
 
 
 def _state(study: StudyRecord, condition: str, state_tag: str) -> dict[str, Any]:
-    metric = f"metrics.`{study.metric}`"
-    params = [f"params.`{name}`" for name in ("n_estimators", *study.hyperparameters)]
+    metric = f"metrics.`{key_of(study.metric)}`"
+    params = [f"params.`{key_of(name)}`" for name in ("n_estimators", *study.hyperparameters)]
     columns = [_NAME_COLUMN, metric, f"tags.`{state_tag}`", *params]
     return {
         "searchFilter": condition,
@@ -151,8 +152,8 @@ def _charts(study: StudyRecord) -> list[dict[str, Any]]:
         ),
         _chart(
             "PARALLEL",
-            selectedParams=list(study.hyperparameters),
-            selectedMetrics=[study.metric],
+            selectedParams=[key_of(name) for name in study.hyperparameters],
+            selectedMetrics=[key_of(study.metric)],
             showAllRuns=True,
         ),
         *(

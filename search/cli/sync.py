@@ -16,7 +16,7 @@ def sync(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Bring MLflow level with Optuna's database.
+    """Bring MLflow level with Optuna's database; a study that others made, too, by its name.
 
     Example: grovekeeper sync diabetes
     """
@@ -29,7 +29,7 @@ def sync(
     ours = [each for each in asked if study or each.get("spec")]
     for foreign in asked:
         if foreign not in ours:
-            options.say(f"{foreign.name}: not made by grovekeeper, left alone")
+            options.say(f"{foreign.name}: not made by grovekeeper, left alone unless it is named")
     done = []
     for each in ours:
         try:

@@ -3,11 +3,15 @@
 import csv
 import io
 import json
+import sys
 from typing import Any
 
 import optuna
 import pytest
 from conftest import Shell
+from mlflow import MlflowClient
+
+from storage import MLflowMirror
 
 
 @pytest.fixture
@@ -67,3 +71,36 @@ def test_they_have_a_report(theirs: Shell) -> None:
     assert theirs("report", "my study").stdout == "my-study.html\n"
     html = (theirs.folder / "my-study.html").read_text(encoding="utf-8")
     assert "This study was not made by Grovekeeper." in html
+
+
+def test_they_are_mirrored_where_they_are_named(theirs: Shell) -> None:
+    said = theirs("sync").stderr
+    assert said.count("left alone") == 2
+    assert theirs.json("sync", "my study") == [
+        {"study": "my study", "runs": 4, "changed": 4, "deleted": 0}
+    ]
+    client = MlflowClient(theirs.tracking_uri)
+    found = client.get_experiment_by_name("my study")
+    assert found is not None
+    runs = client.search_runs([found.experiment_id], "tags.`grovekeeper.kind` = 'trial'")
+    runs.sort(key=lambda run: str(run.info.run_name))
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3 + ["RUNNING"]
+    assert [run.data.metrics["value"] for run in runs[:3]] == [1.0, sys.float_info.max, 2.0]
+    assert runs[0].data.tags["n_estimators"] == "many"
+    assert theirs.json("sync", "my study")[0]["changed"] == 0
+
+
+def test_what_a_callback_had_no_time_for_is_added_where_it_wrote(
+    theirs: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(theirs.folder)
+    study = optuna.load_study(study_name="other", storage=theirs.storage)
+    with MLflowMirror(theirs.tracking_uri, experiment="shared") as mirror:
+        mirror(study, study.trials[0])
+    study.tell(3, 0.5)
+    (done,) = theirs.json("sync", "other")
+    assert (done["runs"], done["changed"]) == (4, 1)
+    client = MlflowClient(theirs.tracking_uri)
+    assert client.get_experiment_by_name("other") is None
+    (run,) = client.search_runs(["1"], "tags.`grovekeeper.kind` = 'study'")
+    assert (run.info.status, run.data.metrics["best_value"]) == ("FINISHED", sys.float_info.max)

@@ -134,7 +134,7 @@ def test_other_peoples_studies_are_listed_and_left_alone(launched: Shell, shell:
     assert [study["study"] for study in shell.json("studies")] == ["diabetes", "theirs"]
     assert "theirs" in shell("show", "theirs").stdout
     assert [study["study"] for study in shell.json("sync")] == ["diabetes"]
-    assert "not made by grovekeeper" in shell("sync", "theirs", expect=1).stderr
+    assert "has no trial yet" in shell("sync", "theirs", expect=1).stderr
 
 
 def test_another_specification_is_refused_and_named(launched: Shell) -> None:

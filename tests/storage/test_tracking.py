@@ -277,18 +277,21 @@ def test_a_run_that_came_late_is_gone_when_the_study_ends(mirror: Mirror) -> Non
     assert run.data.metrics["rmse"] == trial(0).value
 
 
-def test_of_two_runs_of_a_study_one_is_deleted_with_all_below_it(mirror: Mirror) -> None:
+def test_of_two_runs_of_a_study_one_is_kept_with_all_trials_below_it(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
+    mirror.write_trial(trial(0))
     client, first = MlflowClient(mirror.tracking_uri), mirror.run_id
     second = second_run(mirror, client.get_run(first))
-    below = {"mlflow.parentRunId": second, "grovekeeper.kind": "trial", "optuna.trial.number": "0"}
-    stray = client.create_run(mirror.experiment_id, tags=below).info.run_id
+    for child in children(mirror):
+        client.set_tag(child.info.run_id, "mlflow.parentRunId", second)
+        client.set_tag(second_run(mirror, child), "mlflow.parentRunId", first)
     mirror.adopt(record)
-    kept = {first, second} - {mirror.run_id}
-    stages = {run_id: client.get_run(run_id).info.lifecycle_stage for run_id in (*kept, stray)}
-    assert stages[kept.pop()] == "deleted"
-    assert (stages[stray] == "deleted") == (mirror.run_id == first)
+    (gone,) = {first, second} - {mirror.run_id}
+    assert client.get_run(gone).info.lifecycle_stage == "deleted"
+    (run,) = children(mirror)
+    assert run.data.tags["optuna.trial.number"] == "0"
+    assert len(client.search_runs([mirror.experiment_id])) == 2
 
 
 def test_runs_of_no_trial_are_deleted_and_other_peoples_are_not(mirror: Mirror) -> None:
