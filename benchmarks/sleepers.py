@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from distributed import LocalCluster
 
-from search import cluster
+from search import workers
 from search.rows import Rows
 from search.sums import OobSums
 
@@ -49,7 +49,7 @@ def main() -> None:
             squares = votes * (mean**2 + spread**2)
             yield OobSums(votes, votes * mean, squares, rows.chunk, seconds)
 
-    cluster.grow = sleep
+    workers.grow = sleep
     with LocalCluster(
         n_workers=arguments.workers,
         threads_per_worker=1,

@@ -25,16 +25,17 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from search import pruning, resampling
-from search.cluster import Growth, Order
 from search.forest import grow
 from search.metrics import METRICS
+from search.plan import Plan
 from search.resampling import CHUNK, Resampling
 from search.rows import Rows
 from search.space import forest_of, make_space
-from search.study import Coordinator, Plan
+from search.study import Coordinator
 from search.sums import OobSums, Outcome, outcome, squared_errors
 from search.tasks import Pace
 from search.warm_starts import warm_starts
+from search.workers import Growth, Order
 from storage.records import TrialRecord
 
 Array = NDArray[Any]

@@ -6,17 +6,33 @@ From Python::
 
     found = launch(StudySpec(data="houses.csv", target="price", metric="mae", trials=100))
     found.best_params, found.holdout, found.model_uri
+
+As scikit-learn's estimators::
+
+    from search import ForestSearchRegressor
+
+    forest = ForestSearchRegressor(metric="mae", trials=100, random_state=0).fit(X, y)
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from search.estimators import ForestSearchClassifier, ForestSearchRegressor
     from search.interface import Result, launch
     from search.spec import Range, StudySpec
 
-__all__ = ["Range", "Result", "StudySpec", "launch"]
+__all__ = [
+    "ForestSearchClassifier",
+    "ForestSearchRegressor",
+    "Range",
+    "Result",
+    "StudySpec",
+    "launch",
+]
 
 _HOMES = {
+    "ForestSearchClassifier": "search.estimators",
+    "ForestSearchRegressor": "search.estimators",
     "Range": "search.spec",
     "Result": "search.interface",
     "StudySpec": "search.spec",

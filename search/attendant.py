@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from search.cluster import Workers
 from search.standing import Standing
 from search.summary import summarize
 from search.watcher import StopRequest, Watcher
+from search.workers import Workers
 from storage.studies import Study
 
 # Seconds between two looks at the database and the workers, and between two notes on the mirror.

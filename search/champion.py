@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.dataset import Dataset
-from search.forest import champion_seed, make_forest
+from search.forest import champion_seed, fit_forest, make_forest
 from search.memory import size
 from search.metrics import Metric, evaluate
 
@@ -67,7 +67,7 @@ def make_champion(
     from sklearn.pipeline import Pipeline
 
     forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
-    forest.fit(dataset.X, dataset.labels, sample_weight=dataset.weights)
+    fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
     # Threads add up predictions in the order in which they end: one is the same every time.
     forest.set_params(n_jobs=1)
     pipeline = Pipeline([("table", dataset.vectorizer), ("forest", forest)])

@@ -62,6 +62,19 @@ def make_forest(
     return forest
 
 
+def fit_forest(forest: "Forest", X: Any, y: Any, weights: Array | None) -> "Forest":
+    """Fit a forest on weighted rows.
+
+    scikit-learn advises against shares of few rows; here the search has chosen them.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using the fractional value max_samples", UserWarning)
+        fitted: Forest = forest.fit(X, y, sample_weight=weights)
+    return fitted
+
+
 def grow(
     rows: Rows, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
 ) -> Iterator[OobSums]:

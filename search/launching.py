@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import partial
 from typing import Any, cast
 
 from search.attendant import Attendant
@@ -12,17 +11,16 @@ from search.crowning import Crowning
 from search.errors import StudyError
 from search.local_cluster import cores
 from search.memory import check_memory
+from search.plan import make_plan
 from search.problem import Problem, find_study, make_study, pose, settle
 from search.report import report_files
-from search.space import forest_of
 from search.spec import StudySpec
 from search.standing import Standing
 from search.stores import Stores
-from search.study import Coordinator, End, Plan
+from search.study import Coordinator, End
 from search.study_note import describe
 from search.summary import summarize
 from search.tasks import Pace
-from search.warm_starts import warm_starts
 from search.watcher import StopRequest, Watcher
 from search.workplace import prepare, scheduler_of, workers_for
 from storage import mlflow_store
@@ -182,20 +180,7 @@ class _Launch:
             self._open_mirror()
             return "finished"
         rows = problem.rows
-        n_rows, n_features = rows.X.shape
-        first, kept = warm_starts(problem.dataset.task, n_rows, n_features, problem.space)
-        plan = Plan(
-            space=problem.space,
-            forest_of=partial(forest_of, n_rows=n_rows, n_features=n_features),
-            metric=problem.metric,
-            rungs=problem.resampling.rungs,
-            chunk=rows.chunk,
-            seed=spec.seed,
-            trials=spec.trials,
-            first=first,
-            kept=kept,
-            deadline=None if spec.timeout is None else clock + spec.timeout,
-        )
+        plan = make_plan(problem, clock)
         check, say = self._lease.check, self._watcher.say
         ledger = Ledger(self._study, problem.space, check, self._entered, say)
         try:

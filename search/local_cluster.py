@@ -13,7 +13,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Self
 
-from search.cluster import MOST_KILLED, Workers
+from search.cluster import MOST_KILLED, DaskWorkers
 from search.rows import Rows, make_folder
 from storage.scheduler import silence
 
@@ -79,7 +79,7 @@ def _without_main() -> Iterator[None]:
         vars(main).update(hidden)
 
 
-class LocalWorkers(Workers):
+class LocalWorkers(DaskWorkers):
     """Local worker processes of one thread each."""
 
     def __init__(self, count: int) -> None:

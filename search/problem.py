@@ -84,6 +84,11 @@ def pose(spec: StudySpec) -> Problem:
     dataset = load_dataset(
         spec.data, spec.target, spec.task, spec.holdout, _columns(spec), spec.table
     )
+    return pose_on(spec, dataset)
+
+
+def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
+    """Settle metric and space on data that is there; raises as `pose` does."""
     metric = get_metric(spec.metric, dataset.task)
     check_metric(metric, dataset.y, dataset.n_classes, dataset.weights)
     resampling, notes = choose_resampling(spec, dataset)

@@ -11,7 +11,7 @@ from zipfile import ZIP_STORED, ZipFile
 
 from distributed import Client, WorkerPlugin
 
-from search.cluster import Workers
+from search.cluster import DaskWorkers
 from search.environment import installed
 from search.errors import DataError, StudyError
 from search.memory import in_a_worker, size
@@ -100,7 +100,7 @@ def check_versions(client: Client) -> None:
             )
 
 
-class RemoteWorkers(Workers):
+class RemoteWorkers(DaskWorkers):
     """All threads of a cluster's workers, as they come and go.
 
     Parameters

@@ -6,63 +6,26 @@ proposes and scores comes from the study's seed and the trial's place in the sea
 
 import queue
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from search.agenda import Agenda
-from search.cluster import Growth, Order, Workers
 from search.errors import DeadlyTrialError, StudyError
-from search.metrics import Metric
+from search.plan import Plan
 from search.proposer import Proposer
 from search.pruning import Contest
 from search.sums import Outcome
 from search.tasks import Pace
+from search.workers import Growth, Order, Workers
 from storage.records import LOST_REASON, TrialRecord
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 _POLL = 0.2
 _MOST_FAILURES = 5
 _REASON_LENGTH = 1000
 
 End = Literal["finished", "timeout", "stopped"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to search.
-
-    Attributes
-    ----------
-    forest_of
-        Gives equal answers for hyperparameters that make the same forest.
-    rungs
-        Numbers of trees at which trials are compared.
-    chunk
-        Trees in a chunk; the rungs are multiples of it.
-    trials
-        Finished trials in all, complete or pruned.
-    first
-        Hyperparameters of the first trials, before the sampler proposes any.
-    kept
-        So many of them are never pruned, so that the study is never worse than they are.
-    deadline
-        On the monotonic clock, in seconds; ``None`` for no time limit.
-    """
-
-    space: Mapping[str, "BaseDistribution"]
-    forest_of: Callable[[Mapping[str, Any]], Hashable]
-    metric: Metric
-    rungs: tuple[int, ...]
-    chunk: int
-    seed: int
-    trials: int
-    first: tuple[Mapping[str, Any], ...] = ()
-    kept: int = 0
-    deadline: float | None = None
 
 
 @dataclass

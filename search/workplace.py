@@ -1,9 +1,9 @@
 """Where a study's trees grow: on this machine, or on a cluster by its scheduler's address."""
 
 from search import local_cluster
-from search.cluster import Workers
 from search.local_cluster import LocalWorkers, cores
 from search.spec import StudySpec
+from search.workers import Workers
 
 
 def prepare(spec: StudySpec) -> None:

@@ -5,12 +5,12 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from search import cluster
+from search import workers
 from search.sums import OobSums
 
 PLACE = 2
 
-_grow = cluster.grow
+_grow = workers.grow
 
 
 def grow(rows: Any, params: Any, seed: int, place: int, chunks: range) -> Iterator[OobSums]:
@@ -19,4 +19,4 @@ def grow(rows: Any, params: Any, seed: int, place: int, chunks: range) -> Iterat
     return _grow(rows, params, seed, place, chunks)
 
 
-cluster.grow = grow  # type: ignore[assignment]
+workers.grow = grow  # type: ignore[assignment]

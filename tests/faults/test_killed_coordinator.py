@@ -27,7 +27,7 @@ STEPS = {
     "after the first note": kill("storage.studies:Study.put", "after", 1),
     "between the first notes": kill("storage.studies:Study.put", "after", 3),
     "after an ask": kill("search.proposer:Proposer.propose", "after", 5),
-    "after a submission": kill("search.cluster:Workers.grow_to_end", "after", 5),
+    "after a submission": kill("search.cluster:DaskWorkers.grow_to_end", "after", 5),
     "before a trial is entered": kill("storage.studies:Study.enter_trial", "before", 4),
     "after a trial is entered": kill("storage.studies:Study.enter_trial", "after", 4),
     "before a run is made": kill("storage.runs:Runs.create", "before", 4),

@@ -20,12 +20,12 @@ from made import PARAMS, grown
 from processes import free_port
 
 from search import remote_cluster
-from search.cluster import Order, Workers
 from search.environment import installed
 from search.errors import DataError, StudyError
 from search.remote_cluster import RemoteWorkers, RowsPlugin, differing
 from search.rows import Rows
 from search.sums import Outcome, outcome
+from search.workers import Order, Workers
 from storage import scheduler
 from storage.errors import SchedulerError
 

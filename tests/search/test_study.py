@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from made import grown, resampled, rows_of
 
-from search.cluster import Growth, Workers
 from search.errors import DeadlyTrialError, StudyError
 from search.metrics import METRICS
+from search.plan import Plan
 from search.resampling import Resampling
 from search.rows import Rows
 from search.space import forest_of, make_space
 from search.spec import Choice
-from search.study import Coordinator, Plan
+from search.study import Coordinator
 from search.sums import score
 from search.tasks import Pace
 from search.warm_starts import warm_starts
+from search.workers import Growth, Workers
 from storage.ledger import Ledger
 from storage.records import TrialRecord
 from storage.studies import Study, StudyBook

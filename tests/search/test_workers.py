@@ -6,9 +6,10 @@ import psutil
 import pytest
 from made import PARAMS, assert_same, grown, rows_of
 
-from search.cluster import Growth, Order, Workers
+from search.inline import InlineWorkers
 from search.rows import Rows
 from search.sums import Outcome, outcome
+from search.workers import Growth, Order, Workers
 
 RUNGS = (16, 64, 128)
 PATIENCE = 60
@@ -59,14 +60,24 @@ def test_an_order_is_cut_into_the_chunks_of_each_rung(few: Rows) -> None:
     assert [len(step) for step in smaller.steps()] == [4, 12]
 
 
+@pytest.fixture(params=["processes", "inline"])
+def workers(request: pytest.FixtureRequest, few: Rows) -> Workers:
+    """Workers of each kind, that have the few rows."""
+    if request.param == "processes":
+        return request.getfixturevalue("two_workers")  # type: ignore[no-any-return]
+    inline = InlineWorkers()
+    inline.load(few)
+    return inline
+
+
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_sums_are_the_same_to_the_last_bit_however_the_work_is_cut(
-    two_workers: Workers, few: Rows, parts: int
+    workers: Workers, few: Rows, parts: int
 ) -> None:
     growth, start = None, 0
     for rung in RUNGS:
-        growth = two_workers.grow(order(few, rung, start=start), growth, parts)
-        (found,) = outcomes_of(two_workers, growth)
+        growth = workers.grow(order(few, rung, start=start), growth, parts)
+        (found,) = outcomes_of(workers, growth)
         assert growth.sums is not None
         expected = grown(few, PARAMS, rung, seed=7, place=3)
         assert_same(growth.sums.result(), expected)
@@ -75,27 +86,27 @@ def test_sums_are_the_same_to_the_last_bit_however_the_work_is_cut(
 
 
 def test_grown_to_its_end_a_trial_has_the_outcomes_that_it_has_rung_by_rung(
-    two_workers: Workers, few: Rows
+    workers: Workers, few: Rows
 ) -> None:
-    found = outcomes_of(two_workers, two_workers.grow_to_end(order(few, *RUNGS)))
+    found = outcomes_of(workers, workers.grow_to_end(order(few, *RUNGS)))
     assert [o.trees for o in found] == list(RUNGS)
     for rung, one in zip(RUNGS, found, strict=True):
         expected = outcome(grown(few, PARAMS, rung, 7, 3), few, "rmse", {})
         assert but_time(one) == but_time(expected)
 
 
-def test_growing_ends_at_the_rung_where_a_rival_is_ahead(two_workers: Workers, few: Rows) -> None:
+def test_growing_ends_at_the_rung_where_a_rival_is_ahead(workers: Workers, few: Rows) -> None:
     blocks = outcome(grown(few, PARAMS, 64), few, "rmse", {}).blocks
     better = {64: tuple(block - 20 for block in blocks)}
     behind = order(few, *RUNGS, rivals=better)
-    found = outcomes_of(two_workers, two_workers.grow_to_end(behind))
+    found = outcomes_of(workers, workers.grow_to_end(behind))
     assert [(o.trees, o.behind) for o in found] == [(16, False), (64, True)]
-    one = two_workers.grow(order(few, 64, rivals=better), None)
-    assert [(o.trees, o.behind) for o in outcomes_of(two_workers, one)] == [(64, True)]
+    one = workers.grow(order(few, 64, rivals=better), None)
+    assert [(o.trees, o.behind) for o in outcomes_of(workers, one)] == [(64, True)]
 
 
-def test_seconds_are_those_of_all_its_trees(two_workers: Workers, few: Rows) -> None:
-    found = outcomes_of(two_workers, two_workers.grow_to_end(order(few, *RUNGS)))
+def test_seconds_are_those_of_all_its_trees(workers: Workers, few: Rows) -> None:
+    found = outcomes_of(workers, workers.grow_to_end(order(few, *RUNGS)))
     seconds = [o.seconds for o in found]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
 
@@ -114,10 +125,10 @@ def test_an_outcome_tells_which_workers_grew_it_and_when(two_workers: Workers, f
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_what_a_fit_raises_is_delivered(two_workers: Workers, few: Rows, parts: int) -> None:
+def test_what_a_fit_raises_is_delivered(workers: Workers, few: Rows, parts: int) -> None:
     wrong = order(few, 64, params={"max_depth": "deep"})
-    assert isinstance(arrived(two_workers, two_workers.grow(wrong, None, parts)), Exception)
-    assert isinstance(arrived(two_workers, two_workers.grow_to_end(wrong)), Exception)
+    assert isinstance(arrived(workers, workers.grow(wrong, None, parts)), Exception)
+    assert isinstance(arrived(workers, workers.grow_to_end(wrong)), Exception)
 
 
 def test_what_is_abandoned_is_delivered_as_an_error_and_the_workers_go_on(

@@ -1,0 +1,354 @@
+"""Scikit-learn estimators that search for their forest when they are fitted."""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from search.champion import champion_size
+from search.dataset import Dataset
+from search.errors import SearchError, StudyError
+from search.forest import champion_seed, fit_forest, make_forest
+from search.inline import InlineWorkers
+from search.interface import launch
+from search.local_cluster import LocalWorkers
+from search.plan import make_plan
+from search.problem import Problem, pose_on
+from search.progress import Progress
+from search.roles import Roles
+from search.spec import FRAME, Task, make_spec
+from search.standing import Standing
+from search.study import Coordinator
+from search.tasks import Pace
+from storage.errors import StorageError
+from storage.records import TrialRecord
+from storage.trials import record_of, template_of
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+Array = NDArray[Any]
+_FEWEST_ROWS = 2
+
+
+class _ForestSearch(BaseEstimator):  # type: ignore[misc]
+    """What both estimators share."""
+
+    _task: ClassVar[Task]
+
+    def __init__(  # noqa: PLR0913 one for each parameter, as scikit-learn has it
+        self,
+        metric: str | None = None,
+        trials: int = 50,
+        *,
+        space: Mapping[str, Any] | None = None,
+        trees: int | Literal["auto"] = "auto",
+        timeout: float | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        study: str | None = None,
+        storage: str | None = None,
+        tracking_uri: str | None = None,
+    ) -> None:
+        self.metric = metric
+        self.trials = trials
+        self.space = space
+        self.trees = trees
+        self.timeout = timeout
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.study = study
+        self.storage = storage
+        self.tracking_uri = tracking_uri
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Search, and grow the best trial's forest on all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers; missing values are fine.
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), optional
+        groups : array-like of shape (n_rows,), optional
+            Rows of one group are scored by trees that saw none of it: by folds.
+
+        Raises
+        ------
+        ValueError
+            When nothing can be learned from the data, or a parameter is no good.
+        """
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=np.float32,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=_FEWEST_ROWS,
+            y_numeric=self._task == "regression",
+        )
+        codes, classes = self._encode(y)
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31)
+        self._seed = int(seed)
+        roles = Roles(_weights(sample_weight, X), _numbers(groups, X))
+        try:
+            best, self.study_ = self._search(X, codes, classes, roles)
+        except (SearchError, StorageError) as error:
+            raise ValueError(str(error)) from error
+        trees = champion_size(best.enough_trees) if self.trees == "auto" else self.trees
+        n_classes = 0 if classes is None else len(classes)
+        seed = champion_seed(self._seed)
+        forest = make_forest(best.params, n_classes, trees, seed, effective_n_jobs(self.n_jobs))
+        weights = None if roles.weights is None else roles.weights / roles.weights.mean()
+        self.best_estimator_ = fit_forest(forest, X, y, weights)
+        self.best_params_ = dict(best.params)
+        self.best_score_ = best.value
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predict rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+
+        Returns
+        -------
+        array of shape (n_rows,): values, or classes
+        """
+        return np.asarray(self._forest.predict(self._checked(X)))
+
+    @property
+    def feature_importances_(self) -> Array:
+        """The forest's impurity-based importance of each feature; shape (n_features,)."""
+        return np.asarray(self._forest.feature_importances_)
+
+    @property
+    def _forest(self) -> Any:
+        check_is_fitted(self)
+        return self.best_estimator_
+
+    def _checked(self, X: Any) -> Array:
+        check_is_fitted(self)
+        checked: Array = validate_data(
+            self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
+        )
+        return checked
+
+    def _encode(self, y: Array) -> tuple[Array, Array | None]:
+        return np.asarray(y, dtype=np.float64), None
+
+    def _search(
+        self, X: Array, y: Array, classes: Array | None, roles: Roles
+    ) -> "tuple[TrialRecord, optuna.Study]":
+        """Return the best trial, and the study as Optuna has it."""
+        features = self._table(X)
+        if self.study or self.storage or self.tracking_uri:
+            return self._tracked(features, y if classes is None else classes[y], roles)
+        dataset = Dataset(
+            source=FRAME,
+            target="",
+            task=self._task,
+            features=features,
+            y=y,
+            held_out_features=features[:0],
+            held_out_y=y[:0],
+            classes=classes,
+            digest="",
+            roles=roles,
+        )
+        return self._untracked(pose_on(make_spec(self._asked()), dataset))
+
+    def _asked(self) -> dict[str, Any]:
+        """Return the options of the specification that the parameters come to."""
+        return {
+            "task": self._task,
+            "metric": self.metric,
+            "trials": self.trials,
+            "timeout": self.timeout,
+            "trees": self.trees,
+            "space": dict(self.space or {}),
+            "seed": self._seed,
+            "holdout": 0.0,
+            "register": False,
+        }
+
+    def _untracked(self, problem: Problem) -> "tuple[TrialRecord, optuna.Study]":
+        """Search in memory: in this process, or on several of this machine."""
+        metric, spec = problem.metric, problem.spec
+        standing = Standing(spec.study, metric.name, metric.direction, spec.trials)
+        watcher = Progress(quiet=not self.verbose)
+        trials: dict[int, TrialRecord] = {}
+
+        def put(record: TrialRecord) -> None:
+            trials[record.number] = record
+            standing.take(record)
+            watcher.changed()
+
+        jobs = effective_n_jobs(self.n_jobs)
+        watcher.begin(standing)
+        try:
+            with InlineWorkers() if jobs == 1 else LocalWorkers(jobs) as workers:
+                workers.load(problem.rows)
+                pace = Pace(workers.count, problem.rows.X.size)
+                plan = make_plan(problem, time.monotonic())
+                Coordinator(plan, workers, pace, [], put, lambda: False).run()
+        finally:
+            watcher.end()
+        if standing.progress.champion is None:
+            raise StudyError(f"no trial was completed within {spec.timeout} s: give it more time")
+        return standing.progress.champion, _study(problem, list(trials.values()))
+
+    def _tracked(
+        self, features: "pd.DataFrame", y: Array, roles: Roles
+    ) -> "tuple[TrialRecord, optuna.Study]":
+        """Search as `launch` does: the study kept in its database, and shown in MLflow."""
+        beside = {"target": y, "sample_weight": roles.weights, "group": roles.groups}
+        columns = {
+            name: f"{name}_" if name in features else name
+            for name, values in beside.items()
+            if values is not None
+        }
+        table = features.assign(**{column: beside[name] for name, column in columns.items()})
+        asked = self._asked() | {
+            "data": table,
+            "study": self.study,
+            "target": columns["target"],
+            "weight": columns.get("sample_weight"),
+            "group": columns.get("group"),
+            "workers": effective_n_jobs(self.n_jobs),
+        }
+        found = launch(
+            make_spec(asked),
+            storage=self.storage,
+            tracking_uri=self.tracking_uri,
+            quiet=not self.verbose,
+        )
+        number = found.summary["best"]["number"]
+        (best,) = [trial for trial in found.study.trials if trial.number == number]
+        return record_of(best), found.study
+
+    def _table(self, X: Array) -> "pd.DataFrame":
+        import pandas as pd
+
+        names = getattr(self, "feature_names_in_", [f"x{place}" for place in range(X.shape[1])])
+        return pd.DataFrame(X, columns=names)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class ForestSearchRegressor(RegressorMixin, _ForestSearch):  # type: ignore[misc]
+    """A forest of regression trees whose hyperparameters are searched when it is fitted.
+
+    The search is that of `launch`, by out-of-bag sums, in memory: no file is written, no process
+    started with one job. Where `study`, `storage` or `tracking_uri` is given it is a launch, whose
+    study is kept and whose trials are shown in MLflow.
+
+    Parameters
+    ----------
+    metric
+        Name of the score to search by; default ``rmse``.
+    trials
+        Finished trials.
+    space
+        Replaces or narrows the search space, as `StudySpec` takes it.
+    trees
+        Size of the forest that is kept; ``auto``: as many as its error needs.
+    timeout
+        Seconds that the search may take.
+    n_jobs
+        Processes that grow trees; with more than one, what is proposed depends on which trial ends
+        first, and only ``n_jobs=1`` gives the same forest for the same `random_state`.
+    random_state
+        Seed of everything random.
+    verbose
+        Whether progress is shown.
+    study, storage, tracking_uri
+        Name of the study to keep, Optuna's database and MLflow's store, with the defaults of
+        `launch`; default: none is kept.
+
+    Attributes
+    ----------
+    best_estimator_
+        The forest, of scikit-learn.
+    best_params_, best_score_
+        The best trial's hyperparameters and score.
+    study_
+        The study, as Optuna has it.
+    """
+
+    _task = "regression"
+
+
+class ForestSearchClassifier(ClassifierMixin, _ForestSearch):  # type: ignore[misc]
+    """A forest of classification trees whose hyperparameters are searched when it is fitted.
+
+    As `ForestSearchRegressor`; the default metric is ``brier``.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    """
+
+    _task = "classification"
+
+    def predict_proba(self, X: Any) -> Array:
+        """Predict the probabilities of each class.
+
+        Returns
+        -------
+        array of shape (n_rows, n_classes), the classes as in `classes_`
+        """
+        return np.asarray(self._forest.predict_proba(self._checked(X)))
+
+    def _encode(self, y: Array) -> tuple[Array, Array]:
+        check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) == 1:
+            raise ValueError(f"all rows are of one class, {self.classes_[0]!r}: nothing to learn")
+        return codes.astype(np.int64), self.classes_
+
+
+def _weights(sample_weight: Any, X: Array) -> Array | None:
+    if sample_weight is None:
+        return None
+    weights: Array = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError("sample_weight is 0 in every row")
+    return weights
+
+
+def _numbers(groups: Any, X: Array) -> Array | None:
+    """Number the groups from 0."""
+    if groups is None:
+        return None
+    values = np.asarray(groups)
+    if values.shape != (len(X),):
+        raise ValueError(f"groups has shape {values.shape}, and there are {len(X)} rows")
+    return np.asarray(np.unique(values, return_inverse=True)[1])
+
+
+def _study(problem: Problem, trials: list[TrialRecord]) -> "optuna.Study":
+    """Make a study in memory of trials that have ended."""
+    import optuna
+
+    study = optuna.create_study(direction=problem.metric.direction)
+    study.add_trials(template_of(trial, problem.space) for trial in trials)
+    return study
