@@ -67,8 +67,7 @@ def launch(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            envvar="DASK_SCHEDULER_ADDRESS",
-            help="Grow on this Dask cluster; default: on this machine.",
+            help="Grow on this Dask cluster; default: DASK_SCHEDULER_ADDRESS, else this machine.",
             metavar="URL",
         ),
     ] = None,

@@ -1,0 +1,142 @@
+"""Which of several values of an option counts: flag, then file, then environment, then default."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.cli import app
+from search.cli.launch import launch
+from search.errors import StudyError
+from search.spec import StudySpec
+from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, Stores
+from search.workplace import scheduler_of
+
+# Of each option of `launch`: a flag's value, a file's, and the default.
+TABLE: list[tuple[str, Any, Any, Any]] = [
+    ("data", "flag.csv", "file.csv", "diabetes"),
+    ("target", "flag", "file", None),
+    ("task", "regression", "classification", None),
+    ("metric", "mae", "r2", None),
+    ("weight", "flag", "file", None),
+    ("group", "flag", "file", None),
+    ("time", "flag", "file", None),
+    ("evaluation", "cv", "oob", "auto"),
+    ("folds", 3, 4, 5),
+    ("trials", 7, 8, 50),
+    ("timeout", 7.5, 8.5, None),
+    ("workers", 3, 4, None),
+    ("scheduler", "tcp://flag:1", "tcp://file:1", None),
+    ("detach", True, False, False),
+    ("seed", 7, 8, 0),
+    ("holdout", 0.3, 0.4, 0.2),
+    ("trees", 70, 80, "auto"),
+    ("experiment", "flag", "file", "diabetes"),
+    ("model", "flag", "file", "diabetes"),
+    ("register", False, True, True),
+    ("study", "flag", "file", "diabetes"),
+]
+FIELDS = {"register": "register_model"}
+
+
+@pytest.fixture
+def asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[StudySpec, Stores]]:
+    """Run `launch` as far as to what it is asked for: its specification and its stores."""
+    monkeypatch.chdir(tmp_path)
+    seen: list[tuple[StudySpec, Stores]] = []
+
+    def take(spec: StudySpec, stores: Any, *_: Any) -> None:
+        seen.append((spec, stores))
+        raise StudyError("seen")
+
+    monkeypatch.setattr("search.launching.launch", take)
+    monkeypatch.setattr("search.detached.detach", take)
+
+    def run(*arguments: str, file: str | None = None) -> tuple[StudySpec, Stores]:
+        before = list(arguments)
+        if file is not None:
+            Path("study.toml").write_text(file, encoding="utf-8")
+            before += ["--config", "study.toml"]
+        assert app.run(before) == 1
+        return seen.pop()
+
+    return run
+
+
+def flag(name: str, value: Any) -> list[str]:
+    """Write an option as a flag; the study's name is no option."""
+    if name == "study":
+        return [str(value)]
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", str(value)]
+
+
+def toml(name: str, value: Any) -> str:
+    return (
+        f"{name} = {str(value).lower() if isinstance(value, bool | int | float) else repr(value)}"
+    )
+
+
+def test_the_table_has_every_option() -> None:
+    beside = {"context", "config", "json"}
+    assert {name for name, *_ in TABLE} == set(inspect.signature(launch).parameters) - beside
+
+
+@pytest.mark.parametrize(("name", "by_flag", "by_file", "default"), TABLE)
+def test_flag_beats_file_beats_default(
+    asked: Callable[..., tuple[StudySpec, Stores]],
+    name: str,
+    by_flag: Any,
+    by_file: Any,
+    default: Any,
+) -> None:
+    field, file = FIELDS.get(name, name), toml(name, by_file)
+    assert getattr(asked("launch")[0], field) == default
+    assert getattr(asked("launch", file=file)[0], field) == by_file
+    both, _ = asked("launch", *flag(name, by_flag), file=file)
+    assert getattr(both, field) == by_flag
+
+
+def test_of_the_scheduler_environment_stands_between_file_and_default(
+    asked: Callable[..., tuple[StudySpec, Stores]],
+) -> None:
+    import dask
+
+    def scheduler(*arguments: str, file: str | None = None) -> str | None:
+        return scheduler_of(asked("launch", *arguments, file=file)[0])
+
+    file, given = toml("scheduler", "tcp://file:1"), flag("scheduler", "tcp://flag:1")
+    assert scheduler() is None
+    # As Dask has it of DASK_SCHEDULER_ADDRESS, read when it is imported.
+    environment = dask.config.collect_env({"DASK_SCHEDULER_ADDRESS": "tcp://environment:1"})
+    with dask.config.set(environment):
+        assert scheduler() == "tcp://environment:1"
+        assert scheduler(file=file) == "tcp://file:1"
+        assert scheduler(*given, file=file) == "tcp://flag:1"
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "default"),
+    [
+        ("storage", "OPTUNA_STORAGE", DEFAULT_STORAGE),
+        ("tracking-uri", "MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
+    ],
+)
+def test_of_the_stores_flag_beats_environment_beats_default(
+    asked: Callable[..., tuple[StudySpec, Stores]],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    variable: str,
+    default: str,
+) -> None:
+    attribute = option.replace("-", "_")
+    assert getattr(asked("launch")[1], attribute) == default
+    monkeypatch.setenv(variable, "sqlite:///environment.db")
+    assert getattr(asked("launch")[1], attribute) == "sqlite:///environment.db"
+    _, stores = asked(f"--{option}", "sqlite:///flag.db", "launch")
+    assert getattr(stores, attribute) == "sqlite:///flag.db"
