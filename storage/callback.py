@@ -4,9 +4,9 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -127,8 +127,8 @@ class MLflowMirror:
             if self._following is None:
                 uri = self._tracking_uri or mlflow_store.default_uri()
                 name = self._experiment or study.study_name
-                mirror = Mirror(uri, name, _say, study_run=self._study_run, shared=True)
-                self._following = _Following(study, mirror)
+                make = partial(Mirror, uri, name, _say, study_run=self._study_run, shared=True)
+                self._following = _Following(study, make)
                 atexit.register(self.close)
             self._following.check_same(study)
             return self._following
@@ -137,11 +137,11 @@ class MLflowMirror:
 class _Following:
     """A study that is mirrored, from the first call to the end."""
 
-    def __init__(self, study: "optuna.Study", mirror: Mirror) -> None:
+    def __init__(self, study: "optuna.Study", make_mirror: Callable[[], Mirror]) -> None:
         self._study = study
         self._uid = foreign_uid(study)
-        self._mirror = mirror
-        self._recorder = Recorder(mirror)
+        self._make_mirror = make_mirror
+        self._recorder = Recorder(make_mirror())
         self._lock = threading.Lock()
         self._taken: set[int] = set()
         self._due = 0.0
@@ -176,37 +176,54 @@ class _Following:
         """Make a trial's run, and make it MLflow's active one within the block."""
         self.take(trial)
         self._recorder.wait_level(_PATIENCE)
-        run = self._mirror.run_of(trial.number)
+        mirror = self._recorder.mirror
+        run = mirror.run_of(trial.number)
         if run is None:
             raise self._recorder.failure or DatabaseError(
-                f"MLflow at {database.masked(self._mirror.tracking_uri)} has not answered within "
+                f"MLflow at {database.masked(mirror.tracking_uri)} has not answered within "
                 f"{_PATIENCE:g} s"
             )
         import mlflow
 
-        if mlflow.get_tracking_uri() != self._mirror.tracking_uri:
-            mlflow.set_tracking_uri(self._mirror.tracking_uri)
+        if mlflow.get_tracking_uri() != mirror.tracking_uri:
+            mlflow.set_tracking_uri(mirror.tracking_uri)
         with mlflow.start_run(run_id=run, nested=True):
             yield
 
     def close(self, state: StudyState) -> None:
-        """Hand over what no callback was called for; wait for all of it."""
+        """Hand over what no callback was called for, and how the study ended; wait for all of it.
+
+        Where trials run elsewhere the study goes on: whoever is the last to close it ends its run.
+        """
         try:
-            trials = self._study.get_trials(deepcopy=False)
-            for trial in trials:
-                if trial.state.is_finished() and trial.number not in self._taken:
-                    self._recorder.put_trial(foreign_trial(trial))
-            elsewhere = any(trial.state.name == "RUNNING" for trial in trials)
-            now = "running" if elsewhere else state
-            self._recorder.put_study(foreign_study(self._study, self._uid, now))
+            level = self._recorder.close(_PATIENCE)
+            while level:
+                trials = self._study.get_trials(deepcopy=False)
+                goes_on = any(trial.state.name == "RUNNING" for trial in trials)
+                level = self._level(trials, "running" if goes_on else state)
+                if not goes_on or self._is_running():
+                    break
         except Exception as error:
             _say(f"study '{self._study.study_name}' cannot be read: {first_line(error)}")
-        if not self._recorder.close(_PATIENCE):
+            return
+        if not level:
             why = f" ({self._recorder.failure})" if self._recorder.failure else ""
             _say(
                 f"MLflow is {self._recorder.behind} runs behind{why}: where the study is kept in a "
                 f"database, `grovekeeper sync {self._study.study_name}` brings it level"
             )
+
+    def _level(self, trials: "Iterable[FrozenTrial]", state: StudyState) -> bool:
+        """Write what this mirror has not; a new recorder knows what others have written."""
+        self._recorder = Recorder(self._make_mirror())
+        self._recorder.put_study(foreign_study(self._study, self._uid, state))
+        for trial in trials:
+            if trial.state.is_finished() and trial.number not in self._taken:
+                self._recorder.put_trial(foreign_trial(trial))
+        return self._recorder.close(_PATIENCE)
+
+    def _is_running(self) -> bool:
+        return any(t.state.name == "RUNNING" for t in self._study.get_trials(deepcopy=False))
 
 
 def _say(text: str) -> None:

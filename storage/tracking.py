@@ -54,8 +54,8 @@ class Mirror:
         Id of a run of the experiment to take for the study's, where it has none yet. Its status and
         its note are left to whoever made it.
     shared
-        Others may write the same study's runs: each looks before it makes one, and where two were
-        made at once all agree on which of them stays.
+        Others may write the same study's runs: where two have made one for the same, all agree on
+        which of them stays.
     """
 
     def __init__(
@@ -224,8 +224,7 @@ class Mirror:
         self._doubted.add(trial.number)  # until every call has got through
         changed = doubted or trial.number not in self._trials
         if changed:
-            look = doubted or self._shared
-            self._trials[trial.number] = self._find_or_create(trial, look=look)
+            self._trials[trial.number] = self._find_or_create(trial, look=doubted)
         shown = self._trials[trial.number]
         metrics = {(self._guide, trees): score for trees, score in trial.scores.items()}
         last = trial.trees or max(trial.scores, default=0)
