@@ -65,13 +65,17 @@ class Assessment:
 
 
 def assess(
-    candidate: Packaged, incumbent: Packaged | None, rules: Rules, data: str | None = None
+    candidate: Packaged,
+    incumbent: Packaged | None,
+    rules: Rules,
+    data: str | None = None,
+    query: str | None = None,
 ) -> Assessment:
     """Judge a candidate against an incumbent; without one, against a constant forecast.
 
     Parameters
     ----------
-    data
+    data, query
         Where the candidate's table stands now, if not where its study found it.
 
     Raises
@@ -83,7 +87,7 @@ def assess(
     """
     required = [read_requirement(text, candidate.provenance.data.task) for text in rules.required]
     share, remarks = _share(candidate, incumbent)
-    dataset = _held_out(candidate, share, data)
+    dataset = _held_out(candidate, share, data, query)
     metric = METRICS[candidate.provenance.metric]
     forecast = predict(candidate.pipeline, dataset.held_out_features, dataset.task)
     if incumbent is None:
@@ -149,10 +153,10 @@ def _share(candidate: Packaged, incumbent: Packaged | None) -> tuple[float, tupl
     )
 
 
-def _held_out(candidate: Packaged, share: float, data: str | None) -> Dataset:
+def _held_out(candidate: Packaged, share: float, data: str | None, query: str | None) -> Dataset:
     about = candidate.provenance.data
     try:
-        dataset = about.load(data, share)
+        dataset = about.load(data, share, query)
     except DataError as error:
         raise StudyError(
             f"{candidate.version.title} cannot be judged: {error}. If its table stands elsewhere "

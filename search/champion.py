@@ -8,8 +8,8 @@ import numpy as np
 
 from search.dataset import Dataset
 from search.forest import champion_seed, fit_forest, make_forest
-from search.memory import size
 from search.metrics import Metric, evaluate
+from search.wording import size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

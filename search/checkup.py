@@ -10,8 +10,8 @@ from pathlib import Path
 from search.environment import installed
 from search.errors import SearchError
 from search.local_cluster import cores
-from search.memory import size
 from search.stores import Stores
+from search.wording import size
 from storage import database, mlflow_store
 from storage.errors import DatabaseError, NotFoundError, StorageError, first_line
 from storage.registry import Registry

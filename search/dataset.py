@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from search.addresses import DIABETES, shown
+from search.bounds import Bounds
 from search.errors import DataError
 from search.holdout import held_out, repeated_rows, table_digest
 from search.roles import RoleColumns, Roles, check_column, read_roles
-from search.spec import DIABETES, Task
+from search.spec import Task
 from search.table import read_table
 from search.target import detect_task, encode_target, plain_target
 
@@ -129,11 +131,15 @@ def load_dataset(
     share: float,
     columns: RoleColumns = RoleColumns(),
     table: "pd.DataFrame | None" = None,
+    query: str | None = None,
+    bounds: Bounds = Bounds(),
 ) -> Dataset:
     """Read a table and divide it.
 
     Parameters
     ----------
+    source, query, bounds
+        As `read_table` takes them; nothing but what is shown of an address goes into the dataset.
     share
         Share of the rows to hold out, 0 to 1.
     columns
@@ -148,8 +154,13 @@ def load_dataset(
     DataError
         When nothing can be learned from the table.
     """
-    table = read_table(source) if table is None else table.copy()
+    table = read_table(source, query, bounds) if table is None else table.copy()
+    source = shown(source)
     notes = []
+    if query is not None and "order by" not in " ".join(query.lower().split()):
+        notes.append(
+            "--query has no `order by`: rows in another order are another table to a study"
+        )
     if target is None:
         target = str(table.columns[-1])
         if source != DIABETES:

@@ -26,10 +26,11 @@ from search.errors import StudyError, UsageError
 from search.launching import launch
 from search.problem import pose
 from search.remote_cluster import check_versions
+from search.sources import is_here
 from search.spec import StudySpec
 from search.standing import Standing
 from search.stores import Stores
-from search.table import is_here, read_table
+from search.table import read_table
 from search.watcher import Unstopped, Watcher
 from search.workplace import scheduler_of
 from storage.errors import StudyBusyError
@@ -78,9 +79,9 @@ def _with_table(spec: StudySpec) -> StudySpec:
     """Read the table and find what is wrong with the specification before anything is sent."""
     table = spec.table
     if table is None:
-        if not is_here(spec.data):
+        if not is_here(spec.address):
             return spec
-        table = read_table(spec.data)
+        table = read_table(spec.address, spec.query, spec.bounds)
         spec = spec.holding(table)
     pose(spec)
     n_bytes = int(table.memory_usage(deep=True).sum())

@@ -7,11 +7,12 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from search.addresses import PIPED, default_name, shown
 from search.metrics import names_for
 from search.recipe import space_lines
 from search.roles import check_column
 from search.space import make_space
-from search.spec import StudySpec, Task, default_name
+from search.spec import StudySpec, Task
 from search.table import read_table
 from search.target import detect_task
 
@@ -32,6 +33,9 @@ _DRAFT = Template("""\
 $listed
 
 data = $data
+$query
+# max_rows = 1000000  # rows of the table at most; more are an error
+# max_bytes = "2GB"  # of the table in memory at most; default: a third of what is free
 target = $target  # what is to be predicted: $guessed
 # task = "$task"  # or "$other": told from the target
 # metric = "$metric"  # or: $metrics, and scikit-learn's other scorers
@@ -63,13 +67,13 @@ $space
 """)
 
 
-def draft(source: str, target: str | None, file: str) -> str:
+def draft(source: str, target: str | None, file: str, query: str | None = None) -> str:
     """Return the file's text.
 
     Parameters
     ----------
-    source
-        The table, as `read_table` takes it.
+    source, query
+        The table, as `read_table` takes it; no password or signature is written.
     target
         Default: the last column.
     file
@@ -80,7 +84,7 @@ def draft(source: str, target: str | None, file: str) -> str:
     UsageError, DataError
         When the table cannot be read, or has no such column.
     """
-    table = read_table(source)
+    table = read_table(source, query)
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
     task = detect_task(table[column].dropna())
@@ -90,12 +94,13 @@ def draft(source: str, target: str | None, file: str) -> str:
     space = make_space(task, rows, table.shape[1] - 1, {})
     return _DRAFT.substitute(
         schema=SCHEMA.as_uri(),
-        source=_line(source),
+        source=_line(shown(source)),
         rows=f"{len(table):,}",
         columns=table.shape[1],
         file=_line(file),
         listed="\n".join(_listed(table)),
-        data=_text(source),
+        data=_text(source if source == PIPED else shown(source)),
+        query=_query(query),
         target=_text(column),
         guessed="the last column" if target is None else "as asked",
         task=task,
@@ -105,6 +110,12 @@ def draft(source: str, target: str | None, file: str) -> str:
         name=_text(default_name(source)),
         space="\n".join(f"# {line}" for line in space_lines(space)),
     )
+
+
+def _query(query: str | None) -> str:
+    if query is not None:
+        return f"query = {_text(query)}"
+    return '# query = "select * from houses order by id"  # where data is the address of a database'
 
 
 def _listed(table: "pd.DataFrame") -> Iterator[str]:

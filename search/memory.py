@@ -2,12 +2,11 @@
 
 from itertools import pairwise
 
+from search.bounds import free_memory
 from search.errors import DataError
 from search.rows import Rows
+from search.wording import size
 
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
-# What three digits would round to a thousand.
-_NEXT_UNIT = 999.5
 # A worker's libraries.
 _BASE = 200e6
 # So many arrays of the size of the sums are there at once while sums are judged; the sums of each
@@ -31,11 +30,9 @@ def check_memory(rows: Rows, workers: int) -> str | None:
     DataError
         When it is more than there is; the message says what would lessen it.
     """
-    import psutil
-
     n_rows, sums = len(rows.y), _sums(rows)
     needed = rows.X.nbytes + workers * (_BASE + sums)
-    free = psutil.virtual_memory().available
+    free = free_memory()
     classes = f" x {rows.n_classes} classes" if rows.n_classes else ""
     if needed > free:
         msg = (
@@ -62,11 +59,3 @@ def _sums(rows: Rows) -> float:
     width = max(rows.n_classes, 1) + 2
     chunks = max(after - before for before, after in pairwise((0, *rows.resampling.rungs)))
     return 8.0 * len(rows.y) * width * (_COPIES + chunks // rows.chunk)
-
-
-def size(n_bytes: float) -> str:
-    """Write a number of bytes for people."""
-    unit = 0
-    while n_bytes >= _NEXT_UNIT and unit < len(_UNITS) - 1:
-        n_bytes, unit = n_bytes / 1000, unit + 1
-    return f"{n_bytes:.3g} {_UNITS[unit]}"

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from search.pictures import artifact_path
 from search.provenance import Provenance
-from search.wording import params_listed, scores_listed
+from search.wording import code, params_listed, scores_listed
 from storage.records import Move
 
 # MLflow's databases have room for 5,000 characters.
 _LENGTH = 5000
 _MOST_PARAMS = 20
+_MOST_QUERY = 500
 
 
 def describe(
@@ -26,7 +27,8 @@ def describe(
     """
     data = provenance.data
     roles = {"weights": data.weight, "groups": data.group, "time": data.time}
-    about = [f"`{data.source}`, target `{data.target}` ({data.task})"]
+    about = [f"{code(data.source)}, target `{data.target}` ({data.task})"]
+    about += [f"by {code(data.query)[:_MOST_QUERY]}"] if data.query else []
     about += [f"{role}: `{name}`" for role, name in roles.items() if name is not None]
     kept = f"{data.holdout:.0%} of the rows held out" if data.holdout else "trained on every row"
     judged = f"version {provenance.refit_of} was judged for it"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from search.addresses import found_again
 from search.dataset import Dataset, load_dataset
 from search.environment import installed
 from search.errors import StudyError
@@ -48,6 +49,7 @@ class Problem:
         space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
         return {
             "data": self.spec.data,
+            **({"query": self.spec.query} if self.spec.query else {}),
             "data_digest": self.dataset.digest,
             "target": self.dataset.target,
             "task": self.dataset.task,
@@ -82,7 +84,14 @@ def pose(spec: StudySpec) -> Problem:
         When the specification cannot be meant, or nothing can be learned from the data.
     """
     dataset = load_dataset(
-        spec.data, spec.target, spec.task, spec.holdout, _columns(spec), spec.table
+        spec.address,
+        spec.target,
+        spec.task,
+        spec.holdout,
+        _columns(spec),
+        spec.table,
+        spec.query,
+        spec.bounds,
     )
     return pose_on(spec, dataset)
 
@@ -97,12 +106,12 @@ def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
     return Problem(spec, dataset, metric, space, resampling, dataset.notes + notes)
 
 
-def pose_again(study: Study, data: str | None = None) -> Problem:
+def pose_again(study: Study, data: str | None = None, query: str | None = None) -> Problem:
     """Pose a settled study's problem as its notes have it.
 
     Parameters
     ----------
-    data
+    data, query
         Where its table stands now, if not where it was.
 
     Raises
@@ -115,13 +124,24 @@ def pose_again(study: Study, data: str | None = None) -> Problem:
     known = study.get("spec")
     if known is None:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper")
-    values = options_of(known) | {"study": study.name}
-    return pose(make_spec(values | ({"data": data} if data else {})))
+    place, by = found_again(known["data"], known.get("query"), data, query)
+    return pose(make_spec(options_of(known) | {"study": study.name, "data": place, "query": by}))
 
 
 def options_of(known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options by which a settled specification is asked for, but for its space."""
-    kept = ("data", "target", "task", "metric", "seed", "holdout", "weight", "group", "time")
+    kept = (
+        "data",
+        "query",
+        "target",
+        "task",
+        "metric",
+        "seed",
+        "holdout",
+        "weight",
+        "group",
+        "time",
+    )
     options = {key: known.get(key) for key in kept}
     folds = str(known["evaluation"]).removesuffix(" folds")
     votes = folds == _OUT_OF_BAG
@@ -190,7 +210,8 @@ def _check_same(problem: Problem, study: Study) -> bool:
     differ = [
         f"{key} is {_short(now.get(key))}, was {_short(known.get(key))}"
         for key in known | now
-        if known.get(key) != now.get(key) and key != "data"  # the same table may stand elsewhere
+        if known.get(key) != now.get(key)
+        and key not in {"data", "query"}  # the same table may stand elsewhere
     ]
     if differ:
         msg = (

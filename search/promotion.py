@@ -27,7 +27,7 @@ class Request:
     ----------
     version
         ``None`` for the best on the hold-out.
-    data
+    data, query
         Where the version's table stands now, if not where its study found it.
     force
         Move it even where the gate refuses it, or cannot judge it.
@@ -42,6 +42,7 @@ class Request:
     reason: str | None = None
     force: bool = False
     refit_all: bool = False
+    query: str | None = None
 
 
 def promote(
@@ -93,7 +94,7 @@ def promote(
         _describe(registry, candidate, refused)
         raise StudyError(f"{_said(refused)}. Nothing is changed; --force --reason TEXT overrides")
     if request.refit_all:
-        candidate = _refit(registry, versions, candidate, request.data)
+        candidate = _refit(registry, versions, candidate, request)
         say(
             f"version {candidate.version.version} is version {chosen.version} refitted on every row"
         )
@@ -198,7 +199,7 @@ def _judge(
         incumbent = None
         if holder is not None:
             incumbent = _judged_for(registry, versions, load_model(registry, holder))
-        return assess(judged, incumbent, request.rules, request.data)
+        return assess(judged, incumbent, request.rules, request.data, request.query)
     except StudyError as error:
         if not request.force:
             text = f"{error}. To move it unjudged: --force --reason TEXT"
@@ -220,14 +221,14 @@ def _judged_for(
 
 
 def _refit(
-    registry: Registry, versions: Sequence[ModelVersion], packaged: Packaged, data: str | None
+    registry: Registry, versions: Sequence[ModelVersion], packaged: Packaged, request: Request
 ) -> Packaged:
     """Register a version of the same hyperparameters that was grown on every row."""
     judged, provenance = packaged.version, packaged.provenance
     known = _refitted(versions, judged)
     if known is not None:
         return load_model(registry, known)
-    dataset = provenance.data.load(data, holdout=0.0)
+    dataset = provenance.data.load(request.data, 0.0, request.query)
     champion = provenance.refit(dataset)
     made = provenance.model_copy(
         update={

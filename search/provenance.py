@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from search.addresses import found_again
 from search.champion import Champion, make_champion
 from search.dataset import Dataset, load_dataset
 from search.environment import installed
@@ -42,8 +43,8 @@ class Source(BaseModel):
 
     Attributes
     ----------
-    source
-        As the user named it.
+    source, query
+        As the user named it, but for passwords and signatures.
     digest
         SHA-256 of the table's canonical values.
     holdout
@@ -60,18 +61,21 @@ class Source(BaseModel):
     weight: str | None = None
     group: str | None = None
     time: str | None = None
+    query: str | None = None
 
     @property
     def roles(self) -> RoleColumns:
         """Columns that are about rows."""
         return RoleColumns(weight=self.weight, group=self.group, time=self.time)
 
-    def load(self, data: str | None = None, holdout: float | None = None) -> Dataset:
+    def load(
+        self, data: str | None = None, holdout: float | None = None, query: str | None = None
+    ) -> Dataset:
         """Read the table again, and divide it as it was.
 
         Parameters
         ----------
-        data
+        data, query
             Where it stands now, if not where it stood.
         holdout
             Another share to hold out.
@@ -82,7 +86,8 @@ class Source(BaseModel):
             When it is not to be had, or lacks a column.
         """
         share = self.holdout if holdout is None else holdout
-        return load_dataset(data or self.source, self.target, self.task, share, self.roles)
+        place, by = found_again(self.source, self.query, data, query)
+        return load_dataset(place, self.target, self.task, share, self.roles, query=by)
 
 
 class Provenance(BaseModel):
@@ -152,6 +157,7 @@ class Provenance(BaseModel):
                 weight=spec.weight,
                 group=spec.group,
                 time=spec.time,
+                query=spec.query,
             ),
             content=fingerprint(champion.pipeline),
             versions=installed(),

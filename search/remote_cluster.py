@@ -14,8 +14,9 @@ from distributed import Client, WorkerPlugin
 from search.cluster import DaskWorkers
 from search.environment import installed
 from search.errors import DataError, StudyError
-from search.memory import in_a_worker, size
+from search.memory import in_a_worker
 from search.rows import PLACES, Rows, make_folder
+from search.wording import size
 from storage.scheduler import connect
 
 if TYPE_CHECKING:

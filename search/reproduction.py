@@ -42,12 +42,14 @@ class Reproduction:
         return all(then == now for then, now in self.compared.values())
 
 
-def reproduce_version(packaged: Packaged, data: str | None = None) -> Reproduction:
+def reproduce_version(
+    packaged: Packaged, data: str | None = None, query: str | None = None
+) -> Reproduction:
     """Refit a version from its record, and compare its content and its predictions.
 
     Parameters
     ----------
-    data
+    data, query
         Where its table stands now, if not where its study found it.
 
     Raises
@@ -57,7 +59,7 @@ def reproduce_version(packaged: Packaged, data: str | None = None) -> Reproducti
     """
     provenance, version = packaged.provenance, packaged.version
     about = provenance.data
-    dataset = about.load(data)
+    dataset = about.load(data, query=query)
     changed = tuple(changes(provenance.versions))
     compared: dict[str, tuple[object, object]] = {"data": (about.digest, dataset.digest)}
     if dataset.digest == about.digest:
@@ -74,7 +76,9 @@ def reproduce_version(packaged: Packaged, data: str | None = None) -> Reproducti
     return Reproduction(version.title, compared, changed)
 
 
-def reproduce_trial(study: Study, number: int, data: str | None = None) -> Reproduction:
+def reproduce_trial(
+    study: Study, number: int, data: str | None = None, query: str | None = None
+) -> Reproduction:
     """Grow a trial's trees again, and compare its scores.
 
     Raises
@@ -93,7 +97,7 @@ def reproduce_trial(study: Study, number: int, data: str | None = None) -> Repro
             f"trial {number} of study '{study.name}' is {trial.state}: it has no score"
         )
     grown = trial if trial.copies is None else trials[trial.copies]
-    problem = pose_again(study, data)
+    problem = pose_again(study, data, query)
     spec, digest = study.get("spec"), problem.dataset.digest
     changed = tuple(changes(study.get("versions") or {}))
     compared: dict[str, tuple[object, object]] = {"data": (spec["data_digest"], digest)}

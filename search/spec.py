@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    ByteSize,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -18,17 +19,15 @@ from pydantic import (
     model_validator,
 )
 
+from search.addresses import DIABETES, FRAME, default_name, is_database, scheme, shown
+from search.bounds import Bounds
 from search.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIABETES = "diabetes"
-# What a table without a file is called.
-FRAME = "frame"
 NAME_RULE = "letters, digits, '.', '_' and '-', at most 100 of them"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 
 Task = Literal["regression", "classification"]
 Evaluation = Literal["auto", "oob", "cv"]
@@ -71,8 +70,16 @@ class StudySpec(BaseModel):
     study, experiment, model
         Names of the study, of MLflow's experiment and of the registered model; default: the data's.
     data
-        Path of a CSV, TSV (also .gz) or Parquet file, or ``diabetes``; or a table itself, a frame
-        of pandas' or polars' or an array of rows and columns (x0, x1, …).
+        Path of a CSV, TSV (also .gz) or Parquet file or of a folder of Parquet files, its address
+        (https://…, s3://…), a database's address, ``-`` for standard input, or ``diabetes``; or a
+        table itself, a frame of pandas' or polars' or an array of rows and columns (x0, x1, …).
+        What is kept of an address has no passwords and signatures.
+    query
+        What is read from a database: a select, with an order by.
+    max_rows
+        Rows of the table at most; more are an error.
+    max_bytes
+        Size of the table in memory at most, as 2GB; default: a third of what is free.
     target
         Column to predict; the last one where it is not given.
     task, metric
@@ -107,8 +114,13 @@ class StudySpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     _held: "_Held | None" = PrivateAttr(default=None)
+    # What `data` was given as, where more than is shown of it.
+    _address: str | None = PrivateAttr(default=None)
 
     data: str = DIABETES
+    query: Annotated[str | None, Field(min_length=1)] = None
+    max_rows: Annotated[int | None, Field(ge=1)] = None
+    max_bytes: Annotated[ByteSize | None, Field(gt=0)] = None
     target: str | None = None
     task: Task | None = None
     metric: str | None = None
@@ -136,10 +148,23 @@ class StudySpec(BaseModel):
         """The table that ``data`` names, where it was read already or given as one."""
         return self._held and self._held.table
 
+    @property
+    def address(self) -> str:
+        """Where the table is read, secrets and all: not to be kept, logged or said."""
+        return self._address or self.data
+
+    @property
+    def bounds(self) -> Bounds:
+        """How large the table may be."""
+        return Bounds(self.max_rows, self.max_bytes)
+
     def holding(self, table: "pd.DataFrame") -> Self:
-        """Return the same specification with the table that ``data`` names, read already."""
+        """Return the same specification with the table that ``data`` names, read already.
+
+        Where it was read, and by which password, is of no more use, and left out.
+        """
         spec = self.model_copy()
-        spec._held = _Held(table)
+        spec._held, spec._address = _Held(table), None
         return spec
 
     @model_validator(mode="wrap")
@@ -149,10 +174,13 @@ class StudySpec(BaseModel):
         if not isinstance(values, Mapping):
             return make(values)
         given = dict(values)
-        data, held = given.get("data"), None
+        data, held, address = given.get("data"), None, None
         if isinstance(data, PathLike):
             given["data"] = fspath(data)
-        elif data is not None and not isinstance(data, str):
+        elif isinstance(data, str):
+            given["data"] = shown(data)
+            address = data if given["data"] != data else None
+        elif data is not None:
             from search.frames import to_pandas
 
             held = _Held(to_pandas(data))
@@ -162,7 +190,7 @@ class StudySpec(BaseModel):
             spec = make(given)
         except ValidationError as error:
             raise _usage_error(error, given) from None
-        spec._held = held
+        spec._held, spec._address = held, address
         return spec
 
     @model_validator(mode="before")
@@ -180,13 +208,15 @@ class StudySpec(BaseModel):
             check_name(kind, getattr(self, kind))
         return self
 
-
-def default_name(data: str) -> str:
-    """Name a study after its data: ``houses`` for ``path/houses.csv.gz``."""
-    name = Path(data).name
-    while name.lower().endswith(_SUFFIXES):
-        name = name[: name.rindex(".")]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100] or "study"
+    @model_validator(mode="after")
+    def _query_is_of_a_database(self) -> Self:
+        if self.query is None and is_database(self.data):
+            raise UsageError(
+                f"--data {self.data} is a database: say what to read with --query 'select …'"
+            )
+        if self.query is not None and not scheme(self.data):
+            raise UsageError(f"--query is for a database's address, and --data is {self.data}")
+        return self
 
 
 def check_name(kind: str, name: str) -> str:

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
+from search.cli.options import Query
 from search.errors import StudyError, UsageError
 
 
 def init(
-    data: Annotated[str, typer.Argument(help="CSV, TSV (also .gz) or Parquet file.")],
+    data: Annotated[str, typer.Argument(help="The table, as launch takes it.")],
     target: Annotated[
         str | None, typer.Option(help="Column to predict; default: the last.", metavar="COLUMN")
     ] = None,
+    query: Query = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -26,13 +28,13 @@ def init(
 
     Example: grovekeeper init houses.csv --target price -o houses.toml
     """
+    from search.addresses import default_name
     from search.draft import draft
-    from search.spec import default_name
 
     path = output or Path(f"{default_name(data)}.toml")
     if path.exists():
         raise UsageError(f"{path} is there already: name another file with --output")
-    text = draft(data, target, str(path))
+    text = draft(data, target, str(path), query)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

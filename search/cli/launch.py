@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.ending import print_ending
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, Query, globals_of, print_json
 from search.cli.signals import Stopped, StopSignals
 from search.progress import Progress
 
@@ -20,7 +20,20 @@ def launch(
     data: Annotated[
         str | None,
         typer.Option(
-            help="CSV, TSV (also .gz) or Parquet file; default: diabetes.", metavar="FILE"
+            help="CSV, TSV (also .gz) or Parquet: a file, a folder, an address, - for what is "
+            "piped in; or a database. Default: diabetes.",
+            metavar="PATH|URL",
+        ),
+    ] = None,
+    query: Query = None,
+    max_rows: Annotated[
+        str | None, typer.Option(help="Rows of the table at most; more are an error.", metavar="N")
+    ] = None,
+    max_bytes: Annotated[
+        str | None,
+        typer.Option(
+            help="Size of the table in memory at most; default: a third of what is free.",
+            metavar="SIZE",
         ),
     ] = None,
     target: Annotated[
@@ -120,6 +133,9 @@ def launch(
     flags = {
         "study": study,
         "data": data,
+        "query": query,
+        "max_rows": max_rows,
+        "max_bytes": max_bytes,
         "target": target,
         "task": task,
         "metric": metric,

@@ -46,6 +46,12 @@ def globals_of(context: typer.Context) -> Globals:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 
 
+Query = Annotated[
+    str | None,
+    typer.Option(help="What is read from a database at --data.", metavar="SELECT"),
+]
+
+
 Reason = Annotated[str | None, typer.Option(help="Why; it is recorded.", metavar="TEXT")]
 
 

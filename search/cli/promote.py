@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, Reason, globals_of, open_registry, print_json, read_stage
+from search.cli.options import (
+    Json,
+    Query,
+    Reason,
+    globals_of,
+    open_registry,
+    print_json,
+    read_stage,
+)
 from search.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +27,9 @@ def promote(
     ] = None,
     to: Annotated[str, typer.Option(help="Staging or Production.")] = "Staging",
     data: Annotated[
-        str | None, typer.Option(help="Where the version's table stands now.", metavar="PATH")
+        str | None, typer.Option(help="Where the version's table stands now.", metavar="PATH|URL")
     ] = None,
+    query: Query = None,
     tolerance: Annotated[
         float, typer.Option(help="How much worse it may be, as a share of the score.", min=0, max=1)
     ] = 0.0,
@@ -56,7 +65,7 @@ def promote(
     if force and not why:
         raise UsageError("--force takes --reason TEXT: it stands in the model's history")
     rules = Rules(tolerance, strict, tuple(require or ()))
-    request = Request(version, stage, rules, data, why, force, refit_all)
+    request = Request(version, stage, rules, data, why, force, refit_all, query)
     with open_registry(context, model) as registry:
         number, done = move(registry, model, request, globals_of(context).say)
     if json:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, open_registry, print_json
+from search.cli.options import Json, Query, globals_of, open_registry, print_json
 from search.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ def reproduce(
     version: Annotated[int | None, typer.Option(help="Default: the newest.", min=1)] = None,
     trial: Annotated[int | None, typer.Option(help="Number of a study's trial.", min=0)] = None,
     data: Annotated[
-        str | None, typer.Option(help="Where the table stands now.", metavar="PATH")
+        str | None, typer.Option(help="Where the table stands now.", metavar="PATH|URL")
     ] = None,
+    query: Query = None,
     json: Json = False,
 ) -> None:
     """Refit a version from its record; compare bit by bit.
@@ -30,9 +31,9 @@ def reproduce(
     if trial is not None and version is not None:
         raise UsageError("--trial is of a study and --version of a model: give one of them")
     if trial is None:
-        done = _version(context, name, version, data)
+        done = _version(context, name, version, data, query)
     else:
-        done = _trial(context, name, trial, data)
+        done = _trial(context, name, trial, data, query)
     if json:
         compared = {
             what: {"recorded": then, "now": now, "equal": then == now}
@@ -51,7 +52,7 @@ def reproduce(
 
 
 def _version(
-    context: typer.Context, model: str, number: int | None, data: str | None
+    context: typer.Context, model: str, number: int | None, data: str | None, query: str | None
 ) -> "Reproduction":
     from search.packaging import load_model
     from search.reproduction import reproduce_version
@@ -61,14 +62,17 @@ def _version(
         versions = registry.versions(model)
         chosen = versions[-1] if number is None else choose(model, versions, number)
         packaged = load_model(registry, chosen)
-    return reproduce_version(packaged, data)
+    return reproduce_version(packaged, data, query)
 
 
-def _trial(context: typer.Context, study: str, number: int, data: str | None) -> "Reproduction":
+def _trial(
+    context: typer.Context, study: str, number: int, data: str | None, query: str | None
+) -> "Reproduction":
     from search.reproduction import reproduce_trial
     from storage.studies import StudyBook
 
-    return reproduce_trial(StudyBook(globals_of(context).storage).open(study), number, data)
+    opened = StudyBook(globals_of(context).storage).open(study)
+    return reproduce_trial(opened, number, data, query)
 
 
 def _short(value: object) -> str:

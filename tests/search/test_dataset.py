@@ -164,7 +164,11 @@ def test_a_logical_target_with_holes_keeps_its_labels(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table_is_said(tmp_path: Path) -> None:
-    for name, content in (("t.csv", b"\xff\xfe\x00"), ("t.parquet", b"PAR1"), ("t.csv.gz", b"no")):
+    for name, content in (
+        ("t.csv", b"\xff\xfe\x00"),
+        ("t.parquet", b"PAR1"),
+        ("t.csv.gz", b"\x1f\x8bno"),
+    ):
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(DataError, match="cannot read --data"):
@@ -175,8 +179,9 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
     (tmp_path / "cut.csv.gz").write_bytes(cut)
     with pytest.raises(DataError, match="cannot read --data"):
         read_table(str(tmp_path / "cut.csv.gz"))
-    with pytest.raises(DataError, match="is a folder"):
-        read_table(str(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is a folder without Parquet files"):
+        read_table(str(tmp_path / "empty"))
     with pytest.raises(DataError, match="does not exist"):
         read_table(str(tmp_path / "none.csv"))
 

@@ -42,10 +42,10 @@ def test_as_it_stands_it_poses_the_problem_that_its_table_poses(houses: str) -> 
 def test_it_names_every_option_and_each_can_be_uncommented(houses: str) -> None:
     found = uncommented(draft(houses, None, "houses.toml"))
     assert set(found) == EVERYTHING
-    spec = make_spec(found)
+    spec = make_spec(found | {"data": "sqlite:///shop.db"})
     for name in ("trials", "holdout", "trees", "seed", "folds", "evaluation", "detach"):
         assert getattr(spec, name) == StudySpec.model_fields[name].default
-    without = {k: v for k, v in found.items() if k not in {"weight", "group", "time"}}
+    without = {k: v for k, v in found.items() if k not in {"query", "weight", "group", "time"}}
     assert pose(make_spec(without)).space.keys() == pose(make_spec({"data": houses})).space.keys()
 
 

@@ -4,8 +4,9 @@ from made import rows_of
 
 from search import memory
 from search.errors import DataError
-from search.memory import check_memory, size
+from search.memory import check_memory
 from search.rows import Rows
+from search.wording import size
 
 
 def wide(n_rows: int, n_features: int, n_classes: int = 0) -> Rows:

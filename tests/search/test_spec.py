@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from search.addresses import default_name
 from search.errors import UsageError
-from search.spec import Range, default_name, make_spec, read_config
+from search.spec import Range, make_spec, read_config
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_defaults_are_the_documented_ones() -> None:
         ({"evaluation": "loo"}, "evaluation 'loo'"),
         ({"folds": 1}, "folds 1"),
         ({"folds": 51}, "folds 51"),
-        ({"nonsense": 1}, "there is no option 'nonsense': there are data, target"),
+        ({"nonsense": 1}, "there is no option 'nonsense': there are data, query"),
         ({"trails": 1}, "there is no option 'trails': did you mean 'trials'? There are data"),
         ({"space": {"max_features": {"low": 1.0, "high": 0.5}}}, "space"),
     ],

@@ -1,0 +1,135 @@
+"""Addresses of tables: of which kind one is, what is shown and kept of it, what it calls a study.
+
+What is kept with a study, logged or said of an address is always `shown`: without passwords and
+signatures. Whoever reads the table again brings them again.
+"""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+DIABETES = "diabetes"
+# What a table in memory is called, and one that came on standard input.
+FRAME = "frame"
+STDIN = "stdin"
+# How standard input is asked for.
+PIPED = "-"
+HIDDEN = "***"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.+-]*)(?:://|::)")
+_DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
+# user:password@, or a token alone; a "/" belongs to it only where no port number ends it before.
+_USER = re.compile(r"(?<=://)(?:[^/?#@:]*:(?!\d*(?:[/?#]|$))[^?#]*|[^/?#]*)(?=@)")
+# A database's password may hold "/".
+_DATABASE_USER = re.compile(r"://[^:/?#]*:([^?#]*)@")
+_PARAMETER = re.compile(r"(?<=[?&;#])([^=?&;#]+)=([^&;#]+)")
+_DATABASE_SECRET = re.compile(r"pass(?!file)|pwd|secret|token|odbc_connect", re.IGNORECASE)
+_SECRET = re.compile(
+    r"sig|token|secret|pass|pwd|credential|jwt"
+    r"|(?:^|[-_.]|access|api|auth)(?:key|auth|code|session|keyid)(?:$|[-_.])",
+    re.IGNORECASE,
+)
+# Of a parameter's value; signatures and tokens are longer.
+_LONGEST_SHOWN = 20
+# A text from which shorter ones were taken could not be read.
+_SHORTEST_SECRET = 3
+_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
+_DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+
+
+def scheme(address: str) -> str:
+    """Return ``s3`` of ``s3://…``; an empty text for paths."""
+    found = _SCHEME.match(address)
+    return found.group(1).lower() if found else ""
+
+
+def is_database(address: str) -> bool:
+    """Whether an address is of a database that SQLAlchemy opens itself."""
+    return scheme(address).partition("+")[0] in _DATABASES
+
+
+def shown(address: str) -> str:
+    """Return an address as it may be kept and told: asterisks for passwords and signatures."""
+    if address == PIPED:
+        return STDIN
+    if "://" not in address:
+        return address
+    for start, end in sorted(_secrets(address), reverse=True):
+        address = address[:start] + HIDDEN + address[end:]
+    return address
+
+
+def scrubbed(text: str, address: str) -> str:
+    """Return what a library says of an address, without the address's secrets."""
+    if "://" not in address:
+        return text
+    text = text.replace(address, shown(address))
+    found = {address[start:end] for start, end in _secrets(address)}
+    found |= {part for secret in found for part in secret.split(":", 1)}
+    for secret in sorted(found | {unquote(secret) for secret in found}, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+def without_hidden(address: str) -> str:
+    """Return a database's address without what was hidden: its driver may know it from elsewhere.
+
+    PostgreSQL's has PGPASSWORD, PGSERVICE and ``~/.pgpass``.
+    """
+    address = address.replace(f":{HIDDEN}@", "@", 1)
+    address = re.sub(rf"[^=?&;#]+={re.escape(HIDDEN)}(?:[&;]|$)", "", address)
+    return address.rstrip("?&;")
+
+
+def found_again(
+    data: str, query: str | None, now: str | None, by: str | None
+) -> tuple[str, str | None]:
+    """Return where a table is read again, and by which query.
+
+    Parameters
+    ----------
+    data, query
+        As they are on record.
+    now, by
+        What is given in their place; a query on record serves another database, but no file.
+    """
+    if now is None:
+        return data, by or query
+    return now, by or (query if is_database(now) or scheme(now) == scheme(data) else None)
+
+
+def file_name(address: str) -> str:
+    """Return the last part of an address's path, without what follows a question mark."""
+    if scheme(address):
+        parts = address.split("::")
+        address = next((part for part in parts if "://" in part), parts[-1])
+        address = unquote(re.split(r"[?#]", address)[0])
+    return address.rstrip("/").rpartition("/")[2]
+
+
+def default_name(data: str) -> str:
+    """Name a study after its data: ``houses`` for ``a/houses.csv.gz``, ``shop`` for a database."""
+    name = file_name(shown(data))
+    suffixes = _DATABASE_SUFFIXES if is_database(data) else _SUFFIXES
+    while name.lower().endswith(suffixes):
+        name = name[: name.rindex(".")]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100] or "study"
+
+
+def _secrets(address: str) -> Iterator[tuple[int, int]]:
+    """Yield where the secrets of an address begin and end."""
+    if is_database(address):
+        for user in _DATABASE_USER.finditer(address):
+            yield user.span(1)
+        secret, longest = _DATABASE_SECRET, len(address)
+    else:
+        # fsspec chains addresses: each is looked at by itself.
+        for part in re.finditer(r"(?:(?!::).)+", address, re.DOTALL):
+            for user in _USER.finditer(address, *part.span()):
+                yield user.span()
+        secret, longest = _SECRET, _LONGEST_SHOWN
+    for parameter in _PARAMETER.finditer(address):
+        name, value = unquote(parameter.group(1)), parameter.group(2)
+        if secret.search(name) or len(value) > longest:
+            yield parameter.span(2)

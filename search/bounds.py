@@ -1,0 +1,54 @@
+"""How large a table may be that is read, and how much memory is free."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from search.errors import DataError
+from search.wording import size
+
+# A table is there once as it was read, once as it is put together, and once divided.
+_COPIES = 3
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounds of a table, kept while it is read: what goes past them is an error, never a sample.
+
+    Attributes
+    ----------
+    max_rows
+        Rows at most; ``None`` for any number.
+    max_bytes
+        Bytes in memory at most; ``None`` for a third of what is free.
+    """
+
+    max_rows: int | None = None
+    max_bytes: int | None = None
+
+    @cached_property
+    def room(self) -> int:
+        """Bytes in memory that the table may take."""
+        return self.max_bytes or free_memory() // _COPIES
+
+    def check(self, rows: int, n_bytes: int = 0) -> None:
+        """Raise `DataError` where a table, as far as it was read, is past the bounds."""
+        if self.max_rows is not None and rows > self.max_rows:
+            raise DataError(
+                f"the table has more than {self.max_rows:,} rows: raise --max-rows, or name a "
+                "smaller table"
+            )
+        if n_bytes > self.room:
+            limit = "" if self.max_bytes else f", a third of what is free: {size(free_memory())}"
+            raise DataError(
+                f"the table takes more than {size(self.room)} in memory{limit} (after "
+                f"{rows:,} rows): leave rows or columns out, or allow more with --max-bytes"
+            )
+
+
+def free_memory() -> int:
+    """Return the bytes that this process may still take, of the machine's or its container's."""
+    import psutil
+    from distributed.system import MEMORY_LIMIT
+
+    own = psutil.Process().memory_info().rss
+    return max(0, int(min(psutil.virtual_memory().available, MEMORY_LIMIT - own)))

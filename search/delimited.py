@@ -1,0 +1,167 @@
+"""From text to a table: CSV and TSV, read a piece at a time, so that no file takes all memory."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from search.bounds import Bounds
+from search.wording import size
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from typing_extensions import Buffer
+
+_LONGEST_HEADER = 16_000_000
+_MOST_COLUMNS = 100_000
+# Values that are read at once, and the bytes that each of them takes meanwhile.
+_PIECE = 1_000_000
+_PER_VALUE = 64
+_LEAST_ROOM = 1_000_000
+# Where rows have more fields than the header: columns of labels before the others.
+_LABELS = "labels"
+
+
+Opener = Callable[[], AbstractContextManager["io.BufferedReader[Any]"]]
+
+
+class _Text(io.RawIOBase):
+    """A stream on its way to the parser: it may hold no NUL, and no piece without an end."""
+
+    def __init__(self, stream: "io.BufferedReader[Any]", room: int) -> None:
+        self._stream = stream
+        self._room = max(room, _LEAST_ROOM)
+        self.taken = 0
+        self.header = self._stream.readline(_LONGEST_HEADER)
+        self.second = self._stream.readline(_LONGEST_HEADER)
+        self._ahead = self.header + self.second
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        view = memoryview(buffer)
+        found = self._ahead[: len(view)] or self._stream.read1(len(view))
+        self._ahead = self._ahead[len(found) :]
+        if b"\0" in found:
+            raise ValueError("it holds NUL bytes: it is no UTF-8 text; save it as UTF-8")
+        self.taken += len(found)
+        if self.taken > self._room:
+            raise ValueError(
+                f"rows without an end, or too long: more than {size(self._room)} of text in a "
+                "few; allow more with --max-bytes"
+            )
+        view[: len(found)] = found
+        return len(found)
+
+
+def read_delimited(open_text: Opener, tabs: bool, bounds: Bounds) -> "pd.DataFrame":
+    """Read a table of text.
+
+    Parameters
+    ----------
+    open_text
+        Opens the text from its beginning; it is called again where a column holds numbers in one
+        piece and words in another.
+    tabs
+        Whether tabs divide the columns, whatever the header has.
+
+    Raises
+    ------
+    ValueError, OSError, EOFError, zlib.error
+        When it is no such text.
+    DataError
+        When the table is larger than it may be.
+    """
+    import pandas as pd
+
+    pieces, n_bytes, rows = [], 0, 0
+    for piece in _pieces(open_text, tabs, bounds):
+        pieces.append(piece)
+        rows += len(piece)
+        n_bytes += int(piece.memory_usage(deep=True).sum())
+        bounds.check(rows, n_bytes)
+    if len(pieces) > 1:
+        _agree(pieces, lambda dtype: _pieces(open_text, tabs, bounds, dtype))
+    labels = pieces[0].attrs.get(_LABELS, 0)
+    table = pd.concat(pieces, ignore_index=True)
+    if labels and table.iloc[:, -labels:].isna().all(axis=None):
+        # A separator at the end of each row, not labels at its beginning.
+        names = table.columns[labels:]
+        table = table.iloc[:, :-labels].set_axis(names, axis=1)
+    return table
+
+
+def _pieces(
+    open_text: Opener,
+    tabs: bool,
+    bounds: Bounds,
+    dtype: Mapping[str, str] | None = None,
+) -> "Iterator[pd.DataFrame]":
+    import pandas as pd
+
+    with open_text() as stream:
+        text = _Text(stream, bounds.room)
+        header = text.header.decode("utf-8-sig")
+        separator = "\t" if tabs else _separator(header)
+        columns = header.count(separator) + 1
+        if columns > _MOST_COLUMNS or len(text.header) == _LONGEST_HEADER:
+            raise ValueError(
+                f"its first line has {columns:,} columns and {len(header):,} characters; at most "
+                f"{_MOST_COLUMNS:,} columns are read"
+            )
+        values = min(_PIECE, bounds.room // _PER_VALUE)
+        options = {"sep": separator, "encoding": "utf-8-sig", "low_memory": False, "dtype": dtype}
+        lines = max(1, values // columns)
+        labels = _fields(text.second, separator) - _fields(text.header, separator)
+        with pd.read_csv(io.BufferedReader(text), chunksize=lines, **options) as reader:
+            for piece in reader:
+                text.taken = 0
+                if text.header.strip() and labels > 0:
+                    labelled = piece.reset_index()
+                    labelled.attrs[_LABELS] = labels
+                    yield labelled
+                else:
+                    yield piece
+
+
+def _fields(line: bytes, separator: str) -> int:
+    return len(next(csv.reader([line.decode("utf-8-sig")], delimiter=separator), ()))
+
+
+def _separator(header: str) -> str:
+    """Commas, unless the header has none but has semicolons or tabs."""
+    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+
+
+def _agree(
+    pieces: "list[pd.DataFrame]",
+    again: "Callable[[dict[str, str]], Iterator[pd.DataFrame]]",
+) -> None:
+    """Make columns of one kind in all pieces, as if they had been read in one.
+
+    What holds numbers in one piece and words in another is text: it is read again as it stands.
+    """
+    names = list(pieces[0].columns)
+    kinds = {name: {kind for piece in pieces if (kind := _kind(piece[name]))} for name in names}
+    mixed = {name: "str" for name in names if len(kinds[name]) > 1}
+    if mixed:
+        for piece, fresh in zip(pieces, again(mixed), strict=True):
+            piece[list(mixed)] = fresh[list(mixed)].astype("str")
+    for name in names:
+        if kinds[name] == {"text"}:
+            for piece in pieces:
+                if not _kind(piece[name]):
+                    piece[name] = piece[name].astype("str")
+
+
+def _kind(column: "pd.Series") -> str:
+    """Return what a column holds; nothing where all of it is missing."""
+    import pandas as pd
+
+    if column.isna().all():
+        return ""
+    if pd.api.types.is_bool_dtype(column) or column.dtype == object:
+        return "logical"
+    return "number" if pd.api.types.is_numeric_dtype(column) else "text"
