@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_ROWS = 10
-_NESTED = (list, tuple, dict, set, np.ndarray)
+_LONGEST_NAME = 500
+_LONGEST_TEXT = 1_000_000
+_UNLEARNED = (list, tuple, dict, set, np.ndarray, bytes)
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ def load_dataset(
         if source != DIABETES:
             notes.append(f"target: '{target}', the last column of {source} (another: --target)")
     check_column(table, target, "target")
+    _check_cells(table)
     present = table[target].notna().to_numpy()
     if not present.any():
         raise DataError(f"all {len(table)} values of the target '{target}' are missing")
@@ -211,17 +214,36 @@ def _choose_held_out(
     return held_out(features if group is None else table[[group]], share)
 
 
+def _check_cells(table: "pd.DataFrame") -> None:
+    """Refuse what no column of a model can hold: lists and bytes, endless names and texts."""
+    for name in table.columns:
+        if len(name) > _LONGEST_NAME:
+            raise DataError(
+                f"column '{name[:40]}…' has a name of {len(name):,} characters: rename it, with at "
+                f"most {_LONGEST_NAME}; or has the table no header?"
+            )
+        if "\0" in name:
+            raise DataError(f"column {name[:40]!r} has a NUL in its name: rename it")
+    for name in table.select_dtypes(include="object", exclude="str").columns:
+        unlearned = next((value for value in table[name] if isinstance(value, _UNLEARNED)), None)
+        if unlearned is not None:
+            raise DataError(
+                f"column '{name}' holds values of type {type(unlearned).__name__}: numbers, texts, "
+                "dates and logical values are learned from; leave it out, or make it columns of "
+                "these"
+            )
+    for name in table.select_dtypes(include="str").columns:
+        longest = int(table[name].str.len().max() or 0)
+        if longest > _LONGEST_TEXT:
+            raise DataError(
+                f"column '{name}' holds a text of {longest:,} characters, more than "
+                f"{_LONGEST_TEXT:,}: shorten it, or leave the column out"
+            )
+
+
 def _check_features(features: "pd.DataFrame", source: str) -> None:
     if features.shape[1] == 0:
         raise DataError(f"{source} has no column beside the target: nothing to learn from")
-    objects = features.select_dtypes(include="object", exclude="str")
-    for name in objects.columns:
-        nested = objects[name].map(lambda value: isinstance(value, _NESTED))
-        if nested.any():
-            kind = type(objects[name][nested].iloc[0]).__name__
-            raise DataError(
-                f"column '{name}' holds values of type {kind}: one value a cell, please"
-            )
     for name, dtype in features.dtypes.items():
         if dtype.kind == "m" or str(dtype).startswith("period"):
             msg = f"column '{name}' holds {dtype}: store it as a number or as a date"

@@ -127,7 +127,11 @@ def _pieces(
 
 
 def _fields(line: bytes, separator: str) -> int:
-    return len(next(csv.reader([line.decode("utf-8-sig")], delimiter=separator), ()))
+    """Count a line's fields; 0 where one is longer than Python reads."""
+    try:
+        return len(next(csv.reader([line.decode("utf-8-sig")], delimiter=separator), ()))
+    except csv.Error:
+        return 0
 
 
 def _separator(header: str) -> str:

@@ -156,4 +156,8 @@ def _joined(tables: "list[pa.Table]") -> "pa.Table":
             for k, table in enumerate(tables):
                 plain = _text(table.column(place).to_pylist())
                 tables[k] = table.set_column(place, name, plain)
-    return pa.concat_tables(tables, promote_options="permissive")
+    table = pa.concat_tables(tables, promote_options="permissive")
+    for place, name in enumerate(table.column_names):
+        if pa.types.is_null(table.schema.field(place).type):
+            table = table.set_column(place, name, table.column(place).cast(pa.float64()))
+    return table

@@ -140,8 +140,8 @@ def _at_address(source: str) -> Place:
         if "Protocol not known" not in str(error):
             raise
         raise DataError(
-            f"--data {name}: '{scheme(source)}' is neither a database's address nor one that "
-            "fsspec knows; it knows " + ", ".join(sorted(_known()))
+            f"--data {name}: '{scheme(source)}' is no kind of address that is known: name a path, "
+            "https://…, s3://…, or with --query a database, postgresql+psycopg://…"
         ) from None
     if scheme(source) in ("file", "local"):
         return _on_disk(path, name)
@@ -156,12 +156,6 @@ def _web_options() -> dict[str, Any]:
 
     patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
     return {"client_kwargs": {"trust_env": True, "timeout": patience}}
-
-
-def _known() -> list[str]:
-    from fsspec.registry import available_protocols
-
-    return list(available_protocols())
 
 
 def _folder(system: Any, path: str, source: str) -> Place:

@@ -76,8 +76,9 @@ def _read_bytes(source: str, bounds: Bounds) -> "pd.DataFrame":
         return _without_index(_read(find(source), file_name(name).lower(), bounds))
     except SearchError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"--data {name} does not exist: name {READABLE}") from None
+    except FileNotFoundError as error:
+        cause = f" ({scrubbed(first_line(error.__cause__), source)})" if error.__cause__ else ""
+        raise DataError(f"--data {name} is not found{cause}: name {READABLE}") from None
     except MemoryError:
         raise DataError(
             f"--data {name} does not fit into memory: leave rows or columns out"
