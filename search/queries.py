@@ -70,7 +70,9 @@ def _connected(address: str) -> "Iterator[Connection]":
     except SearchError:
         raise
     except (ImportError, NoSuchModuleError) as error:
-        driver = _DRIVERS.get(scheme(address), "one that SQLAlchemy has a driver for")
+        driver = _DRIVERS.get(
+            scheme(address).partition("+")[0], "one that SQLAlchemy has a driver for"
+        )
         raise DataError(f"cannot open --data {name}: {error}; name {driver}") from None
     except Exception as error:  # a driver's own, not all of which SQLAlchemy makes its own
         said = scrubbed(first_line(getattr(error, "orig", None) or error), address)
@@ -94,7 +96,9 @@ def _open_sqlite(url: "URL") -> sqlite3.Connection:
     path = Path(url.database or "")
     if not path.is_file():
         raise DataError(f"--data {shown(str(url))}: there is no database file {path}")
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # `attach` would make a file
+    return connection
 
 
 def _only_read(connection: "Connection") -> None:

@@ -47,17 +47,22 @@ class Place:
         options = {"block_size": 0} if self.path.startswith(_WEB) else {}
         return cast("BinaryIO", self.system.open(self.path, "rb", **options))
 
+    def close(self) -> None:
+        """Give back what was kept on disk."""
+
 
 class _Piped(Place):
     """Standard input, which is kept on disk as far as it was read, to be read again."""
 
     def __init__(self) -> None:
         super().__init__(STDIN)
-        # Until the process ends: whoever reads may do so again.
-        self._kept: Any = tempfile.TemporaryFile(prefix="grovekeeper-", buffering=0)  # noqa: SIM115
+        self._kept: Any = tempfile.TemporaryFile(prefix="grovekeeper-", buffering=0)  # noqa: SIM115 see close
 
     def open(self) -> BinaryIO:
         return io.BufferedReader(_Replay(self._kept, sys.stdin.buffer))
+
+    def close(self) -> None:
+        self._kept.close()
 
 
 class _Replay(io.RawIOBase):

@@ -4,7 +4,7 @@ import gzip
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -73,7 +73,8 @@ def _read_bytes(source: str, bounds: Bounds) -> "pd.DataFrame":
     if source == DIABETES and not Path(source).exists():
         return _diabetes()
     try:
-        return _without_index(_read(find(source), file_name(name).lower(), bounds))
+        with closing(find(source)) as place:
+            return _without_index(_read(place, file_name(name).lower(), bounds))
     except SearchError:
         raise
     except FileNotFoundError as error:

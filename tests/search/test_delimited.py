@@ -1,0 +1,149 @@
+"""Odd texts: each is a table, or one clear line."""
+
+import gzip
+import io
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odd import said_of
+
+from search import delimited
+from search.bounds import Bounds
+from search.delimited import read_delimited
+from search.errors import DataError
+from search.table import read_table
+
+CELLS = st.one_of(
+    st.integers(-(10**6), 10**6).map(str),
+    st.floats(allow_nan=False, width=32).map(repr),
+    st.sampled_from(
+        ["", "True", "False", "NA", "nan", "inf", "007", "1e400", " x ", "é", "2024-01-01"]
+    ),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0")),
+)
+
+
+def quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n;\t') else cell
+
+
+def read(text: bytes, bounds: Bounds = Bounds(max_bytes=10**8)) -> pd.DataFrame:
+    @contextmanager
+    def opened():  # type: ignore[no-untyped-def]
+        yield io.BufferedReader(io.BytesIO(text))  # type: ignore[arg-type]
+
+    return read_delimited(opened, False, bounds)
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=30),
+    piece=st.integers(1, 40),
+)
+def test_read_in_pieces_a_table_is_what_it_is_in_one(rows: list[list[str]], piece: int) -> None:
+    lines = ["a,b,c", *(",".join(map(quoted, row)) for row in rows)]
+    text = "\n".join(lines).encode()
+    whole = read(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(delimited, "_PIECE", piece)
+        pieces = read(text)
+    assert [str(value) for value in pieces.to_numpy().ravel()] == [
+        str(value) for value in whole.astype(pieces.dtypes.to_dict()).to_numpy().ravel()
+    ]
+    assert all(
+        now == then or {now.kind, then.kind} <= set("iuf")
+        for now, then in zip(pieces.dtypes, whole.dtypes, strict=True)
+    )
+
+
+@settings(max_examples=150)
+@given(
+    content=st.binary(max_size=300),
+    packed=st.booleans(),
+    suffix=st.sampled_from(["csv", "tsv", "parquet"]),
+)
+def test_any_bytes_are_a_table_or_a_line(
+    content: bytes, packed: bool, suffix: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("any") / f"t.{suffix}"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert "\n" not in said_of(str(path), None)
+
+
+ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("größe,b,y\n".encode("latin-1") + ROWS.encode(), "it is not UTF-8 text; save it as UTF-8"),
+        (("a,b,y\n" + ROWS).encode("utf-16"), "it is not UTF-8 text; save it as UTF-8"),
+        (("a,b,y\n" + ROWS).encode("utf-16-le"), "it holds NUL bytes"),
+        (f"a,b,y\n{ROWS}1,\0,2\n".encode(), "it holds NUL bytes"),
+        (f"a,b,y\n{ROWS}1,2,3,4\n".encode(), "line 62 has 4 fields, the lines before it 3"),
+        (f'a,b,y\n{ROWS}1,"2,3\n'.encode(), "EOF inside string"),
+        (b"PK\x03\x04 a spreadsheet", "spreadsheets and archives are not read"),
+        (b",".join(b"c%d" % i for i in range(150_000)) + b"\n1", "150,000 columns"),
+        (gzip.compress(f"a,b,y\n{ROWS}".encode())[:-9], "ended before"),
+        (gzip.compress(f"a,b,y\n{ROWS}".encode())[:-8] + b"12345678", "CRC"),
+        (b"\x1f\x8b\x08\0 no gzip", "cannot read --data"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+    ],
+)
+def test_what_is_no_table_is_one_line(text: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(text)
+    with pytest.raises(DataError) as error:
+        read_table(str(tmp_path / "t.csv"))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_columns_without_a_name_or_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,a,,,y\n1,2,3,4,5\n")
+    names = list(read_table(str(tmp_path / "t.csv")).columns)
+    assert names == ["a", "a.1", "Unnamed: 2", "Unnamed: 3", "y"]
+    two = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    two.columns = pd.Index(["a", "b"])
+    (tmp_path / "t.csv").write_text("a,a,a.1\n1,2,3\n")
+    assert len(set(read_table(str(tmp_path / "t.csv")).columns)) == 3
+
+
+def test_a_separator_at_the_end_shifts_no_column_where_the_first_one_numbers_the_rows() -> None:
+    table = read(b"id,a,y\n0,5,7,\n1,6,8,\n")
+    assert table.to_dict("list") == {"id": [0, 1], "a": [5, 6], "y": [7, 8]}
+    two = read(b"id,a,y\n0,5,7,,\n1,6,8,,\n")
+    assert two.to_dict("list") == {"id": [0, 1], "a": [5, 6], "y": [7, 8]}
+
+
+def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_PIECE", 10)
+    text = "a,y\n" + "".join(f"{i if i < 30 else 'w'},{i},{i}\n" for i in range(40))
+    assert read(text.encode())["index"].tolist() == [*map(str, range(30)), *["w"] * 10]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"a,b\n" + b"1,2\n" * 10**6, "takes more than 5 MB in memory"),
+        (b"q" * 10**7, "rows without an end, or too long"),
+        (b'a,b\n1,"' + b"q" * 10**7 + b'"\n', "rows without an end, or too long"),
+        (b"a,b\n" + b"".join(b"%d x,w%d\n" % (i, i) for i in range(200_000)), "takes more than"),
+    ],
+    ids=["numbers", "a line", "a cell", "words"],
+)
+def test_more_than_there_is_room_for_is_not_read(text: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(text, 1))
+    with pytest.raises(DataError, match=says):
+        read_table(str(tmp_path / "bomb.csv.gz"), bounds=Bounds(max_bytes=5_000_000))
+
+
+def test_as_many_rows_as_are_allowed_are_read(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,y\n" + "1,2\n" * 100)
+    assert len(read_table(str(tmp_path / "t.csv"), bounds=Bounds(max_rows=100))) == 100
+    with pytest.raises(DataError, match="more than 99 rows: raise --max-rows"):
+        read_table(str(tmp_path / "t.csv"), bounds=Bounds(max_rows=99))

@@ -1,0 +1,57 @@
+"""A web server on loopback that gives files away, to whoever has the password or the signature."""
+
+import base64
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+SECRET = "swordfish-5f2c9d"  # noqa: S105 of nobody
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[str]:
+    """Serve files by their paths; below /signed/ and /locked/ only with the secret.
+
+    Yields
+    ------
+    host and port
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def _answer(self, *, body: bool) -> None:
+            url = urlsplit(self.path)
+            basic = "Basic " + base64.b64encode(f"ann:{SECRET}".encode()).decode()
+            signed = parse_qs(url.query).get("X-Amz-Signature") == [SECRET]
+            allowed = {
+                "signed": signed,
+                "locked": self.headers["Authorization"] == basic,
+            }.get(url.path.split("/")[1], True)
+            content = files.get(url.path)
+            status = 403 if not allowed else 404 if content is None else 200
+            self.send_response(status)
+            given = content if content is not None and status == 200 else b""
+            self.send_header("Content-Length", str(len(given)))
+            self.end_headers()
+            if body:
+                self.wfile.write(given)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
