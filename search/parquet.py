@@ -69,6 +69,7 @@ def _frame(
     kept: list[Any] = []
     rows = n_bytes = 0
     for batch in batches:
+        batch.validate(full=True)  # texts that are no UTF-8, places that are none
         kept.append(batch)
         rows, n_bytes = rows + batch.num_rows, n_bytes + batch.nbytes
         bounds.check(rows, n_bytes)

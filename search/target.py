@@ -35,7 +35,8 @@ def detect_task(target: "pd.Series") -> Task:
     if pd.api.types.is_bool_dtype(target) or not pd.api.types.is_numeric_dtype(target):
         return "classification"
     values = target.unique()
-    whole = bool((np.asarray(values, dtype=np.float64) % 1 == 0).all())
+    numbers = np.asarray(values, dtype=np.float64)
+    whole = bool((np.floor(numbers) == numbers).all())
     few = len(values) <= (_MAX_INTEGER_CLASSES if whole else 2)
     return "classification" if few and len(values) < len(target) else "regression"
 
@@ -55,18 +56,18 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
         value = target.iloc[0]
         rows = f"all {len(target)} rows that have one"
         raise DataError(f"the target '{name}' is {value!s} in {rows}: nothing to learn")
+    if pd.api.types.is_numeric_dtype(target):
+        count = int(np.isinf(target.to_numpy(dtype=np.float64)).sum())
+        if count:
+            raise DataError(
+                f"the target '{name}' has {count} infinite values: leave those rows out"
+            )
     if task == "regression":
         if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
             example = next(str(v) for v in target)
             msg = f"--task regression: the target '{name}' is not a number ('{example[:40]}')"
             raise UsageError(msg)
-        y = target.to_numpy(dtype=np.float64)
-        if not np.isfinite(y).all():
-            count = int((~np.isfinite(y)).sum())
-            raise DataError(
-                f"the target '{name}' has {count} infinite values: leave those rows out"
-            )
-        return y, None
+        return target.to_numpy(dtype=np.float64), None
     plain = target.astype(object)
     if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
         plain = plain.map(str)

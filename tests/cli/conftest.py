@@ -22,10 +22,13 @@ class Shell:
     folder: Path
     command: tuple[str, ...] = (COMMAND,)
 
-    def __call__(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, expect: int = 0, piped: str | None = None, traced: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [*self.command, *arguments],
             cwd=self.folder,
+            input=piped,
             capture_output=True,
             text=True,
             env=environment(),
@@ -33,7 +36,7 @@ class Shell:
             check=False,
         )
         assert done.returncode == expect, done.stderr + done.stdout
-        assert "Traceback" not in done.stderr
+        assert ("Traceback" in done.stderr) is traced
         return done
 
     def json(self, *arguments: str) -> Any:

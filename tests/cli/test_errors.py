@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import COMMAND, Shell
 
@@ -20,6 +21,20 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
     [
         (["launch", "--data", "none.csv"], 1, "--data none.csv does not exist"),
         (["launch", "--data", "{empty}"], 1, "is empty"),
+        (["launch", "--data", "{folder}"], 1, "is a folder without Parquet files"),
+        (["launch", "--data", "/dev/zero"], 1, "is a pipe or a device: pipe it into --data -"),
+        (["launch", "--data", "a\nb.csv"], 1, "--data a b.csv does not exist"),
+        (["launch", "--data", "{numbers}", "--query", "select 1"], 2, "--query is for a database"),
+        (["launch", "--data", "sqlite:///s.db"], 2, "is a database: say what to read with --query"),
+        (["launch", "--data", "sqlite:///s.db", "--query", "select 1"], 1, "no database file s.db"),
+        (["launch", "--data", "gs://b/t.csv"], 1, "Please install gcsfs"),
+        (["launch", "--data", "{numbers}", "--max-rows", "59"], 1, "more than 59 rows"),
+        (["launch", "--data", "{numbers}", "--max-bytes", "100"], 1, "more than 100 bytes"),
+        (["launch", "--data", "{numbers}", "--max-bytes", "much"], 2, "max_bytes 'much'"),
+        (["launch", "--data", "{numbers}", "--max-rows", "0"], 2, "max_rows '0'"),
+        (["launch", "--data", "{nested}"], 1, "column 'y' holds values of type ndarray"),
+        (["launch", "--data", "{named}"], 1, "has a name of 10,000 characters"),
+        (["launch", "--data", "{nul}"], 1, "it holds NUL bytes"),
         (["launch", "--data", "{numbers}", "--target", "z"], 2, "There are a, b, c, d, y"),
         (["launch", "--data", "{constant}"], 1, "is 3 in all 60 rows"),
         (["launch", "--data", "{untargeted}"], 1, "all 60 values of the target 'y' are missing"),
@@ -75,12 +90,19 @@ def test_one_line_names_the_value_and_nothing_is_written(
         "empty": "",
         "numbers": NUMBERS,
         "constant": "a,y\n" + "".join(f"{i},3\n" for i in range(60)),
+        "named": "a," + "y" * 10_000 + "\n" + "".join(f"{i},{i}\n" for i in range(60)),
+        "nul": NUMBERS + "\0,1,at,2,3\n",
         "untargeted": "a,y\n" + "".join(f"{i},\n" for i in range(60)),
     }
     paths = {}
     for name, text in files.items():
         paths[name] = tmp_path / f"{name}.csv"
         paths[name].write_text(text)
+    paths["folder"] = tmp_path / "folder"
+    paths["folder"].mkdir()
+    paths["nested"] = tmp_path / "nested.parquet"
+    nested = pd.DataFrame({"x": range(60), "y": [[1, 2]] * 60})
+    nested.to_parquet(paths["nested"])
     assert here(*(argument.format(**paths) for argument in arguments)) == code
     printed = capfd.readouterr()
     assert printed.out == ""
@@ -97,6 +119,9 @@ def test_debug_shows_where_it_came_from(here: Here, capfd: pytest.CaptureFixture
 
 def test_passwords_are_not_repeated(here: Here, capfd: pytest.CaptureFixture[str]) -> None:
     address = "postgresql+psycopg://ann:swordfish@127.0.0.1:9/db"
+    assert here("--debug", "launch", "--data", address, "--query", "select 1") == 1
+    assert here("--debug", "launch", "--data", address) == 2
+    assert here("--debug", "launch", "--data", "http://127.0.0.1:9/t.csv?sig=swordfish") == 1
     assert here("--storage", address, "studies") == 1
     assert here("--tracking-uri", "http://ann:swordfish@127.0.0.1:9", "promote", "m") == 1
     assert "swordfish" not in capfd.readouterr().err

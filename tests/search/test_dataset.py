@@ -128,6 +128,62 @@ def test_lists_in_cells_are_refused_by_column(tmp_path: Path) -> None:
         load_dataset(str(tmp_path / "t.parquet"), None, None, 0.2)
 
 
+def test_a_name_or_a_text_without_end_is_refused_by_column(tmp_path: Path) -> None:
+    lines = "".join(f"{i},{i}.5\n" for i in range(60))
+    named = write(tmp_path, "n.csv", "x" * 501 + ",y\n" + lines)
+    with pytest.raises(DataError, match=r"column 'x{40}…' has a name of 501 characters"):
+        load_dataset(named, None, None, 0.0)
+    assert load_dataset(write(tmp_path, "o.csv", "x" * 500 + ",y\n" + lines), None, None, 0.0)
+    long = write(tmp_path, "t.csv", "x,y\n" + "q" * 1_000_001 + ",1\n" + lines)
+    with pytest.raises(DataError, match="column 'x' holds a text of 1,000,001 characters"):
+        load_dataset(long, None, None, 0.0)
+    frame = pd.DataFrame({"a\0b": range(60), "y": range(60)})
+    with pytest.raises(DataError, match="has a NUL in its name"):
+        load_dataset("frame", None, None, 0.0, table=frame)
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (["a"] * 60, "is a in all 60 rows"),
+        (["a"] * 59 + ["rare"], "no row of class 'rare' falls to"),
+        ([f"c{i % 31}" for i in range(60)], "has 31 classes in 60 rows"),
+        (pd.date_range("2024-01-01", periods=60), "has 60 classes in 60 rows"),
+        ([np.inf, *np.arange(59)], "infinite values: leave those rows out"),
+        ([b"a", b"b"] * 30, "column 'y' holds values of type bytes"),
+        ([(1, 2)] * 60, "column 'y' holds values of type tuple"),
+    ],
+    ids=["one class", "a class of one row", "many classes", "dates", "infinite", "bytes", "tuples"],
+)
+def test_a_target_that_cannot_be_learned_is_one_line(target: object, says: str) -> None:
+    frame = pd.DataFrame({"x": np.arange(60), "y": target})
+    with pytest.raises(DataError) as error:
+        load_dataset("frame", "y", None, 0.2, table=frame)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_one_row_is_too_few() -> None:
+    with pytest.raises(DataError, match="in all 1 rows that have one: nothing to learn"):
+        load_dataset("frame", None, None, 0.0, table=pd.DataFrame({"x": [1], "y": [2.5]}))
+
+
+def test_odd_columns_are_learned_from() -> None:
+    frame = pd.DataFrame(
+        {
+            "constant": 1,
+            "empty": None,
+            "far": np.array(["9999-01-01", "0001-01-01"] * 30, dtype="datetime64[s]"),
+            "mixed": [1, "one", None] * 20,
+            "a/b:c%$#@!\"'`\\\n{}[]<>é☃ ": range(60),
+            "": range(60),
+            "y": np.arange(60) * 0.5,
+        }
+    )
+    dataset = load_dataset("frame", "y", None, 0.0, table=frame)
+    assert dataset.X.shape[0] == 60
+
+
 def test_durations_and_periods_are_refused_by_column(tmp_path: Path) -> None:
     for values in (
         pd.to_timedelta(range(40), unit="h"),

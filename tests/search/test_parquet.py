@@ -88,7 +88,7 @@ def test_more_than_there_is_room_for_is_not_read(tmp_path: Path) -> None:
 def sound() -> bytes:
     """Write the table without Arrow's own schema, which is base64 and would stop most lies."""
     file = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(MANY), file, store_schema=False)
+    pq.write_table(pa.Table.from_pandas(MANY.drop(columns="zoned")), file, store_schema=False)
     return file.getvalue()
 
 

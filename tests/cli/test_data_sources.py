@@ -1,0 +1,164 @@
+"""Studies on tables from everywhere, the whole way: launched, promoted, made again."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Shell
+from dask_servers import DaskServers
+from sqlalchemy import create_engine
+from test_detached import is_in_memory
+from web import SECRET, serving
+
+QUERY = "select size, age, price from houses order by id"
+SHORT = ("--target", "price", "--trials", "3", "--workers", "1")
+
+
+def houses() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    made = pd.DataFrame(random.normal(size=(200, 2)), columns=["size", "age"])
+    made["price"] = 3 * made["size"] + random.normal(size=200)
+    return made.rename_axis("id").reset_index()
+
+
+def text() -> str:
+    return houses().drop(columns="id").to_csv(index=False)
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    with serving({"/signed/houses.csv": text().encode(), "/locked/h.csv": text().encode()}) as host:
+        yield host
+
+
+@pytest.fixture
+def shop(shell: Shell) -> str:
+    """The address of a SQLite database in the shell's folder."""
+    with closing(sqlite3.connect(shell.folder / "shop.db")) as connection:
+        houses().to_sql("houses", connection, index=False)
+    return "sqlite:///shop.db"
+
+
+def holding(folder: Path, secret: str) -> list[str]:
+    """Return the files of a folder that hold a text."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert any(path.name == "mlflow.db" for path in files)
+    return [str(path) for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_a_query_is_a_study_and_stays_with_it(shell: Shell, shop: str) -> None:
+    summary = shell.json("launch", "--data", shop, "--query", QUERY, *SHORT)
+    assert (summary["study"], summary["state"]) == ("shop", "finished")
+    promoted = shell("promote", "shop")
+    assert "shop version 1 is now in Staging" in promoted.stdout
+
+
+@pytest.mark.slow
+def test_what_a_query_made_is_made_again_wherever_its_table_stands(shell: Shell, shop: str) -> None:
+    shell("launch", "--data", shop, "--query", QUERY, *SHORT)
+    assert shell.json("reproduce", "shop")["reproduced"]
+    assert shell.json("reproduce", "shop", "--trial", "1")["reproduced"]
+    (shell.folder / "shop.db").rename(shell.folder / "moved.db")
+    assert "there is no database file shop.db" in shell("reproduce", "shop", expect=1).stderr
+    assert shell.json("reproduce", "shop", "--data", "sqlite:///moved.db")["reproduced"]
+    (shell.folder / "houses.csv").write_text(text())
+    assert shell.json("reproduce", "shop", "--trial", "1", "--data", "houses.csv")["reproduced"]
+
+
+def test_a_secret_of_an_address_is_kept_nowhere_and_is_given_again(shell: Shell, web: str) -> None:
+    address = f"http://{web}/signed/houses.csv?X-Amz-Signature="
+    done = shell("launch", "--data", address + SECRET, *SHORT, "--json")
+    named = ("houses", "--model", "houses", "--experiment", "houses")
+    locked = f"http://ann:{SECRET}@{web}/locked/h.csv"
+    again = shell("launch", *named, "--data", locked, *SHORT)
+    assert "ui --study houses" in again.stdout
+    asks = "X-Amz-Signature=*** is what is kept of an address, without its secrets"
+    assert asks in shell("promote", "houses", expect=1).stderr
+    assert asks in shell("reproduce", "houses", "--trial", "1", expect=1).stderr
+    promoted = shell("promote", "houses", "--data", address + SECRET)
+    assert "is now in Staging" in promoted.stdout
+    reproduced = shell("reproduce", "houses", "--data", address + SECRET)
+    shown = shell("show", "houses", "--json")
+    shell("report", "houses")
+    shell("init", address + SECRET, "-o", "houses.toml")
+    debugged = shell("--debug", "launch", "--data", f"{address}no-{SECRET}", expect=1, traced=True)
+    assert holding(shell.folder, SECRET) == []
+    for run in (done, again, promoted, reproduced, shown, debugged):
+        assert SECRET not in run.stdout + run.stderr
+
+
+@pytest.mark.slow
+def test_another_password_is_the_same_study_and_a_database_may_do_without(
+    shell: Shell, postgres: Callable[[], str]
+) -> None:
+    address = postgres()
+    engine = create_engine(address)
+    houses().to_sql("houses", engine, index=False)
+    engine.dispose()
+    asked = ("--query", QUERY, "--model", "shop", "--experiment", "shop", *SHORT)
+    shell("launch", "shop", "--data", address.replace(":@", f":{SECRET}@"), *asked)
+    done = shell("launch", "shop", "--data", address.replace(":@", f":other-{SECRET}@"), *asked)
+    assert "ui --study shop" in done.stdout
+    # This server asks for none; others have it from PGPASSWORD or .pgpass.
+    assert "is now in Staging" in shell("promote", "shop").stdout
+    assert shell.json("reproduce", "shop", "--trial", "1")["reproduced"]
+    assert holding(shell.folder, SECRET) == []
+
+
+def test_a_piped_table_is_piped_again(shell: Shell) -> None:
+    done = shell("launch", "--data", "-", *SHORT, piped=text())
+    assert "ui --study stdin" in done.stdout
+    again = shell("launch", "--data", "-", *SHORT, piped=text())
+    assert "ui --study stdin" in again.stdout
+    asks = "came on standard input: pipe it again into --data -"
+    for command in (
+        ("promote", "stdin"),
+        ("reproduce", "stdin"),
+        ("reproduce", "stdin", "--trial", "1"),
+    ):
+        assert asks in shell(*command, expect=1).stderr
+    assert "is now in Staging" in shell("promote", "stdin", "--data", "-", piped=text()).stdout
+    other = shell("launch", "--data", "-", *SHORT, piped=text() + "1,2,3\n", expect=1)
+    assert "was made with another specification: data_digest" in other.stderr
+
+
+@pytest.mark.slow
+def test_the_file_that_init_writes_of_a_query_can_be_launched(shell: Shell, shop: str) -> None:
+    shell("init", shop, "--query", QUERY, "--target", "price")
+    summary = shell.json("launch", "--config", "shop.toml", "--trials", "3", "--workers", "1")
+    assert summary["state"] == "finished"
+    toml = shell("init", "-", "-o", "piped.toml", piped=text())
+    assert toml.stdout == "piped.toml\n"
+    piped = shell(
+        "launch", "--config", "piped.toml", "--trials", "3", "--workers", "1", piped=text()
+    )
+    assert "ui --study stdin" in piped.stdout
+
+
+@pytest.mark.slow
+def test_a_detached_study_is_sent_its_table_and_no_secret(
+    shell: Shell, tmp_path: Path, web: str
+) -> None:
+    servers = DaskServers(tmp_path)
+    stores = {"OPTUNA_STORAGE": shell.storage, "MLFLOW_TRACKING_URI": shell.tracking_uri}
+    try:
+        worker = servers.add_worker("--resources", "coordinator=1", **stores)
+        cluster = ("--detach", "--scheduler", servers.address, "--target", "price")
+        endless = ("--trials", "100000", *cluster)
+        locked = f"http://ann:{SECRET}@{web}/locked/h.csv"
+        begun = shell.json("launch", "--data", locked, *endless)
+        assert (begun["study"], begun["state"]) == ("h", "running")
+        for process in (servers.scheduler, worker):
+            assert is_in_memory(process.pid, f"{web}/locked/h.csv".encode())
+            assert not is_in_memory(process.pid, SECRET.encode())
+        shell("stop", "h")
+        piped = shell("launch", "--data", "-", *endless, "--json", piped=text())
+        assert '"study": "stdin"' in piped.stdout
+        shell("stop", "stdin")
+    finally:
+        servers.stop()
+    assert holding(shell.folder, SECRET) == []
