@@ -103,8 +103,12 @@ def permutation_importance(
         )
 
     made = table.named_steps["table"].input_to_outputs_
-    outputs = {name: list(columns) for name, columns in made.items() if columns}
     split = dict(zip(rows.columns, forest.feature_importances_, strict=True))
+    # Of a column that is empty, skrub names an output that it drops.
+    kept = {
+        name: [column for column in columns if column in split] for name, columns in made.items()
+    }
+    outputs = {name: columns for name, columns in kept.items() if columns}
     by_splits = sorted(outputs, key=lambda name: -sum(split[column] for column in outputs[name]))
     ranked = by_splits[:_MOST_COLUMNS]
     before, losses = loss(rows), np.empty((len(ranked), _REPEATS))

@@ -162,3 +162,25 @@ def test_a_detached_study_is_sent_its_table_and_no_secret(
     finally:
         servers.stop()
     assert holding(shell.folder, SECRET) == []
+
+
+@pytest.mark.slow
+def test_a_table_of_odd_columns_is_a_study_the_whole_way(shell: Shell) -> None:
+    odd = "a/b:c%$#@!\"'`\\\n{}[]<>é☃ "
+    table = houses().rename(columns={"size": odd, "age": "x" * 500, "price": f"y{odd}"})
+    table = table.assign(
+        constant=1,
+        empty=None,
+        far=np.array(["9999-01-01", "0001-01-01"] * 100, dtype="datetime64[s]"),
+        mixed=[str(k) if k % 2 else "word" for k in range(200)],
+        holes=pd.array([1, None] * 100, dtype="Int64"),
+        wide=["q" * 10_000, "z"] * 100,
+        huge=np.arange(200, dtype="uint64") + 2**63,
+    )
+    table.to_parquet(shell.folder / "odd.parquet")
+    asked = ("--target", f"y{odd}", "--trials", "3", "--workers", "1")
+    summary = shell.json("launch", "--data", "odd.parquet", *asked)
+    assert (summary["state"], summary["mirror"]["behind"]) == ("finished", 0)
+    assert "is now in Staging" in shell("promote", "odd").stdout
+    shell("report", "odd")
+    assert shell.json("reproduce", "odd")["reproduced"]

@@ -86,3 +86,12 @@ def test_what_the_target_follows_from_matters_most_and_the_rest_not(
     medians = np.median(losses, axis=1)
     assert (np.diff(medians) <= 0).all()
     assert medians[1] > 5 * abs(medians[2])
+
+
+def test_an_empty_column_has_no_importance_and_is_in_nobodys_way(tmp_path: Path) -> None:
+    table().assign(empty=None).to_parquet(tmp_path / "houses.parquet")
+    dataset = load_dataset(str(tmp_path / "houses.parquet"), "price", None, 0.2)
+    metric = get_metric(None, "regression")
+    champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
+    names, _ = permutation_importance(champion, dataset, metric)
+    assert set(names) == {"size", "age", "street"}
