@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from search.addresses import FRAME
 from search.champion import champion_size
 from search.dataset import Dataset
 from search.errors import SearchError, StudyError
@@ -23,7 +24,7 @@ from search.plan import make_plan
 from search.problem import Problem, pose_on
 from search.progress import Progress
 from search.roles import Roles
-from search.spec import FRAME, Task, make_spec
+from search.spec import Task, make_spec
 from search.standing import Standing
 from search.study import Coordinator
 from search.tasks import Pace
