@@ -44,7 +44,7 @@ class Place:
         if self.system is None:
             return Path(self.path).open("rb")
         # In one stream: not every web server gives ranges.
-        options = {"block_size": 0} if self.path.startswith(_WEB) else {}
+        options = {"block_size": 0} if scheme(self.path) in _WEB else {}
         return cast("BinaryIO", self.system.open(self.path, "rb", **options))
 
     def close(self) -> None:
