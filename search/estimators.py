@@ -1,6 +1,5 @@
 """Scikit-learn estimators that search for their forest when they are fitted."""
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -15,22 +14,16 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from search.addresses import FRAME
 from search.champion import champion_size
 from search.dataset import Dataset
-from search.errors import SearchError, StudyError
+from search.errors import SearchError
 from search.forest import champion_seed, fit_forest, make_forest
-from search.inline import InlineWorkers
+from search.in_memory import search_in_memory
 from search.interface import launch
-from search.local_cluster import LocalWorkers
-from search.plan import make_plan
-from search.problem import Problem, pose_on
-from search.progress import Progress
+from search.problem import pose_on
 from search.roles import Roles
 from search.spec import Task, make_spec
-from search.standing import Standing
-from search.study import Coordinator
-from search.tasks import Pace
 from storage.errors import StorageError
 from storage.records import TrialRecord
-from storage.trials import record_of, template_of
+from storage.trials import record_of
 
 if TYPE_CHECKING:
     import optuna
@@ -170,7 +163,8 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             digest="",
             roles=roles,
         )
-        return self._untracked(pose_on(make_spec(self._asked()), dataset))
+        problem = pose_on(make_spec(self._asked()), dataset)
+        return search_in_memory(problem, effective_n_jobs(self.n_jobs), quiet=not self.verbose)
 
     def _asked(self) -> dict[str, Any]:
         """Return the options of the specification that the parameters come to."""
@@ -185,32 +179,6 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             "holdout": 0.0,
             "register": False,
         }
-
-    def _untracked(self, problem: Problem) -> "tuple[TrialRecord, optuna.Study]":
-        """Search in memory: in this process, or on several of this machine."""
-        metric, spec = problem.metric, problem.spec
-        standing = Standing(spec.study, metric.name, metric.direction, spec.trials)
-        watcher = Progress(quiet=not self.verbose)
-        trials: dict[int, TrialRecord] = {}
-
-        def put(record: TrialRecord) -> None:
-            trials[record.number] = record
-            standing.take(record)
-            watcher.changed()
-
-        jobs = effective_n_jobs(self.n_jobs)
-        watcher.begin(standing)
-        try:
-            with InlineWorkers() if jobs == 1 else LocalWorkers(jobs) as workers:
-                workers.load(problem.rows)
-                pace = Pace(workers.count, problem.rows.X.size)
-                plan = make_plan(problem, time.monotonic())
-                Coordinator(plan, workers, pace, [], put, lambda: False).run()
-        finally:
-            watcher.end()
-        if standing.progress.champion is None:
-            raise StudyError(f"no trial was completed within {spec.timeout} s: give it more time")
-        return standing.progress.champion, _study(problem, list(trials.values()))
 
     def _tracked(
         self, features: "pd.DataFrame", y: Array, roles: Roles
@@ -344,12 +312,3 @@ def _numbers(groups: Any, X: Array) -> Array | None:
     if values.shape != (len(X),):
         raise ValueError(f"groups has shape {values.shape}, and there are {len(X)} rows")
     return np.asarray(np.unique(values, return_inverse=True)[1])
-
-
-def _study(problem: Problem, trials: list[TrialRecord]) -> "optuna.Study":
-    """Make a study in memory of trials that have ended."""
-    import optuna
-
-    study = optuna.create_study(direction=problem.metric.direction)
-    study.add_trials(template_of(trial, problem.space) for trial in trials)
-    return study
