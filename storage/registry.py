@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 STAGES: tuple[Stage, ...] = ("Staging", "Production")
+# Where a version's files are on this machine, MLflow's own loaders note beside them which version
+# they loaded. Nothing is made of it.
+_LOADERS_NOTE = "registered_model_meta"
 
 
 def folder_digest(folder: Path) -> str:
-    """Return the SHA-256 over all files of a folder: their relative paths, sizes and contents."""
+    """Return the SHA-256 over all files of a model: their relative paths, sizes and contents."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    files = {p for p in folder.rglob("*") if p.is_file()} - {folder / _LOADERS_NOTE}
+    for path in sorted(files):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import mlflow
 import pytest
 import skops.io
 from shop import Shop
@@ -49,6 +50,16 @@ def test_a_forged_type_is_not_loaded_though_the_digest_fits(shop: Shop) -> None:
     (made,) = shop.registry.versions("houses")
     with pytest.raises(StudyError, match=r"version 1 of houses is not loaded.*posix\.system"):
         load_model(shop.registry, made)
+
+
+def test_what_mlflow_has_loaded_is_still_what_was_registered(shop: Shop) -> None:
+    shop.add()
+    (made,) = shop.registry.versions("houses")
+    before = {path.name for path in folder_of(shop).iterdir()}
+    mlflow.set_tracking_uri(shop.tracking_uri)
+    mlflow.pyfunc.load_model("models:/houses/1")
+    assert {path.name for path in folder_of(shop).iterdir()} - before == {"registered_model_meta"}
+    assert load_model(shop.registry, made).version == made
 
 
 def test_a_record_that_is_missing_or_odd_is_said(shop: Shop) -> None:
