@@ -69,6 +69,8 @@ class StudySpec(BaseModel):
     ----------
     study, experiment, model
         Names of the study, of MLflow's experiment and of the registered model; default: the data's.
+    register
+        Whether the champion is registered.
     data
         Path of a CSV, TSV (also .gz) or Parquet file or of a folder of Parquet files, its address
         (https://…, s3://…), a database's address, ``-`` for standard input, or ``diabetes``; or a
@@ -104,6 +106,8 @@ class StudySpec(BaseModel):
         Address of a Dask scheduler whose workers grow the trees; default: this machine's.
     detach
         Run the coordinator on the cluster as well, and return when the study has begun.
+    seed
+        What everything that is random derives from.
     holdout
         Share of rows kept apart to judge the champion; 0 trains on every row.
     trees

@@ -1,0 +1,126 @@
+"""What pages need to be run: a table, a study, servers; each tells how it is called on the page."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy
+from dask_servers import DaskServers
+from processes import free_port
+from terminal import Names, Terminal, at_home
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "work"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def terminal(folder: Path) -> Iterator[Terminal]:
+    terminal = Terminal(folder, at_home())
+    yield terminal
+    terminal.close()
+
+
+@pytest.fixture
+def houses(folder: Path) -> Names:
+    """The table houses.csv."""
+    write_houses(folder)
+    return {}
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small studies of houses, whose champion is in Staging, and of diabetes."""
+    made = tmp_path_factory.mktemp("studied")
+    write_houses(made)
+    terminal = Terminal(made, at_home())
+    for command in (
+        "grovekeeper launch houses --data houses.csv --target price --metric mae --trials 8",
+        "grovekeeper promote houses",
+        "grovekeeper launch --trials 10",
+    ):
+        said, failed = terminal.run(command)
+        assert not failed, said
+    terminal.close()
+    return made
+
+
+@pytest.fixture
+def studies(studied: Path, folder: Path) -> Names:
+    """The same folder, a copy for each page."""
+    shutil.copytree(studied, folder, dirs_exist_ok=True)
+    return {}
+
+
+@pytest.fixture
+def database(postgres: Callable[[], str]) -> Names:
+    """A PostgreSQL database."""
+    return {"postgresql+psycopg://ann@db/optuna": postgres()}
+
+
+@pytest.fixture
+def shop(postgres: Callable[[], str], houses: Names, folder: Path) -> Names:
+    """A PostgreSQL database with the same table."""
+    address = postgres()
+    engine = sqlalchemy.create_engine(address)
+    pd.read_csv(folder / "houses.csv").to_sql("houses", engine, index=False)
+    engine.dispose()
+    return {"postgresql+psycopg://ann@db/shop": address}
+
+
+@pytest.fixture
+def server(mlflow_server: str) -> Names:
+    """An MLflow server."""
+    return {"https://mlflow.example.org": mlflow_server}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Names]:
+    """A Dask scheduler with a worker."""
+    servers = DaskServers(tmp_path)
+    servers.add_worker()
+    yield {"tcp://host:8786": servers.address}
+    servers.stop()
+
+
+@pytest.fixture
+def ports() -> Names:
+    """Free ports instead of the usual ones."""
+    ui, serving, dashboard = free_port(), free_port(), free_port()
+    return {
+        "grovekeeper ui": f"grovekeeper ui --port {ui}",
+        "127.0.0.1:5000": f"127.0.0.1:{ui}",
+        "mlflow models serve": f"mlflow models serve --port {serving}",
+        "localhost:5000": f"localhost:{serving}",
+        "optuna-dashboard": f"optuna-dashboard --port {dashboard}",
+    }
+
+
+@pytest.fixture
+def environment_here(folder: Path) -> Names:
+    """The virtual environment that the README makes: the one of these tests."""
+    (folder / ".venv").symlink_to(sys.prefix)
+    return {}
+
+
+def write_houses(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    n = 300
+    city = random.choice(["Delft", "Leiden", "Utrecht"], n)
+    houses = pd.DataFrame(
+        {
+            "size": random.normal(100, 30, n).round(1),
+            "city": city,
+            "sold": pd.date_range("2024-01-01", periods=n, freq="2D").strftime("%Y-%m-%d"),
+        }
+    )
+    houses["price"] = (3 * houses["size"] + 40 * (city == "Delft") + random.normal(0, 9, n)).round()
+    houses["size"] = houses["size"].mask(random.random(n) < 0.1)
+    houses.to_csv(folder / "houses.csv", index=False)

@@ -1,0 +1,57 @@
+"""The site, built as CI builds it: strictly, and of nothing that a browser would have to fetch."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snippets import ROOT
+
+import search
+from search.cli.app import app
+from search.spec import StudySpec
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_reference_has_every_command_and_every_option(site: Path) -> None:
+    commands = (site / "reference/command-line.html").read_text(encoding="utf-8")
+    for info in app.registered_commands:
+        assert info.callback is not None
+        assert f'id="grovekeeper-{info.name or info.callback.__name__}"' in commands
+    options = (site / "reference/options.html").read_text(encoding="utf-8")
+    for name, field in StudySpec.model_fields.items():
+        assert f"<td><code>{field.alias or name}</code></td>" in options
+
+
+def test_reference_has_the_interface_for_python(site: Path) -> None:
+    page = (site / "reference/python.html").read_text(encoding="utf-8")
+    for name in (*search.__all__, "Result.to_frame"):
+        assert f'id="search.{name}"' in page, name
+    documented = " ".join(re.findall(r'title="search.StudySpec.([\w, ]+)"', page))
+    for name, field in StudySpec.model_fields.items():
+        assert (field.alias or name) in documented.replace(",", "").split(), name
+
+
+def test_formulas_are_mathml(site: Path) -> None:
+    page = (site / "explanation/infinite-forest.html").read_text(encoding="utf-8")
+    assert page.count("<math") > 10
+    assert "arithmatex" not in page
+    assert "\\frac" not in page
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        page = path.read_text(encoding="utf-8")
+        fetched = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"?([^\s\">]+)", page)
+        fetched += re.findall(r"<link[^>]*rel=\"?stylesheet[^>]*href=\"?([^\s\">]+)", page)
+        assert fetched
+        assert not [address for address in fetched if "//" in address and "data:" not in address]
