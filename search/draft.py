@@ -15,6 +15,7 @@ from search.space import make_space
 from search.spec import StudySpec, Task
 from search.table import read_table
 from search.target import detect_task
+from search.wording import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,4 +142,4 @@ def _line(text: str) -> str:
 
 def _text(value: str) -> str:
     """Write a text as TOML has it: as JSON does."""
-    return json.dumps(value, ensure_ascii=False)
+    return visible(json.dumps(value, ensure_ascii=False))

@@ -6,7 +6,7 @@ from search.champion import champion_size
 from search.errors import StudyError
 from search.forest import champion_seed, make_forest
 from search.trial_table import best_of
-from search.wording import params_listed
+from search.wording import params_listed, visible
 from storage.studies import Study
 
 _VECTORIZER = """\
@@ -43,9 +43,12 @@ def as_python(study: Study) -> str:
     forest = make_forest(best.params, n_classes, trees, champion_seed(spec["seed"]), jobs=-1)
     kind = type(forest)
     changed = _changed(forest.get_params(), kind().get_params())
+    about = (
+        f"Study {study.name}, trial {best.number}: {spec['metric']} {best.value:.5g}, "
+        f"{spec['evaluation']} ({params_listed(best.params)})"
+    )
     lines = [
-        f"# Study {study.name}, trial {best.number}: {spec['metric']} {best.value:.5g}, "
-        f"{spec['evaluation']} ({params_listed(best.params)})",
+        f"# {' '.join(visible(about).split())}",
         f"from sklearn.ensemble import {kind.__name__}",
         "",
         f"forest = {kind.__name__}(",

@@ -100,9 +100,11 @@ class Result:
         from rich.table import Table
         from rich.text import Text
 
+        from search.wording import visible
+
         table = Table.grid(padding=(0, 2))
         for name, value in self._rows:
-            table.add_row(Text(name, style="bold"), Text(value))
+            table.add_row(Text(name, style="bold"), Text(visible(value)))
         return table
 
     def _repr_html_(self) -> str:

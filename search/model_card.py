@@ -10,7 +10,6 @@ from storage.records import Move
 # MLflow's databases have room for 5,000 characters.
 _LENGTH = 5000
 _MOST_PARAMS = 20
-_MOST_QUERY = 500
 
 
 def describe(
@@ -27,9 +26,9 @@ def describe(
     """
     data = provenance.data
     roles = {"weights": data.weight, "groups": data.group, "time": data.time}
-    about = [f"{code(data.source)}, target `{data.target}` ({data.task})"]
-    about += [f"by {code(data.query)[:_MOST_QUERY]}"] if data.query else []
-    about += [f"{role}: `{name}`" for role, name in roles.items() if name is not None]
+    about = [f"{code(data.source)}, target {code(data.target)} ({data.task})"]
+    about += [f"by {code(data.query)}"] if data.query else []
+    about += [f"{role}: {code(name)}" for role, name in roles.items() if name is not None]
     kept = f"{data.holdout:.0%} of the rows held out" if data.holdout else "trained on every row"
     judged = f"version {provenance.refit_of} was judged for it"
     lines = [
@@ -66,4 +65,4 @@ def _verdict(last: Move | None) -> str:
         return "not judged yet"
     said = last.judgement.verdict if last.judgement else "not judged"
     word = {"refuse": "refused for", "rollback": "put back into"}.get(last.action, "moved to")
-    return f"{word} {last.stage} on {last.time[:10]} by {last.user}: {said}"
+    return f"{word} {last.stage} on {last.time[:10]} by {code(last.user)}: {said}"

@@ -1,8 +1,8 @@
 """A champion as an MLflow model folder: skops format, trusted types, signature, requirements.
 
 Only the types listed here are ever written or read: scikit-learn's tree, and what a
-`TableVectorizer` is made of. What is read is what was registered, to the byte: a forged file could
-crash the process, since the nodes of a tree are not checked.
+`TableVectorizer` is made of. What is read is what was registered, to the byte, and what comes of it
+is a forest whose trees stay within their arrays: scikit-learn itself follows them anywhere.
 """
 
 import json
@@ -12,9 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from search.dataset import Dataset
 from search.errors import StudyError
 from search.provenance import SHA_TAG, Provenance
+from storage.errors import first_line
 from storage.records import ModelVersion
 from storage.registry import Registry, folder_digest
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import Model
     from mlflow.models.signature import ModelSignature
+    from sklearn.tree._tree import Tree
 
 TRUSTED_TYPES = (
     "datetime.timedelta",
@@ -59,6 +63,8 @@ _REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
 _EXAMPLE_ROWS = 3
 # Where MLflow's flavor puts it.
 _FILE = "model.skops"
+# How scikit-learn writes a child that is not there.
+_LEAF = -1
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,8 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
     Raises
     ------
     StudyError
-        When they are not, when they hold a type that is not in `TRUSTED_TYPES`, or when the version
-        was not made by this project.
+        When they are not, when they hold a type that is not in `TRUSTED_TYPES` or a tree that no
+        forest grew, or when the version was not made by this project.
     """
     import skops.io
     from mlflow.models import Model
@@ -98,9 +104,69 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
         provenance = Provenance.read(Model.load(str(folder)).metadata, model)
         try:
             pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
+            _check(pipeline)
         except UntrustedTypesFoundException as error:
             raise StudyError(f"{model} is not loaded: {error}") from error
+        except Exception as error:  # of a forged file it may be any
+            said = first_line(error)
+            raise StudyError(f"{model} is not loaded, it is damaged: {said}") from error
     return Packaged(version, pipeline, provenance)
+
+
+def _check(pipeline: Any) -> None:
+    """Raise `ValueError` where a pipeline is not a forest behind a vectorizer, or its trees lie."""
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
+    from sklearn.pipeline import Pipeline
+    from sklearn.tree import (
+        DecisionTreeClassifier,
+        DecisionTreeRegressor,
+        ExtraTreeClassifier,
+        ExtraTreeRegressor,
+    )
+    from sklearn.tree._tree import Tree
+    from skrub import TableVectorizer
+
+    trees = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
+    forests = (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
+    if type(pipeline) is not Pipeline:
+        raise ValueError(f"no pipeline, {type(pipeline).__name__}")
+    table, forest = (step for _, step in pipeline.steps)
+    if type(table) is not TableVectorizer or type(forest) not in forests:
+        raise ValueError(f"{type(forest).__name__} behind {type(table).__name__}")
+    columns = forest.n_features_in_
+    for number, grown in enumerate(forest.estimators_):
+        kind, tree = type(grown), grown.tree_
+        if type(tree) is not Tree or kind not in trees or grown.n_features_in_ != columns:
+            raise ValueError(
+                f"tree {number} of its forest is none of its columns ({kind.__name__})"
+            )
+        if not _is_sound(tree, columns):
+            raise ValueError(f"tree {number} of its forest points out of its arrays")
+
+
+def _is_sound(tree: "Tree", n_features: int) -> bool:
+    """Whether its nodes lead to later nodes only, down to leaves, by columns that are there."""
+    # First: its arrays are shown as long as it says it has nodes.
+    if not 0 < tree.node_count == tree.capacity or tree.n_features != n_features:
+        return False
+    places, left, right = np.arange(tree.node_count), tree.children_left, tree.children_right
+    inner = left != _LEAF
+    return bool(
+        np.all((places < left) & (left < tree.node_count), where=inner)
+        and np.all((places < right) & (right < tree.node_count), where=inner)
+        and np.all((tree.feature >= 0) & (tree.feature < n_features), where=inner)
+        and np.all(right == _LEAF, where=~inner)
+    )
 
 
 def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") -> None:

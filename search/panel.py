@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from search.standing import Standing
 from search.trial_table import score_now, trees_now
-from search.wording import params_listed
+from search.wording import params_listed, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,7 +28,7 @@ def panel(standing: Standing) -> "RenderableType":
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column(overflow="fold")
     for name, text in _rows(standing):
-        rows.add_row(name, Text(text))
+        rows.add_row(name, Text(visible(text)))
     grid = Table.grid(expand=True)
     grid.add_row(_bar(standing))
     grid.add_row(rows)
@@ -36,7 +36,7 @@ def panel(standing: Standing) -> "RenderableType":
     title = f"{standing.study}: {standing.doing if running else standing.state}"
     if running and standing.began is not None:
         title += f", {clock(time.monotonic() - standing.began)}"
-    return Panel(grid, box=ROUNDED, title=Text(title), title_align="left")
+    return Panel(grid, box=ROUNDED, title=Text(visible(title)), title_align="left")
 
 
 def _bar(standing: Standing) -> "RenderableType":

@@ -7,6 +7,8 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from search.wording import visible
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,9 +32,9 @@ class Progress:
             return
         live = self._live  # which another thread may end meanwhile
         if live is not None:
-            live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            live.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            _print(text)
 
     def begin(self, standing: "Standing") -> None:
         """Show the panel, or a line, with what is done already."""
@@ -44,7 +46,7 @@ class Progress:
         if _is_terminal():
             self._show_panel()
         elif self._said_done and standing.state == "running":
-            print(_line(standing), file=sys.stderr, flush=True)
+            _print(_line(standing))
 
     def changed(self) -> None:
         """Take it that the standing has changed."""
@@ -60,7 +62,7 @@ class Progress:
         passed = done // step > self._said_done // step
         if passed or (done > self._said_done and now - self._said_at > _LINE_EVERY):
             self._said_at, self._said_done = now, done
-            print(_line(standing), file=sys.stderr, flush=True)
+            _print(_line(standing))
 
     def shown(self, summary: "Mapping[str, Any]") -> None:
         """Print where the study is to be seen, where that is a server's page."""
@@ -90,6 +92,10 @@ class Progress:
         from search.panel import panel
 
         return panel(self._standing)
+
+
+def _print(text: str) -> None:
+    print(visible(text), file=sys.stderr, flush=True)
 
 
 def _is_terminal() -> bool:

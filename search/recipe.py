@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.problem import options_of
-from search.wording import written
+from search.wording import visible, written
 from storage.studies import Study
 
 if TYPE_CHECKING:
@@ -44,4 +44,4 @@ def _choice(distribution: "BaseDistribution") -> str:
 
 def _toml(value: Any) -> str:
     """Write a value as TOML has it; its strings are JSON's."""
-    return json.dumps(written(value), ensure_ascii=False)
+    return visible(json.dumps(written(value), ensure_ascii=False))

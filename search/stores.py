@@ -38,4 +38,5 @@ class Stores:
         for url in (self.storage, self.tracking_uri):
             kind = database.remote_filesystem(url)
             if kind is not None:
-                yield f"{url} is on a network file system ({kind}): SQLite is unsafe there"
+                place = database.masked(url)
+                yield f"{place} is on a network file system ({kind}): SQLite is unsafe there"

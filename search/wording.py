@@ -1,11 +1,25 @@
 """How values, hyperparameters and scores are written in a line, wherever people read them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+# What steers a terminal or turns the direction of writing; lines and tabs may stay.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
+_MOST_IN_CODE = 500
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # What three digits would round to a thousand.
 _NEXT_UNIT = 999.5
+
+
+def visible(text: str) -> str:
+    """Write control characters and marks of direction as their escapes: names come from anywhere.
+
+    JSON and TOML read an escape as the character again.
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def written(value: Any) -> Any:
@@ -29,8 +43,9 @@ def scores_listed(scores: Mapping[str, float]) -> str:
 
 
 def code(text: object) -> str:
-    """Write a name as code in Markdown: in one line, whatever it holds."""
-    return "`" + " ".join(str(text).replace("`", "'").split()) + "`"
+    """Write a name as code in Markdown: in one line, whatever it holds, and not without end."""
+    line = visible(" ".join(str(text).replace("`", "'").split()))
+    return f"`{line if len(line) <= _MOST_IN_CODE else line[: _MOST_IN_CODE - 1] + '…'}`"
 
 
 def size(n_bytes: float) -> str:

@@ -23,6 +23,9 @@ SERVED = "dask+"
 _RACE_PAUSE = 0.3
 # Of each index: enough to tell a rare value from a frequent one, in milliseconds.
 _ANALYZED_ROWS = 1000
+# A text that begins with an address is taken for one, and its password may hold a space.
+_LOGIN = re.compile(r"(^[\w+.-]+://[^\s:/@]*):.*@|(^[^\s:/@]*(?=:[^/])|\w://[^\s:/@]*):\S*@")
+_QUERY = re.compile(r"([?&]\w*(?:password|passwd|pwd|secret|token)\w*=)[^&\s]*", re.IGNORECASE)
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
 
@@ -62,21 +65,17 @@ def parse(url: str) -> "URL":
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
-        msg = f"'{_hide(url)}' is no database address: use, for instance, sqlite:///optuna.db"
+        msg = f"'{masked(url)}' is no database address: use, for instance, sqlite:///optuna.db"
         raise DatabaseError(msg) from None
 
 
-def masked(url: str) -> str:
-    """Return `url` with its password, if any, replaced by asterisks; also for HTTP addresses."""
-    try:
-        return parse(url).render_as_string(hide_password=True)
-    except DatabaseError:
-        return _hide(url)
+def masked(text: str) -> str:
+    """Return a text with the passwords of all addresses in it replaced by asterisks.
 
-
-def _hide(text: str) -> str:
-    """Replace what stands where passwords stand, between a colon and an at sign."""
-    return re.sub(r":[^:@/]*@", ":***@", text)
+    Those of databases and servers alike: before the host, up to the last at sign, for passwords
+    hold some unescaped; and in the query.
+    """
+    return _QUERY.sub(r"\1***", _LOGIN.sub(r"\1\2:***@", text))
 
 
 def is_served(url: str) -> bool:
@@ -98,10 +97,10 @@ def check_writable(url: str) -> None:
     if path is None:
         return
     if not path.parent.is_dir():
-        msg = f"cannot open {url}: there is no folder {path.parent}; make it, or name another file"
-        raise DatabaseError(msg)
+        place = f"cannot open {masked(url)}: there is no folder {path.parent}"
+        raise DatabaseError(f"{place}; make it, or name another file")
     if path.is_dir():
-        raise DatabaseError(f"cannot open {url}: {path} is a folder; name a file in it")
+        raise DatabaseError(f"cannot open {masked(url)}: {path} is a folder; name a file in it")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         msg = f"cannot write {path}: no permission; name a file elsewhere"
         raise DatabaseError(msg)

@@ -97,8 +97,9 @@ def check(tracking_uri: str) -> None:
     """
     if not is_server(tracking_uri):
         if "://" not in tracking_uri:
+            place = database.masked(tracking_uri)
             msg = (
-                f"'{tracking_uri}' is no MLflow store: use, for instance, sqlite:///mlflow.db or "
+                f"'{place}' is no MLflow store: use, for instance, sqlite:///mlflow.db or "
                 "http://host:5000 (--tracking-uri or MLFLOW_TRACKING_URI)"
             )
             raise DatabaseError(msg)
@@ -141,7 +142,7 @@ def explain(tracking_uri: str, error: Exception) -> DatabaseError:
             f"{place} was made by another version of MLflow: back it up, then run "
             f"`mlflow db upgrade {place}`"
         )
-    said = first_line(error).replace(tracking_uri.rstrip("/"), place.rstrip("/"))
+    said = database.masked(first_line(error).replace(tracking_uri.rstrip("/"), place.rstrip("/")))
     return DatabaseError(f"MLflow at {place}: {said} (check --tracking-uri or MLFLOW_TRACKING_URI)")
 
 

@@ -27,13 +27,16 @@ from search.cli import (
     ui,
     watch,
 )
-from search.cli.options import Globals
+from search.cli.options import Globals, echo
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
+from storage.database import masked
 from storage.errors import StorageError, first_line
 
 _GC_THRESHOLD = 50_000
+# Of an error: a name in it may have been meant to hide the rest.
+_LONGEST_LINE = 2000
 
 app = typer.Typer(
     name="grovekeeper",
@@ -68,7 +71,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"grovekeeper {version('grovekeeper')}")
+        echo(f"grovekeeper {version('grovekeeper')}")
         raise typer.Exit
 
 
@@ -136,6 +139,16 @@ def _fail(message: str, code: int, options: Globals) -> int:
     if options.debug:
         import traceback
 
-        traceback.print_exc()
-    typer.echo(f"grovekeeper: {' '.join(message.split())}", err=True)
+        echo(_without_passwords(traceback.format_exc(), options), err=True)
+    line = " ".join(_without_passwords(message, options).split())
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
+    echo(f"grovekeeper: {line}", err=True)
     return code
+
+
+def _without_passwords(text: str, options: Globals) -> str:
+    """Mask what libraries say of addresses; ours, whatever is odd about them."""
+    for address in (options.storage, options.tracking_uri):
+        text = text.replace(address, masked(address)) if address else text
+    return masked(text)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 from search.errors import UsageError
 
 
@@ -32,13 +32,13 @@ def best(
     if python:
         from search.export import as_python
 
-        typer.echo(as_python(opened))
+        echo(as_python(opened))
         return
     trial = best_of(opened)
     if json:
         found = {"study": study, "trial": trial.number, "metric": opened.metric}
         print_json(found | {"value": trial.value, "params": dict(trial.params)})
         return
-    typer.echo(f"trial {trial.number}: {opened.metric} {trial.value:.6g}")
+    echo(f"trial {trial.number}: {opened.metric} {trial.value:.6g}")
     for name, value in trial.params.items():
-        typer.echo(f"{name} = {written(value)}")
+        echo(f"{name} = {written(value)}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 from search.cli.tables import Csv, check_formats, print_csv, print_table
 from search.errors import UsageError
 
@@ -39,9 +39,9 @@ def compare(
         return
     print_table(["", *studies], rows)
     if not found["comparable"]:
-        typer.echo(f"their scores cannot be compared: other {', other '.join(found['differ'])}")
+        echo(f"their scores cannot be compared: other {', other '.join(found['differ'])}")
     if found["mlflow"]:
-        typer.echo(f"in the MLflow UI: {found['mlflow']}")
+        echo(f"in the MLflow UI: {found['mlflow']}")
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 from search.cli.signals import StopSignals
 from search.errors import StudyError, UsageError
 
@@ -35,7 +35,7 @@ def delete(
     if json:
         print_json(asdict(done))
         return
-    typer.echo(f"{done.study}: deleted, {done.trials} trials and {done.runs} runs in MLflow")
+    echo(f"{done.study}: deleted, {done.trials} trials and {done.runs} runs in MLflow")
 
 
 def _ask(study: str, trials: int) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 
 
 def doctor(
@@ -33,6 +33,6 @@ def doctor(
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
             mark = "ok " if finding.fit else "BAD"
-            typer.echo(f"{mark}  {finding.name:{width}}  {' '.join(finding.text.split())}")
+            echo(f"{mark}  {finding.name:{width}}  {' '.join(finding.text.split())}")
     if not all(finding.fit for finding in findings):
         raise typer.Exit(1)

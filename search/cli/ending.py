@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import typer
+from search.cli.options import echo
 
 
 def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
@@ -17,20 +17,18 @@ def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
 
     best, model, trials = summary["best"], summary["model"], summary["trials"]
     line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
-    typer.echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
+    echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
     if best is None:
         return
     shown = params_listed(best["params"])
-    typer.echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
+    echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
     if summary["holdout"]:
-        typer.echo(f"hold-out: {scores_listed(summary['holdout'])}")
+        echo(f"hold-out: {scores_listed(summary['holdout'])}")
     if model is not None and registered and summary["state"] in {"finished", "stopped"}:
         name = model["name"]
-        typer.echo(
-            f"registered: {name} version {model['version']} (models:/{name}/{model['version']})"
-        )
-        typer.echo(f"promote it: grovekeeper promote {name} --to Staging")
+        echo(f"registered: {name} version {model['version']} (models:/{name}/{model['version']})")
+        echo(f"promote it: grovekeeper promote {name} --to Staging")
     if summary["evaluation"] is None:  # made elsewhere: MLflow has no run of it
         return
     place = summary["mlflow"]["view"] or f"grovekeeper ui --study {summary['study']}"
-    typer.echo(f"look at it: {place}")
+    echo(f"look at it: {place}")

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Json, open_registry, print_json
+from search.cli.options import Json, echo, open_registry, print_json
 from search.cli.tables import Csv, check_formats, print_csv, print_table
 
 _COLUMNS = ("time", "who", "move", "version", "to", "judged", "why")
@@ -38,9 +38,9 @@ def history(
     print_table(_COLUMNS, rows)
     for stage, now in found["now"].items():
         if now["version"] is not None or now["alias"] is not None:
-            typer.echo(f"now in {stage}: {_now(now)}")
+            echo(f"now in {stage}: {_now(now)}")
     if any(move["state"] == "open" for move in found["moves"]):
-        typer.echo("a move is not completed: the next promote or rollback completes it", err=True)
+        echo("a move is not completed: the next promote or rollback completes it", err=True)
 
 
 def _row(move: dict[str, Any]) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Query
+from search.cli.options import Query, echo
 from search.errors import StudyError, UsageError
 
 
@@ -40,4 +40,4 @@ def init(
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror}; name another file with --output"
         raise StudyError(msg) from error
-    typer.echo(str(path))
+    echo(str(path))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from search.cli.ending import print_ending
-from search.cli.options import Json, Query, globals_of, print_json
+from search.cli.options import Json, Query, echo, globals_of, print_json
 from search.cli.signals import Stopped, StopSignals
 from search.progress import Progress
 
@@ -198,8 +198,8 @@ def launch(
 def _print_begun(summary: dict[str, Any]) -> None:
     """Print how to follow a study that runs without us."""
     name, holder = summary["study"], summary["lease"]
-    typer.echo(f"{name}: runs on {holder['host']} (process {holder['pid']})")
-    typer.echo(f"watch it: grovekeeper watch {name}")
+    echo(f"{name}: runs on {holder['host']} (process {holder['pid']})")
+    echo(f"watch it: grovekeeper watch {name}")
     if summary["mlflow"]["view"]:
-        typer.echo(f"look at it: {summary['mlflow']['view']}")
-    typer.echo(f"stop it: grovekeeper stop {name}")
+        echo(f"look at it: {summary['mlflow']['view']}")
+    echo(f"stop it: grovekeeper stop {name}")

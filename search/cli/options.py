@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.errors import UsageError
+from search.wording import visible
 
 if TYPE_CHECKING:
     from search.stores import Stores
     from storage.records import Stage
     from storage.registry import Registry
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print lines to stdout or stderr; what would steer the terminal is written out."""
+    typer.echo(visible(text), err=err)  # noqa: TID251 the one place
 
 
 @dataclass
@@ -35,7 +41,7 @@ class Globals:
     def say(self, text: str) -> None:
         """Print a message to stderr, unless --quiet."""
         if not self.quiet:
-            typer.echo(text, err=True)
+            echo(text, err=True)
 
 
 def globals_of(context: typer.Context) -> Globals:
@@ -80,7 +86,7 @@ def open_registry(context: typer.Context, model: str) -> "Iterator[Registry]":
 
 def print_json(document: Any) -> None:
     """Print a document to stdout; numbers that JSON does not know become null."""
-    typer.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+    echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from search.cli.options import (
     Json,
     Query,
     Reason,
+    echo,
     globals_of,
     open_registry,
     print_json,
@@ -73,10 +74,10 @@ def promote(
         about = unmoved if done is None else document(done)
         print_json({"model": model, "alias": stage.lower()} | about)
     elif done is None:
-        typer.echo(f"{model} version {number} is in {stage} already")
+        echo(f"{model} version {number} is in {stage} already")
     else:
-        typer.echo(said(model, done))
-        typer.echo(f"load it: models:/{model}/{stage} or models:/{model}@{stage.lower()}")
+        echo(said(model, done))
+        echo(f"load it: models:/{model}/{stage} or models:/{model}@{stage.lower()}")
 
 
 def said(model: str, move: "Move") -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 from search.errors import StudyError, UsageError
 
 
@@ -50,7 +50,7 @@ def report(
         ]
         print_json({"study": study, "file": str(path), "figures": figures})
         return
-    typer.echo(str(path))
+    echo(str(path))
 
 
 def _file_name(study: str) -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, Query, globals_of, open_registry, print_json
+from search.cli.options import Json, Query, echo, globals_of, open_registry, print_json
 from search.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def reproduce(
         print_json(about | {"compared": compared, "changed": list(done.changed)})
     else:
         for what, (then, now) in done.compared.items():
-            typer.echo(f"{what}: {_short(then) if then == now else f'{then}, now {now}'}")
+            echo(f"{what}: {_short(then) if then == now else f'{then}, now {now}'}")
     if not done.succeeded:
         why = "; ".join(done.changed) or "data, code and libraries are what they were"
         raise StudyError(f"{done.name} is not reproduced: {why}")
     if not json:
-        typer.echo(f"{done.name} is reproduced, bit by bit")
+        echo(f"{done.name} is reproduced, bit by bit")
 
 
 def _version(

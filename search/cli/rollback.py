@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, Reason, open_registry, print_json, read_stage
+from search.cli.options import Json, Reason, echo, open_registry, print_json, read_stage
 from search.cli.promote import said
 
 
@@ -34,4 +34,4 @@ def rollback(
     if json:
         print_json({"model": model, "alias": where.lower()} | document(done))
     else:
-        typer.echo(said(model, done))
+        echo(said(model, done))

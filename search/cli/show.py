@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 from search.cli.tables import Csv, check_formats, print_csv, print_table
 
 _BEST = 5
@@ -41,7 +41,7 @@ def show(
     print_table(["", ""], _rows(summary))
     best = best_first(trials, opened.direction)[:_BEST]
     if best:
-        typer.echo("")
+        echo("")
         rows = [[t.number, t.value, t.trees, params_listed(t.params)] for t in best]
         columns = ["trial", metric, "trees", "hyperparameters"]
         print_table(columns, rows, title="The best trials")

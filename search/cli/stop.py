@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import globals_of
+from search.cli.options import echo, globals_of
 from search.errors import StudyError
 
 # Seconds that the coordinator gets; it looks every second and ends within ten.
@@ -35,7 +35,7 @@ def stop(
     while time.monotonic() < deadline:
         holder = opened.lease()
         if holder is None or not holder.alive or holder.epoch != asked.epoch:
-            typer.echo(f"{study}: {opened.state()}")
+            echo(f"{study}: {opened.state()}")
             return
         time.sleep(_POLL)
     raise StudyError(

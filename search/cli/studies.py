@@ -2,7 +2,7 @@
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 from search.cli.tables import Csv, check_formats, print_csv, print_table
 
 _COLUMNS = ("study", "state", "trials", "goal", "metric", "best", "hold-out", "model", "version")
@@ -25,7 +25,7 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
         print_json(summaries)
         return
     if not summaries and not csv:
-        typer.echo("no studies yet: start one with `grovekeeper launch`")
+        echo("no studies yet: start one with `grovekeeper launch`")
         return
     rows = []
     for summary in summaries:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, echo, globals_of, print_json
 from storage.errors import StudyBusyError
 
 
@@ -43,4 +43,4 @@ def sync(
         return
     for one in done:
         gone = f", {one.deleted} deleted that stood for no trial" if one.deleted else ""
-        typer.echo(f"{one.study}: {one.runs} trial runs, {one.changed} made or changed{gone}")
+        echo(f"{one.study}: {one.runs} trial runs, {one.changed} made or changed{gone}")

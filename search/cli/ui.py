@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import globals_of
+from search.cli.options import echo, globals_of
 from search.cli.signals import Stopped, StopSignals
 from search.errors import StudyError
 
@@ -38,7 +38,7 @@ def ui(
     uri, pages = globals_of(context).tracking_uri, _pages_of(study, globals_of(context).storage)
     if mlflow_store.is_server(uri):
         mlflow_store.check(uri)
-        typer.echo("\n".join([f"MLflow UI: {database.masked(uri)}", *pages(database.masked(uri))]))
+        echo("\n".join([f"MLflow UI: {database.masked(uri)}", *pages(database.masked(uri))]))
         return
     open_registry(uri)
     _check_free(host, port)
@@ -46,7 +46,7 @@ def ui(
     with StopSignals(), _start(uri, host, port) as server:
         try:
             _wait_until_up(server, address)
-            typer.echo("\n".join([f"MLflow UI: {address} (Ctrl-C ends it)", *pages(address)]))
+            echo("\n".join([f"MLflow UI: {address} (Ctrl-C ends it)", *pages(address)]))
             server.communicate()
         except Stopped:
             server.terminate()

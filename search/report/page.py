@@ -13,7 +13,7 @@ from search.report.facts import Facts, Figure, gather
 from search.report.parameters import parameters
 from search.report.progress import curves, history, over_time
 from search.report.timeline import timeline
-from search.wording import params_listed, short
+from search.wording import params_listed, short, visible
 from storage.progress import STATE_NAMES
 from storage.studies import Study
 
@@ -55,9 +55,9 @@ def _html(facts: Facts, figures: list[Figure], content: str) -> str:
 
     plots = {figure.name: figure.plot for figure in figures if figure.plot is not None}
     return _PAGE.substitute(
-        study=escape(facts.study),
-        summary=escape(_summary(facts)),
-        content=content,
+        study=escape(visible(facts.study)),
+        summary=escape(visible(_summary(facts))),
+        content=visible(content),
         plotly=get_plotlyjs(),
         # Nothing in it can end the script: JSON needs no "<".
         plots=to_json_plotly(plots).replace("<", "\\u003c"),

@@ -53,7 +53,7 @@ def test_it_tells_data_search_scores_and_how_to_make_it_again() -> None:
 
 def test_it_tells_what_was_last_done_with_it() -> None:
     text = describe(MADE, {}, "houses", MOVE)
-    assert "refused for Staging on 2026-11-26 by ann: shown to be worse" in text
+    assert "refused for Staging on 2026-11-26 by `ann`: shown to be worse" in text
     refitted = MADE.model_copy(
         update={"refit_of": 3, "data": SOURCE.model_copy(update={"holdout": 0.0})}
     )
