@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from search.dataset import Dataset
 from search.findings import MOST_CLASSES, Findings
 from search.metrics import Metric
+from search.wording import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,4 +95,4 @@ def _classes(dataset: Dataset) -> NDArray[Any]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 30 else name[:29] + "…"  # noqa: PLR2004
+    return drawn(name if len(name) <= 30 else name[:29] + "…")  # noqa: PLR2004

@@ -54,3 +54,8 @@ def size(n_bytes: float) -> str:
     while n_bytes >= _NEXT_UNIT and unit < len(_UNITS) - 1:
         n_bytes, unit = n_bytes / 1000, unit + 1
     return f"{n_bytes:.3g} {_UNITS[unit]}"
+
+
+def drawn(text: str) -> str:
+    """Write a name for matplotlib, which takes what stands between dollars for a formula."""
+    return visible(text).replace("$", r"\$")

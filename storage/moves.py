@@ -23,6 +23,7 @@ _PREFIX = "grovekeeper.move."
 _KEY = re.compile(re.escape(_PREFIX) + r"(\d{6}-[0-9a-f]{8})")
 # A tag's value has room for 5,000 characters in every database.
 REASON_LENGTH = 1000
+_USER_LENGTH = 200
 _PAUSE = 0.2
 
 
@@ -49,7 +50,7 @@ def record(registry: Registry, model: str, move: Move) -> Move:
 def new_move(version: ModelVersion, stage: Stage, **more: Any) -> Move:
     """Return a move of `version` to `stage`, now and by this user, that is on no record yet."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    user = getpass.getuser()
+    user = getpass.getuser()[:_USER_LENGTH]
     return Move(
         "", now, version=version.version, origin=version.stage, stage=stage, user=user, **more
     )

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -18,6 +19,11 @@ from search.errors import StudyError
 
 _START_TIMEOUT = 120.0
 _POLL = 0.2
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# Addresses that stand for all of a machine's, and what it calls itself.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 not bound to, but looked for
+# The port that browsers leave out.
+_HTTP = 80
 
 
 def ui(
@@ -35,7 +41,8 @@ def ui(
     from storage import database, mlflow_store
     from storage.registry import open_registry
 
-    uri, pages = globals_of(context).tracking_uri, _pages_of(study, globals_of(context).storage)
+    options = globals_of(context)
+    uri, pages = options.tracking_uri, _pages_of(study, options.storage)
     if mlflow_store.is_server(uri):
         mlflow_store.check(uri)
         echo("\n".join([f"MLflow UI: {database.masked(uri)}", *pages(database.masked(uri))]))
@@ -43,6 +50,10 @@ def ui(
     open_registry(uri)
     _check_free(host, port)
     address = _address(host, port)
+    if host not in _LOOPBACK:
+        options.say(
+            f"no password guards it: whoever reaches {host}:{port} can change what it shows"
+        )
     with StopSignals(), _start(uri, host, port) as server:
         try:
             _wait_until_up(server, address)
@@ -79,6 +90,11 @@ def _start(uri: str, host: str, port: int) -> "subprocess.Popen[bytes]":
         # Runs of MLflow's GenAI jobs: eight more processes, 250 MB each, that nobody asked for.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Exactly these: what MLflow allows by itself (10.* and the like) fits names of others, too.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_names(host, port)),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": _address(host, port),
+        # It shows models, and has no reason to load one.
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         **os.environ,
         # Not on the command line: an address can hold a password.
         "MLFLOW_BACKEND_STORE_URI": uri,
@@ -93,8 +109,18 @@ def _start(uri: str, host: str, port: int) -> "subprocess.Popen[bytes]":
 
 def _address(host: str, port: int) -> str:
     """Return the address to look at: a server that listens everywhere is found on loopback."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    shown = _EVERYWHERE.get(host, host)
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _names(host: str, port: int) -> list[str]:
+    """Return what a browser may call the server; where it listens everywhere, by its host's name.
+
+    Other names go into MLFLOW_SERVER_ALLOWED_HOSTS.
+    """
+    hosts = [urlsplit(_address(host, port)).netloc.rpartition(":")[0], "localhost"]
+    hosts += [socket.gethostname()] if host in _EVERYWHERE else []
+    return [name if port == _HTTP else f"{name}:{port}" for name in dict.fromkeys(hosts)]
 
 
 def _check_free(host: str, port: int) -> None:

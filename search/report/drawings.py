@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from search.report.facts import COMPLETE, Figure
+from search.wording import drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def draw(figure: Figure) -> bytes | None:
     for shape in layout.get("shapes", ()):
         axes.plot([shape["x0"], shape["x1"]], [shape["y0"], shape["y1"]], color="0.7", linewidth=1)
     for note in layout.get("annotations", ()):
-        axes.text(note["x"], note["y"], unescape(note["text"]), fontsize=8)
+        axes.text(note["x"], note["y"], _text(note["text"]), fontsize=8)
     _scale(axes, layout)
     if any("name" in trace for trace in plot["data"]) and layout["showlegend"]:
         axes.legend(fontsize=8)
@@ -43,10 +44,10 @@ def draw(figure: Figure) -> bytes | None:
 
 def _add(axes: "Axes", trace: dict[str, Any]) -> None:
     if trace.get("type") == "bar":
-        axes.barh([unescape(label) for label in trace["y"]], trace["x"], color=_color(trace))
+        axes.barh([_text(label) for label in trace["y"]], trace["x"], color=_color(trace))
         return
     x, y = _plain(trace["x"]), _plain(trace["y"])
-    mode, label = trace.get("mode", "lines"), unescape(trace.get("name", "")) or None
+    mode, label = trace.get("mode", "lines"), _text(trace.get("name", "")) or None
     look = {"color": _color(trace), "alpha": trace.get("opacity", 1.0), "label": label}
     if "lines" in mode:
         line = trace.get("line", {})
@@ -56,11 +57,16 @@ def _add(axes: "Axes", trace: dict[str, Any]) -> None:
         axes.scatter(x, y, s=18, **look)
 
 
+def _text(escaped: str) -> str:
+    """Return a page's text as matplotlib takes it."""
+    return drawn(unescape(escaped))
+
+
 def _plain(values: Any) -> list[Any]:
     """Return values as matplotlib takes them, a gap as not a number; names are unescaped."""
     values = list(values)
     if any(isinstance(value, str) for value in values):
-        return [unescape(str(value)) for value in values]
+        return [_text(str(value)) for value in values]
     return [float("nan") if value is None else value for value in values]
 
 
@@ -77,11 +83,11 @@ def _color(trace: dict[str, Any]) -> Any:
 def _scale(axes: "Axes", layout: dict[str, Any]) -> None:
     for axis, name in ((axes.xaxis, "xaxis"), (axes.yaxis, "yaxis")):
         about = layout[name]
-        axis.set_label_text(unescape(about["title"]["text"] or ""))
+        axis.set_label_text(_text(about["title"]["text"] or ""))
         if about.get("type") == "log":
             axes.set(**{f"{name[0]}scale": "log"})
         if "tickvals" in about:
-            axis.set_ticks(about["tickvals"], labels=[unescape(t) for t in about["ticktext"]])
+            axis.set_ticks(about["tickvals"], labels=[_text(t) for t in about["ticktext"]])
             axis.set_ticks([], minor=True)
     axes.grid(color="0.92")
     axes.set_axisbelow(True)

@@ -3,9 +3,12 @@
 import json
 import re
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema
 import pytest
@@ -80,17 +83,67 @@ def test_services_wait_until_those_they_need_are_healthy(document: Any) -> None:
 
 
 @pytest.fixture
-def composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composed]:
+def stopped(tmp_path: Path) -> Iterator[Composed]:
+    """The services, none of them started."""
     (tmp_path / "artifacts").mkdir()
     composed = Composed(tmp_path, _PASSWORDS | {"ARTIFACTS": str(tmp_path / "artifacts")})
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", _PASSWORDS["MLFLOW_PASSWORD"])
     try:
-        for service in ("postgres", "scheduler", "mlflow", "worker", "coordinator"):
-            composed.start(service)
         yield composed
     finally:
         composed.close()
+
+
+@pytest.fixture
+def composed(stopped: Composed, monkeypatch: pytest.MonkeyPatch) -> Composed:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", _PASSWORDS["MLFLOW_PASSWORD"])
+    for service in ("postgres", "scheduler", "mlflow", "worker", "coordinator"):
+        stopped.start(service)
+    return stopped
+
+
+@pytest.mark.slow
+def test_the_mlflow_server_lets_in_who_has_the_password_and_nobody_else(stopped: Composed) -> None:
+    stopped.start("postgres")
+    stopped.start("mlflow")
+    address = stopped.address("5000")
+
+    def ask(
+        path: str, login: str | None, body: object = None, method: str = "POST", **headers: str
+    ) -> int:
+        connection = HTTPConnection(address, timeout=30)
+        sent = {"Content-Type": "application/json"} | headers
+        if login is not None:
+            sent["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
+        try:
+            connection.request(method, path, json.dumps(body or {"max_results": 1}), sent)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    search = "/api/2.0/mlflow/experiments/search"
+    own = f"admin:{_PASSWORDS['MLFLOW_PASSWORD']}"
+    assert ask(search, own) == 200
+    for login in (
+        None,
+        "admin:",
+        "admin:password",
+        "admin:password1234",
+        "ann:swordfish",
+        own[:-1],
+    ):
+        assert ask(search, login) == 401
+    for host in ("evil.example", "10.evil.example:5000", "mlflow"):
+        assert ask(search, own, Host=host) == 403
+    for origin in ("https://evil.example", "http://10.0.0.1"):
+        assert ask(search, own, Origin=origin) == 403
+    assert ask("/api/2.0/mlflow/registered-models/create", own, {"name": "theirs"}) == 200
+    for source in ("file:///etc", "../..", f"{stopped.folder}"):
+        theirs = {"name": "theirs", "source": source}
+        assert ask("/api/2.0/mlflow/model-versions/create", own, theirs) == 400
+    for path in ("../auth.ini", quote("../auth.ini", safe=""), quote(f"{stopped.folder}/auth.ini")):
+        place = f"/api/2.0/mlflow-artifacts/artifacts/{path}"
+        assert ask(place, own, method="GET") in {400, 404}
 
 
 @pytest.mark.faults

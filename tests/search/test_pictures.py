@@ -47,6 +47,18 @@ def test_each_task_has_its_pictures(tmp_path: Path, classes: int, names: set[str
     assert all(path.read_bytes().startswith(PNG) for path in folder.iterdir())
 
 
+def test_names_are_no_formulas_and_hold_nothing_unseen(tmp_path: Path) -> None:
+    made = table().rename(columns={"size": "$\\frac{$", "age": "\x1b[31m\u202e", "street": "a$b"})
+    made["price"] = np.where(made["price"] > 0, "$\\frac{$", "\x07 at $1 and $2")
+    made.to_csv(tmp_path / "houses.csv", index=False)
+    dataset = load_dataset(str(tmp_path / "houses.csv"), "price", None, 0.2)
+    metric = get_metric(None, dataset.task)
+    findings = examine(make_champion(dataset, metric, {}, 5, 0, jobs=1), dataset, metric)
+    assert findings is not None
+    draw(findings, dataset, metric, tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == 3
+
+
 def test_without_a_hold_out_there_are_none(tmp_path: Path) -> None:
     dataset = houses(tmp_path, share=0.0)
     metric = get_metric(None, dataset.task)

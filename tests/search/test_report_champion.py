@@ -196,6 +196,18 @@ def test_every_figure_of_lines_dots_and_bars_can_be_drawn(study: Study) -> None:
     assert {f.name for f in figures if draw(f) is None} == {"errors"}  # a matrix
 
 
+def test_names_are_no_formulas_and_hold_nothing_unseen(study: Study) -> None:
+    importance = [("$\\frac{$", 3.5), ("\x1b[31m\u202e", 1.0)]
+    settle(study, findings=REGRESSION | {"importance": importance}, holdout={"rmse": 5.1})
+    page = make_report(study)
+    drawn = [figure for figure in page.figures if "frac" in str(figure.plot)]
+    assert drawn
+    assert all(draw(figure) for figure in drawn)
+    own = page.html.partition("<script>")[0] + page.html.rpartition("<script>")[2]
+    assert "u202e" in own
+    assert not any(sign in own for sign in "\x1b\u202e")
+
+
 def test_what_is_not_shown_is_not_drawn(study: Study) -> None:
     settle(study, champion={"trial": 0})
     assert set(report_files(study)) == {"report.html"}

@@ -1,0 +1,174 @@
+"""The MLflow server that `grovekeeper ui` starts, asked for what it must not give."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import pytest
+from processes import environment, free_port, wait_until_up
+
+from storage.mlflow_store import client
+
+COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, and a run in it that has one artifact."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    run_id: str
+
+    def ask(
+        self, path: str, host: str | None = None, body: object = None, **headers: str
+    ) -> tuple[int, bytes]:
+        """Ask with a host header of one's own; the path is sent as it is."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
+        kind = {"Content-Type": "application/json", "Host": host or f"127.0.0.1:{self.port}"}
+        try:
+            connection.request(method, path, content, kind | headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def ui(
+    folder: Path, *arguments: str, tracking_uri: str
+) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    port = free_port()
+    with (folder / "ui.log").open("wb") as log:
+        process = subprocess.Popen(
+            [COMMAND, "ui", "--port", str(port), *arguments],
+            cwd=folder,
+            env=environment() | {"MLFLOW_TRACKING_URI": tracking_uri},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}/health", process, folder / "ui.log")
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("ui")
+    (folder / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
+    (folder / "secret.txt").write_text("swordfish")
+    made = client(f"sqlite:///{folder}/mlflow.db")
+    experiment = made.create_experiment("houses", artifact_location=f"file://{folder}/artifacts")
+    run_id = made.create_run(experiment).info.run_id
+    made.log_text(run_id, "a note", "note.txt")
+    with ui(folder, tracking_uri=f"sqlite:///{folder}/mlflow.db") as (port, process):
+        yield Server(process, port, run_id)
+
+
+def artifact(run_id: str, path: str) -> str:
+    return f"/get-artifact?run_uuid={run_id}&path={path}"
+
+
+def test_what_it_is_for_it_gives(server: Server) -> None:
+    assert server.ask(artifact(server.run_id, "note.txt")) == (200, b"a note")
+    assert server.ask("/", host=f"localhost:{server.port}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "10.evil.example", "127.0.0.1", "127.0.0.1:1", "192.168.0.1.evil.example:80"],
+)
+def test_another_host_is_refused(server: Server, host: str) -> None:
+    """A page of somebody's, whose name was pointed at this machine meanwhile."""
+    assert server.ask("/", host=host)[0] == 403
+    assert server.ask(artifact(server.run_id, "note.txt"), host=host)[0] == 403
+
+
+def test_a_page_of_another_site_changes_nothing(server: Server) -> None:
+    path, body = "/api/2.0/mlflow/experiments/create", {"name": "theirs"}
+    for origin in ("https://evil.example", "null"):
+        assert server.ask(path, body=body, Origin=origin)[0] == 403
+    assert server.ask(path, body=body, Origin=f"http://127.0.0.1:{server.port}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../../secret.txt",
+        quote("../../../secret.txt", safe=""),
+        quote(quote("../../../secret.txt", safe=""), safe=""),
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "note.txt/../../../../secret.txt",
+        quote("..\\..\\..\\secret.txt"),
+    ],
+)
+def test_a_path_out_of_the_artifacts_is_refused(server: Server, path: str) -> None:
+    for place in (
+        artifact(server.run_id, path),
+        f"/api/2.0/mlflow-artifacts/artifacts/{path}",
+        f"/ajax-api/2.0/mlflow/get-trace-artifact?path={path}",
+        f"/static-files/{path}",
+    ):
+        status, content = server.ask(place)
+        assert status != 200, (place, content)
+        assert b"swordfish" not in content
+    listed = f"/api/2.0/mlflow/artifacts/list?run_id={server.run_id}&path={path}"
+    assert b'"files"' not in server.ask(listed)[1]
+
+
+def test_a_model_of_files_elsewhere_is_refused(server: Server) -> None:
+    model, version = (
+        "/api/2.0/mlflow/registered-models/create",
+        "/api/2.0/mlflow/model-versions/create",
+    )
+    assert server.ask(model, body={"name": "theirs"})[0] == 200
+    for source in ("file:///etc", "/etc", "../..", "file:///tmp/../etc"):
+        assert server.ask(version, body={"name": "theirs", "source": source})[0] == 400
+
+
+def test_neither_its_command_lines_nor_those_of_its_children_hold_the_address(
+    server: Server,
+) -> None:
+    parent = psutil.Process(server.process.pid)
+    lines = [process.cmdline() for process in (parent, *parent.children(recursive=True))]
+    assert len(lines) > 1
+    assert not any("mlflow.db" in part for line in lines for part in line)
+
+
+def test_it_loads_no_models_and_listens_on_loopback_only(server: Server) -> None:
+    parent = psutil.Process(server.process.pid)
+    children = parent.children(recursive=True)
+    assert all(c.environ()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false" for c in children)
+    listening = [
+        connection.laddr.ip
+        for process in (parent, *children)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
+
+
+@pytest.mark.slow
+def test_on_every_address_it_says_that_no_password_guards_it(
+    tmp_path: Path, empty_mlflow: Path
+) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    with ui(tmp_path, "--host", "0.0.0.0", tracking_uri=address) as (port, process):  # noqa: S104
+        server = Server(process, port, "")
+        assert server.ask("/", host=f"{os.uname().nodename}:{port}")[0] == 200
+        assert server.ask("/", host=f"10.evil.example:{port}")[0] == 403
+    assert b"no password guards it" in (tmp_path / "ui.log").read_bytes()
