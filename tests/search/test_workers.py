@@ -4,6 +4,8 @@ from typing import Any
 
 import psutil
 import pytest
+from distributed import Client
+from distributed.security import Security
 from made import PARAMS, assert_same, grown, rows_of
 
 from search.inline import InlineWorkers
@@ -167,3 +169,21 @@ def test_a_local_cluster_listens_on_loopback_only(two_workers: Workers) -> None:
     ]
     assert len(listening) >= 3
     assert set(listening) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("own_keys", [False, True])
+def test_a_local_cluster_runs_nothing_of_who_has_not_its_keys(
+    two_workers: Workers, own_keys: bool
+) -> None:
+    """Whoever else is on this machine reaches its ports, too."""
+    about = two_workers._client.scheduler_info()
+    places = [about["address"], *(place for place in about["workers"]), *(
+        worker["nanny"] for worker in about["workers"].values()
+    )]  # fmt: skip
+    assert len(places) == 5
+    for place in places:
+        assert place.startswith("tls://127.0.0.1:")
+        address = place if own_keys else place.replace("tls", "tcp")
+        security = Security.temporary() if own_keys else None
+        with pytest.raises(OSError, match=r".*"):
+            Client(address, security=security, timeout=5, set_as_default=False)
