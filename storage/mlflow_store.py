@@ -42,6 +42,7 @@ def default_uri() -> str:
 
 
 def _be_quiet() -> None:
+    """Before MLflow is imported: that is when it begins to tell its makers."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -56,6 +57,7 @@ def load() -> None:
     once one may get half a module, and MLflow, once its import has failed, cannot be imported
     again by the same process.
     """
+    _be_quiet()
     import mlflow  # noqa: F401
 
 
