@@ -1,0 +1,144 @@
+"""Names as an attacker chooses them, in tables, databases and arguments, and where they get to."""
+
+import csv
+import json
+import os
+import tomllib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from search.cli.app import run
+from storage.mlflow_store import client
+
+SCRIPT = "<script>alert(1)</script>"
+LINK = "a` [x](javascript:alert(1)) `b"
+ESCAPE = "\x1b[2J\x1b]0;owned\x07\x9b31m"
+TURNED = "\u202egnp.exe"
+FORMULA = "=cmd|' /C calc'!A1"
+SQL = "'; drop table runs; --"
+UNSEEN = set("\x07\x1b\x9b\x7f\u202e")
+HOSTILE = [
+    SCRIPT,
+    LINK,
+    ESCAPE,
+    TURNED,
+    FORMULA,
+    SQL,
+    "../../etc/passwd",
+    "$\\frac{$",
+    "n" * 10_000,
+]
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
+    """Run a command in this process; return all that it printed, with nothing unseen in it."""
+    (tmp_path / "deep" / "work").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "work")
+    for name in ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments: str, expect: int = 0) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as the command itself does
+            code = run(list(arguments))
+        text = "".join(capfd.readouterr())
+        assert code == expect, text[-1000:]
+        assert not UNSEEN & set(text)
+        return text
+
+    return call
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> str:
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame({name: random.normal(size=150) for name in HOSTILE})
+    rows[f"{LINK}{ESCAPE}{TURNED}{'y' * 9_000}"] = np.resize(["=a", ESCAPE, "</script>"], 150)
+    rows.to_csv(tmp_path / "hostile.csv", index=False)
+    return str(tmp_path / "hostile.csv")
+
+
+@pytest.mark.slow
+def test_a_table_of_hostile_names_is_learned_from_and_harms_nobody(
+    printed: Run, table: str, tmp_path: Path
+) -> None:
+    printed("launch", "--data", table, "--trials", "3", "--workers", "1")
+    for command in (("show", "hostile"), ("show", "hostile", "--json"), ("report", "hostile")):
+        printed(*command)
+    printed("promote", "hostile", "--force", "--reason", f"{FORMULA} {ESCAPE}")
+    assert json.loads(printed("history", "hostile", "--json"))["moves"][0]["reason"]
+    printed("history", "hostile")
+    page = Path("hostile.html").read_text()
+    own = page.partition("<script>")[0] + page.rpartition("<script>")[2]
+    assert own.count("</script>") == 1
+    assert "alert(1)</" not in own
+    assert not UNSEEN & set(own)
+    mlflow = client("sqlite:///mlflow.db")
+    card = mlflow.get_model_version("hostile", "1").description or ""
+    (study,) = mlflow.search_runs(["1"], "tags.`grovekeeper.kind` = 'study'")
+    for text in (card, study.data.tags["mlflow.note.content"]):
+        assert "a' [x](javascript:alert(1)) 'b" in text  # inside the code, which it cannot leave
+        assert len(text) < 5_000
+        assert not UNSEEN & set(text)
+    assert all(len(v) <= 5_000 for v in mlflow.get_model_version("hostile", "1").tags.values())
+    assert {path.name for path in tmp_path.iterdir()} == {"deep", "hostile.csv"}
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"work"}
+
+
+def test_a_draft_of_a_hostile_table_says_what_it_means(printed: Run, table: str) -> None:
+    printed("init", table, "--output", "hostile.toml")
+    text = Path("hostile.toml").read_text()
+    assert not UNSEEN & set(text)
+    assert tomllib.loads(text)["target"].startswith(LINK + ESCAPE)
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "-rf", "..", "a\0b", "two\nlines"])
+def test_what_another_program_put_into_the_database_is_shown_and_leads_nowhere(
+    printed: Run, name: str, tmp_path: Path
+) -> None:
+    name = name[:500]  # Optuna's own limit
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(storage="sqlite:///optuna.db", study_name=name)
+    study.enqueue_trial({FORMULA: "-1", ESCAPE: 0.5})
+    study.optimize(
+        lambda t: t.suggest_float(ESCAPE, 0, 1) + float(t.suggest_categorical(FORMULA, ["-1"])),
+        n_trials=2,
+    )
+    printed("studies")
+    assert json.loads(printed("studies", "--json"))[0]["study"] == name
+    printed("show", "--", name)
+    rows = list(csv.reader(printed("show", "--csv", "--", name).splitlines()))
+    cells = [cell for row in rows for cell in row if cell[:1] in {"=", "+", "@", "-"}]
+    assert all(float(cell) for cell in cells), cells
+    assert f"'{FORMULA}" in rows[0]
+    printed("best", "--", name)
+    printed("report", "--", name)
+    (page,) = (tmp_path / "deep" / "work").glob("*.html")
+    own = page.read_text().partition("<script>")[0]
+    assert not UNSEEN & set(own)
+    assert "alert(1)</script>" not in own
+    assert os.listdir(tmp_path) == ["deep"]
+
+
+@pytest.mark.parametrize("option", ["study", "experiment", "model"])
+@pytest.mark.parametrize("name", [*HOSTILE, "..", "a/b", "a\\b", "a'b", "a\nb", "a\0b", "é"])
+def test_a_name_that_could_be_anything_else_is_refused(
+    printed: Run, option: str, name: str
+) -> None:
+    Path("study.toml").write_text(f"{option} = {json.dumps(name)}")
+    said = printed("launch", "--config", "study.toml", expect=2)
+    assert f"{option} name" in said
+    assert said.count("\n") == 1
+    assert len(said) < 3_000
+    assert os.listdir() == ["study.toml"]
