@@ -5,11 +5,14 @@ ARG BASE=python:3.11.14-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /source
+# What it is made of is pinned, with hashes, by .ci/lock.
+COPY requirements-image.txt ./
+RUN python3 -m venv /opt/grovekeeper \
+    && /opt/grovekeeper/bin/pip install --no-cache-dir --require-hashes -r requirements-image.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY search search
 COPY storage storage
-RUN python3 -m venv /opt/grovekeeper \
-    && /opt/grovekeeper/bin/pip install --no-cache-dir ".[server]" \
+RUN /opt/grovekeeper/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && find /opt/grovekeeper -name tests -type d -prune -exec rm -rf {} + \
     && rm -rf /opt/grovekeeper/lib/python3*/site-packages/pip*
 

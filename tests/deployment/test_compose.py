@@ -3,6 +3,7 @@
 import json
 import re
 import time
+import tomllib
 from base64 import b64encode
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -15,6 +16,8 @@ import pytest
 import yaml
 from agreement import assert_agreement
 from composed import FILE, ROOT, Composed, interpolate
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 _PASSWORDS = {name: f"{name.lower()}-of-this-test" for name in (
     "POSTGRES_PASSWORD", "MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY")}  # fmt: skip
@@ -57,6 +60,27 @@ def test_containers_are_plain_users_that_can_write_to_volumes_only(document: Any
         assert "build" in service or service["user"] not in {"root", "0"}, name
     *_, user = re.findall(r"^USER (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert user == "10001:10001"
+
+
+def test_the_image_is_made_of_pinned_packages_whose_hashes_are_known() -> None:
+    text = (ROOT / "requirements-image.txt").read_text()
+    assert "://" not in text  # where packages come from is no matter of the project's
+    assert "--index" not in text
+    pinned: dict[str, str] = {}
+    for entry in re.sub(r"#.*", "", text).replace("\\\n", " ").split("\n"):
+        if entry.strip():
+            requirement, *hashes = entry.split()
+            assert hashes, entry
+            assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", part) for part in hashes)
+            name, _, version = requirement.partition("==")
+            pinned[canonicalize_name(name)] = version
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    for requirement in map(Requirement, needed + extras["server"] + extras["postgres"]):
+        if requirement.name != "grovekeeper":
+            assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+    assert "--require-hashes" in (ROOT / "Dockerfile").read_text()
 
 
 def test_only_who_needs_them_has_the_passwords(document: Any) -> None:
