@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -104,7 +105,7 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
         provenance = Provenance.read(Model.load(str(folder)).metadata, model)
         try:
             pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
-            _check(pipeline)
+            _check(pipeline, _count_trees(folder / _FILE))
         except UntrustedTypesFoundException as error:
             raise StudyError(f"{model} is not loaded: {error}") from error
         except Exception as error:  # of a forged file it may be any
@@ -113,8 +114,23 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
     return Packaged(version, pipeline, provenance)
 
 
-def _check(pipeline: Any) -> None:
-    """Raise `ValueError` where a pipeline is not a forest behind a vectorizer, or its trees lie."""
+def _count_trees(file: Path) -> int:
+    """Count the trees in a file, wherever they are in it."""
+    loaders = []
+    with ZipFile(file) as archive:
+        schema = archive.read("schema.json")
+    json.loads(schema, object_hook=lambda part: loaders.append(part.get("__loader__")))
+    return loaders.count("TreeNode")
+
+
+def _check(pipeline: Any, n_trees: int) -> None:
+    """Raise `ValueError` where a pipeline is not a forest behind a vectorizer, or its trees lie.
+
+    Parameters
+    ----------
+    n_trees
+        That came with it.
+    """
     from sklearn.ensemble import (
         ExtraTreesClassifier,
         ExtraTreesRegressor,
@@ -143,6 +159,8 @@ def _check(pipeline: Any) -> None:
     table, forest = (step for _, step in pipeline.steps)
     if type(table) is not TableVectorizer or type(forest) not in forests:
         raise ValueError(f"{type(forest).__name__} behind {type(table).__name__}")
+    if len({id(grown.tree_) for grown in forest.estimators_}) != n_trees:
+        raise ValueError("there are trees outside of its forest, or one twice in it")
     columns = forest.n_features_in_
     for number, grown in enumerate(forest.estimators_):
         kind, tree = type(grown), grown.tree_

@@ -111,8 +111,8 @@ def check(tracking_uri: str) -> None:
         database.check_reachable(tracking_uri, "--tracking-uri or MLFLOW_TRACKING_URI")
         return
     try:
-        health = urllib.request.Request(_without_login(tracking_uri) + "/health")  # noqa: S310
-        urllib.request.urlopen(health, timeout=_PING_TIMEOUT).close()  # noqa: S310
+        health = urllib.request.Request(_without_login(tracking_uri) + "/health")  # noqa: S310 http(s)
+        urllib.request.urlopen(health, timeout=_PING_TIMEOUT).close()  # noqa: S310 http(s)
     except urllib.error.HTTPError:
         return  # it answers; whether it lets us in, the first real call will tell
     except (OSError, ValueError, HTTPException) as error:

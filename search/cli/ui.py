@@ -142,7 +142,7 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", address: str) -> None:
             last = (said.strip().splitlines() or ["no message"])[-1]
             raise StudyError(f"the MLflow UI did not start: {last}")
         try:
-            urllib.request.urlopen(f"{address}/health", timeout=1).close()  # noqa: S310
+            urllib.request.urlopen(f"{address}/health", timeout=1).close()  # noqa: S310 http
         except (urllib.error.URLError, OSError):
             time.sleep(_POLL)
         else:

@@ -147,12 +147,12 @@ def test_mlflow_serves_it_on_raw_rows(served: str) -> None:
     rows = load_diabetes(as_frame=True).data.head(3)
 
     def ask(content: Any) -> Any:
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310 our own
             f"{served}/invocations",
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 our own
             return json.loads(answer.read())
 
     records = json.loads(rows.to_json(orient="records"))

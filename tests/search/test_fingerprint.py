@@ -39,7 +39,7 @@ def test_a_pipeline_has_it_again_when_it_is_fitted_again_saved_or_pickled(
     pipeline = fit()
     digest = fingerprint(pipeline)
     assert fingerprint(fit()) == digest
-    assert fingerprint(pickle.loads(pickle.dumps(pipeline))) == digest  # noqa: S301
+    assert fingerprint(pickle.loads(pickle.dumps(pipeline))) == digest  # noqa: S301 our own
     saved = skops.io.dumps(pipeline)
     assert fingerprint(skops.io.loads(saved, trusted=list(TRUSTED_TYPES))) == digest
 
@@ -56,7 +56,7 @@ def test_another_seed_another_leaf_or_one_changed_number_has_another(
 
 @given(VALUES)
 def test_equal_values_have_equal_digests(value: Any) -> None:
-    assert fingerprint(value) == fingerprint(pickle.loads(pickle.dumps(value)))  # noqa: S301
+    assert fingerprint(value) == fingerprint(pickle.loads(pickle.dumps(value)))  # noqa: S301 our own
 
 
 @given(VALUES, VALUES)

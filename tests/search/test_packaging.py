@@ -12,7 +12,7 @@ import mlflow
 import pytest
 import skops.io
 from shop import Shop
-from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.preprocessing import FunctionTransformer
 
 from search.dataset import load_dataset, make_vectorizer
@@ -109,8 +109,13 @@ def put_another_first(pipeline: Any) -> None:
 
 def put_another_tree(pipeline: Any) -> None:
     forest = pipeline.steps[-1][1]
-    forest.estimators_[0] = ExtraTreesRegressor().fit([[0.0], [1.0]], [0.0, 1.0])
-    forest.estimators_[0].tree_ = forest.estimators_[1].tree_
+    own, forest.estimators_[0] = forest.estimators_[0].tree_, FunctionTransformer()
+    forest.estimators_[0].tree_ = own
+
+
+def hide_a_tree(pipeline: Any) -> None:
+    forged = RandomForestRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0])
+    pipeline.steps[0][1].low_cardinality = forged
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,8 @@ def put_another_tree(pipeline: Any) -> None:
         (widen, "is none of its columns"),
         (put_another_last, "FunctionTransformer behind TableVectorizer"),
         (put_another_first, "RandomForestRegressor behind FunctionTransformer"),
-        (put_another_tree, r"tree 0 of its forest is none of its columns .ExtraTreesRegressor"),
+        (hide_a_tree, "there are trees outside of its forest"),
+        (put_another_tree, r"tree 0 of its forest is none of its columns .FunctionTransformer"),
     ],
 )
 def test_a_forest_that_nobody_grew_is_not_loaded_though_the_digest_fits(
