@@ -36,8 +36,6 @@ SHARE_TAG = "grovekeeper.holdout"
 HOLDOUT_PREFIX = "grovekeeper.holdout_"
 # Of a version that was refitted on every row: the version whose hyperparameters were judged.
 REFIT_TAG = "grovekeeper.refit_of"
-# MLflow's databases have room for 5,000 characters.
-_TAG_LENGTH = 5000
 
 
 class Source(BaseModel):
@@ -131,7 +129,7 @@ class Provenance(BaseModel):
         link = {} if self.refit_of is None else {REFIT_TAG: str(self.refit_of)}
         about = {
             STUDY_TAG: self.study,
-            TARGET_TAG: data.target[:_TAG_LENGTH],
+            TARGET_TAG: data.target,
             METRIC_TAG: self.metric,
             SHA_TAG: sha256,
             CONTENT_TAG: self.content,

@@ -63,8 +63,8 @@ def printed(
 @pytest.fixture
 def table(tmp_path: Path) -> str:
     random = np.random.default_rng(0)
-    rows = pd.DataFrame({name: random.normal(size=150) for name in HOSTILE})
-    rows[f"{LINK}{ESCAPE}{TURNED}{'y' * 9_000}"] = np.resize(["=a", ESCAPE, "</script>"], 150)
+    rows = pd.DataFrame({name[:500]: random.normal(size=150) for name in HOSTILE})
+    rows[f"{LINK}{ESCAPE}{TURNED}{'y' * 400}"] = np.resize(["=a", ESCAPE, "</script>"], 150)
     rows.to_csv(tmp_path / "hostile.csv", index=False)
     return str(tmp_path / "hostile.csv")
 
