@@ -88,8 +88,9 @@ def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -
     uid = foreign_uid(study.optuna)
     record = foreign_study(study.optuna, uid, "running" if is_running else "finished")
     try:
-        experiment = experiment_of(tracking_uri, uid) or study.name
-        mirror = Mirror(tracking_uri, experiment, say, shared=True)
+        experiment = experiment_of(tracking_uri, uid)
+        name = experiment.name if experiment else study.name
+        mirror = Mirror(tracking_uri, name, say, shared=True)
         mirror.connect()
         mirror.adopt(record, thoroughly=True)
         changed, deleted = _write(mirror, trials)

@@ -16,7 +16,7 @@ from storage.study_run import KIND_TAG, LENT_TAG, STUDY_TAG, UID_TAG, StudyRun, 
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 PARENT_TAG = "mlflow.parentRunId"
 NUMBER_TAG = "optuna.trial.number"
@@ -303,14 +303,15 @@ class Mirror:
         return self._runs.create(f"trial-{trial.number:04d}", trial.started, tags)
 
 
-def experiment_of(tracking_uri: str, uid: str) -> str | None:
-    """Return the name of the experiment that has a study's run; ``None`` where none has."""
+def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
+    """Return the experiment that has a study's run; ``None`` where none has."""
     if mlflow_store.is_new(tracking_uri):
         return None
     client = mlflow_store.client(tracking_uri)
     for experiment in client.search_experiments():
         if runs_of(Runs(client, experiment.experiment_id), uid):
-            return str(experiment.name)
+            found: Experiment = experiment
+            return found
     return None
 
 

@@ -42,7 +42,8 @@ def ui(
     from storage.registry import open_registry
 
     options = globals_of(context)
-    uri, pages = options.tracking_uri, _pages_of(study, options.storage)
+    uri = options.tracking_uri
+    pages = _pages_of(study, options.storage, uri)
     if mlflow_store.is_server(uri):
         mlflow_store.check(uri)
         echo("\n".join([f"MLflow UI: {database.masked(uri)}", *pages(database.masked(uri))]))
@@ -65,16 +66,22 @@ def ui(
     raise StudyError(f"the MLflow UI ended with exit code {server.returncode}")
 
 
-def _pages_of(name: str | None, storage: str) -> Callable[[str], list[str]]:
+def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[str], list[str]]:
     """Return what tells a study's pages, once the server's address is known."""
     if name is None:
         return lambda _: []
     from storage import views
+    from storage.foreign import foreign_uid
     from storage.studies import StudyBook
+    from storage.tracking import experiment_of
 
     study = StudyBook(storage).open(name)
     uid, experiment = study.get("uid"), (study.get("mirror") or {}).get("experiment_id")
-    if uid is None or experiment is None:
+    if uid is None:  # somebody else's
+        uid = foreign_uid(study.optuna)
+        found = experiment_of(tracking_uri, uid)
+        experiment = found and found.experiment_id
+    if experiment is None:
         raise StudyError(
             f"study '{name}' is not in MLflow: `grovekeeper sync {name}` puts it there"
         )
