@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MIN_ROWS = 10
 _LONGEST_NAME = 500
 _LONGEST_TEXT = 1_000_000
-_UNLEARNED = (list, tuple, dict, set, np.ndarray, bytes)
+_NESTED = (list, tuple, dict, set, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def load_dataset(
         if source != DIABETES:
             notes.append(f"target: '{target}', the last column of {source} (another: --target)")
     check_column(table, target, "target")
-    _check_cells(table)
+    _check_cells(table, target)
     present = table[target].notna().to_numpy()
     if not present.any():
         raise DataError(f"all {len(table)} values of the target '{target}' are missing")
@@ -214,7 +214,7 @@ def _choose_held_out(
     return held_out(features if group is None else table[[group]], share)
 
 
-def _check_cells(table: "pd.DataFrame") -> None:
+def _check_cells(table: "pd.DataFrame", target: str) -> None:
     """Refuse what no column of a model can hold: lists and bytes, endless names and texts."""
     for name in table.columns:
         if len(name) > _LONGEST_NAME:
@@ -225,7 +225,9 @@ def _check_cells(table: "pd.DataFrame") -> None:
         if "\0" in name:
             raise DataError(f"column {name[:40]!r} has a NUL in its name: rename it")
     for name in table.select_dtypes(include="object", exclude="str").columns:
-        unlearned = next((value for value in table[name] if isinstance(value, _UNLEARNED)), None)
+        # Bytes are categories, but no classes: a model's answer would have no JSON.
+        refused = (*_NESTED, bytes) if name == target else _NESTED
+        unlearned = next((value for value in table[name] if isinstance(value, refused)), None)
         if unlearned is not None:
             raise DataError(
                 f"column '{name}' holds values of type {type(unlearned).__name__}: numbers, texts, "

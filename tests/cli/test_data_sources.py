@@ -50,6 +50,7 @@ def holding(folder: Path, secret: str) -> list[str]:
     return [str(path) for path in files if secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_query_is_a_study_and_stays_with_it(shell: Shell, shop: str) -> None:
     summary = shell.json("launch", "--data", shop, "--query", QUERY, *SHORT)
     assert (summary["study"], summary["state"]) == ("shop", "finished")
@@ -69,6 +70,7 @@ def test_what_a_query_made_is_made_again_wherever_its_table_stands(shell: Shell,
     assert shell.json("reproduce", "shop", "--trial", "1", "--data", "houses.csv")["reproduced"]
 
 
+@pytest.mark.slow
 def test_a_secret_of_an_address_is_kept_nowhere_and_is_given_again(shell: Shell, web: str) -> None:
     address = f"http://{web}/signed/houses.csv?X-Amz-Signature="
     done = shell("launch", "--data", address + SECRET, *SHORT, "--json")
@@ -109,6 +111,7 @@ def test_another_password_is_the_same_study_and_a_database_may_do_without(
     assert holding(shell.folder, SECRET) == []
 
 
+@pytest.mark.slow
 def test_a_piped_table_is_piped_again(shell: Shell) -> None:
     done = shell("launch", "--data", "-", *SHORT, piped=text())
     assert "ui --study stdin" in done.stdout

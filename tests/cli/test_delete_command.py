@@ -13,6 +13,7 @@ from terminals import Terminal
 from storage.studies import StudyBook
 
 
+@pytest.mark.slow
 def test_a_study_goes_with_its_runs_and_its_view_and_its_versions_stay(shell: Shell) -> None:
     shell("launch", "--trials", "4")
     experiment = shell.json("show", "diabetes")["mlflow"]["experiment_id"]

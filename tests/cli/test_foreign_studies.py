@@ -104,3 +104,11 @@ def test_what_a_callback_had_no_time_for_is_added_where_it_wrote(
     assert client.get_experiment_by_name("other") is None
     (run,) = client.search_runs(["1"], "tags.`grovekeeper.kind` = 'study'")
     assert (run.info.status, run.data.metrics["best_value"]) == ("FINISHED", sys.float_info.max)
+
+
+def test_once_mirrored_they_have_pages(theirs: Shell, mlflow_server: str) -> None:
+    there = ("--tracking-uri", mlflow_server)
+    theirs(*there, "ui", "--study", "my study", expect=1)
+    theirs(*there, "sync", "my study")
+    shown = theirs(*there, "ui", "--study", "my study").stdout
+    assert f"trials: {mlflow_server}/#/experiments/" in shown

@@ -17,6 +17,7 @@ def houses(shell: Shell) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 def test_what_it_writes_can_be_launched(houses: Shell) -> None:
     assert houses("init", "houses.csv").stdout == "houses.toml\n"
     summary = houses.json("launch", "--config", "houses.toml", "--trials", "3", "--no-register")

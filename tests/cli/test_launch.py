@@ -158,6 +158,7 @@ def test_sync_rebuilds_an_empty_mlflow_and_is_idempotent(launched: Shell) -> Non
         leftover.unlink()
 
 
+@pytest.mark.slow
 def test_a_raw_table_on_a_server_and_on_with_it(
     shell: Shell, mixed_csv: Path, mixed_table: pd.DataFrame, mlflow_server: str
 ) -> None:
@@ -179,7 +180,10 @@ def test_a_raw_table_on_a_server_and_on_with_it(
     assert {path.name.split("-")[0] for path in shell.folder.iterdir()} == {"optuna.db"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_ends_cleanly_and_the_study_goes_on(
     shell: Shell, number: signal.Signals, code: int
 ) -> None:
@@ -237,6 +241,7 @@ def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
     assert summary["seconds"]["search"] < 12
 
 
+@pytest.mark.slow
 def test_without_a_terminal_there_is_a_line_now_and_then_and_none_when_quiet(shell: Shell) -> None:
     said = shell("launch", "--trials", "5", "--no-register").stderr.splitlines()
     assert 1 <= len(said) <= 6
@@ -279,6 +284,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_champion_waits_for_the_import_of_mlflow(shell: Shell) -> None:
     (shell.folder / "slow.py").write_text(_SLOW_TO_IMPORT)
     slow = Shell(shell.folder, (sys.executable, "slow.py"))

@@ -17,6 +17,9 @@ from search.workplace import scheduler_of
 # Of each option of `launch`: a flag's value, a file's, and the default.
 TABLE: list[tuple[str, Any, Any, Any]] = [
     ("data", "flag.csv", "file.csv", "diabetes"),
+    ("query", "select 1", "select 2", None),
+    ("max_rows", 70, 80, None),
+    ("max_bytes", 7000, 8000, None),
     ("target", "flag", "file", None),
     ("task", "regression", "classification", None),
     ("metric", "mae", "r2", None),
@@ -73,7 +76,7 @@ def flag(name: str, value: Any) -> list[str]:
         return [str(value)]
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", str(value)]
+    return [f"--{name.replace('_', '-')}", str(value)]
 
 
 def toml(name: str, value: Any) -> str:
@@ -96,9 +99,10 @@ def test_flag_beats_file_beats_default(
     default: Any,
 ) -> None:
     field, file = FIELDS.get(name, name), toml(name, by_file)
+    beside = ["--data", "sqlite:///shop.db"] if name == "query" else []
     assert getattr(asked("launch")[0], field) == default
-    assert getattr(asked("launch", file=file)[0], field) == by_file
-    both, _ = asked("launch", *flag(name, by_flag), file=file)
+    assert getattr(asked("launch", *beside, file=file)[0], field) == by_file
+    both, _ = asked("launch", *beside, *flag(name, by_flag), file=file)
     assert getattr(both, field) == by_flag
 
 
@@ -134,6 +138,7 @@ def test_of_the_stores_flag_beats_environment_beats_default(
     variable: str,
     default: str,
 ) -> None:
+    monkeypatch.delenv(variable, raising=False)
     attribute = option.replace("-", "_")
     assert getattr(asked("launch")[1], attribute) == default
     monkeypatch.setenv(variable, "sqlite:///environment.db")

@@ -92,6 +92,7 @@ def test_what_is_not_made_again_is_said(promoted: Shell) -> None:
     assert "other.csv holds other values than it did" in done.stderr
 
 
+@pytest.mark.slow
 def test_studies_are_compared_side_by_side(promoted: Shell) -> None:
     promoted("launch", "by-mae", "--metric", "mae", "--trials", "2", "--no-register")
     promoted("launch", "again", "--seed", "1", "--trials", "2", "--no-register")

@@ -53,6 +53,7 @@ def test_a_served_study_is_run_shown_and_stopped_from_anywhere(
     assert_agreement(f"sqlite:///{tmp_path}/served.db", shell.tracking_uri, "diabetes")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("servers")
 def test_a_study_lives_in_the_schedulers_memory(shell: Shell, tmp_path: Path) -> None:
     found = shell.json("--storage", "dask", "launch", "--trials", "3", "--no-register")

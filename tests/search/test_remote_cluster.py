@@ -141,7 +141,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
             RemoteWorkers(address).__enter__()
 
 
-@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("restarted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_scheduler_that_dies_or_is_restarted_is_said(
     servers: DaskServers, few: Rows, restarted: bool
 ) -> None:
