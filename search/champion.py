@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from search.bounds import free_memory
 from search.dataset import Dataset
+from search.errors import StudyError
 from search.forest import champion_seed, fit_forest, make_forest
 from search.metrics import Metric, evaluate
 from search.wording import size
@@ -22,6 +24,8 @@ _LARGE = 200e6
 _WELL_COVERED = 0.9
 # Of scikit-learn's tree: children, feature, threshold, impurity and counts of a node.
 _NODE_BYTES = 64
+# Of a tree whose leaves are single rows.
+_NODES_A_ROW = 2
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,15 @@ def make_champion(
         The study's: the same seed makes the same forest.
     jobs
         Threads to grow with; they change nothing in the result.
+
+    Raises
+    ------
+    StudyError
+        When so many trees would not fit into memory.
     """
     from sklearn.pipeline import Pipeline
 
+    _check_fits(dataset, params, trees, seed)
     forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
     fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
     # Threads add up predictions in the order in which they end: one is the same every time.
@@ -76,9 +86,36 @@ def make_champion(
         predicted = predict(pipeline, dataset.held_out_features, dataset.task)
         weights = dataset.held_out_roles.weights
         holdout = evaluate(dataset.task, dataset.held_out_y, predicted, weights, metric)
+    return Champion(pipeline, params, trees, _bytes_of(forest, dataset), holdout)
+
+
+def _check_fits(dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int) -> None:
+    """Raise `StudyError` where the trees are too large: each node holds a share of every class.
+
+    Where that could be, one tree is grown and measured.
+    """
+    free = free_memory()
+    most = _NODES_A_ROW * len(dataset.y) * _node_bytes(dataset)
+    if trees * most < free:
+        return
+    one = make_forest(params, dataset.n_classes, 1, champion_seed(seed))
+    needed = trees * _bytes_of(fit_forest(one, dataset.X, dataset.labels, dataset.weights), dataset)
+    if needed > free:
+        classes = f" of {dataset.n_classes} classes" if dataset.n_classes else ""
+        raise StudyError(
+            f"a champion of {trees} trees{classes} takes {size(needed)}, and {size(free)} are "
+            f"free: the same launch with --trees {max(1, int(trees * free / needed / 2))} makes a "
+            "smaller one; so do larger leaves, by [space] min_samples_leaf"
+        )
+
+
+def _bytes_of(forest: Any, dataset: Dataset) -> int:
     n_nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
-    n_bytes = n_nodes * (_NODE_BYTES + 8 * max(dataset.n_classes, 1))
-    return Champion(pipeline, params, trees, n_bytes, holdout)
+    return int(n_nodes * _node_bytes(dataset))
+
+
+def _node_bytes(dataset: Dataset) -> int:
+    return _NODE_BYTES + 8 * max(dataset.n_classes, 1)
 
 
 def predict(pipeline: Any, rows: Any, task: str) -> "NDArray[Any]":

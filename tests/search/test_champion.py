@@ -15,6 +15,7 @@ from mlflow.models import Model
 
 from search.champion import FEWEST, MOST, champion_size, make_champion, predict, remarks
 from search.dataset import Dataset, load_dataset
+from search.errors import StudyError
 from search.metrics import METRICS, Metric, get_metric
 from search.packaging import TRUSTED_TYPES, save_model
 from search.roles import RoleColumns
@@ -101,6 +102,22 @@ def test_what_it_takes_and_what_is_amiss_is_said(houses: Dataset) -> None:
     assert "that is large; smaller: --trees 100" in said[1]
     assert "only 50% of the rows, or of some class," in said[2]
     assert "--evaluation cv" in said[2]
+
+
+def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
+    houses: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
+    monkeypatch.setattr("search.champion.free_memory", lambda: int(1.5 * whole.n_bytes))
+    again = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)  # measured, and grown
+    assert again.n_bytes == whole.n_bytes
+    monkeypatch.setattr("search.champion.free_memory", lambda: whole.n_bytes // 2)
+    with pytest.raises(
+        StudyError, match=r"100 trees takes .* kB are free: .*--trees 2\d "
+    ) as error:
+        make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
+    assert "\n" not in str(error.value)
+    make_champion(houses, METRICS["rmse"], PARAMS, 25, 0, jobs=1)
 
 
 def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:

@@ -1,0 +1,53 @@
+"""Any bytes as a table: it is read, or refused in a line. Coverage-guided, for as long as you like.
+
+    pip install atheris
+    python tests/fuzz/tables.py -max_total_time=600 -rss_limit_mb=4000
+
+Not a test: it has no end of its own. What it finds becomes an example in tests/search. The first
+byte says what the file is called.
+"""
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["search"]):
+    from search.bounds import Bounds
+    from search.dataset import load_dataset
+    from search.errors import SearchError
+
+_NAMES = ("t.csv", "t.tsv", "t.csv.gz", "t.parquet", "t")
+_ROOM = 50_000_000
+_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
+# What is in most tables: without it few inputs come past the header.
+_SEED = b"\x00a,b,y\n" + b"".join(b"%d,x%d,%d.5\n" % (k, k % 3, k % 7) for k in range(40))
+
+
+def one_input(data: bytes) -> None:
+    """Read a table of these bytes."""
+    if not data:
+        return
+    path = _FOLDER / _NAMES[data[0] % len(_NAMES)]
+    path.write_bytes(data[1:])
+    try:
+        load_dataset(str(path), None, None, 0.2, bounds=Bounds(max_bytes=_ROOM))
+    except SearchError as refused:
+        if "\n" in str(refused):
+            raise ValueError(f"more than a line: {refused}") from refused
+
+
+def main() -> None:
+    """Fuzz, from a table that is good."""
+    warnings.simplefilter("ignore")
+    corpus = _FOLDER / "corpus"
+    corpus.mkdir()
+    (corpus / "good").write_bytes(_SEED)
+    atheris.Setup([*sys.argv, str(corpus)], one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
