@@ -7,17 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pytest
 from conftest import Shell, environment
 
 README = Path(__file__).parents[2] / "README.md"
-PYTHON = """
-import json
-trials, name = len(found.to_frame()), found.study.study_name
-print(json.dumps([found.best_value, trials, found.model_uri, name]))
-"""
 TOLD = """
 import json
 print(json.dumps({
@@ -50,16 +42,6 @@ def python(folder: Path, code: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-@pytest.mark.slow
-def test_a_study_is_launched_from_python(shell: Shell) -> None:
-    random = np.random.default_rng(0)
-    houses = pd.DataFrame(random.normal(size=(200, 4)), columns=list("abcd"))
-    houses.assign(price=houses["a"] * 2 + houses["b"]).to_csv(shell.folder / "houses.csv")
-    value, trials, uri, study = python(shell.folder, block("StudySpec(data=houses") + PYTHON)
-    assert (trials, uri, study) == (20, "models:/frame/1", "frame")
-    assert value == shell.json("show", "frame")["best"]["value"]
 
 
 def test_a_notebook_opens_study_and_runs(launched: Shell) -> None:

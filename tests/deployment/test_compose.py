@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 import jsonschema
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from agreement import assert_agreement
@@ -172,8 +174,12 @@ def test_the_mlflow_server_lets_in_who_has_the_password_and_nobody_else(stopped:
 
 @pytest.mark.faults
 def test_a_study_goes_to_staging_and_each_service_may_stop_on_the_way(
-    composed: Composed, mixed_csv: Path
+    composed: Composed, mixed_table: pd.DataFrame, tmp_path: Path
 ) -> None:
+    # Large enough that a trial takes its time: each of them is compared with its run at the end.
+    random, table = np.random.default_rng(0), pd.concat([mixed_table] * 20, ignore_index=True)
+    table["size"] += random.normal(size=len(table))
+    table.to_csv(tmp_path / "houses.csv", index=False)
 
     def grovekeeper(*arguments: str) -> str:
         done = composed.run("coordinator", "grovekeeper", *arguments)
@@ -184,7 +190,7 @@ def test_a_study_goes_to_staging_and_each_service_may_stop_on_the_way(
         return json.loads(grovekeeper("show", "houses", "--json"))
 
     def launch(trials: int) -> None:
-        data = ("--data", str(mixed_csv), "--trials", str(trials))
+        data = ("--data", str(tmp_path / "houses.csv"), "--trials", str(trials))
         said = grovekeeper("launch", "houses", *data, "--detach")
         assert "stop it: grovekeeper stop houses" in said or "trials complete" in said
 

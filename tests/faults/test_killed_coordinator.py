@@ -11,7 +11,7 @@ from conftest import Farm
 
 from storage.records import LOST_REASON
 
-ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "60"))
 SEED = 0
 AT_ONCE = 4
 LONG_TRIALS = {"set": "search.tasks:_SHORTEST", "to": 1e-6}
