@@ -113,6 +113,12 @@ def _run(load: Load, n_studies: int, n_clients: int, seconds: float) -> None:
         client.start()
     for thread in clients:
         thread.join()
+    shows = sorted(load.shows)
+    print(
+        f"show: {len(shows)} times, median {statistics.median(shows):.2f} s, "
+        f"95% {shows[int(0.95 * len(shows))]:.2f} s, slowest {shows[-1]:.2f} s",
+        flush=True,
+    )
     for study, launched in zip(studies, launches, strict=True):
         load.end(launched, f"launch {study}")
     total = 0
@@ -125,13 +131,8 @@ def _run(load: Load, n_studies: int, n_clients: int, seconds: float) -> None:
             check(load.storage, load.tracking_uri, study, finished)
         except AssertionError as error:
             load.wrong.append(f"{study}: {error!r:.500}")
-    shows = sorted(load.shows)
     print(f"{n_studies} studies, {n_clients} clients, {time.monotonic() - began:.0f} s in all")
     print(f"trials {total}, {total / seconds:.1f} a second")
-    print(
-        f"show: {len(shows)} times, median {statistics.median(shows):.2f} s, "
-        f"95% {shows[int(0.95 * len(shows))]:.2f} s, slowest {shows[-1]:.2f} s"
-    )
     print(f"wrong: {len(load.wrong)}", *load.wrong, sep="\n")
 
 
