@@ -42,7 +42,7 @@ class MLflowMirror:
 
     A thread writes to MLflow: no trial waits for it, and while it does not answer the runs are only
     late. Optuna calls no callback for a trial whose exception ends ``optimize``: closing looks for
-    such trials, and where a process died, ``grovekeeper sync --storage URL STUDY`` does. One mirror
+    such trials, and where a process died, ``grovekeeper --storage URL sync STUDY`` does. One mirror
     serves one study; of several processes each has its own.
 
     Parameters
