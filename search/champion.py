@@ -75,7 +75,7 @@ def make_champion(
     """
     from sklearn.pipeline import Pipeline
 
-    _check_fits(dataset, params, trees, seed)
+    check_fits(dataset, params, trees, seed)
     forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
     fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
     # Threads add up predictions in the order in which they end: one is the same every time.
@@ -89,7 +89,7 @@ def make_champion(
     return Champion(pipeline, params, trees, _bytes_of(forest, dataset), holdout)
 
 
-def _check_fits(dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int) -> None:
+def check_fits(dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int) -> None:
     """Raise `StudyError` where the trees are too large: each node holds a share of every class.
 
     Where that could be, one tree is grown and measured.

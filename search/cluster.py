@@ -1,8 +1,6 @@
 """Trees grown by Dask workers, wherever they are."""
 
-from contextlib import ExitStack
 from itertools import chain
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from search.errors import DeadlyTrialError
@@ -25,16 +23,6 @@ class DaskWorkers(Workers):
         self._client: Client
         # Under which workers find the training rows.
         self._rows = ""
-        # What is to be closed at the end, filled by whoever enters.
-        self._open = ExitStack()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
 
     def grow_to_end(self, order: Order) -> Growth:
         """See `Workers`."""

@@ -12,14 +12,14 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from search.addresses import FRAME
-from search.champion import champion_size
+from search.champion import champion_size, check_fits
 from search.dataset import Dataset
 from search.errors import SearchError
 from search.forest import champion_seed, fit_forest, make_forest
 from search.in_memory import search_in_memory
 from search.interface import launch
 from search.problem import pose_on
-from search.roles import Roles
+from search.roles import Roles, numbered
 from search.spec import Task, make_spec
 from storage.errors import StorageError
 from storage.records import TrialRecord
@@ -27,7 +27,6 @@ from storage.trials import record_of
 
 if TYPE_CHECKING:
     import optuna
-    import pandas as pd
 
 Array = NDArray[Any]
 _FEWEST_ROWS = 2
@@ -91,22 +90,25 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             ensure_min_samples=_FEWEST_ROWS,
             y_numeric=self._task == "regression",
         )
-        codes, classes = self._encode(y)
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31)
         self._seed = int(seed)
-        roles = Roles(_weights(sample_weight, X), _numbers(groups, X))
+        dataset = self._dataset(X, y, Roles(_weights(sample_weight, X), _groups(groups, X)))
         try:
-            best, self.study_ = self._search(X, codes, classes, roles)
+            best, self.study_ = self._search(dataset)
+            trees = champion_size(best.enough_trees) if self.trees == "auto" else self.trees
+            check_fits(dataset, best.params, trees, self._seed)
         except (SearchError, StorageError) as error:
             raise ValueError(str(error)) from error
-        trees = champion_size(best.enough_trees) if self.trees == "auto" else self.trees
-        n_classes = 0 if classes is None else len(classes)
-        seed = champion_seed(self._seed)
-        forest = make_forest(best.params, n_classes, trees, seed, effective_n_jobs(self.n_jobs))
-        weights = None if roles.weights is None else roles.weights / roles.weights.mean()
-        self.best_estimator_ = fit_forest(forest, X, y, weights)
+        forest = make_forest(
+            best.params,
+            dataset.n_classes,
+            trees,
+            champion_seed(self._seed),
+            effective_n_jobs(self.n_jobs),
+        )
+        self.best_estimator_ = fit_forest(forest, X, dataset.labels, dataset.weights)
         self.best_params_ = dict(best.params)
         self.best_score_ = best.value
         return self
@@ -144,25 +146,30 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
     def _encode(self, y: Array) -> tuple[Array, Array | None]:
         return np.asarray(y, dtype=np.float64), None
 
-    def _search(
-        self, X: Array, y: Array, classes: Array | None, roles: Roles
-    ) -> "tuple[TrialRecord, optuna.Study]":
-        """Return the best trial, and the study as Optuna has it."""
-        features = self._table(X)
-        if self.study or self.storage or self.tracking_uri:
-            return self._tracked(features, y if classes is None else classes[y], roles)
-        dataset = Dataset(
+    def _dataset(self, X: Array, y: Array, roles: Roles) -> Dataset:
+        """Return the rows, none of them held out."""
+        import pandas as pd
+
+        names = getattr(self, "feature_names_in_", [f"x{place}" for place in range(X.shape[1])])
+        features = pd.DataFrame(X, columns=names)
+        codes, classes = self._encode(y)
+        return Dataset(
             source=FRAME,
             target="",
             task=self._task,
             features=features,
-            y=y,
+            y=codes,
             held_out_features=features[:0],
-            held_out_y=y[:0],
+            held_out_y=codes[:0],
             classes=classes,
             digest="",
             roles=roles,
         )
+
+    def _search(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
+        """Return the best trial, and the study as Optuna has it."""
+        if self.study or self.storage or self.tracking_uri:
+            return self._tracked(dataset)
         problem = pose_on(make_spec(self._asked()), dataset)
         return search_in_memory(problem, effective_n_jobs(self.n_jobs), quiet=not self.verbose)
 
@@ -180,11 +187,10 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             "register": False,
         }
 
-    def _tracked(
-        self, features: "pd.DataFrame", y: Array, roles: Roles
-    ) -> "tuple[TrialRecord, optuna.Study]":
+    def _tracked(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
         """Search as `launch` does: the study kept in its database, and shown in MLflow."""
-        beside = {"target": y, "sample_weight": roles.weights, "group": roles.groups}
+        features, roles = dataset.features, dataset.roles
+        beside = {"target": dataset.labels, "sample_weight": roles.weights, "group": roles.groups}
         columns = {
             name: f"{name}_" if name in features else name
             for name, values in beside.items()
@@ -208,12 +214,6 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         number = found.summary["best"]["number"]
         (best,) = [trial for trial in found.study.trials if trial.number == number]
         return record_of(best), found.study
-
-    def _table(self, X: Array) -> "pd.DataFrame":
-        import pandas as pd
-
-        names = getattr(self, "feature_names_in_", [f"x{place}" for place in range(X.shape[1])])
-        return pd.DataFrame(X, columns=names)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -304,11 +304,10 @@ def _weights(sample_weight: Any, X: Array) -> Array | None:
     return weights
 
 
-def _numbers(groups: Any, X: Array) -> Array | None:
-    """Number the groups from 0."""
+def _groups(groups: Any, X: Array) -> Array | None:
     if groups is None:
         return None
     values = np.asarray(groups)
     if values.shape != (len(X),):
         raise ValueError(f"groups has shape {values.shape}, and there are {len(X)} rows")
-    return np.asarray(np.unique(values, return_inverse=True)[1])
+    return numbered(values)

@@ -1,7 +1,6 @@
 """Trees grown in this process, one trial after another: no workers to start, nothing to send."""
 
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, Self
 
 from search.rows import Rows
@@ -16,14 +15,6 @@ class InlineWorkers(Workers):
 
     def __enter__(self) -> Self:
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
 
     def load(self, rows: Rows) -> None:
         """Keep the rows."""

@@ -11,9 +11,10 @@ from storage import mlflow_store
 from storage.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.lease import Lease
 from storage.progress import Progress
-from storage.records import LOST_REASON, TrialRecord
+from storage.records import LOST_REASON, StudyRecord, TrialRecord
 from storage.studies import Study, study_record
-from storage.tracking import Mirror, experiment_of
+from storage.study_run import experiment_of
+from storage.tracking import Mirror
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,12 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
     state = study.state()
     with Lease(study.book.leases, study.name):
         trials = [_ended(study, trial) for trial in study.trials()]
+        progress = Progress(study.direction, trials)
+        record = study_record(study, notes, progress, state, describe(notes, progress, state))
         mirror = Mirror(tracking_uri, notes["experiment"], say, lambda: report_files(study))
-        try:
-            mirror.connect()
-            progress = Progress(study.direction, trials)
-            note = describe(notes, progress, state)
-            record = study_record(study, notes, progress, state, note)
-            mirror.adopt(record, thoroughly=True)
-            changed, deleted = _write(mirror, trials)
-            mirror.write_study(record)
-        except Exception as error:
-            raise mlflow_store.explain(tracking_uri, error) from error
+        done = _bring_level(mirror, record, trials)
         study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
-    return Synced(study.name, len(trials), changed, deleted)
+    return done
 
 
 def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -> Synced:
@@ -89,15 +83,23 @@ def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -
     record = foreign_study(study.optuna, uid, "running" if is_running else "finished")
     try:
         experiment = experiment_of(tracking_uri, uid)
-        name = experiment.name if experiment else study.name
-        mirror = Mirror(tracking_uri, name, say, shared=True)
-        mirror.connect()
-        mirror.adopt(record, thoroughly=True)
-        changed, deleted = _write(mirror, trials)
-        mirror.write_study(record)
     except Exception as error:
         raise mlflow_store.explain(tracking_uri, error) from error
-    return Synced(study.name, len(trials), changed, deleted)
+    name = experiment.name if experiment else study.name
+    return _bring_level(Mirror(tracking_uri, name, say, shared=True), record, trials)
+
+
+def _bring_level(mirror: Mirror, record: StudyRecord, trials: Sequence[TrialRecord]) -> Synced:
+    """Write what MLflow does not show; whatever it raises is told in one line."""
+    try:
+        mirror.connect()
+        mirror.adopt(record, thoroughly=True)
+        changed = sum(mirror.write_trial(trial) for trial in trials)
+        deleted = mirror.keep_only({trial.number for trial in trials})
+        mirror.write_study(record)
+    except Exception as error:
+        raise mlflow_store.explain(mirror.tracking_uri, error) from error
+    return Synced(record.name, len(trials), changed, deleted)
 
 
 def _ended(study: Study, trial: TrialRecord) -> TrialRecord:
@@ -108,9 +110,3 @@ def _ended(study: Study, trial: TrialRecord) -> TrialRecord:
     return study.end_trial(
         replace(trial, state="FAIL", reason=LOST_REASON, interrupted=True, ended=now)
     )
-
-
-def _write(mirror: Mirror, trials: Sequence[TrialRecord]) -> tuple[int, int]:
-    """Return how many runs were made or changed, and how many deleted."""
-    changed = sum(mirror.write_trial(trial) for trial in trials)
-    return changed, mirror.keep_only({trial.number for trial in trials})

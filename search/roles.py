@@ -45,8 +45,8 @@ class Roles:
         """Return the roles of the chosen rows; groups and moments are numbered anew."""
         return Roles(
             weights=None if self.weights is None else self.weights[chosen],
-            groups=None if self.groups is None else _numbered(self.groups[chosen]),
-            times=None if self.times is None else _numbered(self.times[chosen]),
+            groups=None if self.groups is None else numbered(self.groups[chosen]),
+            times=None if self.times is None else numbered(self.times[chosen]),
         )
 
 
@@ -72,7 +72,7 @@ def read_roles(table: "pd.DataFrame", names: RoleColumns, target: str) -> Roles:
             raise DataError(f"--{role} '{name}' is missing in {missing} rows: fill it in")
     return Roles(
         weights=None if names.weight is None else _weights(table[names.weight]),
-        groups=None if names.group is None else _numbered(table[names.group].astype(str)),
+        groups=None if names.group is None else numbered(table[names.group].astype(str)),
         times=None if names.time is None else _times(table[names.time]),
     )
 
@@ -102,7 +102,7 @@ def _weights(column: "pd.Series") -> Array:
     return numbers
 
 
-def _numbered(values: Array) -> Array:
+def numbered(values: Array) -> Array:
     """Return the number of each value among the distinct ones, in their order, from 0."""
     return np.asarray(np.unique(values, return_inverse=True)[1])
 
@@ -120,4 +120,4 @@ def _times(column: "pd.Series") -> Array:
             msg = f"--time '{column.name}' holds neither numbers nor dates: {reason}"
             raise DataError(msg) from None
         values = moments.dt.tz_convert(None).to_numpy()
-    return _numbered(values)
+    return numbered(values)

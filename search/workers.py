@@ -4,6 +4,7 @@ import queue
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import chain, pairwise
@@ -93,17 +94,19 @@ class Workers(ABC):
         self.finished: queue.SimpleQueue[tuple[int, Growth, list[Outcome] | Exception]] = (
             queue.SimpleQueue()
         )
+        # What is to be closed at the end, filled by whoever enters.
+        self._open = ExitStack()
 
     @abstractmethod
     def __enter__(self) -> Self: ...
 
-    @abstractmethod
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self._open.close()
 
     @abstractmethod
     def load(self, rows: Rows) -> None:

@@ -9,13 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage import views
+from storage import mlflow_store, views
 from storage.errors import DatabaseError, first_line
 from storage.records import DataRecord, StudyRecord
 from storage.runs import Runs
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import DatasetInput, Experiment, Run
 
 KIND_TAG = "grovekeeper.kind"
 STUDY_TAG = "grovekeeper.study"
@@ -41,6 +41,18 @@ _DIGEST_LENGTH = 32
 def runs_of(runs: Runs, uid: str) -> "list[Run]":
     """Find a study's own runs, oldest first; more than one where an answer was lost."""
     return list(runs.search(f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{uid}'"))
+
+
+def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
+    """Return the experiment that has a study's run; ``None`` where none has."""
+    if mlflow_store.is_new(tracking_uri):
+        return None
+    client = mlflow_store.client(tracking_uri)
+    for experiment in client.search_experiments():
+        if runs_of(Runs(client, experiment.experiment_id), uid):
+            found: Experiment = experiment
+            return found
+    return None
 
 
 class StudyRun:

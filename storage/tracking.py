@@ -16,7 +16,7 @@ from storage.study_run import KIND_TAG, LENT_TAG, STUDY_TAG, UID_TAG, StudyRun, 
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Run
 
 PARENT_TAG = "mlflow.parentRunId"
 NUMBER_TAG = "optuna.trial.number"
@@ -185,10 +185,14 @@ class Mirror:
     def keep_only(self, numbers: Collection[int]) -> int:
         """Delete runs below the study's that stand for none of these trials, or for one twice.
 
+        Of a shared study none: somebody else may just have made it for a trial that came since.
+
         Returns
         -------
         how many there were
         """
+        if self._shared:
+            return 0
         kept = {shown.run_id for number, shown in self._trials.items() if number in numbers}
         stray = [r for r in self._runs.search(_trials_of(self._uid)) if r.info.run_id not in kept]
         for run in stray:
@@ -301,18 +305,6 @@ class Mirror:
             STATE_TAG: trial.state,
         }
         return self._runs.create(f"trial-{trial.number:04d}", trial.started, tags)
-
-
-def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
-    """Return the experiment that has a study's run; ``None`` where none has."""
-    if mlflow_store.is_new(tracking_uri):
-        return None
-    client = mlflow_store.client(tracking_uri)
-    for experiment in client.search_experiments():
-        if runs_of(Runs(client, experiment.experiment_id), uid):
-            found: Experiment = experiment
-            return found
-    return None
 
 
 def _trials_of(uid: str) -> str:

@@ -73,7 +73,7 @@ def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[st
     from storage import views
     from storage.foreign import foreign_uid
     from storage.studies import StudyBook
-    from storage.tracking import experiment_of
+    from storage.study_run import experiment_of
 
     study = StudyBook(storage).open(name)
     uid, experiment = study.get("uid"), (study.get("mirror") or {}).get("experiment_id")

@@ -19,7 +19,9 @@ from optuna.trial import Trial
 
 from storage import MLflowMirror, callback
 from storage.errors import DatabaseError, StorageError
+from storage.foreign import foreign_study, foreign_uid
 from storage.runs import key_of
+from storage.tracking import Mirror
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -333,6 +335,22 @@ def test_a_tracked_objective_needs_mlflow(monkeypatch: pytest.MonkeyPatch) -> No
     mirror = MLflowMirror("http://127.0.0.1:9")
     with mirror, pytest.raises(DatabaseError, match=r"127\.0\.0\.1:9"):
         study.optimize(mirror.track(objective), n_trials=1)
+
+
+def test_a_sync_beside_it_leaves_the_runs_of_trials_that_came_since(
+    uri: str,
+) -> None:
+    study = optuna.create_study(study_name="houses")
+    with MLflowMirror(uri) as mirror:
+        study.optimize(objective, n_trials=3, callbacks=[mirror])
+    other = Mirror(uri, "houses", shared=True)
+    other.connect()
+    record = foreign_study(study, foreign_uid(study), "running")
+    other.adopt(record)
+    with MLflowMirror(uri) as mirror:
+        study.optimize(objective, n_trials=1, callbacks=[mirror])
+    assert other.keep_only({0, 1, 2}) == 0
+    assert len(all_runs(uri, "houses")) == 5
 
 
 SCRIPT = """
