@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -135,8 +136,9 @@ def _fields(line: bytes, separator: str) -> int:
 
 
 def _separator(header: str) -> str:
-    """Commas, unless the header has none but has semicolons or tabs."""
-    return next((mark for mark in (",", ";", "\t") if mark in header), ",")
+    """Commas, unless the header has none but has semicolons or tabs; not those in quoted names."""
+    plain = re.sub(r'"[^"]*"', "", header)
+    return next((mark for mark in (",", ";", "\t") if mark in plain), ",")
 
 
 def _agree(

@@ -120,6 +120,11 @@ def test_a_separator_at_the_end_shifts_no_column_where_the_first_one_numbers_the
     assert two.to_dict("list") == {"id": [0, 1], "a": [5, 6], "y": [7, 8]}
 
 
+def test_a_mark_in_a_quoted_name_separates_nothing() -> None:
+    assert list(read(b'a;"b, c";y\n1;"d, e";3\n').columns) == ["a", "b, c", "y"]
+    assert list(read(b'a,"b; c",y\n1,2,3\n').columns) == ["a", "b; c", "y"]
+
+
 def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "_PIECE", 10)
     text = "a,y\n" + "".join(f"{i if i < 30 else 'w'},{i},{i}\n" for i in range(40))
