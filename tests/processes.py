@@ -11,6 +11,7 @@ from pathlib import Path
 
 START_TIMEOUT = 90.0
 STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
+_given: set[int] = set()
 
 
 def environment() -> dict[str, str]:
@@ -19,9 +20,14 @@ def environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that is free now, another at each call: whoever asked may not listen yet."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def wait_until_up(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
