@@ -215,7 +215,7 @@ def _choose_held_out(
 
 
 def _check_cells(table: "pd.DataFrame", target: str) -> None:
-    """Refuse what no column of a model can hold: lists and bytes, endless names and texts."""
+    """Refuse what no column of a model can hold: lists, endless names and texts."""
     for name in table.columns:
         if len(name) > _LONGEST_NAME:
             raise DataError(

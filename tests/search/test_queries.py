@@ -194,7 +194,7 @@ def test_postgresqls_own_types_are_read_or_refused_by_column(
     assert isinstance(table["uid"][0], str)
     assert table["hole"].isna().all()
     assert table["clock"][0] == datetime.time(9, 30)
-    for value in ("array[1, 2]", "'{\"k\": 1}'::jsonb", "'x'::bytea", "interval '2 days'"):
+    for value in ("array[1, 2]", "'{\"k\": 1}'::jsonb", "interval '2 days'"):
         with pytest.raises(DataError, match="column 'odd' holds"):
             load_dataset(
                 url,
