@@ -10,6 +10,7 @@ from search.bounds import free_memory
 from search.dataset import Dataset
 from search.errors import StudyError
 from search.forest import champion_seed, fit_forest, make_forest
+from search.memory import largest_tree, node_bytes
 from search.metrics import Metric, evaluate
 from search.wording import size
 
@@ -22,10 +23,6 @@ _EXCESS = 0.5
 # Bytes from which on a model is unwieldy.
 _LARGE = 200e6
 _WELL_COVERED = 0.9
-# Of scikit-learn's tree: children, feature, threshold, impurity and counts of a node.
-_NODE_BYTES = 64
-# Of a tree whose leaves are single rows.
-_NODES_A_ROW = 2
 
 
 @dataclass(frozen=True)
@@ -90,13 +87,12 @@ def make_champion(
 
 
 def check_fits(dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int) -> None:
-    """Raise `StudyError` where the trees are too large: each node holds a share of every class.
+    """Raise `StudyError` where the trees are too large together.
 
     Where that could be, one tree is grown and measured.
     """
     free = free_memory()
-    most = _NODES_A_ROW * len(dataset.y) * _node_bytes(dataset)
-    if trees * most < free:
+    if trees * largest_tree(len(dataset.y), dataset.n_classes) < free:
         return
     one = make_forest(params, dataset.n_classes, 1, champion_seed(seed))
     needed = trees * _bytes_of(fit_forest(one, dataset.X, dataset.labels, dataset.weights), dataset)
@@ -111,11 +107,7 @@ def check_fits(dataset: Dataset, params: Mapping[str, Any], trees: int, seed: in
 
 def _bytes_of(forest: Any, dataset: Dataset) -> int:
     n_nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
-    return int(n_nodes * _node_bytes(dataset))
-
-
-def _node_bytes(dataset: Dataset) -> int:
-    return _NODE_BYTES + 8 * max(dataset.n_classes, 1)
+    return int(n_nodes * node_bytes(dataset.n_classes))
 
 
 def predict(pipeline: Any, rows: Any, task: str) -> "NDArray[Any]":

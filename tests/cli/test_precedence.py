@@ -115,7 +115,8 @@ def test_of_the_scheduler_environment_stands_between_file_and_default(
         return scheduler_of(asked("launch", *arguments, file=file)[0])
 
     file, given = toml("scheduler", "tcp://file:1"), flag("scheduler", "tcp://flag:1")
-    assert scheduler() is None
+    with dask.config.set({"scheduler-address": None}):
+        assert scheduler() is None
     # As Dask has it of DASK_SCHEDULER_ADDRESS, read when it is imported.
     environment = dask.config.collect_env({"DASK_SCHEDULER_ADDRESS": "tcp://environment:1"})
     with dask.config.set(environment):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Shell, environment
 
 README = Path(__file__).parents[2] / "README.md"
@@ -44,6 +45,7 @@ def python(folder: Path, code: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_notebook_opens_study_and_runs(launched: Shell) -> None:
     told = python(launched.folder, block("optuna.load_study") + TOLD)
     assert told["best"] == launched.json("show", "diabetes")["best"]["number"]

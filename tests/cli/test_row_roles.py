@@ -64,6 +64,7 @@ def test_groups_are_scored_by_folds_and_a_metric_of_ranks_is_maximised(folder: S
     assert parent.data.metrics["best_roc_auc"] == summary["best"]["value"]
 
 
+@pytest.mark.slow
 def test_times_are_scored_on_later_rows_and_what_was_grown_is_not_grown_again(
     folder: Shell, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_times_are_scored_on_later_rows_and_what_was_grown_is_not_grown_again(
     assert len(copies) == 2
 
 
+@pytest.mark.slow
 def test_weights_count_and_the_brier_score_guides_log_loss(folder: Shell) -> None:
     options = ("--weight", "counts", "--metric", "log_loss")
     summary, _ = launched(folder, "weights", "well.csv", *options)

@@ -64,7 +64,9 @@ def test_in_a_pipe_it_prints_what_was_found_and_no_panel(launched: Shell) -> Non
     assert launched.json("watch", "diabetes") == launched.json("show", "diabetes")
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"CI": "true"}])
+@pytest.mark.parametrize(
+    "variables", [{"TERM": "dumb"}, pytest.param({"CI": "true"}, marks=pytest.mark.slow)]
+)
 def test_where_no_panel_can_be_drawn_lines_are_printed(
     shell: Shell, variables: dict[str, str]
 ) -> None:

@@ -38,6 +38,7 @@ def test_it_holds_the_two_packages_with_what_they_need(wheel: Path) -> None:
         assert kept <= set(names)
 
 
+@pytest.mark.slow
 def test_it_runs_where_there_is_no_checkout(wheel: Path, tmp_path: Path) -> None:
     installed, folder = tmp_path / "installed", tmp_path / "work"
     folder.mkdir()

@@ -89,7 +89,11 @@ def test_it_stands_in_pipelines_and_in_searches_over_itself() -> None:
 def test_metric_trees_and_space_are_as_asked() -> None:
     X, y = load_breast_cancer(return_X_y=True)
     forest = ForestSearchClassifier(
-        "roc_auc", trials=8, trees=30, space={"splitter": "best", "min_samples_leaf": (2, 5)}
+        "roc_auc",
+        trials=8,
+        trees=30,
+        space={"splitter": "best", "min_samples_leaf": (2, 5)},
+        random_state=0,
     )
     forest.fit(X, y)
     assert len(forest.best_estimator_.estimators_) == 30

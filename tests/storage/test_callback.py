@@ -364,6 +364,7 @@ study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=15,
 """
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_studys_runs_and_close_at_their_end(
     uri: str, tmp_path: Path
 ) -> None:

@@ -119,7 +119,7 @@ def test_a_version_that_is_gone_is_said_and_in_nobodys_way(
     assert there(registry, name, "Staging") == ([2], [2])
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
 def test_a_crash_between_any_two_calls_is_completed_by_the_next(
     registry: Registry, name: str, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

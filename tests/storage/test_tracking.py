@@ -409,6 +409,7 @@ def test_an_older_schema_names_the_command_that_upgrades_it(
     assert f"run `mlflow db upgrade {uri}`" in said.stdout
 
 
+@pytest.mark.slow
 def test_several_processes_make_a_new_store_at_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new.db"
     script = f"from storage.tracking import Mirror; Mirror({uri!r}, 'houses').connect()"
