@@ -23,6 +23,8 @@ _EXCESS = 0.5
 # Bytes from which on a model is unwieldy.
 _LARGE = 200e6
 _WELL_COVERED = 0.9
+# So often a forest is in memory while it is saved: MLflow writes it, and reads it to see if it can.
+COPIES_SAVED = 4
 
 
 @dataclass(frozen=True)
@@ -86,22 +88,26 @@ def make_champion(
     return Champion(pipeline, params, trees, _bytes_of(forest, dataset), holdout)
 
 
-def check_fits(dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int) -> None:
-    """Raise `StudyError` where the trees are too large together.
+def check_fits(
+    dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int, copies: int = 1
+) -> None:
+    """Raise `StudyError` where `copies` of the trees are too large together.
 
     Where that could be, one tree is grown and measured.
     """
-    free = free_memory()
-    if trees * largest_tree(len(dataset.y), dataset.n_classes) < free:
+    free, grown = free_memory(), copies * trees
+    if grown * largest_tree(len(dataset.y), dataset.n_classes) < free:
         return
     one = make_forest(params, dataset.n_classes, 1, champion_seed(seed))
-    needed = trees * _bytes_of(fit_forest(one, dataset.X, dataset.labels, dataset.weights), dataset)
+    needed = grown * _bytes_of(fit_forest(one, dataset.X, dataset.labels, dataset.weights), dataset)
     if needed > free:
         classes = f" of {dataset.n_classes} classes" if dataset.n_classes else ""
+        saved = " while it is saved" if copies > 1 else ""
+        fewer = max(1, int(trees * free / needed / 2))
         raise StudyError(
-            f"a champion of {trees} trees{classes} takes {size(needed)}, and {size(free)} are "
-            f"free: the same launch with --trees {max(1, int(trees * free / needed / 2))} makes a "
-            "smaller one; so do larger leaves, by [space] min_samples_leaf"
+            f"a champion of {trees} trees{classes} takes {size(needed)}{saved}, and {size(free)} "
+            f"are free: the same launch with --trees {fewer} makes a smaller one; so do larger "
+            "leaves, by [space] min_samples_leaf"
         )
 
 
@@ -133,9 +139,10 @@ def remarks(champion: Champion, enough: int | None, covered: float | None) -> It
         text += f"; squared error {more:.2g}% above the infinite forest's"
     yield text
     if champion.n_bytes > _LARGE:
+        fewer = f"--trees {champion.trees // 2}, or " if champion.trees >= 2 * FEWEST else ""
         yield (
-            f"that is large; smaller: --trees {max(FEWEST, champion.trees // 2)}, or fewer and "
-            "larger leaves by [space] min_samples_leaf = {low = 5, high = 50, log = true}"
+            f"that is large; smaller: {fewer}fewer and larger leaves by [space] min_samples_leaf = "
+            "{low = 5, high = 50, log = true}"
         )
     if covered is not None and covered < _WELL_COVERED:
         yield (

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from search.champion import champion_size, make_champion, remarks
+from search.champion import COPIES_SAVED, champion_size, check_fits, make_champion, remarks
 from search.errors import StudyError
 from search.findings import examine
 from search.local_cluster import cores
@@ -66,6 +66,8 @@ class Crowning:
         mlflow_store.load()  # before scikit-learn and skrub are, here
         self._note("importance", importance(self._study.optuna))
         jobs = spec.workers or cores()
+        if spec.register_model:
+            check_fits(problem.dataset, best.params, trees, spec.seed, COPIES_SAVED)
         champion = make_champion(
             problem.dataset, problem.metric, best.params, trees, spec.seed, jobs
         )

@@ -168,6 +168,22 @@ def test_a_detached_study_is_sent_its_table_and_no_secret(
 
 
 @pytest.mark.slow
+def test_hundreds_of_classes_are_a_study_the_whole_way(shell: Shell) -> None:
+    classes = np.arange(1200) % 400
+    table = pd.DataFrame(
+        {"a": classes + np.sin(np.arange(1200)), "kind": [f"k{c}" for c in classes]}
+    )
+    table.to_csv(shell.folder / "many.csv", index=False)
+    said = shell("launch", "--data", "many.csv", "--holdout", "0", "--trials", "2", "--trees", "3")
+    assert "champion: 3 trees" in said.stderr
+    assert "registered: many version 1" in said.stdout
+    shell("report", "many")
+    assert shell.json("reproduce", "many")["reproduced"]
+    refused = shell("launch", "few", "--data", "many.csv", "--trials", "2", expect=1)
+    assert "falls to the training side" in refused.stderr
+
+
+@pytest.mark.slow
 def test_a_table_of_odd_columns_is_a_study_the_whole_way(shell: Shell) -> None:
     odd = "a/b:c%$#@!\"'`\\\n{}[]<>é☃ "
     table = houses().rename(columns={"size": odd, "age": "x" * 500, "price": f"y{odd}"})

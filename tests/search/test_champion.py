@@ -13,7 +13,16 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from search.champion import FEWEST, MOST, champion_size, make_champion, predict, remarks
+from search.champion import (
+    COPIES_SAVED,
+    FEWEST,
+    MOST,
+    champion_size,
+    check_fits,
+    make_champion,
+    predict,
+    remarks,
+)
 from search.dataset import Dataset, load_dataset
 from search.errors import StudyError
 from search.metrics import METRICS, Metric, get_metric
@@ -99,9 +108,11 @@ def test_what_it_takes_and_what_is_amiss_is_said(houses: Dataset) -> None:
     large = dataclasses.replace(champion, n_bytes=10**9)
     said = list(remarks(large, 40, 0.5))
     assert len(said) == 3
-    assert "that is large; smaller: --trees 100" in said[1]
+    assert "that is large; smaller: fewer and larger leaves by [space]" in said[1]
     assert "only 50% of the rows, or of some class," in said[2]
     assert "--evaluation cv" in said[2]
+    many = dataclasses.replace(large, trees=500)
+    assert "that is large; smaller: --trees 250, or fewer" in list(remarks(many, 40, None))[1]
 
 
 def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
@@ -118,6 +129,8 @@ def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
         make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
     assert "\n" not in str(error.value)
     make_champion(houses, METRICS["rmse"], PARAMS, 25, 0, jobs=1)
+    with pytest.raises(StudyError, match=r"25 trees takes .* kB while it is saved, and .*--trees"):
+        check_fits(houses, PARAMS, 25, 0, COPIES_SAVED)
 
 
 def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:
