@@ -19,16 +19,19 @@ class Bounds:
     max_rows
         Rows at most; ``None`` for any number.
     max_bytes
-        Bytes in memory at most; ``None`` for a third of what is free.
+        Bytes in memory at most; ``None`` for a part of what is free.
+    copies
+        So many tables are to fit into what is free, where `max_bytes` does not say.
     """
 
     max_rows: int | None = None
     max_bytes: int | None = None
+    copies: int = _COPIES
 
     @cached_property
     def room(self) -> int:
         """Bytes in memory that the table may take."""
-        return self.max_bytes or free_memory() // _COPIES
+        return self.max_bytes or free_memory() // self.copies
 
     def check(self, rows: int, n_bytes: int = 0) -> None:
         """Raise `DataError` where a table, as far as it was read, is past the bounds."""
@@ -38,11 +41,20 @@ class Bounds:
                 "smaller table"
             )
         if n_bytes > self.room:
+            if self.copies < _COPIES:
+                raise DataError(
+                    f"the table takes more than the {size(self.room)} of memory that are free: end "
+                    "what else takes some, or take a larger machine"
+                )
             limit = "" if self.max_bytes else f", a third of what is free: {size(free_memory())}"
             raise DataError(
                 f"the table takes more than {size(self.room)} in memory{limit} (after "
                 f"{rows:,} rows): leave rows or columns out, or allow more with --max-bytes"
             )
+
+
+# Of a table that was accepted once, by whatever bounds: as much as there is.
+KNOWN = Bounds(copies=1)
 
 
 def free_memory() -> int:

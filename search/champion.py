@@ -12,6 +12,7 @@ from search.errors import StudyError
 from search.forest import champion_seed, fit_forest, make_forest
 from search.memory import largest_tree, node_bytes
 from search.metrics import Metric, evaluate
+from search.sums import UNBOUNDED
 from search.wording import size
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def remarks(champion: Champion, enough: int | None, covered: float | None) -> It
         Least share of a class's rows that were scored; ``None`` for all of them.
     """
     text = f"champion: {champion.trees} trees, about {size(champion.n_bytes)}"
-    if enough is not None:
+    if enough is not None and enough < UNBOUNDED:
         more = _EXCESS * enough / champion.trees
         text += f"; squared error {more:.2g}% above the infinite forest's"
     yield text

@@ -187,6 +187,9 @@ def load_dataset(
     y, classes = encode_target(table[target], chosen)
     out = _choose_held_out(table, features, roles, columns.group, share)
     _check_sides(y, out, share, classes)
+    for side, rows in {"training": ~out, "hold-out": out}.items():
+        if roles.weights is not None and rows.any() and not roles.weights[rows].any():
+            raise DataError(f"--weight '{columns.weight}' is 0 in every row of the {side} side")
     return Dataset(
         source=source,
         target=target,

@@ -34,9 +34,19 @@ class _Text(io.RawIOBase):
         self._stream = stream
         self._room = max(room, _LEAST_ROOM)
         self.taken = 0
-        self.header = self._stream.readline(_LONGEST_HEADER)
-        self.second = self._stream.readline(_LONGEST_HEADER)
-        self._ahead = self.header + self.second
+        self._ahead = b""
+        self.header = self._record()
+        self.second = self._record()
+
+    def _record(self) -> bytes:
+        """Read the lines of a record, whose quoted fields may hold line breaks."""
+        first = found = line = self._stream.readline(_LONGEST_HEADER)
+        while line and found.count(b'"') % 2 and len(found) < _LONGEST_HEADER:
+            line = self._stream.readline(_LONGEST_HEADER)
+            found += line
+        self._ahead += found
+        # A quote that nothing closes is none.
+        return first if found.count(b'"') % 2 else found
 
     def readable(self) -> bool:
         return True

@@ -1,5 +1,6 @@
 """How a study scores its trials: by out-of-bag votes, or by folds where those would fool."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,11 @@ def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tu
         raise UsageError(f"{msg}; leave --evaluation out")
     if roles.groups is not None:
         folds = _group_folds(roles.groups, y, n_classes, spec)
+        _check_weights(dataset, folds)
         return Resampling(roles.groups, folds), (f"scored by {spec.folds} folds of whole groups",)
     if roles.times is not None:
         folds = _time_folds(roles.times, spec.folds)
+        _check_weights(dataset, folds)
         text = f"scored by {spec.folds} folds, each later than what its trees grow on"
         return Resampling(roles.times, folds), (text,)
     units, notes = _units(dataset)
@@ -55,6 +58,14 @@ def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tu
     if units is not None:
         return Resampling(units, _group_folds(units, y, n_classes, spec)), notes
     return Resampling(folds=_plain_folds(y, n_classes, spec)), notes
+
+
+def _check_weights(dataset: Dataset, folds: Iterable[tuple[Array, Array]]) -> None:
+    weights = dataset.weights
+    if weights is not None and not all(weights[train].any() for train, _ in folds):
+        raise DataError(
+            "the training rows of a fold all have the weight 0: leave such rows out of the table"
+        )
 
 
 def _units(dataset: Dataset) -> tuple[Array | None, tuple[str, ...]]:

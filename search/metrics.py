@@ -49,8 +49,8 @@ class Metric:
         classification probabilities of shape (n, n_classes), y being the index of the class;
         weights of the rows, shape (n,).
     of_squares
-        ``f(errors, y, weights=None)``: squared errors a row, shape (n,), instead of predictions;
-        ``None`` where the score is no function of squared errors.
+        ``f(errors, y, weights, n_classes)``: squared errors a row, shape (n,), instead of
+        predictions; ``None`` where the score is no function of squared errors.
     guide
         Name of the metric that prunes in its place; ``None`` where it prunes itself.
     """
@@ -59,11 +59,11 @@ class Metric:
     task: Task
     direction: Literal["minimize", "maximize"]
     of_predictions: Callable[[Array, Array, Array | None], float]
-    of_squares: Callable[[Array, Array, Array | None], float] | None = None
+    of_squares: scorers.SquaresScore | None = None
     guide: str | None = None
 
 
-def _regression(squares: scorers.Score) -> tuple[scorers.Score, scorers.Score]:
+def _regression(squares: scorers.SquaresScore) -> tuple[scorers.Score, scorers.SquaresScore]:
     return partial(scorers.of_values, squares), squares
 
 

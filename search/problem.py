@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from search.addresses import found_again
+from search.bounds import KNOWN, Bounds
 from search.dataset import Dataset, load_dataset
 from search.environment import installed
-from search.errors import StudyError
+from search.errors import StudyError, UsageError
 from search.evaluation import choose_resampling
 from search.metrics import Metric, check_metric, get_metric
 from search.resampling import Resampling
@@ -23,7 +24,7 @@ from storage.errors import NotFoundError
 from storage.studies import Study, StudyBook
 
 if TYPE_CHECKING:
-    pass
+    from optuna.distributions import BaseDistribution
 
 _OUT_OF_BAG = "out-of-bag"
 
@@ -75,8 +76,13 @@ class Problem:
         return f"{folds} folds" if folds else _OUT_OF_BAG
 
 
-def pose(spec: StudySpec) -> Problem:
+def pose(spec: StudySpec, bounds: Bounds | None = None) -> Problem:
     """Read the data, unless the specification holds it, and settle metric and space.
+
+    Parameters
+    ----------
+    bounds
+        Of the table, where they are not the specification's.
 
     Raises
     ------
@@ -91,7 +97,7 @@ def pose(spec: StudySpec) -> Problem:
         _columns(spec),
         spec.table,
         spec.query,
-        spec.bounds,
+        bounds or spec.bounds,
     )
     return pose_on(spec, dataset)
 
@@ -103,7 +109,18 @@ def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
     resampling, notes = choose_resampling(spec, dataset)
     n_rows, n_features = dataset.X.shape
     space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name)
+    _check_criterion(space, dataset)
     return Problem(spec, dataset, metric, space, resampling, dataset.notes + notes)
+
+
+def _check_criterion(space: "Mapping[str, BaseDistribution]", dataset: Dataset) -> None:
+    """Refuse what scikit-learn refuses of a forest, and grows of a single tree all the same."""
+    criteria = getattr(space.get("criterion"), "choices", ())
+    if "poisson" in criteria and dataset.y.min() < 0:
+        raise UsageError(
+            f"[space] criterion = 'poisson' is for values from 0 up: '{dataset.target}' has "
+            f"{dataset.y.min():g}"
+        )
 
 
 def pose_again(study: Study, data: str | None = None, query: str | None = None) -> Problem:
@@ -125,7 +142,8 @@ def pose_again(study: Study, data: str | None = None, query: str | None = None) 
     if known is None:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper")
     place, by = found_again(known["data"], known.get("query"), data, query)
-    return pose(make_spec(options_of(known) | {"study": study.name, "data": place, "query": by}))
+    options = options_of(known) | {"study": study.name, "data": place, "query": by}
+    return pose(make_spec(options), KNOWN)
 
 
 def options_of(known: Mapping[str, Any]) -> dict[str, Any]:

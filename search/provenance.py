@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from search.addresses import found_again
+from search.bounds import KNOWN
 from search.champion import Champion, make_champion
 from search.dataset import Dataset, load_dataset
 from search.environment import installed
@@ -30,6 +31,8 @@ TREES_TAG = "grovekeeper.trees"
 DIGEST_TAG = "grovekeeper.data_digest"
 TARGET_TAG = "grovekeeper.target"
 METRIC_TAG = "grovekeeper.metric"
+# Of rows that weigh, or belong together: by which columns.
+ROLES_TAG = "grovekeeper.roles"
 SHA_TAG = "grovekeeper.model_sha256"
 CONTENT_TAG = "grovekeeper.content_sha256"
 SHARE_TAG = "grovekeeper.holdout"
@@ -87,7 +90,9 @@ class Source(BaseModel):
         """
         share = self.holdout if holdout is None else holdout
         place, by = found_again(self.source, self.query, data, query)
-        return load_dataset(place, self.target, self.task, share, self.roles, query=by)
+        return load_dataset(
+            place, self.target, self.task, share, self.roles, query=by, bounds=KNOWN
+        )
 
 
 class Provenance(BaseModel):
@@ -126,6 +131,7 @@ class Provenance(BaseModel):
         data = self.data
         identity = identity_tags(self.study_uid, self.trial, self.trees, data.digest, data.holdout)
         scores = {HOLDOUT_PREFIX + name: repr(value) for name, value in holdout.items()}
+        roles = ", ".join(f"{role}={name}" for role, name in vars(data.roles).items() if name)
         link = {} if self.refit_of is None else {REFIT_TAG: str(self.refit_of)}
         about = {
             STUDY_TAG: self.study,
@@ -134,7 +140,7 @@ class Provenance(BaseModel):
             SHA_TAG: sha256,
             CONTENT_TAG: self.content,
         }
-        return identity | about | scores | link
+        return identity | about | scores | link | ({ROLES_TAG: roles} if roles else {})
 
     @classmethod
     def of(cls, champion: Champion, problem: Problem, study_uid: str, trial: int) -> Self:

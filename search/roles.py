@@ -1,5 +1,6 @@
 """Columns that say something about rows instead of describing them: weight, group, time."""
 
+import warnings
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -111,13 +112,38 @@ def _times(column: "pd.Series") -> Array:
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column):
-        values = column.to_numpy(dtype=np.float64)
-    else:
-        try:
-            moments = pd.to_datetime(column, utc=True, format="mixed")
-        except (ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            msg = f"--time '{column.name}' holds neither numbers nor dates: {reason}"
-            raise DataError(msg) from None
-        values = moments.dt.tz_convert(None).to_numpy()
-    return numbered(values)
+        return numbered(column.to_numpy(dtype=np.float64))
+    first, *others = _readings(column)
+    if any(not np.array_equal(first, other) for other in others):
+        raise DataError(
+            f"--time '{column.name}' holds dates such as {column.iloc[0]}, of which no one can say "
+            "what is the day and what the month: write them as 2024-12-31"
+        )
+    return first
+
+
+def _readings(column: "pd.Series") -> list[Array]:
+    """Return the order of dates by each way in which the whole column can be read.
+
+    One way is for all of it: pandas asked to read each date by itself takes 13/02 for February and
+    12/02 for December.
+    """
+    import pandas as pd
+
+    ways: tuple[dict[str, Any], ...] = ({"format": "ISO8601"}, {}, {"dayfirst": True})
+    found, reason = [], ""
+    with warnings.catch_warnings():
+        # Of a format that is none of the usual ones, and of days that come first after all.
+        warnings.simplefilter("ignore", UserWarning)
+        for way in ways:
+            try:
+                moments = pd.to_datetime(column, utc=True, **way)
+            except (ValueError, TypeError) as error:
+                reason = str(error).splitlines()[0]
+                continue
+            found.append(numbered(moments.dt.tz_convert(None).to_numpy()))
+            if "format" in way:
+                break
+    if not found:
+        raise DataError(f"--time '{column.name}' holds neither numbers nor dates: {reason}")
+    return found

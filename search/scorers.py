@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Score = Callable[[Array, Array, Array | None], float]
+# Of squared errors, y, weights and the number of classes (0 for values).
+SquaresScore = Callable[[Array, Array, Array | None, int], float]
 
 
 def average(values: Array, weights: Array | None = None) -> float:
@@ -37,26 +39,26 @@ def _explained(loss: float, null: float) -> float:
     return 1.0 - loss / null if null else float("nan")
 
 
-def mse(errors: Array, _y: Array, weights: Array | None = None) -> float:
+def mse(errors: Array, _y: Array, weights: Array | None = None, _n_classes: int = 0) -> float:
     """Mean of squared errors."""
     return average(errors, weights)
 
 
-def rmse(errors: Array, _y: Array, weights: Array | None = None) -> float:
+def rmse(errors: Array, _y: Array, weights: Array | None = None, _n_classes: int = 0) -> float:
     """Root of the mean of squared errors."""
     # The estimate of a sum of squares can fall below 0 where the error is next to nothing.
     return float(np.sqrt(np.maximum(average(errors, weights), 0.0)))
 
 
-def r2(errors: Array, y: Array, weights: Array | None = None) -> float:
+def r2(errors: Array, y: Array, weights: Array | None = None, _n_classes: int = 0) -> float:
     """Share of the variance of y that is explained; not a number where y has none."""
     variance = average((y - average(y, weights)) ** 2, weights)
     return _explained(average(errors, weights), variance)
 
 
-def of_values(squares: Score, y: Array, p: Array, weights: Array | None = None) -> float:
+def of_values(squares: SquaresScore, y: Array, p: Array, weights: Array | None = None) -> float:
     """Compute a score of squared errors from predicted values."""
-    return squares((y - p) ** 2, y, weights)
+    return squares((y - p) ** 2, y, weights, 0)
 
 
 def mae(y: Array, p: Array, weights: Array | None = None) -> float:
@@ -94,19 +96,18 @@ def brier(y: Array, p: Array, weights: Array | None = None) -> float:
     return average(brier_errors(y, p), weights)
 
 
-def d2_brier(errors: Array, y: Array, weights: Array | None = None) -> float:
-    """Share of the Brier score of the classes' shares that is explained, from `brier_errors`.
-
-    There are two classes where y has none above 1.
-    """
+def d2_brier(errors: Array, y: Array, weights: Array | None = None, n_classes: int = 2) -> float:
+    """Share of the Brier score of the classes' shares that is explained, from `brier_errors`."""
     # Said to every row, the shares q have a mean squared distance of 1 - sum(q^2).
     null = 1.0 - float((shares(y, 0, weights) ** 2).sum())
-    return _explained(average(errors, weights), null * brier_scale(int(y.max(initial=0)) + 1))
+    return _explained(average(errors, weights), null * brier_scale(n_classes))
 
 
-def of_probabilities(squares: Score, y: Array, p: Array, weights: Array | None = None) -> float:
+def of_probabilities(
+    squares: SquaresScore, y: Array, p: Array, weights: Array | None = None
+) -> float:
     """Compute a score of squared errors from predicted probabilities."""
-    return squares(brier_errors(y, p), y, weights)
+    return squares(brier_errors(y, p), y, weights, p.shape[1])
 
 
 def log_loss(y: Array, p: Array, weights: Array | None = None) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from search.errors import UsageError
 from search.spec import Choice, Range, Task
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _INTEGERS = frozenset({"min_samples_leaf", "max_depth"})
+_SHARES = frozenset({"max_features", "max_samples"})
 _LARGEST_LEAF = 64
 _CRITERIA = {
     "regression": ("squared_error", "absolute_error", "poisson"),
@@ -145,6 +146,8 @@ def _distribution(name: str, choice: Choice, task: Task, n_rows: int) -> "BaseDi
             raise UsageError(f"[space] {name} is an empty list: give one value or more")
         for value in choices:
             _check_value(name, value, task, n_rows)
+        if name in _SHARES:  # a whole 1 would be one column, or one row, to scikit-learn
+            choices = tuple(float(cast("float", value)) for value in choices)
         return CategoricalDistribution(choices)
     if _choices(name, task):
         raise UsageError(f"[space] {name} is no number: give a value or a list of values")

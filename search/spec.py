@@ -51,6 +51,13 @@ class Range(BaseModel):
         return self
 
 
+# What pydantic says where a value is of another kind than one of those that it may be.
+_LITERAL = "literal_error"
+_KINDS = {f"{kind}_type" for kind in ("bool", "int", "float", "string", "tuple", "model")} | {
+    _LITERAL
+}
+_AMISS = {"missing": "missing", "extra_forbidden": "not among them"}
+
 Scalar = None | bool | int | float | str
 Choice = Scalar | Range | tuple[Scalar, ...]
 
@@ -260,14 +267,26 @@ def make_spec(values: Mapping[str, Any]) -> StudySpec:
 
 def _usage_error(error: ValidationError, given: Mapping[str, Any]) -> UsageError:
     """Tell of the first field that is no good, its value and what it may be."""
-    first = error.errors(include_url=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "the specification"
-    if first["type"] == "extra_forbidden":
+    found = error.errors(include_url=False)
+    # Where a value may be of several kinds, each complains; which kind it is not says least.
+    first = next((one for one in found if one["type"] not in _KINDS), found[0])
+    name, *below = map(str, first["loc"] or ("the specification",))
+    if first["type"] == "extra_forbidden" and not below:
         known = [field.alias or key for key, field in StudySpec.model_fields.items()]
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'? T" if near else "t"
         text = f"there is no option '{name}': {hint}here are {', '.join(known)}"
         return UsageError(text)
-    said = f"{name} {given[name]!r}" if name in given else name
-    text = first["msg"].removeprefix("Value error, ")
-    return UsageError(f"{said} is no good: {text[0].lower()}{text[1:]}")
+    value, text = given.get(name), first["msg"].removeprefix("Value error, ")
+    text = f"{text[0].lower()}{text[1:]}"
+    if name == "space" and below:
+        name, value = f"[space] {below[0]} =", given[name][below[0]]
+        if first["type"] in _KINDS:
+            text = "give a value, a list of values, or a range: {low = 0.1, high = 1.0}"
+        elif first["type"] in {"missing", "extra_forbidden"}:
+            text = f"a range has low, high and log, and '{below[-1]}' is {_AMISS[first['type']]}"
+    if first["type"] not in _KINDS:
+        others = (one["msg"] for one in found if one["type"] == _LITERAL)
+        text += "".join(f", or{other.removeprefix('Input should be')}" for other in others)
+    said = f"{name} {value!r}" if value is not None else name
+    return UsageError(f"{said} is no good: {text}")

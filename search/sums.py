@@ -19,7 +19,8 @@ from storage.records import Span
 
 # How close to the infinite forest's squared error is close enough.
 _EXCESS = 0.005
-_UNBOUNDED = 10**6
+# Said of a forest whose infinite error is next to nothing.
+UNBOUNDED = 10**6
 _ENOUGH_VOTES = 2
 # Two spans of a worker are one where no more seconds lie between them.
 _BREATH = 0.1
@@ -154,7 +155,7 @@ class _Scorer:
     """Scores some of the rows; what all of them share is computed once."""
 
     def __init__(self, sums: OobSums, rows: Rows, metric: Metric) -> None:
-        self._y, self._weights = rows.y, rows.weights
+        self._y, self._weights, self._n_classes = rows.y, rows.weights, rows.n_classes
         squares = metric.of_squares
         self._values = sums.mean() if squares is None else squared_errors(sums, rows.y)
         self._of_predictions, self._of_squares = metric.of_predictions, squares
@@ -165,7 +166,7 @@ class _Scorer:
         y, values = self._y[chosen], self._values[chosen]
         weights = None if self._weights is None else self._weights[chosen]
         if self._of_squares is not None:
-            return self._of_squares(values, y, weights)
+            return self._of_squares(values, y, weights, self._n_classes)
         return self._of_predictions(y, values, weights)
 
 
@@ -184,9 +185,11 @@ def excess(sums: OobSums, y: Array, weights: Array | None = None) -> tuple[float
 def enough_trees(sums: OobSums, y: Array, weights: Array | None = None) -> int:
     """Size of the smallest forest whose squared error is within 0.5% of the infinite one's."""
     infinite, between = excess(sums, y, weights)
+    if between <= 0:
+        return 1
     if infinite <= 0:
-        return _UNBOUNDED
-    return int(np.clip(np.ceil(between / (_EXCESS * infinite)), 1, _UNBOUNDED))
+        return UNBOUNDED
+    return int(np.clip(np.ceil(between / (_EXCESS * infinite)), 1, UNBOUNDED))
 
 
 def coverage(sums: OobSums, rows: Rows) -> float:

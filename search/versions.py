@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 from search.errors import UsageError
 from search.metrics import METRICS
-from search.provenance import DIGEST_TAG, HOLDOUT_PREFIX, METRIC_TAG
+from search.provenance import (
+    DIGEST_TAG,
+    HOLDOUT_PREFIX,
+    METRIC_TAG,
+    ROLES_TAG,
+    TARGET_TAG,
+)
 from storage.records import ModelVersion, Stage
 
 
@@ -38,8 +44,12 @@ def holdout_score(version: ModelVersion) -> float | None:
     return scores(version).get(version.tags.get(METRIC_TAG, ""))
 
 
+# Scores can be compared where all of these are the same.
+_COMPARED = (DIGEST_TAG, TARGET_TAG, METRIC_TAG, ROLES_TAG)
+
+
 def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:
-    """Return the version with the best hold-out score among those of the newest's data and metric.
+    """Return the version with the best hold-out score among those judged as the newest was.
 
     Of equal scores the newer counts; without any hold-out score, the newest version does.
 
@@ -52,7 +62,7 @@ def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:
     same = [
         version
         for version in versions
-        if all(version.tags.get(t) == newest.tags.get(t) for t in (DIGEST_TAG, METRIC_TAG))
+        if all(version.tags.get(t) == newest.tags.get(t) for t in _COMPARED)
     ]
     scored = [(score, v) for v in same if (score := holdout_score(v)) is not None]
     metric = METRICS.get(newest.tags.get(METRIC_TAG, ""))

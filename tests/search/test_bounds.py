@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.bounds import Bounds, free_memory
+from search.bounds import KNOWN, Bounds, free_memory
 from search.errors import DataError
 
 ROOM = 100_000_000
@@ -50,6 +50,12 @@ def test_a_third_of_what_is_free_is_room_for_a_table() -> None:
     with pytest.raises(DataError, match=r"a third of what is free: .* or allow more with --max-b"):
         Bounds().check(10, room * 2)
     Bounds().check(10**9, room // 2)
+
+
+def test_a_table_that_was_accepted_once_may_take_all_there_is() -> None:
+    KNOWN.check(10, Bounds().room * 2)
+    with pytest.raises(DataError, match=r"more than the .* of memory that are free: end what else"):
+        KNOWN.check(10, KNOWN.room * 2)
 
 
 def packed(path: Path, head: bytes, block: bytes, times: int) -> None:

@@ -28,6 +28,7 @@ from search.errors import StudyError
 from search.metrics import METRICS, Metric, get_metric
 from search.packaging import TRUSTED_TYPES, save_model
 from search.roles import RoleColumns
+from search.sums import UNBOUNDED
 
 PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
 
@@ -111,6 +112,8 @@ def test_what_it_takes_and_what_is_amiss_is_said(houses: Dataset) -> None:
     assert "that is large; smaller: fewer and larger leaves by [space]" in said[1]
     assert "only 50% of the rows, or of some class," in said[2]
     assert "--evaluation cv" in said[2]
+    (text,) = remarks(champion, UNBOUNDED, None)
+    assert "infinite" not in text
     many = dataclasses.replace(large, trees=500)
     assert "that is large; smaller: --trees 250, or fewer" in list(remarks(many, 40, None))[1]
 

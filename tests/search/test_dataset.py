@@ -306,6 +306,14 @@ def test_training_weights_have_a_mean_of_one_and_the_hold_outs_are_the_tables(
     assert shops(tmp_path).weights is None
 
 
+def test_a_side_without_any_weight_is_one_line(tmp_path: Path) -> None:
+    for zero, side in ((lambda i: i < 71, "training"), (lambda i: i >= 60, "hold-out")):
+        lines = [f"{i},{0 if zero(i) else 1},{i}.5" for i in range(80)]
+        source = write(tmp_path, "t.csv", "\n".join(["t,w,y", *lines]))
+        with pytest.raises(DataError, match=f"'w' is 0 in every row of the {side} side"):
+            load_dataset(source, "y", None, 0.2, RoleColumns(weight="w", time="t"))
+
+
 def test_rows_without_a_target_may_lack_their_roles(tmp_path: Path) -> None:
     lines = [f"{i},{i % 4},{i}.5" for i in range(60)] + ["60,,"]
     source = write(tmp_path, "t.csv", "\n".join(["a,g,y", *lines]))

@@ -125,6 +125,18 @@ def test_a_mark_in_a_quoted_name_separates_nothing() -> None:
     assert list(read(b'a,"b; c",y\n1,2,3\n').columns) == ["a", "b; c", "y"]
 
 
+def test_a_line_break_in_a_quoted_name_ends_no_header() -> None:
+    table = read(b'"size\nm2",price\n1,2\n3,4\n')
+    assert table.to_dict("list") == {"size\nm2": [1, 3], "price": [2, 4]}
+    other = read(b'"a, b\nc";y\n"1\n2";2\n3;4\n')
+    assert other.to_dict("list") == {"a, b\nc": ["1\n2", "3"], "y": [2, 4]}
+
+
+def test_a_quote_that_nothing_closes_is_a_mark_like_others() -> None:
+    table = read(b'size 5",y\n1,2\n3,4\n')
+    assert table.to_dict("list") == {'size 5"': [1, 3], "y": [2, 4]}
+
+
 def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "_PIECE", 10)
     text = "a,y\n" + "".join(f"{i if i < 30 else 'w'},{i},{i}\n" for i in range(40))

@@ -206,6 +206,14 @@ def test_heavy_rows_are_scored_by_folds_and_it_is_said(choose: Choose) -> None:
     assert choose(heavy, weight="w", evaluation="cv")[2] == ()
 
 
+def test_a_fold_that_nothing_could_be_grown_on_is_one_line(choose: Choose) -> None:
+    old = table(w=np.r_[np.zeros(40), np.ones(80)], t=np.arange(120))
+    with pytest.raises(
+        DataError, match="rows of a fold all have the weight 0: leave such rows out"
+    ):
+        choose(old, weight="w", time="t")
+
+
 def test_light_weights_are_scored_out_of_bag(choose: Choose) -> None:
     light = table(w=np.tile([0.5, 1.0, 1.5], 40))
     assert choose(light, weight="w")[1:] == (Resampling(), ())

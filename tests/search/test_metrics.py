@@ -174,7 +174,7 @@ def test_whole_weights_are_repeated_rows(name: str, seed: int) -> None:
     assert metric.of_predictions(y, p, weights * 0.5) == expected
     if metric.of_squares is not None:
         errors = (y - p) ** 2 if metric.task == "regression" else brier_errors(y, p)
-        assert metric.of_squares(errors, y, weights) == expected
+        assert metric.of_squares(errors, y, weights, 0 if p.ndim == 1 else p.shape[1]) == expected
 
 
 def test_what_derives_from_squared_errors_and_only_that_has_the_infinite_forest_form() -> None:
@@ -193,7 +193,17 @@ def test_a_score_of_squared_errors_is_the_score_of_the_predictions(
     assert metric.of_squares is not None
     for each in (None, weights):
         expected = metric.of_predictions(y, p, each)
-        assert metric.of_squares(errors, y, each) == pytest.approx(expected)
+        assert metric.of_squares(errors, y, each, n_classes) == pytest.approx(expected)
+
+
+def test_explained_brier_score_is_on_one_scale_whichever_class_is_missing() -> None:
+    y, p, _ = probabilities(3, 3)
+    for missing in range(3):
+        chosen = y != missing
+        expected = reference.d2_brier_score(y[chosen], p[chosen], labels=[0, 1, 2])
+        assert METRICS["d2_brier_score"].of_predictions(y[chosen], p[chosen], None) == (
+            pytest.approx(expected)
+        )
 
 
 @given(pairs)

@@ -1,7 +1,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
 from search.errors import StudyError, UsageError
@@ -76,6 +78,15 @@ def test_a_metric_that_the_weights_do_not_allow_is_refused(mixed_csv: Path) -> N
     assert posed(metric="mae", **common).rows.weights is not None
     with pytest.raises(UsageError, match="does not work with these row weights"):
         posed(metric="max_error", **common)
+
+
+def test_a_criterion_that_the_target_does_not_allow_is_refused(tmp_path: Path) -> None:
+    numbers = np.arange(60.0)
+    table = pd.DataFrame({"a": numbers, "low": numbers - 1, "high": numbers})
+    space = {"criterion": ["squared_error", "poisson"]}
+    assert posed(data=table.drop(columns="low"), target="high", space=space, holdout=0.0)
+    with pytest.raises(UsageError, match=r"'poisson' is for values from 0 up: 'low' has -1"):
+        posed(data=table.drop(columns="high"), target="low", space=space, holdout=0.0)
 
 
 def test_choices_made_for_the_user_are_noted_and_rows_are_divided_as_said(

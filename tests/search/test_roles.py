@@ -66,6 +66,26 @@ def test_times_are_numbers_dates_or_texts_of_dates(values: list[Any]) -> None:
     assert read(values, "time").times.tolist() == [2, 0, 2, 1]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["10/02/2023", "13/01/2023", "10/02/2023", "01/02/2023"],
+        ["02/10/2023", "01/13/2023", "02/10/2023", "02/01/2023"],
+        ["10.02.2023", "13.01.2023", "10.02.2023", "01.02.2023"],
+        ["10 Feb 2023", "13 Jan 2023", "10 Feb 2023", "1 Feb 2023"],
+    ],
+    ids=["day first", "month first", "dots", "names"],
+)
+def test_dates_of_a_column_are_all_read_in_one_way(values: list[str]) -> None:
+    assert read(values, "time").times.tolist() == [2, 0, 2, 1]
+
+
+def test_dates_that_can_be_read_in_two_ways_are_asked_for_in_another() -> None:
+    with pytest.raises(DataError, match=r"such as 10/02/2023, .*: write them as 2024-12-31"):
+        read(["10/02/2023", "01/03/2023", "02/11/2023", "12/12/2023"], "time")
+    assert read(["01/01/2023", "02/02/2023", "03/03/2023", "04/04/2023"], "time") is not None
+
+
 def test_weights_may_be_decimals_or_texts_of_numbers() -> None:
     for values in ([Decimal("0.5"), Decimal(0), 2, 1], ["0.5", "0", "2", "1"]):
         assert read(values, "weight").weights.tolist() == [0.5, 0.0, 2.0, 1.0]

@@ -20,6 +20,19 @@ ALL: dict[str, Any] = {
 }
 
 
+def test_a_whole_one_is_a_share_as_well() -> None:
+    """To scikit-learn 1 is one column, or one row, and 1.0 all of them."""
+    asked: dict[str, Any] = {"max_features": 1, "max_samples": (0.5, 1)}
+    space = make_space("regression", 200, 10, asked)
+    for name in asked:
+        choices = getattr(space[name], "choices")  # noqa: B009
+        assert choices[-1] == 1
+        assert all(type(choice) is float for choice in choices)
+    point = point_of(default_params("regression", 10) | {"max_features": 1.0}, space)
+    assert point is not None
+    assert type(point["max_features"]) is float
+
+
 @pytest.mark.parametrize("n_features", [1, 2, 3, 10, 64, 1000])
 @pytest.mark.parametrize("task", ["regression", "classification"])
 def test_scikit_learns_defaults_are_inside_the_space_and_grow_the_same_forest(

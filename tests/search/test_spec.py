@@ -33,6 +33,10 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (spec.evaluation, spec.folds) == ("auto", 5)
 
 
+def space(**asked: Any) -> dict[str, Any]:
+    return {"space": {"max_features": asked}}
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -53,7 +57,18 @@ def test_defaults_are_the_documented_ones() -> None:
         ({"folds": 51}, "folds 51"),
         ({"nonsense": 1}, "there is no option 'nonsense': there are data, query"),
         ({"trails": 1}, "there is no option 'trails': did you mean 'trials'? There are data"),
-        ({"space": {"max_features": {"low": 1.0, "high": 0.5}}}, "space"),
+        ({"trees": 0}, "trees 0 is no good: input should be greater than or equal to 1, or 'auto'"),
+        (
+            space(low=1.0, high=0.5),
+            "[space] max_features = {'low': 1.0, 'high': 0.5} is no good: low",
+        ),
+        (space(low=0.0, high=0.5, log=True), "a logarithmic range begins above 0, not at 0.0"),
+        (space(low=0.1, hgh=0.5), "a range has low, high and log, and 'high' is missing"),
+        (
+            space(low=0.1, high=0.5, of=2),
+            "a range has low, high and log, and 'of' is not among them",
+        ),
+        ({"space": {"max_features": [[1]]}}, "= [[1]] is no good: give a value, a list of values"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(values: dict[str, Any], says: str) -> None:

@@ -205,6 +205,7 @@ def test_how_many_trees_are_enough_follows_from_how_much_they_differ() -> None:
     assert enough_trees(wide, y) > 1000
     assert enough_trees(narrow, y) < 10
     assert enough_trees(alike, y) == 1
+    assert enough_trees(sums_of([[0.0, 0.0, 0.0]]), y) == 1
 
 
 def test_a_forest_of_enough_trees_is_within_half_a_percent_of_the_infinite_ones_error(

@@ -1,15 +1,15 @@
 import pytest
 
 from search.errors import UsageError
-from search.provenance import DIGEST_TAG, HOLDOUT_PREFIX, METRIC_TAG
+from search.provenance import DIGEST_TAG, HOLDOUT_PREFIX, METRIC_TAG, ROLES_TAG, TARGET_TAG
 from search.versions import best_version, choose, scores
 from storage.records import ModelVersion
 
 
 def version(
-    number: int, score: float | None, metric: str = "rmse", digest: str = "d"
+    number: int, score: float | None, metric: str = "rmse", digest: str = "d", **tags: str
 ) -> ModelVersion:
-    tags = {METRIC_TAG: metric, DIGEST_TAG: digest}
+    tags |= {METRIC_TAG: metric, DIGEST_TAG: digest}
     if score is not None:
         tags[HOLDOUT_PREFIX + metric] = repr(score)
     return ModelVersion("m", number, "None", (), "run", tags)
@@ -23,11 +23,13 @@ def version(
         ([version(1, 4.0), version(2, 4.0)], 2),
         ([version(1, 1.0, digest="other"), version(2, 4.0), version(3, 6.0)], 2),
         ([version(1, 0.1, "mae"), version(2, 4.0), version(3, 6.0)], 2),
+        ([version(1, 1.0, **{TARGET_TAG: "rooms"}), version(2, 4.0, **{TARGET_TAG: "price"})], 2),
+        ([version(1, 1.0), version(2, 4.0, **{ROLES_TAG: "group=owner"})], 2),
         ([version(1, 4.0), version(2, None)], 1),
         ([version(1, None), version(2, None)], 2),
     ],
 )
-def test_the_best_on_the_hold_out_of_the_newests_data_and_metric_stands_for_the_model(
+def test_the_best_on_the_hold_out_of_those_judged_as_the_newest_was_stands_for_the_model(
     versions: list[ModelVersion], best: int
 ) -> None:
     assert best_version(versions).version == best
