@@ -44,9 +44,7 @@ def delete(study: Study, tracking_uri: str) -> Deleted:
         runs = 0
         try:
             if not mlflow_store.is_new(tracking_uri):
-                mirror = Mirror(tracking_uri, notes["experiment"])
-                mirror.connect()
-                runs = mirror.delete(study.uid)
+                runs = Mirror(tracking_uri, notes["experiment"]).delete(study.uid)
         except Exception as error:
             raise mlflow_store.explain(tracking_uri, error) from error
         study.delete()

@@ -75,7 +75,10 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
         # Called by the recorder, and not before it was handed the study's record.
         return report_files(cast("Study", study))
 
-    recorder = Recorder(Mirror(stores.tracking_uri, spec.experiment, watcher.say, report))
+    experiment = (study and study.get("experiment")) or spec.experiment
+    if experiment != spec.experiment:
+        watcher.say(f"the study's runs are in the experiment '{experiment}': it goes on there")
+    recorder = Recorder(Mirror(stores.tracking_uri, experiment, watcher.say, report))
     if not mlflow_store.is_new(stores.tracking_uri):
         recorder.wait_connected()
     try:
@@ -223,10 +226,15 @@ class _Launch:
             self._record()
 
     def _open_mirror(self) -> None:
-        """Hand over what there is: from here on MLflow is imported and written to."""
+        """Hand over what there is: from here on MLflow is imported and written to.
+
+        What a dead coordinator left running the next one has ended: that comes through the ledger,
+        and may have come already.
+        """
         self._record()
         for record in self._known:
-            self._recorder.put_trial(record)
+            if record.state != "RUNNING":
+                self._recorder.put_trial(record)
 
     def _record(self) -> None:
         """Hand the study's own record to the mirror."""

@@ -11,7 +11,7 @@ from storage import mlflow_store
 from storage.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.lease import Lease
 from storage.progress import Progress
-from storage.records import LOST_REASON, StudyRecord, TrialRecord
+from storage.records import LOST_REASON, StudyRecord, StudyState, TrialRecord
 from storage.studies import Study, study_record
 from storage.study_run import experiment_of
 from storage.tracking import Mirror
@@ -58,12 +58,14 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
     DatabaseError
         When MLflow's store cannot be used.
     """
-    notes = study.notes()
     mlflow_store.check(tracking_uri)
-    if "spec" not in notes:
+    if study.get("spec") is None:
         return _sync_foreign(study, tracking_uri, say)
-    state = study.state()
     with Lease(study.book.leases, study.name):
+        notes = study.notes()
+        # Who ran it, if it still says so, is dead: the lease is ours.
+        noted: StudyState = notes.get("state") or "finished"
+        state: StudyState = "lost" if noted == "running" else noted
         trials = [_ended(study, trial) for trial in study.trials()]
         progress = Progress(study.direction, trials)
         record = study_record(study, notes, progress, state, describe(notes, progress, state))

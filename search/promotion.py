@@ -100,7 +100,22 @@ def promote(
         )
         chosen = candidate.version
         move = replace(move, version=chosen.version, origin=chosen.stage)
+    _check_unchanged(registry, model, chosen, holder, request.stage)
     return chosen.version, _carry_out(registry, candidate, move)
+
+
+def _check_unchanged(
+    registry: Registry, model: str, chosen: ModelVersion, holder: ModelVersion | None, stage: Stage
+) -> None:
+    """Raise `StudyError` where a stage is not as it was when a version was judged against it."""
+    versions = registry.versions(model)
+    now = in_stage(versions, stage)
+    if (now and now.version) != (holder and holder.version):
+        raise StudyError(
+            f"{stage} of {model} has changed while version {chosen.version} was judged: promote it "
+            "again"
+        )
+    _keep_production(choose(model, versions, chosen.version), stage)
 
 
 def rollback(registry: Registry, model: str, stage: Stage, reason: str | None) -> Move:

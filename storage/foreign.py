@@ -1,6 +1,7 @@
 """Records of studies that others made with Optuna: any objective, one or several values."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,9 @@ def foreign_uid(study: "optuna.Study") -> str:
     what is somebody else's.
     """
     trials = study.get_trials(deepcopy=False)
-    started = next((str(t.datetime_start) for t in trials if t.datetime_start), "")
+    # In UTC: it is the same study to whoever reads it, in whatever time zone.
+    starts = (t.datetime_start.astimezone(UTC) for t in trials if t.datetime_start)
+    started = next((str(start.replace(tzinfo=None)) for start in starts), "")
     return sha256(f"{study.study_name}\n{started}".encode()).hexdigest()[:_UID_LENGTH]
 
 

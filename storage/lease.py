@@ -6,9 +6,7 @@ It also fences: while a lease is held, nothing is written from here under anothe
 process which was frozen past its lease writes nothing more, wherever it was frozen.
 """
 
-import getpass
 import os
-import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -17,7 +15,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from storage.errors import LeaseLostError, StudyBusyError
-from storage.leases import DURATION, Holder, Leases
+from storage.leases import DURATION, Holder, Leases, this_host, this_user
 
 RENEW_EVERY = 5.0
 
@@ -116,7 +114,7 @@ class Lease:
             )
             raise StudyBusyError(msg)
         before = _clock()
-        holder = Holder(getpass.getuser(), socket.gethostname(), os.getpid())
+        holder = Holder(this_user(), this_host(), os.getpid())
         if not self._leases.take(self._study, known.epoch, holder):
             self._raise_overtaken()
         self._epoch = known.epoch + 1

@@ -1,5 +1,7 @@
 """The rows that leases are: one a study, in its database, on the database's clock."""
 
+import getpass
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 
 # Seconds from the last renewal until a lease runs out.
 DURATION = 30.0
+# Linux' number of the machine's own namespace of processes.
+_FIRST_SPACE = 0xEFFFFFFC
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,28 @@ class LeaseRecord:
         """Whether the lease has not expired and its process, where it is on this host, exists."""
         if self.expires <= self.now:
             return False
-        return self.host != socket.gethostname() or _process_exists(self.pid)
+        return self.host != this_host() or _process_exists(self.pid)
+
+
+def this_user() -> str:
+    """Return the user's name; the number of one who has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        return str(os.getuid())
+
+
+def this_host() -> str:
+    """Return this machine's name; with a number where processes are counted apart.
+
+    Containers may share a name, and not see each other's processes.
+    """
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # no Linux
+        return socket.gethostname()
+    name = socket.gethostname()
+    return name if space == _FIRST_SPACE else f"{name}/{space}"
 
 
 def _process_exists(pid: int) -> bool:
@@ -137,11 +162,16 @@ class SqlLeases:
 
     def prepare(self, study: str) -> None:
         """See `Leases`."""
-        from sqlalchemy import insert
-        from sqlalchemy.exc import IntegrityError
+        from sqlalchemy import insert, inspect
+        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
         table = _table()
-        table.create(self._engine, checkfirst=True)
+        try:
+            table.create(self._engine, checkfirst=True)
+        except SQLAlchemyError:
+            # Somebody else may have made it between the look and the making.
+            if not inspect(self._engine).has_table(table.name):
+                raise
         empty = {"owner": "", "host": "", "pid": 0, "epoch": 0, "acquired": 0.0, "expires": 0.0}
         try:
             with self._engine.begin() as connection:

@@ -6,7 +6,6 @@ have one order for everybody; whoever is last to look therefore leaves the stage
 has it. A move that a crash left half carried out is completed by the next call.
 """
 
-import getpass
 import json
 import re
 import secrets
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.errors import NotFoundError
+from storage.leases import this_user
 from storage.records import Judgement, ModelVersion, Move, Stage
 from storage.registry import STAGES, Registry
 
@@ -50,7 +50,7 @@ def record(registry: Registry, model: str, move: Move) -> Move:
 def new_move(version: ModelVersion, stage: Stage, **more: Any) -> Move:
     """Return a move of `version` to `stage`, now and by this user, that is on no record yet."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    user = getpass.getuser()[:_USER_LENGTH]
+    user = this_user()[:_USER_LENGTH]
     return Move(
         "", now, version=version.version, origin=version.stage, stage=stage, user=user, **more
     )

@@ -204,6 +204,7 @@ class Mirror:
 
         The study's own run goes last. What is deleted with its experiment already is left so.
         """
+        self._client = mlflow_store.client(self.tracking_uri)
         experiment = self._client.get_experiment_by_name(self._experiment)
         if experiment is None or experiment.lifecycle_stage != "active":
             return 0

@@ -3,10 +3,12 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shop import GOOD, WEAK, Shop, table
 
+from search import promotion
 from search.errors import StudyError, UsageError
 from search.history import BY_HAND, history
 from search.promotion import check_reason
@@ -272,6 +274,27 @@ def test_one_that_is_overtaken_is_told_by_whom(shop: Shop, monkeypatch: pytest.M
     assert shop.holder() == 2
     states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
     assert states == ["overtaken", "done"]
+
+
+def test_one_judged_against_what_no_longer_stands_there_is_not_moved(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trees in (20, 21):
+        shop.add(GOOD, trees=trees)
+    judge = promotion._judge
+
+    def judge_slowly(*asked: Any) -> Any:
+        monkeypatch.setattr(promotion, "_judge", judge)
+        shop.promote(1)
+        return judge(*asked)
+
+    monkeypatch.setattr(promotion, "_judge", judge_slowly)
+    with pytest.raises(
+        StudyError, match="Staging of houses has changed while version 2 was judged"
+    ):
+        shop.promote(2)
+    assert shop.holder() == 1
+    assert [m["version"] for m in history(shop.registry, "houses")["moves"]] == [1]
 
 
 def test_a_move_that_was_not_completed_is_by_the_next_call(shop: Shop) -> None:

@@ -14,28 +14,28 @@ from storage.tracking import Mirror
 
 @pytest.fixture(scope="session")
 def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Dask scheduler that Dask's own settings name."""
-    import dask
-
+    """The address of a Dask scheduler."""
     servers = DaskServers(tmp_path_factory.mktemp("dask"))
-    with dask.config.set({"scheduler-address": servers.address}):
-        yield servers.address
+    yield servers.address
     servers.stop()
 
 
 @pytest.fixture(
     params=["sqlite", "postgresql", "dask", pytest.param("mariadb", marks=pytest.mark.mariadb)]
 )
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a new database of each kind, the last one served by a Dask scheduler."""
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a new database of each kind; one is served by a Dask scheduler."""
+    import dask
+
+    file = f"sqlite:///{tmp_path}/optuna.db"
     if request.param in {"postgresql", "mariadb"}:
         fixture = "postgres" if request.param == "postgresql" else request.param
-        return str(request.getfixturevalue(fixture)())
-    url = f"sqlite:///{tmp_path}/optuna.db"
-    if request.param == "dask":
-        request.getfixturevalue("dask_scheduler")
-        return f"dask+{url}"
-    return url
+        yield str(request.getfixturevalue(fixture)())
+    elif request.param == "dask":
+        with dask.config.set({"scheduler-address": request.getfixturevalue("dask_scheduler")}):
+            yield f"dask+{file}"
+    else:
+        yield file
 
 
 @pytest.fixture

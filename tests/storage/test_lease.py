@@ -1,3 +1,4 @@
+import getpass
 import os
 import socket
 import subprocess
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 from examples import SPACE, close_book, database_of, trial
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
 
 from storage import lease
+from storage import leases as leases_module
 from storage.errors import LeaseLostError, StudyBusyError
 from storage.lease import Lease
-from storage.leases import DURATION, LeaseRecord, Leases
+from storage.leases import DURATION, LeaseRecord, Leases, this_host
 from storage.studies import StudyBook
 
 
@@ -49,6 +51,12 @@ def set_columns(engine: Engine, assignments: str) -> None:
         connection.execute(text(f"update grovekeeper_lease set {assignments}"))  # noqa: S608
 
 
+def found(leases: Leases) -> LeaseRecord:
+    record = leases.read("houses")
+    assert record is not None
+    return record
+
+
 def test_reading_makes_no_table(leases: Leases, engine: Engine) -> None:
     assert leases.read("houses") is None
     assert not inspect(engine).has_table("grovekeeper_lease")
@@ -65,7 +73,7 @@ def test_the_holder_is_known_while_it_holds(leases: Leases) -> None:
         holder = leases.read("houses")
         assert holder is not None
         assert holder.alive
-        assert (holder.host, holder.pid) == (socket.gethostname(), os.getpid())
+        assert (holder.host, holder.pid) == (this_host(), os.getpid())
         assert 25 < holder.expires - holder.now <= 30
         assert leases.read("other") is None
 
@@ -184,7 +192,7 @@ def test_a_dead_process_on_this_host_loses_its_lease_at_once(
         pass
     set_columns(
         engine,
-        f"host = '{socket.gethostname()}', pid = {ended.pid}, owner = 'ann', expires = 1e12",
+        f"host = '{this_host()}', pid = {ended.pid}, owner = 'ann', expires = 1e12",
     )
     holder = leases.read("houses")
     assert holder is not None
@@ -199,7 +207,7 @@ def test_a_process_that_only_waits_to_be_buried_is_dead(leases: Leases, engine: 
     ) as child:
         with Lease(leases, "houses"):
             pass
-        place = f"host = '{socket.gethostname()}', pid = {child.pid}"
+        place = f"host = '{this_host()}', pid = {child.pid}"
         set_columns(engine, f"{place}, owner = 'ann', expires = 1e12")
         holder = leases.read("houses")
         assert holder is not None
@@ -209,6 +217,40 @@ def test_a_process_that_only_waits_to_be_buried_is_dead(leases: Leases, engine: 
         while holder.alive:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_a_process_that_another_container_of_the_same_name_counts_is_not_looked_for_here(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lease(leases, "houses"):
+        monkeypatch.setattr(leases_module, "_process_exists", lambda _pid: False)
+        assert not found(leases).alive
+        monkeypatch.setattr(leases_module, "_FIRST_SPACE", -1)
+        assert this_host().startswith(f"{socket.gethostname()}/")
+        assert found(leases).alive
+
+
+def test_a_user_without_a_name_is_a_number(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(getpass, "getuser", fail)
+    with Lease(leases, "houses"):
+        assert found(leases).owner == str(os.getuid())
+
+
+def test_a_table_that_somebody_else_makes_at_once_is_everybodys(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Table.create
+
+    def create_twice(table: Table, engine: Engine, checkfirst: bool) -> None:
+        create(table, engine, checkfirst=checkfirst)
+        create(table, engine, checkfirst=False)
+
+    monkeypatch.setattr(Table, "create", create_twice)
+    with Lease(leases, "houses") as held:
+        held.check()
 
 
 def test_a_living_lease_of_another_host_is_respected(leases: Leases, engine: Engine) -> None:

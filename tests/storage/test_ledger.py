@@ -222,6 +222,17 @@ def test_closing_enters_what_has_ended_and_ends_the_thread(
     assert len(study.trials()) == 5
 
 
+def test_closing_enters_what_has_ended_behind_one_that_has_just_begun(
+    study: Study, open_book: Callable[..., Book]
+) -> None:
+    book = open_book()
+    book.ledger.put(begun(0))
+    for number in range(1, 4):
+        book.ledger.put(trial(number))
+    book.ledger.close()
+    assert [t.state for t in study.trials()] == ["RUNNING", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
 def test_closing_does_not_wait_for_a_database_that_stumbles(
     open_book: Callable[..., Book], monkeypatch: pytest.MonkeyPatch
 ) -> None:

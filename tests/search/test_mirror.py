@@ -1,0 +1,39 @@
+"""`sync`, beside a coordinator that is about to end."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from settled import settle
+
+from search import mirror
+from storage.records import TrialRecord
+from storage.studies import StudyBook
+
+
+def test_it_writes_what_the_study_is_once_the_lease_is_its_own(
+    tmp_path: Path, mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    study = book.make("houses", "minimize")
+    settle(study, state="running", started="2026-01-01T00:00:00+00:00")
+    study.enter_trial(TrialRecord(0, "COMPLETE", {}, value=3.0), {})
+    lease = mirror.Lease
+
+    def take(*asked: Any) -> Any:
+        study.put("state", "finished")
+        study.put("holdout", {"rmse": 2.0})
+        return lease(*asked)
+
+    monkeypatch.setattr(mirror, "Lease", take)
+    assert mirror.sync(study, mlflow_file).runs == 1
+    client = MlflowClient(mlflow_file)
+    found = client.search_runs(
+        [client.get_experiment_by_name("houses").experiment_id],
+        "tags.`grovekeeper.kind` = 'study'",
+    )
+    assert [run.info.status for run in found] == ["FINISHED"]
+    assert found[0].data.metrics["holdout_rmse"] == 2.0
+    book.rdb.remove_session()
+    book.rdb.engine.dispose()

@@ -1,0 +1,28 @@
+"""What tells somebody else's study from others of its name."""
+
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from storage.foreign import foreign_uid
+
+
+def test_a_study_is_the_same_in_every_time_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/theirs.db")
+    study = optuna.create_study(study_name="theirs", storage=storage)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    found = set()
+    for zone in ("UTC", "America/New_York", "Asia/Kolkata"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        again = optuna.load_study(study_name="theirs", storage=storage)
+        found.add(foreign_uid(again))
+    monkeypatch.undo()
+    time.tzset()
+    storage.remove_session()
+    storage.engine.dispose()
+    assert len(found) == 1
