@@ -198,10 +198,9 @@ def _units(dataset: Dataset) -> Array | None:
     roles = dataset.held_out_roles
     if roles.groups is not None:
         return roles.groups
-    if roles.times is not None:  # blocks of n^(1/3) neighbours (Carlstein 1986)
-        length = int(np.ceil(len(roles.times) ** (1 / 3)))
-        place = np.argsort(np.argsort(roles.times, kind="stable"), kind="stable")
-        return np.asarray(place // length)
+    if roles.times is not None:  # blocks of n^(1/3) neighbours (Carlstein 1986), of whole moments
+        n_moments = int(roles.times.max()) + 1
+        return np.asarray(roles.times // int(np.ceil(n_moments ** (1 / 3))))
     return repeated_rows(dataset.held_out_features)
 
 

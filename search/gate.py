@@ -22,6 +22,8 @@ DRAWS = 1000
 _LEVEL = 0.95
 _SEED = 0
 # Draws on which the score is defined; with fewer the interval says nothing.
+# Of k units that know no difference all point one way in 2^(1 - k) of cases: of fewer too often.
+_ENOUGH_UNITS = 6
 _ENOUGH_DRAWS = DRAWS // 2
 
 
@@ -95,7 +97,8 @@ def compare(
         if np.isfinite(difference):
             differences.append(difference)
     low = high = np.nan
-    if len(differences) >= _ENOUGH_DRAWS:
+    n_units = len(y) if units is None else len(np.unique(units))
+    if n_units >= _ENOUGH_UNITS and len(differences) >= _ENOUGH_DRAWS:
         tail = (1 - _LEVEL) / 2
         low, high = np.quantile(differences, [tail, 1 - tail])
     return Comparison(metric, score(candidate), score(incumbent), float(low), float(high), len(y))

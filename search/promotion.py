@@ -74,7 +74,8 @@ def promote(
         if request.stage.lower() not in target.aliases:
             registry.move(target, request.stage)
         return target.version, None
-    _keep_production(chosen, request.stage)
+    if target is not None:  # a refit that is yet to be made is in no stage
+        _keep_production(target, request.stage)
     than = f"version {holder.version}" if holder else "a constant forecast"
     say(f"judging version {chosen.version} against {than}")
     candidate = load_model(registry, chosen)
@@ -230,9 +231,10 @@ def _judged_for(
     registry: Registry, versions: Sequence[ModelVersion], packaged: Packaged
 ) -> Packaged:
     """Return the version that was judged for one that was refitted on every row; or itself."""
-    judged = packaged.version.tags.get(REFIT_TAG)
-    found = [version for version in versions if str(version.version) == judged]
-    return load_model(registry, found[0]) if found else packaged
+    there, version = {str(found.version): found for found in versions}, packaged.version
+    while (judged := there.get(version.tags.get(REFIT_TAG, ""))) is not None:
+        version = judged
+    return packaged if version is packaged.version else load_model(registry, version)
 
 
 def _refit(
@@ -244,6 +246,11 @@ def _refit(
     if known is not None:
         return load_model(registry, known)
     dataset = provenance.data.load(request.data, 0.0, request.query)
+    if dataset.digest != provenance.data.digest:
+        raise StudyError(
+            f"{dataset.source} is not the table that {judged.title} learned from: it cannot be "
+            "refitted on it; name that one with --data"
+        )
     champion = provenance.refit(dataset)
     made = provenance.model_copy(
         update={
@@ -260,6 +267,8 @@ def _refit(
 
 def _refitted(versions: Sequence[ModelVersion], judged: ModelVersion) -> ModelVersion | None:
     """Return the version that was refitted on every row after this one was judged, if one was."""
+    if REFIT_TAG in judged.tags:  # it is one
+        return judged
     found = [v for v in versions if v.tags.get(REFIT_TAG) == str(judged.version)]
     return found[-1] if found else None
 

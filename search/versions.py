@@ -9,6 +9,7 @@ from search.provenance import (
     HOLDOUT_PREFIX,
     METRIC_TAG,
     ROLES_TAG,
+    SHARE_TAG,
     TARGET_TAG,
 )
 from storage.records import ModelVersion, Stage
@@ -65,6 +66,9 @@ def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:
         if all(version.tags.get(t) == newest.tags.get(t) for t in _COMPARED)
     ]
     scored = [(score, v) for v in same if (score := holdout_score(v)) is not None]
+    # Of another share other rows were scored; a refitted version has none.
+    share = scored[-1][1].tags.get(SHARE_TAG) if scored else None
+    scored = [pair for pair in scored if pair[1].tags.get(SHARE_TAG) == share]
     metric = METRICS.get(newest.tags.get(METRIC_TAG, ""))
     if not scored or metric is None:
         return newest

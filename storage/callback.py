@@ -187,7 +187,18 @@ class _Following:
 
         if mlflow.get_tracking_uri() != mirror.tracking_uri:
             mlflow.set_tracking_uri(mirror.tracking_uri)
-        with mlflow.start_run(run_id=run, nested=True):
+        from mlflow.exceptions import MlflowException
+
+        try:
+            active = mlflow.start_run(run_id=run, nested=True)
+        except MlflowException as error:
+            if "active experiment ID" not in str(error):
+                raise mlflow_store.explain(mirror.tracking_uri, error) from error
+            raise StorageError(
+                "mlflow.set_experiment names another experiment than the study's runs are in: give "
+                "its name to MLflowMirror(experiment=...), or leave set_experiment out"
+            ) from error
+        with active:
             yield
 
     def close(self, state: StudyState) -> None:

@@ -98,6 +98,17 @@ def test_rows_that_belong_together_are_drawn_together() -> None:
     assert together.high - together.low == pytest.approx(once.high - once.low, rel=0.15)
 
 
+def test_of_a_handful_of_groups_nothing_is_told() -> None:
+    """Two that are alike all point one way in half of the cases."""
+    y, units = np.zeros(60), np.arange(60) % 5
+    better, worse = np.zeros(60), np.ones(60)
+    few = compare(RMSE, y, worse, better, units=units)
+    assert np.isnan(few.low)
+    assert "too few" in judge(few).text
+    assert not judge(few, strict=True).passed
+    assert not judge(compare(RMSE, y, worse, better, units=np.arange(60) % 6)).passed
+
+
 def test_weights_weigh() -> None:
     y, first, second = np.zeros(20), np.full(20, 1.0), np.tile([0.0, 3.0], 10)
     assert compare(MAE, y, first, second).incumbent == 1.5
@@ -110,7 +121,7 @@ def test_where_the_score_is_hardly_ever_defined_the_interval_says_nothing() -> N
     y = np.array([1] + [0] * 11)
     p = np.tile([0.5, 0.5], (12, 1))
     p[0] = [0.1, 0.9]
-    rare = compare(AUC, y, p, p[::-1].copy(), units=np.array([0] + [1] * 11))
+    rare = compare(AUC, y, p, p[::-1].copy())
     assert np.isfinite(rare.low)
     never = compare(AUC, np.zeros(12, dtype=int), p, p)
     assert np.isnan(never.low)

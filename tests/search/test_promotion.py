@@ -196,9 +196,27 @@ def test_a_version_refitted_on_every_row_is_moved_and_the_judged_one_stands_in(s
     assert shop.holder() == 1
     shop.promote(1, refit_all=True)
     assert shop.holder() == 2
+    assert shop.promote(2, refit_all=True) is None  # a refit is not refitted
+    assert len(shop.registry.versions("houses")) == 3
     shop.promote(2, stage="Production")
     assert shop.holder("Production") == 2
-    assert len(shop.registry.versions("houses")) == 3
+    with pytest.raises(StudyError, match="would leave Production empty"):
+        shop.promote(1, refit_all=True)
+
+
+def test_a_refit_is_of_the_table_that_was_learned_from_even_by_force(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.write(table(seed=1))
+    with pytest.raises(StudyError, match="cannot be refitted on it; name that one with --data"):
+        shop.promote(refit_all=True, force=True, reason="now")
+    assert len(shop.registry.versions("houses")) == 1
+
+
+def test_a_refit_may_leave_the_version_that_it_is_of_in_production(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.promote(1, stage="Production")
+    assert shop.promote(1, refit_all=True) is not None
+    assert (shop.holder("Production"), shop.holder()) == (1, 2)
 
 
 def test_changed_files_are_refused_with_both_digests_also_by_force(shop: Shop) -> None:

@@ -1,7 +1,14 @@
 import pytest
 
 from search.errors import UsageError
-from search.provenance import DIGEST_TAG, HOLDOUT_PREFIX, METRIC_TAG, ROLES_TAG, TARGET_TAG
+from search.provenance import (
+    DIGEST_TAG,
+    HOLDOUT_PREFIX,
+    METRIC_TAG,
+    ROLES_TAG,
+    SHARE_TAG,
+    TARGET_TAG,
+)
 from search.versions import best_version, choose, scores
 from storage.records import ModelVersion
 
@@ -25,6 +32,8 @@ def version(
         ([version(1, 0.1, "mae"), version(2, 4.0), version(3, 6.0)], 2),
         ([version(1, 1.0, **{TARGET_TAG: "rooms"}), version(2, 4.0, **{TARGET_TAG: "price"})], 2),
         ([version(1, 1.0), version(2, 4.0, **{ROLES_TAG: "group=owner"})], 2),
+        ([version(1, 1.0, **{SHARE_TAG: "0.05"}), version(2, 4.0, **{SHARE_TAG: "0.2"})], 2),
+        ([version(1, 4.0, **{SHARE_TAG: "0.2"}), version(2, None, **{SHARE_TAG: "0.0"})], 1),
         ([version(1, 4.0), version(2, None)], 1),
         ([version(1, None), version(2, None)], 2),
     ],

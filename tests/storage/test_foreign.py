@@ -6,7 +6,15 @@ from pathlib import Path
 import optuna
 import pytest
 
-from storage.foreign import foreign_uid
+from storage.foreign import foreign_study, foreign_uid
+
+
+def test_the_best_keeps_its_constraints() -> None:
+    study = optuna.create_study(study_name="theirs")
+    for value, broken in ((1.0, 1.0), (2.0, -1.0), (3.0, 0.0)):
+        study.add_trial(optuna.trial.create_trial(value=value, constraints={"weight": broken}))
+    assert study.best_value == 2.0
+    assert [value for _, value in foreign_study(study, "uid", "finished").best] == [2.0]
 
 
 def test_a_study_is_the_same_in_every_time_zone(
