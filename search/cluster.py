@@ -99,8 +99,9 @@ def _result(done: "Future[Any]") -> "list[Outcome] | Exception":
 
     try:
         result: list[Outcome] = done.result()
-    except KilledWorker:
-        return DeadlyTrialError(f"killed {MOST_KILLED} workers one after another: out of memory?")
+    except KilledWorker as error:
+        killed = error.allowed_failures + 1
+        return DeadlyTrialError(f"killed {killed} workers one after another: out of memory?")
     except (Exception, CancelledError) as error:
         return error
     return result

@@ -1,6 +1,6 @@
 """Scikit-learn estimators that search for their forest when they are fitted."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -192,9 +192,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         features, roles = dataset.features, dataset.roles
         beside = {"target": dataset.labels, "sample_weight": roles.weights, "group": roles.groups}
         columns = {
-            name: f"{name}_" if name in features else name
-            for name, values in beside.items()
-            if values is not None
+            name: _free(name, features) for name, values in beside.items() if values is not None
         }
         table = features.assign(**{column: beside[name] for name, column in columns.items()})
         asked = self._asked() | {
@@ -219,6 +217,13 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """Return the name, lengthened until it is nobody's."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 class ForestSearchRegressor(RegressorMixin, _ForestSearch):  # type: ignore[misc]

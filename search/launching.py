@@ -132,6 +132,8 @@ class _Launch:
         self._by_request = False
         self._notes = study.notes()
         self._seconds: dict[str, float] = {}
+        # What earlier launches took: a study's seconds are those of all.
+        self._before: dict[str, float] = self._notes.get("seconds") or {}
         self._known = study.trials()
         self._standing = Standing(
             study.name,
@@ -213,7 +215,7 @@ class _Launch:
         finally:
             self._stop.patient = False
             ledger.close()
-            self._seconds["search"] = round(time.monotonic() - clock, 2)
+            self._seconds["search"] = self._in_all("search", time.monotonic() - clock)
             self._seconds["growing"] = round(self._growing, 2)
 
     def _entered(self, record: TrialRecord) -> None:
@@ -273,6 +275,9 @@ class _Launch:
         crowning = Crowning(self._problem, self._study, self._recorder, check, say, self._note)
         self._seconds |= crowning.crown(best)
 
+    def _in_all(self, name: str, seconds: float) -> float:
+        return round(self._before.get(name, 0.0) + seconds, 2)
+
     def _finish(self, state: StudyState, started: float, *, hurried: bool = False) -> None:
         """Bring the mirror level, and note how far it came."""
         if not hurried:
@@ -285,7 +290,7 @@ class _Launch:
             self._watcher.say(f"waiting for MLflow, {self._recorder.behind} runs behind ({later})")
             level = self._recorder.wait_level(_MIRROR_PATIENCE, steadily=True)
         self._note("mirror", self._mirror())
-        self._seconds["total"] = round(time.monotonic() - started, 2)
+        self._seconds["total"] = self._in_all("total", time.monotonic() - started)
         self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
         self._note("state", state)
         if not level:

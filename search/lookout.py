@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from search.standing import Standing
+from search.standing import SEARCHING, Standing
 from storage.studies import Study
 
 
@@ -67,6 +67,6 @@ class Lookout:
         standing, mirror = self.standing, notes.get("mirror")
         standing.state = self._study.state()
         standing.goal = notes.get("goal")
-        standing.doing = notes.get("doing") or "searching"
+        standing.doing = notes.get("doing") or SEARCHING
         standing.workers = notes.get("workers")
         self._behind = mirror["behind"] if mirror else None

@@ -4,7 +4,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from search.standing import Standing
+from search.standing import SEARCHING, Standing
 from search.trial_table import score_now, trees_now
 from search.wording import params_listed, visible
 
@@ -84,7 +84,7 @@ def _counts(standing: Standing) -> str:
 def _pace(standing: Standing) -> str:
     rate, workers, behind = standing.trees_per_second(), standing.workers, standing.behind()
     parts = [] if rate is None else [f"{rate:,.0f} trees a second"]
-    if workers is not None and standing.state == "running":
+    if workers is not None and standing.state == "running" and standing.doing == SEARCHING:
         parts.append("no worker: waiting for one" if workers == 0 else f"workers: {workers}")
     if behind is not None:
         parts.append(f"MLflow {behind} runs behind" if behind else "MLflow level")

@@ -66,6 +66,7 @@ class Proposer:
         forest_of: Callable[[Mapping[str, Any]], Hashable],
         seed: int,
         known: Iterable[TrialRecord],
+        given_up: Iterable[TrialRecord] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._direction = direction
@@ -77,6 +78,8 @@ class Proposer:
         self._running: dict[int, Mapping[str, Any]] = {}
         self._numbers: dict[int, int] = {}
         self._places: dict[Hashable, int] = {}
+        # Forests that cannot be grown, and are not proposed again.
+        self._barred = {forest_of(record.params) for record in given_up}
         for record in sorted(known, key=lambda record: record.place):
             self._places.setdefault(forest_of(record.params), record.place)
             self._remember(self._frozen(record))
@@ -101,12 +104,14 @@ class Proposer:
         else:
             self._study.add_trial(trial)
 
-    def forget(self, place: int) -> None:
-        """Take it that the trial at `place` came to nothing."""
-        params = self._running.pop(place)
+    def forget(self, place: int, *, given_up: bool = False) -> None:
+        """Take it that the trial at `place` came to nothing; that its forest will, if given up."""
+        forest = self._forest_of(self._running.pop(place))
         self._study.tell(self._numbers.pop(place), state=TrialState.FAIL)
-        if self._places.get(self._forest_of(params)) == place:
-            del self._places[self._forest_of(params)]
+        if self._places.get(forest) == place:
+            del self._places[forest]
+        if given_up:
+            self._barred.add(forest)
 
     def _ask(self, place: int) -> Mapping[str, Any]:
         left = [point for point in self._points if self._is_new(point)]
@@ -121,10 +126,13 @@ class Proposer:
             self._study.tell(trial, state=TrialState.FAIL)
             if self._is_new(trial.params):
                 return dict(trial.params)
+        if not left and self._forest_of(trial.params) in self._barred:
+            left = [point for point in self._points if self._forest_of(point) in self._places]
         return left[seed % len(left)] if left else dict(trial.params)
 
     def _is_new(self, params: Mapping[str, Any]) -> bool:
-        return self._forest_of(params) not in self._places
+        forest = self._forest_of(params)
+        return forest not in self._places and forest not in self._barred
 
     def _frozen(self, record: TrialRecord) -> "FrozenTrial":
         # A sampler ranks pruned trials by their last score: the metric's, whatever guided them.

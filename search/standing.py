@@ -9,6 +9,8 @@ from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
 
 # Finished trials that the pace is told from.
 _RECENT = 20
+# What a launch is at while trees grow.
+SEARCHING = "searching"
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Standing:
     trials: InitVar[Iterable[TrialRecord]] = ()
     state: StudyState = "running"
     workers: int | None = None
-    doing: str = "searching"
+    doing: str = SEARCHING
     behind: Callable[[], int | None] = lambda: None
     began: float | None = None
     progress: Progress = field(init=False)
@@ -90,7 +92,7 @@ class Standing:
         left = None if self.goal is None else self.goal - self.progress.finished
         recent = list(self._recent)
         finished = sum(is_finished for *_, is_finished in recent)
-        if left is None or left <= 0 or not finished:
+        if left is None or left <= 0 or not finished or self.doing != SEARCHING:
             return None
         return left * sum(seconds for seconds, *_ in recent) / finished
 

@@ -72,7 +72,10 @@ class Coordinator:
         self._next_number = len(trials)
         self._agenda = Agenda(trials, plan.first)
         direction = plan.metric.direction
-        self._proposer = Proposer(direction, plan.space, plan.forest_of, plan.seed, finished)
+        given_up = [record for record in trials if record.given_up]
+        self._proposer = Proposer(
+            direction, plan.space, plan.forest_of, plan.seed, finished, given_up
+        )
         self._contest = Contest(direction)
         for record in sorted(finished, key=lambda record: record.place):
             if record.blocks is not None and record.value is not None:
@@ -94,7 +97,7 @@ class Coordinator:
             raise
 
     def _run(self) -> End:
-        while True:
+        while self._wanted() or self._running:
             if self._stop():
                 return self._abandon("stopped")
             if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
@@ -102,8 +105,6 @@ class Coordinator:
             starts = self._wanted() and self._pace.has_room()
             if starts:
                 self._start_trial()
-            elif not self._running:
-                return "finished"
             wait = 0.0 if starts else _POLL
             try:
                 place, growth, outcomes = self._workers.finished.get(timeout=wait)
@@ -113,6 +114,7 @@ class Coordinator:
             if running is not None and running.growth is growth:
                 self._pace.ended(growth)
                 self._judge(running, outcomes)
+        return "finished"
 
     def _wanted(self) -> bool:
         under_way = sum(1 + len(running.copies) for running in self._running.values())
@@ -237,8 +239,8 @@ class Coordinator:
         reason = str(error) if deadly else f"{type(error).__name__}: {error}"
         del self._running[running.record.place]
         for record in (running.record, *running.copies):
-            self._proposer.forget(record.place)
             last = deadly or not self._agenda.may_retry(record.place)
+            self._proposer.forget(record.place, given_up=last)
             self._agenda.fail(self._fail(replace(record, given_up=last), reason))
         self._failing.add(running.record.place)
         if len(self._failing) >= _MOST_FAILURES:

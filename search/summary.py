@@ -27,7 +27,7 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> dict
     alive = holder is not None and holder.alive
     best = progress.champion
     mirror = notes.get("mirror") or {}
-    model = notes.get("model")
+    model, champion = notes.get("model"), notes.get("champion")
     return {
         "study": study.name,
         "state": study.state(),
@@ -45,6 +45,7 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> dict
         "best": best and {"number": best.number, "value": best.value, "params": dict(best.params)},
         "evaluation": spec.get("evaluation"),
         "covered": best and (1.0 if best.covered is None else best.covered),
+        "champion": champion and {"trial": champion["trial"], "trees": champion["trees"]},
         "holdout": notes.get("holdout"),
         "model": model and {"name": model["name"], "version": model["version"]},
         "mirror": {key: mirror.get(key, 0) for key in EMPTY_MIRROR},

@@ -30,6 +30,7 @@ def client(tracking_uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     with _making_tables(tracking_uri):
+        _make_file(tracking_uri)
         return MlflowClient(tracking_uri, tracking_uri)
 
 
@@ -76,6 +77,24 @@ def _making_tables(tracking_uri: str) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def _make_file(tracking_uri: str) -> None:
+    """Make a new SQLite store under another name, and give it its own when it is whole.
+
+    MLflow makes its tables in dozens of steps and in seconds; a process that is ended meanwhile
+    would leave a store that MLflow can neither open nor mend.
+    """
+    path = database.sqlite_path(tracking_uri)
+    if path is None or path.exists() or os.name == "nt":  # there no open file is renamed
+        return
+    from mlflow import MlflowClient
+
+    half = path.with_name(f"{path.name}.half")
+    half.unlink(missing_ok=True)
+    made = f"sqlite:///{half}"
+    MlflowClient(made, made)
+    half.replace(path)
 
 
 def is_server(tracking_uri: str) -> bool:

@@ -22,7 +22,11 @@ def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
         return
     shown = params_listed(best["params"])
     echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
-    if summary["holdout"]:
+    champion = summary["champion"] and summary["champion"]["trial"]
+    if champion not in {None, best["number"]}:
+        echo(f"the champion is still trial {champion}'s: the same launch makes the new one")
+        model = None
+    elif summary["holdout"]:
         echo(f"hold-out: {scores_listed(summary['holdout'])}")
     if model is not None and registered and summary["state"] in {"finished", "stopped"}:
         name = model["name"]

@@ -144,7 +144,7 @@ def test_several_jobs_are_processes(fitted: ForestSearchRegressor) -> None:
 def test_asked_for_it_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     X, y = load_diabetes(return_X_y=True, as_frame=True)
-    X = X.rename(columns={"age": "target"})
+    X = X.rename(columns={"age": "target", "sex": "target_"})
     weights = np.linspace(1, 2, len(X))
     stores = {
         "storage": f"sqlite:///{tmp_path}/optuna.db",

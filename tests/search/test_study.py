@@ -21,7 +21,7 @@ from search.study import Coordinator
 from search.sums import score
 from search.tasks import Pace
 from search.warm_starts import warm_starts
-from search.workers import Growth, Workers
+from search.workers import Growth, Order, Workers
 from storage.ledger import Ledger
 from storage.records import TrialRecord
 from storage.studies import Study, StudyBook
@@ -337,13 +337,13 @@ def test_five_failures_in_a_row_end_the_study_with_their_error(
 
 
 def failing(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch, errors: Callable[[int], Exception | None]
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, errors: Callable[[Order], Exception | None]
 ) -> None:
-    """Have the growth of some places fail: `errors` gives the error of a place's next attempt."""
+    """Have the growth of some trials fail: `errors` gives the error of the next attempt."""
     deliver = workers._deliver
 
     def deliver_or_fail(order: Any, growth: Growth) -> Growth:
-        error = errors(order.place)
+        error = errors(order)
         if error is None:
             return deliver(order, growth)
         workers.finished.put((order.key, growth, error))
@@ -362,9 +362,9 @@ def test_a_failed_trial_is_tried_again_and_counted_apart(
 ) -> None:
     left = {1: times}
 
-    def error(place: int) -> Exception | None:
-        left[place] = left.get(place, 0) - 1
-        return ValueError("once more") if left[place] >= 0 else None
+    def error(order: Order) -> Exception | None:
+        left[order.place] = left.get(order.place, 0) - 1
+        return ValueError("once more") if left[order.place] >= 0 else None
 
     failing(two_workers, monkeypatch, error)
     study = book.make("s", "minimize")
@@ -385,7 +385,7 @@ def test_a_trial_that_fails_a_fourth_time_is_given_up_and_replaced(
     two_workers: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    failing(two_workers, monkeypatch, lambda place: ValueError("bad") if place == 1 else None)
+    failing(two_workers, monkeypatch, lambda order: ValueError("bad") if order.place == 1 else None)
     study = book.make("s", "minimize")
     assert Recording(study, plan(8), two_workers).run() == "finished"
     trials = study.trials()
@@ -402,11 +402,41 @@ def test_a_trial_that_kills_its_workers_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deadly = DeadlyTrialError("killed 3 workers")
-    failing(two_workers, monkeypatch, lambda place: deadly if place == 1 else None)
+    failing(two_workers, monkeypatch, lambda order: deadly if order.place == 1 else None)
     study = book.make("s", "minimize")
     assert Recording(study, plan(8), two_workers).run() == "finished"
     (failed,) = [t for t in study.trials() if t.state == "FAIL"]
     assert (failed.place, failed.given_up, failed.reason) == (1, True, "killed 3 workers")
+
+
+@pytest.mark.parametrize("error", [DeadlyTrialError("killed 3 workers"), ValueError("bad")])
+def test_a_forest_that_was_given_up_is_not_proposed_again_neither_by_the_next_launch(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    failing(
+        two_workers, monkeypatch, lambda o: error if o.params["min_samples_leaf"] == 9 else None
+    )
+    three, study = ONE | {"min_samples_leaf": (1, 3, 9)}, book.make("s", "minimize")
+    assert Recording(study, plan(8, space=three), two_workers).run() == "finished"
+    failed = [t for t in study.trials() if t.state == "FAIL"]
+    assert [t.given_up for t in failed][-1]
+    assert len(failed) == (1 if isinstance(error, DeadlyTrialError) else 4)
+    assert Recording(study, plan(12, space=three), two_workers).run() == "finished"
+    assert len([t for t in study.trials() if t.state == "FAIL"]) == len(failed)
+    assert len(finished(study.trials())) == 12
+
+
+def test_a_search_that_has_all_its_trials_is_finished_however_late_it_is(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study, asked = book.make("s", "minimize"), plan(3)
+    assert Recording(study, asked, two_workers, stop_after=3).run() == "finished"
+    late = replace(asked, deadline=time.monotonic())
+    assert Recording(study, late, two_workers).run() == "finished"
 
 
 def test_nothing_is_passed_on_once_the_lease_is_lost(

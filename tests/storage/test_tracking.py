@@ -2,6 +2,7 @@ import dataclasses
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -407,6 +408,21 @@ def test_an_older_schema_names_the_command_that_upgrades_it(
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert f"run `mlflow db upgrade {uri}`" in said.stdout
+
+
+@pytest.mark.slow
+def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path: Path) -> None:
+    uri, half = f"sqlite:///{tmp_path}/new.db", tmp_path / "new.db.half"
+    code = f"from storage import mlflow_store; mlflow_store.client({uri!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as maker:
+        deadline = time.monotonic() + 120
+        while not half.exists() or not half.stat().st_size:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        maker.kill()
+    assert not (tmp_path / "new.db").exists()
+    assert mlflow_store.client(uri).search_experiments()
+    assert not half.exists()
 
 
 @pytest.mark.slow
