@@ -186,6 +186,7 @@ class _Launch:
             return "finished"
         rows = problem.rows
         plan = make_plan(problem, clock)
+        self._standing.deadline = plan.deadline
         check, say = self._lease.check, self._watcher.say
         ledger = Ledger(self._study, problem.space, check, self._entered, say)
         try:

@@ -1,5 +1,6 @@
 """How a search stands, kept as its trials change: what `launch` and `watch` show of it."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
@@ -27,8 +28,9 @@ class Standing:
         What the launch is at: the search, or what follows it.
     behind
         Tells how many runs MLflow does not show yet; ``None`` where that is not known.
-    began
-        When this launch did, on the monotonic clock, as far as is known.
+    began, deadline
+        When this launch did, and when it ends at the latest, on the monotonic clock, as far as is
+        known.
     """
 
     study: str
@@ -41,6 +43,7 @@ class Standing:
     doing: str = SEARCHING
     behind: Callable[[], int | None] = lambda: None
     began: float | None = None
+    deadline: float | None = None
     progress: Progress = field(init=False)
     _running: dict[int, TrialRecord] = field(init=False, default_factory=dict)
     _recent: deque[tuple[float, int, bool]] = field(
@@ -88,13 +91,19 @@ class Standing:
         return trees / seconds if trees and seconds > 0 else None
 
     def seconds_left(self) -> float | None:
-        """Seconds until the goal at the pace of the last twenty trials, as far as can be told."""
+        """Seconds until the goal at the pace of the last twenty trials, or to the deadline.
+
+        ``None`` where it cannot be told, and once the search is over.
+        """
         left = None if self.goal is None else self.goal - self.progress.finished
         recent = list(self._recent)
         finished = sum(is_finished for *_, is_finished in recent)
         if left is None or left <= 0 or not finished or self.doing != SEARCHING:
             return None
-        return left * sum(seconds for seconds, *_ in recent) / finished
+        to_goal = left * sum(seconds for seconds, *_ in recent) / finished
+        if self.deadline is None:
+            return to_goal
+        return max(0.0, min(to_goal, self.deadline - time.monotonic()))
 
     def curve(self, points: int) -> list[float]:
         """The best value so far at up to so many evenly spaced trials, oldest first."""

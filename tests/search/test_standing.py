@@ -1,5 +1,6 @@
 """How a search stands: counts, pace, time left, the curve of the best value."""
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,6 +46,16 @@ def test_pace_and_time_left_follow_the_last_trials() -> None:
     assert now.seconds_left() == pytest.approx(15 * 2)
     now.take(trial(5, "PRUNED"))
     assert now.seconds_left() == pytest.approx(14 * 2)
+
+
+def test_no_more_time_is_left_than_until_the_deadline_and_none_after_the_search() -> None:
+    now = standing(*(trial(number) for number in range(5)))
+    now.deadline = time.monotonic() + 1000
+    assert now.seconds_left() == pytest.approx(15 * 2)
+    now.deadline = time.monotonic() - 1
+    assert now.seconds_left() == 0
+    now.doing = "making the champion"
+    assert now.seconds_left() is None
 
 
 def test_failed_trials_take_time_and_bring_the_goal_no_nearer() -> None:
