@@ -329,15 +329,15 @@ def test_what_is_left_behind_is_said(
     assert "grovekeeper sync houses" in caplog.text
 
 
-def test_another_experiment_that_is_set_is_one_line(mlflow_file: str) -> None:
+def test_another_experiment_that_is_set_is_one_line(uri: str) -> None:
     mlflow.set_experiment("tuning")
     study = optuna.create_study(study_name="houses")
     with (
-        MLflowMirror(mlflow_file) as mirror,
+        MLflowMirror(uri) as mirror,
         pytest.raises(StorageError, match=r"names another experiment .* MLflowMirror\(experiment"),
     ):
         study.optimize(mirror.track(objective), n_trials=1)
-    with MLflowMirror(mlflow_file, experiment="tuning") as mirror:
+    with MLflowMirror(uri, experiment="tuning") as mirror:
         optuna.create_study(study_name="more").optimize(mirror.track(objective), n_trials=1)
 
 
