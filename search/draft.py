@@ -8,7 +8,6 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from search.addresses import PIPED, default_name, shown
-from search.bounds import KNOWN
 from search.metrics import names_for
 from search.recipe import space_lines
 from search.roles import check_column
@@ -86,7 +85,7 @@ def draft(source: str, target: str | None, file: str, query: str | None = None) 
     UsageError, DataError
         When the table cannot be read, or has no such column.
     """
-    table = read_table(source, query, KNOWN)
+    table = read_table(source, query)
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
     task = detect_task(table[column].dropna())

@@ -21,9 +21,9 @@ Array = NDArray[Any]
 DRAWS = 1000
 _LEVEL = 0.95
 _SEED = 0
-# Draws on which the score is defined; with fewer the interval says nothing.
 # Of k units that know no difference all point one way in 2^(1 - k) of cases: of fewer too often.
 _ENOUGH_UNITS = 6
+# Draws on which the score is defined; with fewer the interval says nothing.
 _ENOUGH_DRAWS = DRAWS // 2
 
 

@@ -97,12 +97,12 @@ class Coordinator:
             raise
 
     def _run(self) -> End:
-        while self._wanted() or self._running:
+        while (wanted := self._wanted()) or self._running:
             if self._stop():
                 return self._abandon("stopped")
             if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
                 return self._abandon("timeout")
-            starts = self._wanted() and self._pace.has_room()
+            starts = wanted and self._pace.has_room()
             if starts:
                 self._start_trial()
             wait = 0.0 if starts else _POLL

@@ -14,6 +14,9 @@ from search.provenance import (
 )
 from storage.records import ModelVersion, Stage
 
+# Scores can be compared where all of these are the same.
+_COMPARED = (DIGEST_TAG, TARGET_TAG, METRIC_TAG, ROLES_TAG)
+
 
 def choose(model: str, versions: Sequence[ModelVersion], wanted: int | None) -> ModelVersion:
     """Return the version of that number, or the best; raise `UsageError` where there is none."""
@@ -43,10 +46,6 @@ def scores(version: ModelVersion) -> dict[str, float]:
 def holdout_score(version: ModelVersion) -> float | None:
     """The version's hold-out score in its own metric; ``None`` where no row was held out."""
     return scores(version).get(version.tags.get(METRIC_TAG, ""))
-
-
-# Scores can be compared where all of these are the same.
-_COMPARED = (DIGEST_TAG, TARGET_TAG, METRIC_TAG, ROLES_TAG)
 
 
 def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:

@@ -184,11 +184,10 @@ class _Following:
                 f"{_PATIENCE:g} s"
             )
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         if mlflow.get_tracking_uri() != mirror.tracking_uri:
             mlflow.set_tracking_uri(mirror.tracking_uri)
-        from mlflow.exceptions import MlflowException
-
         try:
             active = mlflow.start_run(run_id=run, nested=True)
         except MlflowException as error:

@@ -121,11 +121,13 @@ class Ledger:
         record = self._waiting[min(self._waiting)]
         if record.state == "RUNNING" and record.number not in self._known:
             age = datetime.now(UTC) - (record.started or datetime.now(UTC))
-            # At closing it is entered for the sake of those behind it that have ended.
-            ended = any(later.state != "RUNNING" for later in self._waiting.values())
-            if age.total_seconds() < _YOUNG_SECONDS and not (self._closing and ended):
+            if age.total_seconds() < _YOUNG_SECONDS and not self._holds_up_at_closing():
                 return None
         return record
+
+    def _holds_up_at_closing(self) -> bool:
+        """Whether a young trial is entered at once, for those behind it that have ended."""
+        return self._closing and any(later.state != "RUNNING" for later in self._waiting.values())
 
     def _write_patiently(self, record: TrialRecord) -> TrialRecord:
         """Write a record, again and again where the database stumbles."""
