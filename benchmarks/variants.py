@@ -49,13 +49,13 @@ class Inline:
 
     count = 1
 
-    def __init__(self, rows: Rows, share: float | None) -> None:
+    def __init__(self, rows: Rows, variant: "Variant") -> None:
         self.finished: queue.SimpleQueue[tuple[int, Growth, list[Outcome] | Exception]] = (
             queue.SimpleQueue()
         )
         self._rows = rows
-        self._share = share
-        self._scores: dict[int, list[float]] = {}
+        self._variant = variant
+        self._scores: dict[tuple[int, int], list[float]] = {}
 
     def grow_to_end(self, order: Order) -> Growth:
         """Grow at once; the outcomes are there when this returns."""
@@ -65,8 +65,9 @@ class Inline:
             chunks += grow(self._rows, order.params, order.seed, order.place, step)
             sums = reduce(add, chunks)
             judged = outcome(sums, self._rows, order.metric, order.rivals)
-            if self._share is not None:
-                judged = replace(judged, behind=order.place > 0 and self._is_below(judged))
+            if self._variant.share is not None:
+                behind = order.place > 0 and self._is_below(order.place, judged)
+                judged = replace(judged, behind=behind)
             outcomes.append(judged)
             if judged.behind:
                 break
@@ -74,12 +75,18 @@ class Inline:
         self.finished.put((order.key, growth, outcomes))
         return growth
 
-    def _is_below(self, judged: Outcome) -> bool:
-        """Whether a trial is below the share of a rung that successive halving keeps."""
-        rivals = self._scores.setdefault(judged.trees, [])
+    def _is_below(self, place: int, judged: Outcome) -> bool:
+        """Whether a trial is below the share of a rung that successive halving keeps.
+
+        Hyperband's brackets take turns; the next one judges from the next rung on.
+        """
+        bracket = place % self._variant.brackets
+        if judged.trees < self._variant.rungs[bracket]:
+            return False
+        rivals = self._scores.setdefault((bracket, judged.trees), [])
         better = bisect_left(rivals, judged.guide)
         insort(rivals, judged.guide)
-        return better >= max(1, int(len(rivals) * (self._share or 1.0)))
+        return better >= max(1, int(len(rivals) * (self._variant.share or 1.0)))
 
 
 class Hurried(Pace):
@@ -102,6 +109,7 @@ class Variant:
     fresh: int = 128
     mean_of: float = 0.0
     share: float | None = None
+    brackets: int = 1
 
 
 def _without(*names: str) -> Callable[[Space, str], Space]:
@@ -142,6 +150,8 @@ VARIANTS = {
     "no-pruning": Variant(behind=1e9),
     "halving-1/4": Variant(share=1 / 4),
     "halving-1/2": Variant(share=1 / 2),
+    "hyperband-1/4": Variant(share=1 / 4, brackets=3),
+    "hyperband-1/2": Variant(share=1 / 2, brackets=3),
     "rescored-5": Variant(rescored=5),
     "mean-of-best": Variant(mean_of=0.1),
 }
@@ -168,7 +178,7 @@ def search(rows: Rows, task: str, variant: Variant, seed: int) -> tuple[list[Tri
     records: dict[int, TrialRecord] = {}
     Coordinator(
         plan,
-        Inline(rows, variant.share),  # type: ignore[arg-type]
+        Inline(rows, variant),  # type: ignore[arg-type]
         Hurried(lambda: 1, rows.X.size),
         [],
         lambda record: records.update({record.number: record}),

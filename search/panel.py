@@ -76,7 +76,7 @@ def _rows(standing: Standing) -> list[tuple[str, str]]:
 def _counts(standing: Standing) -> str:
     counts = standing.progress.counts
     parts = [f"{counts['complete']} complete", f"{counts['pruned']} pruned"]
-    parts += [f"{standing.failed} failed"] if standing.failed else []
+    parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     parts += [f"{counts['running']} running"] if counts["running"] else []
     return ", ".join(parts)
 

@@ -109,8 +109,9 @@ def _is_terminal() -> bool:
 
 def _line(standing: "Standing") -> str:
     progress, left = standing.progress, standing.seconds_left()
-    parts = [f"{progress.counts['pruned']} pruned"]
-    parts += [f"{standing.failed} failed"] if standing.failed else []
+    counts = progress.counts
+    parts = [f"{counts['pruned']} pruned"]
+    parts += [f"{counts['failed']} failed"] if counts["failed"] else []
     if progress.champion is not None:
         parts.append(f"best {standing.metric} {progress.champion.value:.5g}")
     parts += [] if left is None else [f"about {left:.0f} s left"]

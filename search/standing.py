@@ -79,11 +79,6 @@ class Standing:
         """The trials that grow, as the database has them: it is told of the longer ones only."""
         return sorted(self._running.copy().values(), key=lambda trial: trial.number)
 
-    @property
-    def failed(self) -> int:
-        """Trials that failed; what was interrupted did not: it is grown again."""
-        return self.progress.counts["failed"] - self.progress.interrupted
-
     def trees_per_second(self) -> float | None:
         """Trees grown a second, of the last twenty trials; ``None`` where they do not tell."""
         recent = list(self._recent)

@@ -5,7 +5,7 @@ from typing import Any
 
 from search.errors import StudyError
 from search.wording import written
-from storage.progress import STATE_NAMES, Progress
+from storage.progress import Progress, state_name
 from storage.records import Direction, TrialRecord, sign
 from storage.studies import Study
 
@@ -21,7 +21,7 @@ def trial_table(trials: Sequence[TrialRecord], metric: str) -> tuple[list[str], 
         [
             trial.number,
             score_now(trial),
-            STATE_NAMES[trial.state],
+            state_name(trial),
             trees_now(trial),
             trial.fit_seconds,
             *(written(trial.params[name]) if name in trial.params else None for name in names),

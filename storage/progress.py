@@ -6,17 +6,23 @@ from typing import cast
 
 from storage.records import FINISHED_STATES, Direction, TrialRecord, sign
 
-STATE_NAMES = {
+_STATE_NAMES = {
     "COMPLETE": "complete",
     "PRUNED": "pruned",
     "FAIL": "failed",
     "RUNNING": "running",
     "WAITING": "waiting",
 }
-
+# What trials are counted under, in the order in which it is told.
+COUNTED = ("complete", "pruned", "interrupted", "failed", "running", "waiting")
 
 # So many trials make a point of the throughput.
 _TOGETHER = 10
+
+
+def state_name(trial: TrialRecord) -> str:
+    """Name what a trial is counted under; what was interrupted did not fail: it is grown again."""
+    return "interrupted" if trial.interrupted else _STATE_NAMES[trial.state]
 
 
 class BusyTime:
@@ -53,9 +59,7 @@ class Progress:
     Attributes
     ----------
     counts
-        Trials by state, under the names that the command line prints.
-    interrupted
-        How many of the failed ones were interrupted: what they were to be is grown again.
+        Trials by state, under the names of ``COUNTED``.
     best
         Each improvement of the best value as (highest trial number that had ended by then, value),
         oldest first.
@@ -68,15 +72,14 @@ class Progress:
     """
 
     def __init__(self, direction: Direction, trials: Iterable[TrialRecord] = ()) -> None:
-        self.counts = dict.fromkeys(STATE_NAMES.values(), 0)
+        self.counts = dict.fromkeys(COUNTED, 0)
         self.best: list[tuple[int, float]] = []
         self.champion: TrialRecord | None = None
-        self.interrupted = 0
         self.throughput: list[tuple[int, float]] = []
         self._busy = BusyTime()
         self._seconds, self._trees, self._ended = 0.0, 0, 0
         self._sign = sign(direction)
-        self._states: dict[int, str] = {}
+        self._names: dict[int, str] = {}
         self.highest = -1
         known = list(trials)
         ended = [trial for trial in known if trial.ended is not None]
@@ -93,16 +96,15 @@ class Progress:
 
     def take(self, trial: TrialRecord) -> None:
         """Take a trial's newest record."""
-        before = self._states.get(trial.number)
+        before = self._names.get(trial.number)
         if before is not None:
-            self.counts[STATE_NAMES[before]] -= 1
-        self._states[trial.number] = trial.state
-        self.counts[STATE_NAMES[trial.state]] += 1
-        if trial.state in {"RUNNING", "WAITING"}:
+            self.counts[before] -= 1
+        name = self._names[trial.number] = state_name(trial)
+        self.counts[name] += 1
+        if trial.state not in FINISHED_STATES:
             return
         self.highest = max(self.highest, trial.number)
-        if before not in FINISHED_STATES:
-            self.interrupted += trial.interrupted
+        if before in {None, "running", "waiting"}:
             self._take_throughput(trial)
         if trial.state != "COMPLETE" or trial.value is None:
             return

@@ -14,7 +14,7 @@ from search.report.parameters import parameters
 from search.report.progress import curves, history, over_time
 from search.report.timeline import timeline
 from search.wording import params_listed, short, visible
-from storage.progress import STATE_NAMES
+from storage.progress import COUNTED, state_name
 from storage.studies import Study
 
 
@@ -65,9 +65,8 @@ def _html(facts: Facts, figures: list[Figure], content: str) -> str:
 
 
 def _summary(facts: Facts) -> str:
-    states = Counter(STATE_NAMES[trial.state] for trial in facts.trials)
-    names = STATE_NAMES.values()
-    trials = ", ".join(f"{states[name]} {name}" for name in names if states[name])
+    states = Counter(map(state_name, facts.trials))
+    trials = ", ".join(f"{states[name]} {name}" for name in COUNTED if states[name])
     text = f"Metric: {facts.metric} ({facts.better}). Trials: {trials or 'none'}."
     if facts.best is None:
         return text

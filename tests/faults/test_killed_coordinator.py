@@ -115,3 +115,6 @@ def test_what_a_dead_coordinator_left_running_is_told_so(farm: Farm) -> None:
     lost = [t for t in read_trials(farm.storage, "houses") if t.attributes.get("interrupted")]
     assert lost
     assert {t.attributes["reason"] for t in lost} == {LOST_REASON}
+    told = farm.run("show", "houses")
+    assert f"{len(lost)} interrupted" in told
+    assert "failed" not in told

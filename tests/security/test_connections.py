@@ -78,10 +78,11 @@ def test_the_guard_sees_a_connection(guarded: Guarded) -> None:
 def test_the_guard_sees_mlflows_telemetry(guarded: Guarded) -> None:
     """As it is where nobody switches it off."""
     told = """
-import os, time, mlflow
+import os, pathlib, time, mlflow
+refused = pathlib.Path(os.environ["GROVEKEEPER_GUARD"])
 mlflow.MlflowClient("sqlite:///mlflow.db").create_experiment("any")
 deadline = time.monotonic() + 60
-while not os.path.exists(os.environ["GROVEKEEPER_GUARD"]) and time.monotonic() < deadline:
+while not (refused.exists() and refused.stat().st_size) and time.monotonic() < deadline:
     time.sleep(0.1)
 """
     guarded(sys.executable, "-c", told)

@@ -20,8 +20,9 @@ DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
 def counts(trials: Sequence[TrialRecord]) -> dict[str, int]:
     names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
     names |= {"running": "RUNNING", "waiting": "WAITING"}
-    states: Counter[str] = Counter(t.state for t in trials)
-    return {name: states[state] for name, state in names.items()}
+    states: Counter[str] = Counter(t.state for t in trials if not t.interrupted)
+    found = {name: states[state] for name, state in names.items()}
+    return found | {"interrupted": sum(t.interrupted for t in trials)}
 
 
 def champion(trials: Sequence[TrialRecord], direction: Direction) -> TrialRecord | None:
@@ -43,13 +44,17 @@ def improvements(trials: Sequence[TrialRecord], direction: Direction) -> list[tu
     return best
 
 
-def ending(number: int, state: str, value: int, minute: int) -> TrialRecord:
-    return replace(trial(number, state, float(value)), ended=BEGIN + timedelta(minutes=minute + 1))
+def ending(number: int, how: str, value: int, minute: int) -> TrialRecord:
+    ended = BEGIN + timedelta(minutes=minute + 1)
+    if how == "interrupted":
+        return replace(trial(number, "FAIL"), interrupted=True, ended=ended)
+    return replace(trial(number, how, float(value)), ended=ended)
 
 
 # Few values, so that some are equal; ends in any order of the numbers.
 endings = st.lists(
-    st.tuples(st.sampled_from(["COMPLETE", "PRUNED", "FAIL"]), st.integers(1, 6)), max_size=12
+    st.tuples(st.sampled_from(["COMPLETE", "PRUNED", "FAIL", "interrupted"]), st.integers(1, 6)),
+    max_size=12,
 ).flatmap(
     lambda kinds: st.permutations(range(len(kinds))).map(
         lambda minutes: [
@@ -146,12 +151,16 @@ def test_throughput_counts_trees_over_the_time_in_which_trials_ran() -> None:
 def test_interrupted_trials_are_told_from_failed_ones() -> None:
     lost = replace(trial(1, "FAIL"), interrupted=True)
     progress = Progress("minimize", [trial(0, "FAIL"), lost])
-    assert (progress.counts["failed"], progress.interrupted) == (2, 1)
+    assert (progress.counts["failed"], progress.counts["interrupted"]) == (1, 1)
+    running = Progress("minimize", [trial(1, "RUNNING")])
+    running.take(lost)
+    assert {name: n for name, n in running.counts.items() if n} == {"interrupted": 1}
 
 
 def test_trials_are_counted_by_state() -> None:
     trials = [trial(0), trial(1, "PRUNED"), trial(2, "FAIL"), trial(3, "RUNNING"), trial(4)]
-    expected = {"complete": 2, "pruned": 1, "failed": 1, "running": 1, "waiting": 0}
+    expected = {"complete": 2, "pruned": 1, "failed": 1, "running": 1}
+    expected |= {"interrupted": 0, "waiting": 0}
     assert Progress("minimize", trials).counts == expected
 
 
