@@ -34,27 +34,30 @@ class _Text(io.RawIOBase):
         self._stream = stream
         self._room = max(room, _LEAST_ROOM)
         self.taken = 0
-        self._ahead = b""
+        self._ahead = io.BytesIO()
         self.header = self._record()
         self.second = self._record()
+        self._ahead.seek(0)
 
     def _record(self) -> bytes:
         """Read the lines of a record, whose quoted fields may hold line breaks."""
-        first = found = line = self._stream.readline(_LONGEST_HEADER)
-        while line and found.count(b'"') % 2 and len(found) < _LONGEST_HEADER:
+        line = self._stream.readline(_LONGEST_HEADER)
+        found, first = bytearray(line), line
+        is_open = line.count(b'"') % 2 == 1
+        while line and is_open and len(found) < _LONGEST_HEADER:
             line = self._stream.readline(_LONGEST_HEADER)
             found += line
-        self._ahead += found
+            is_open ^= line.count(b'"') % 2 == 1
+        self._ahead.write(found)
         # A quote that nothing closes is none.
-        return first if found.count(b'"') % 2 else found
+        return first if is_open else bytes(found)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "Buffer") -> int:
         view = memoryview(buffer)
-        found = self._ahead[: len(view)] or self._stream.read1(len(view))
-        self._ahead = self._ahead[len(found) :]
+        found = self._ahead.read(len(view)) or self._stream.read1(len(view))
         if b"\0" in found:
             raise ValueError("it holds NUL bytes: it is no UTF-8 text; save it as UTF-8")
         self.taken += len(found)
