@@ -1,18 +1,24 @@
 """Trees grown by Dask workers, wherever they are."""
 
+import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from search.errors import DeadlyTrialError
-from search.rows import rows_at
+from search.rows import NoRowsError, Rows, rows_at
 from search.sums import OobSums, Outcome, outcome
 from search.workers import Growth, Order, Workers, add_up, grow_chunks, grow_through
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from distributed import Client, Future
 
-# So many workers may die of a task; then its trial fails.
+# So many workers of this machine may die of a task; then its trial fails. A cluster that is there
+# already has a number of its own.
 MOST_KILLED = 3
+# Seconds before a task leaves a worker that has no rows.
+_PAUSE = 1.0
 
 
 class DaskWorkers(Workers):
@@ -26,23 +32,24 @@ class DaskWorkers(Workers):
 
     def grow_to_end(self, order: Order) -> Growth:
         """See `Workers`."""
-        outcomes = self._client.submit(_grow_to_end, self._rows, order, pure=False)
+        outcomes = self._submit(_grow_to_end, self._rows, order)
         return self._deliver(order, outcomes)
 
     def grow(self, order: Order, before: Growth | None, parts: int = 1) -> Growth:
         """See `Workers`."""
-        submit, common = self._client.submit, (self._rows, order)
+        common = (self._rows, order)
         earlier = before.sums if before else None
         pieces: tuple[Future[Any], ...] = ()
         if parts == 1:
-            sums = submit(_grow_on, *common, earlier, pure=False)
+            sums = self._submit(_grow_on, *common, earlier)
         else:
-            pieces = tuple(
-                submit(_grow_part, *common, part, parts, pure=False) for part in range(parts)
-            )
-            sums = submit(_join, earlier, list(pieces), pure=False)
-        outcomes = submit(_judge, *common, sums, pure=False)
+            pieces = tuple(self._submit(_grow_part, *common, part, parts) for part in range(parts))
+            sums = self._submit(_join, earlier, list(pieces))
+        outcomes = self._submit(_judge, *common, sums)
         return self._deliver(order, outcomes, sums, pieces)
+
+    def _submit(self, task: "Callable[..., Any]", *arguments: Any) -> "Future[Any]":
+        return self._client.submit(task, *arguments, pure=False)
 
     def _deliver(
         self,
@@ -63,19 +70,31 @@ class DaskWorkers(Workers):
         return growth
 
 
+def _rows_here(key: str) -> Rows:
+    """Return the rows; where this worker could not take them, the task goes to another."""
+    try:
+        return rows_at(key)
+    except NoRowsError:
+        from distributed import Reschedule
+
+        # It may come back, until the coordinator has sent this worker away.
+        time.sleep(_PAUSE)
+        raise Reschedule from None
+
+
 def _grow_to_end(key: str, order: Order) -> list[Outcome]:
-    return grow_through(rows_at(key), order, _name())
+    return grow_through(_rows_here(key), order, _name())
 
 
 def _grow_on(key: str, order: Order, before: OobSums | None) -> OobSums:
-    return add_up(before, grow_chunks(rows_at(key), order, order.chunks, _name()))
+    return add_up(before, grow_chunks(_rows_here(key), order, order.chunks, _name()))
 
 
 def _grow_part(key: str, order: Order, part: int, parts: int) -> list[OobSums]:
     """Grow one of `parts` stretches of the chunks."""
     chunks, n = order.chunks, len(order.chunks)
     own = chunks[part * n // parts : (part + 1) * n // parts]
-    return list(grow_chunks(rows_at(key), order, own, _name()))
+    return list(grow_chunks(_rows_here(key), order, own, _name()))
 
 
 def _name() -> str:
@@ -89,7 +108,7 @@ def _join(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
 
 
 def _judge(key: str, order: Order, sums: OobSums) -> list[Outcome]:
-    return [outcome(sums, rows_at(key), order.metric, order.rivals)]
+    return [outcome(sums, _rows_here(key), order.metric, order.rivals)]
 
 
 def _result(done: "Future[Any]") -> "list[Outcome] | Exception":

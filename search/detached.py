@@ -10,7 +10,7 @@ import queue
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from distributed import (
     CancelledError,
@@ -37,9 +37,7 @@ from storage.errors import StudyBusyError
 from storage.lease import RENEW_EVERY
 from storage.leases import DURATION
 from storage.scheduler import connect
-
-if TYPE_CHECKING:
-    pass
+from storage.studies import StudyBook
 
 RESOURCE = "coordinator"
 _STORAGE, _TRACKING_URI = "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"
@@ -166,7 +164,7 @@ def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
     worker = get_worker()
     # A long task of another kind: the worker's threads stay free to grow trees.
     secede()
-    again = bool(get_client().get_events(topic))
+    told = [message[0] for _, message in get_client().get_events(topic)]
     teller = _Teller(worker, topic)
     teller.tell("begun", worker.address)
     here = spec.model_copy(update={"scheduler": worker.scheduler.address})
@@ -175,9 +173,13 @@ def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
     deadline = time.monotonic() + DURATION + 2 * RENEW_EVERY
     while True:
         try:
+            if "shown" in told:
+                StudyBook(stores.storage, scheduler=here.scheduler).open(
+                    spec.study
+                ).pass_on_request()
             return launch(here, stores, teller, Unstopped())
         except StudyBusyError:
-            if not again or time.monotonic() > deadline:
+            if not told or time.monotonic() > deadline:
                 raise
             time.sleep(RENEW_EVERY)
 

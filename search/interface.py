@@ -142,10 +142,12 @@ def launch(
     """
     from search.progress import Progress
     from search.watcher import Unstopped
+    from storage.database import absolute
     from storage.studies import StudyBook
 
     stores = Stores(
-        storage or os.environ.get("OPTUNA_STORAGE") or DEFAULT_STORAGE,
+        # The result's study is opened when it is asked for, maybe from another folder.
+        absolute(storage or os.environ.get("OPTUNA_STORAGE") or DEFAULT_STORAGE),
         tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
     )
     if spec.detach:

@@ -22,6 +22,7 @@ from search.study_note import describe
 from search.summary import summarize
 from search.tasks import Pace
 from search.watcher import StopRequest, Watcher
+from search.wording import runs_behind
 from search.workplace import prepare, scheduler_of, workers_for
 from storage import mlflow_store
 from storage.errors import LeaseLostError
@@ -190,7 +191,7 @@ class _Launch:
         check, say = self._lease.check, self._watcher.say
         ledger = Ledger(self._study, problem.space, check, self._entered, say)
         try:
-            with workers_for(spec) as workers:
+            with workers_for(spec, self._study.uid) as workers:
                 workers.load(rows)
                 self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
                 clock = time.monotonic()
@@ -288,12 +289,13 @@ class _Launch:
         level = self._recorder.wait_level(_INTERRUPT_PATIENCE if hurried else _QUIET)
         if not level and not hurried:
             later = f"Ctrl-C leaves the rest to `grovekeeper sync {self._study.name}`"
-            self._watcher.say(f"waiting for MLflow, {self._recorder.behind} runs behind ({later})")
+            far = runs_behind(self._recorder.behind)
+            self._watcher.say(f"waiting for MLflow, {far} ({later})")
             level = self._recorder.wait_level(_MIRROR_PATIENCE, steadily=True)
         self._note("mirror", self._mirror())
         self._seconds["total"] = self._in_all("total", time.monotonic() - started)
         self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
         self._note("state", state)
-        if not level:
+        if not level and state != "failed":  # then the error is what is told
             why = f" ({self._recorder.failure})" if self._recorder.failure else ""
-            self._watcher.say(f"MLflow is {self._notes['mirror']['behind']} runs behind{why}")
+            self._watcher.say(f"MLflow is {runs_behind(self._notes['mirror']['behind'])}{why}")

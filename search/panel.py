@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from search.standing import SEARCHING, Standing
 from search.trial_table import score_now, trees_now
-from search.wording import params_listed, visible
+from search.wording import params_listed, runs_behind, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -87,7 +87,7 @@ def _pace(standing: Standing) -> str:
     if workers is not None and standing.state == "running" and standing.doing == SEARCHING:
         parts.append("no worker: waiting for one" if workers == 0 else f"workers: {workers}")
     if behind is not None:
-        parts.append(f"MLflow {behind} runs behind" if behind else "MLflow level")
+        parts.append(f"MLflow {runs_behind(behind)}" if behind else "MLflow level")
     return ", ".join(parts)
 
 

@@ -33,6 +33,8 @@ class RowsPlugin(WorkerPlugin):
 
     Parameters
     ----------
+    owner
+        Whose rows they are: new ones take the place of those that a dead coordinator left.
     key
         Under which tasks ask for the rows.
     folder
@@ -43,8 +45,10 @@ class RowsPlugin(WorkerPlugin):
         Of what grows trees, where the study runs.
     """
 
-    def __init__(self, key: str, folder: str, content: bytes, versions: dict[str, str]) -> None:
-        self.name = f"grovekeeper-{key}"
+    def __init__(
+        self, owner: str, key: str, folder: str, content: bytes, versions: dict[str, str]
+    ) -> None:
+        self.name = f"grovekeeper-rows-{owner}"
         self.key = key
         self.folder = folder
         self.content = content
@@ -53,16 +57,24 @@ class RowsPlugin(WorkerPlugin):
 
     def setup(self, worker: "Worker") -> None:
         """Find the rows, or write them into a folder of the worker's."""
+        try:
+            PLACES[self.key] = self._place(worker)
+        except Exception:
+            # Dask lets the worker in all the same.
+            PLACES[self.key] = None
+            worker.log_event(self.name, worker.address)
+            raise
+
+    def _place(self, worker: "Worker") -> Path:
         other = differing(self.versions, installed())
         if other:
             raise RuntimeError(f"worker {worker.address} has {other}")
         if (Path(self.folder) / self.key).exists():
-            PLACES[self.key] = Path(self.folder)
-            return
+            return Path(self.folder)
         self._own = TemporaryDirectory(dir=worker.local_directory, prefix="rows-")
         with ZipFile(BytesIO(self.content)) as archive:
             archive.extractall(self._own.name)
-        PLACES[self.key] = Path(self._own.name)
+        return Path(self._own.name)
 
     def teardown(self, worker: "Worker") -> None:  # noqa: ARG002 Dask's signature
         """Drop the rows: the study's search is over, or the worker leaves."""
@@ -89,6 +101,8 @@ def check_versions(client: Client) -> None:
         raise StudyError(f"the cluster's versions do not fit: {text}") from error
     here = installed()
     for worker, found in client.run(installed, on_error="return").items():
+        if isinstance(found, OSError):  # it has left meanwhile
+            continue
         if isinstance(found, BaseException):
             raise StudyError(
                 f"worker {worker} cannot run this project ({found}): install grovekeeper "
@@ -108,14 +122,19 @@ class RemoteWorkers(DaskWorkers):
     ----------
     address
         The scheduler's, as Dask takes it: ``tcp://host:8786``, ``tls://host:8786``.
+    owner
+        Name of what is searched, as no other search on the cluster has it: a study's identity.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, owner: str) -> None:
         super().__init__()
         self._address = address
+        self._owner = owner
         self._threads = 0
         self._scheduler_id = ""
         self._plugin: RowsPlugin | None = None
+        # Addresses of workers that came later and could not take the rows.
+        self._without: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -146,7 +165,10 @@ class RemoteWorkers(DaskWorkers):
         with ZipFile(content, "w", ZIP_STORED) as archive:
             for path in folder.iterdir():
                 archive.write(path, path.name)
-        self._plugin = RowsPlugin(self._rows, str(folder), content.getvalue(), installed())
+        self._plugin = RowsPlugin(
+            self._owner, self._rows, str(folder), content.getvalue(), installed()
+        )
+        self._client.subscribe_topic(self._plugin.name, lambda event: self._without.add(event[1]))
         try:
             self._client.register_plugin(self._plugin)
         except Exception as error:
@@ -182,7 +204,11 @@ class RemoteWorkers(DaskWorkers):
         # One that was restarted knows nothing of the rows, nor of what was being grown.
         if about.get("id") != self._scheduler_id:
             raise self._gone()
-        self._threads = sum(worker["nthreads"] for worker in about["workers"].values())
+        workers = about["workers"]
+        without = [name for name in workers if name in self._without]
+        if without:  # for good: its own log says what it has not
+            self._client.retire_workers(workers=without)
+        self._threads = sum(w["nthreads"] for name, w in workers.items() if name not in without)
         return self._threads
 
     def _gone(self) -> StudyError:

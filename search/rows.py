@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.resampling import CHUNK, Resampling
+from storage.leases import this_host
 
 Array = NDArray[Any]
 _FOLDER = "grovekeeper-rows-"
@@ -77,20 +79,35 @@ def make_folder() -> "TemporaryDirectory[str]":
     """Make a folder for this process's rows, and remove those of processes that were killed."""
     import psutil
 
-    for folder in Path(gettempdir()).glob(f"{_FOLDER}*"):
-        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+    # Machines and containers may share the folder for such folders, but no processes.
+    ours = f"{_FOLDER}{sha256(this_host().encode()).hexdigest()[:8]}-"
+    for folder in Path(gettempdir()).glob(f"{ours}*"):
+        owner = folder.name.removeprefix(ours).partition("-")[0]
         if owner.isdecimal() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
-    return TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-")
+    return TemporaryDirectory(prefix=f"{ours}{os.getpid()}-")
 
 
-# On a worker of a cluster: where this process has the rows of each study.
-PLACES: dict[str, Path] = {}
+# On a worker of a cluster: where this process has each study's rows; ``None`` where it could not.
+PLACES: dict[str, Path | None] = {}
+
+
+class NoRowsError(Exception):
+    """This worker has not got the rows of a study."""
 
 
 def rows_at(key: str) -> Rows:
-    """Return the rows that workers find under a key: a folder, or what `PLACES` has for it."""
-    return load_rows(PLACES.get(key) or Path(key))
+    """Return the rows that workers find under a key: a folder, or what `PLACES` has for it.
+
+    Raises
+    ------
+    NoRowsError
+        Where this process could not take them.
+    """
+    place = PLACES.get(key, Path(key))
+    if place is None:
+        raise NoRowsError(key)
+    return load_rows(place)
 
 
 @lru_cache(maxsize=2)

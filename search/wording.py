@@ -48,6 +48,11 @@ def code(text: object) -> str:
     return f"`{line if len(line) <= _MOST_IN_CODE else line[: _MOST_IN_CODE - 1] + '…'}`"
 
 
+def runs_behind(n: int) -> str:
+    """Say how far MLflow is behind."""
+    return f"{n} run{'' if n == 1 else 's'} behind"
+
+
 def size(n_bytes: float) -> str:
     """Write a number of bytes for people."""
     unit = 0

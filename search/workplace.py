@@ -19,11 +19,11 @@ def scheduler_of(spec: StudySpec) -> str | None:
     return spec.scheduler or dask.config.get("scheduler-address", None)
 
 
-def workers_for(spec: StudySpec) -> Workers:
-    """Return the workers that a specification asks for, to be entered."""
+def workers_for(spec: StudySpec, uid: str) -> Workers:
+    """Return the workers that a study's specification asks for, to be entered."""
     address = scheduler_of(spec)
     if address is None:
         return LocalWorkers(spec.workers or cores())
     from search.remote_cluster import RemoteWorkers
 
-    return RemoteWorkers(address)
+    return RemoteWorkers(address, uid)

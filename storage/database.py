@@ -91,6 +91,14 @@ def sqlite_path(url: str) -> Path | None:
     return Path(name) if name and name != ":memory:" else None
 
 
+def absolute(url: str) -> str:
+    """Return the address with a SQLite file's whole path: it stays the same in another folder."""
+    path = sqlite_path(url)
+    if path is None or str(path).startswith("file:"):
+        return url
+    return parse(url).set(database=str(path.absolute())).render_as_string(hide_password=False)
+
+
 def check_writable(url: str) -> None:
     """Raise `DatabaseError` where a SQLite file could not be made or written. Writes nothing."""
     path = sqlite_path(url)

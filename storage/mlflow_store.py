@@ -29,6 +29,8 @@ def client(tracking_uri: str) -> "MlflowClient":
     _be_quiet()
     from mlflow import MlflowClient
 
+    # MLflow keeps the stores that it has opened, by their addresses.
+    tracking_uri = database.absolute(tracking_uri)
     with _making_tables(tracking_uri):
         _make_file(tracking_uri)
         return MlflowClient(tracking_uri, tracking_uri)

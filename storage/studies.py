@@ -173,9 +173,14 @@ class Study:
         return "running" if holder is not None and holder.alive else "lost"
 
     def ask_to_stop(self) -> LeaseRecord | None:
-        """Ask the study's coordinator to stop; return whom was asked, ``None`` where none runs."""
+        """Ask the study's coordinator to stop.
+
+        Returns
+        -------
+        whom was asked, also one that died and may be followed by another; ``None`` where none runs
+        """
         holder = self.lease()
-        if holder is None or not holder.alive:
+        if holder is None or not (holder.alive or self.state() == "lost"):
             return None
         self.put("stop", holder.epoch)
         return holder
@@ -183,6 +188,12 @@ class Study:
     def is_asked_to_stop(self, epoch: int) -> bool:
         """Whether the coordinator of this epoch was asked to stop; others are not meant."""
         return bool(self.get("stop") == epoch)
+
+    def pass_on_request(self) -> None:
+        """Ask whoever takes the place of a dead coordinator to stop, where that one was asked."""
+        holder = self.lease()
+        if holder is not None and not holder.alive and self.is_asked_to_stop(holder.epoch):
+            self.put("stop", holder.epoch + 1)
 
     def enter_trial(
         self, record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"

@@ -1,6 +1,7 @@
 """Trials as Optuna's database has them, turned into records and back: here and nowhere else."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,7 +86,7 @@ def plain_record_of(trial: "FrozenTrial", **fields: Any) -> TrialRecord:
 def record_of(trial: "FrozenTrial") -> TrialRecord:
     """Make the record of a trial of ours: with what is noted on it."""
     attributes: Mapping[str, Any] = trial.user_attrs
-    return plain_record_of(
+    record = plain_record_of(
         trial,
         trees=_own(attributes, TREES, int),
         fit_seconds=_own(attributes, FIT_SECONDS, int | float),
@@ -99,6 +100,12 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         blocks=_blocks(_own(attributes, BLOCKS, dict)),
         spans=_spans(_own(attributes, SPANS, list, [])),
         reason=_own(attributes, REASON, str),
+    )
+    if record.state in {"COMPLETE", "PRUNED"}:
+        return record
+    # Its coordinator may have died while it noted the end, attribute by attribute.
+    return replace(
+        record, trees=None, fit_seconds=None, enough_trees=None, covered=None, blocks=None
     )
 
 

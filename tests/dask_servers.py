@@ -1,6 +1,5 @@
 """A Dask scheduler and workers, started as their users start them."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from processes import environment as own_environment
 from processes import free_port
 
 START_TIMEOUT = 60.0
@@ -63,7 +63,7 @@ class DaskServers:
             return subprocess.Popen(
                 [dask, *command, *self._options],
                 cwd=self._folder,
-                env=os.environ | environment,
+                env=own_environment() | environment,
                 stdout=log,
                 stderr=log,
             )

@@ -9,6 +9,7 @@ from search.cli.ending import print_ending
 from search.cli.options import Json, Query, echo, globals_of, print_json
 from search.cli.signals import Stopped, StopSignals
 from search.progress import Progress
+from search.wording import runs_behind
 
 
 def launch(
@@ -189,7 +190,7 @@ def launch(
         raise Stopped(signals.number)
     if summary["mirror"]["behind"]:
         options.say(
-            f"grovekeeper: MLflow is {summary['mirror']['behind']} runs behind: "
+            f"grovekeeper: MLflow is {runs_behind(summary['mirror']['behind'])}: "
             f"`grovekeeper sync {summary['study']}` brings it level"
         )
         raise typer.Exit(1)
@@ -198,7 +199,7 @@ def launch(
 def _print_begun(summary: dict[str, Any]) -> None:
     """Print how to follow a study that runs without us."""
     name, holder = summary["study"], summary["lease"]
-    echo(f"{name}: runs on {holder['host']} (process {holder['pid']})")
+    echo(f"{name}: runs" + (f" on {holder['host']} (process {holder['pid']})" if holder else ""))
     echo(f"watch it: grovekeeper watch {name}")
     if summary["mlflow"]["view"]:
         echo(f"look at it: {summary['mlflow']['view']}")

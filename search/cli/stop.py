@@ -28,14 +28,18 @@ def stop(
     options = globals_of(context)
     opened = StudyBook(options.storage).open(study)
     asked = opened.ask_to_stop()
-    if asked is None:
-        raise StudyError(f"study '{study}' does not run: it is {opened.state()}")
+    if asked is None or not asked.alive:
+        later = "; should its cluster take it up again, it stops at once" if asked else ""
+        raise StudyError(f"study '{study}' does not run: it is {opened.state()}{later}")
     options.say(f"asked {asked.owner} on {asked.host} (process {asked.pid}) to stop")
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline:
         holder = opened.lease()
         if holder is None or not holder.alive or holder.epoch != asked.epoch:
-            echo(f"{study}: {opened.state()}")
+            state = opened.state()
+            if state in {"running", "lost"}:
+                raise StudyError(f"the coordinator of study '{study}' died: the study is {state}")
+            echo(f"{study}: {state}")
             return
         time.sleep(_POLL)
     raise StudyError(

@@ -103,10 +103,28 @@ def test_where_the_coordinator_dies_another_takes_over_and_it_can_be_stopped(
     wait_until(
         lambda: (show()["lease"] or {}).get("pid") == second.pid, "nobody takes the study over"
     )
-    before = show()["trials"]["complete"]
-    wait_until(lambda: bool(show()["trials"]["complete"] > before), "the study does not go on")
+    before = ended(show())
+    wait_until(lambda: ended(show()) > before, "the study does not go on")
     stopped = shell("--storage", stores["OPTUNA_STORAGE"], "stop", "diabetes")
     assert "diabetes: stopped" in stopped.stdout
+    shell("--storage", stores["OPTUNA_STORAGE"], "sync", "diabetes")  # it was not waited for long
+    assert_agreement(stores["OPTUNA_STORAGE"], stores["MLFLOW_TRACKING_URI"], "diabetes")
+
+
+@pytest.mark.faults
+def test_where_the_coordinator_dies_and_is_asked_to_stop_the_next_one_does(
+    shell: Shell, servers: DaskServers, stores: dict[str, str], show: Callable[[], Any]
+) -> None:
+    servers.add_worker()
+    first = servers.add_worker(*_RESOURCE, **stores)
+    shell("launch", "--trials", "100000", "--detach", "--scheduler", servers.address)
+    first.kill()
+    first.wait()
+    told = shell("--storage", stores["OPTUNA_STORAGE"], "stop", "diabetes", expect=1)
+    assert "it is lost; should its cluster take it up again, it stops at once" in told.stderr
+    servers.add_worker(*_RESOURCE, **stores)
+    wait_until(lambda: show()["state"] == "stopped", "it is not stopped")
+    shell("--storage", stores["OPTUNA_STORAGE"], "sync", "diabetes")
     assert_agreement(stores["OPTUNA_STORAGE"], stores["MLFLOW_TRACKING_URI"], "diabetes")
 
 

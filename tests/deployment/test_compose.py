@@ -223,10 +223,10 @@ def test_a_study_goes_to_staging_and_each_service_may_stop_on_the_way(
     assert show()["state"] == "stopped"
     launch(ended() + 3)
     deadline = time.monotonic() + 120
-    while (shown := show())["model"] is None:
+    while (shown := show())["state"] != "finished":
         assert time.monotonic() < deadline, shown
         time.sleep(0.5)
-    assert shown["state"] == "finished"
+    assert shown["model"] == {"name": "houses", "version": 1}
     grovekeeper("sync", "houses")
     moved = json.loads(grovekeeper("promote", "houses", "--to", "Staging", "--json"))
     for service in ("postgres", "mlflow"):

@@ -155,6 +155,9 @@ def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[Kept])
             expected[trial.attributes["n_estimators"]] = trial.value
         assert {p.step: p.value for p in curve} == expected
         assert len(curve) == len(expected)
+        names = {guide} if expected else set()
+        names |= set() if trial.value is None else {metric, "fit_seconds"}
+        assert set(run.data.metrics) == names
         if trial.value is not None:
             assert math.isclose(run.data.metrics[metric], trial.value)
     for trial in trials:

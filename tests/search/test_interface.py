@@ -21,13 +21,16 @@ from search.errors import StudyError
 
 # As people write it: at the top of a file, with no `if __name__ == "__main__"`.
 SCRIPT = """
-import json
+import json, os
 from sklearn.datasets import load_wine
 from search import StudySpec, launch
 
 print("once")
 wine = load_wine(as_frame=True).frame
 found = launch(StudySpec(data=wine, target="target", study="wine", model="wine", trials=6))
+os.mkdir("elsewhere")
+os.chdir("elsewhere")
+launch(StudySpec(trials=1, register=False, study="another", workers=1))
 frame = found.to_frame()
 print(json.dumps({
     "summary": found.summary,
@@ -69,6 +72,7 @@ def told(folder: Path) -> Any:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "6/6 trials" in done.stderr
+    assert "1/1 trials" in done.stderr
     once, line = done.stdout.splitlines()
     assert once == "once"  # no worker ran the script
     return json.loads(line)
@@ -88,6 +92,9 @@ def test_a_script_needs_no_guard_and_gets_what_was_found(told: Any, folder: Path
 
 
 def test_study_and_model_are_where_the_command_line_has_them(told: Any, folder: Path) -> None:
+    elsewhere = mlflow.MlflowClient(f"sqlite:///{folder}/elsewhere/mlflow.db")
+    (another,) = elsewhere.search_experiments(filter_string="name = 'diabetes'")
+    assert len(elsewhere.search_runs([another.experiment_id])) == 2
     study = optuna.load_study(study_name="wine", storage=f"sqlite:///{folder}/optuna.db")
     assert len(study.trials) == 6
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")

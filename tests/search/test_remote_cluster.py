@@ -87,8 +87,8 @@ def put_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have workers not find the coordinator's folder, as on another machine."""
     make = RowsPlugin.__init__
 
-    def elsewhere(self: RowsPlugin, key: str, folder: str, *rest: Any) -> None:
-        make(self, key, f"/nowhere{folder}", *rest)
+    def elsewhere(self: RowsPlugin, owner: str, key: str, folder: str, *rest: Any) -> None:
+        make(self, owner, key, f"/nowhere{folder}", *rest)
 
     monkeypatch.setattr(RowsPlugin, "__init__", elsewhere)
 
@@ -107,17 +107,17 @@ def test_trees_are_the_same_as_anywhere_wherever_the_rows_are_read(
     if not reachable:  # as on a worker of another machine
         put_elsewhere(monkeypatch)
     servers.add_worker()
-    with RemoteWorkers(servers.address) as workers:
+    with RemoteWorkers(servers.address, "uid") as workers:
         wait_for(lambda: workers.present() == 1)
         workers.load(few)
         assert grow(workers, few) == expected(few)
-    with RemoteWorkers(servers.address) as workers:  # and again: nothing is left from before
+    with RemoteWorkers(servers.address, "uid") as workers:  # and again: nothing is left from before
         workers.load(few)
         assert grow(workers, few) == expected(few)
 
 
 def test_workers_come_and_go_and_all_their_threads_count(servers: DaskServers, few: Rows) -> None:
-    with RemoteWorkers(servers.address) as workers:
+    with RemoteWorkers(servers.address, "uid") as workers:
         assert (workers.present(), workers.count()) == (0, 1)
         workers.load(few)
         workers.grow_to_end(order(few))
@@ -138,7 +138,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         with pytest.raises(
             SchedulerError, match=r"no Dask scheduler answers at .*`dask scheduler`"
         ):
-            RemoteWorkers(address).__enter__()
+            RemoteWorkers(address, "uid").__enter__()
 
 
 @pytest.mark.parametrize("restarted", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -146,7 +146,7 @@ def test_a_scheduler_that_dies_or_is_restarted_is_said(
     servers: DaskServers, few: Rows, restarted: bool
 ) -> None:
     servers.add_worker()
-    with RemoteWorkers(servers.address) as workers:
+    with RemoteWorkers(servers.address, "uid") as workers:
         workers.load(few)
         assert grow(workers, few) == expected(few)
         servers.kill_scheduler()
@@ -167,12 +167,12 @@ def test_tls_by_dasks_own_settings(tmp_path: Path, few: Rows) -> None:
         servers.add_worker()
         mine = {"ca-file": certificate, "client.cert": certificate, "client.key": key}
         tls = {f"distributed.comm.tls.{name}": str(path) for name, path in mine.items()}
-        with dask.config.set(tls), RemoteWorkers(address) as workers:
+        with dask.config.set(tls), RemoteWorkers(address, "uid") as workers:
             wait_for(lambda: workers.present() == 1)
             workers.load(few)
             assert grow(workers, few) == expected(few)
         with pytest.raises(SchedulerError, match="no Dask scheduler answers at tls://"):
-            RemoteWorkers(address).__enter__()
+            RemoteWorkers(address, "uid").__enter__()
     finally:
         servers.stop()
 
@@ -205,8 +205,10 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return certificate, secret
 
 
-def test_a_worker_of_other_versions_is_refused(servers: DaskServers, few: Rows) -> None:
-    module = Path(servers._folder) / "older.py"
+@pytest.fixture
+def older(tmp_path: Path) -> tuple[str, str]:
+    """Options of a worker of other versions."""
+    module = tmp_path / "older.py"
     module.write_text(
         "from search import environment\n"
         "now = environment.installed()\n"
@@ -214,8 +216,46 @@ def test_a_worker_of_other_versions_is_refused(servers: DaskServers, few: Rows) 
         "import search.remote_cluster\n"
         "search.remote_cluster.installed = environment.installed\n"
     )
-    servers._options = ["--preload", str(module)]
+    return "--preload", str(module)
+
+
+def test_a_worker_of_other_versions_that_comes_later_is_sent_away(
+    servers: DaskServers, few: Rows, older: tuple[str, str]
+) -> None:
     servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as workers:
+        wait_for(lambda: workers.present() == 1)
+        workers.load(few)
+        late = servers.add_worker(*older)
+        wait_for(lambda: bool(workers._without))
+        for key in range(12):
+            workers.grow_to_end(order(few, key))
+        assert workers.present() == 1
+        wait_for(lambda: late.poll() is not None)
+        for _ in range(12):
+            assert isinstance(workers.finished.get(timeout=PATIENCE)[2], list)
+
+
+def test_rows_of_a_dead_coordinator_make_way_for_those_of_the_next(
+    servers: DaskServers, few: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_elsewhere(monkeypatch)
+    servers.add_worker()
+    with (
+        RemoteWorkers(servers.address, "uid") as dead,
+        RemoteWorkers(servers.address, "uid") as live,
+    ):
+        wait_for(lambda: live.present() == 1)
+        dead.load(few)
+        live.load(few)
+        assert grow(live, few) == expected(few)
+        assert len(list(Path(servers._folder).rglob("rows-*/X.npy"))) == 1
+
+
+def test_a_worker_of_other_versions_is_refused(
+    servers: DaskServers, older: tuple[str, str]
+) -> None:
+    servers.add_worker(*older)
     with pytest.raises(StudyError, match=r"has numpy 1\.0 \(here .*same versions on every worker"):
         wait_for(lambda: _enters(servers.address))
     assert differing(installed(), installed() | {"pandas": "1"}) == ""
@@ -223,7 +263,7 @@ def test_a_worker_of_other_versions_is_refused(servers: DaskServers, few: Rows) 
 
 
 def _enters(address: str) -> bool:
-    with RemoteWorkers(address) as workers:
+    with RemoteWorkers(address, "uid") as workers:
         return workers.present() < 0
 
 
@@ -232,7 +272,7 @@ def test_rows_that_do_not_fit_into_a_worker_are_refused(
 ) -> None:
     servers.add_worker()
     monkeypatch.setattr(remote_cluster, "in_a_worker", lambda *_: 3e9)
-    with RemoteWorkers(servers.address) as workers:
+    with RemoteWorkers(servers.address, "uid") as workers:
         wait_for(lambda: workers.present() == 1)
         with pytest.raises(DataError, match=r"150 rows take 3 GB in worker .*, which has 2 GB"):
             workers.load(few)
@@ -247,7 +287,7 @@ def test_nothing_of_the_rows_is_left_on_the_workers(
     def files() -> list[Path]:
         return list(Path(servers._folder).rglob("rows-*/X.npy"))
 
-    with RemoteWorkers(servers.address) as workers:
+    with RemoteWorkers(servers.address, "uid") as workers:
         wait_for(lambda: workers.present() == 1)
         workers.load(few)
         grow(workers, few)

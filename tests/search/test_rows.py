@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import tempfile
@@ -84,8 +85,11 @@ def test_folders_of_processes_that_were_killed_are_removed_and_no_others(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
-    (tmp_path / f"grovekeeper-rows-{killed.pid}-abc").mkdir()
-    others = [f"rows-{killed.pid}-abc", "grovekeeper-rows-mine", "grovekeeper-rows-1-abc"]
+    with make_folder() as made:
+        ours = Path(made).name.partition(f"{os.getpid()}-")[0]
+    (tmp_path / f"{ours}{killed.pid}-abc").mkdir()
+    # Of a living process, of another machine that shares the folder, of something else.
+    others = [f"{ours}1-abc", f"grovekeeper-rows-0123abcd-{killed.pid}-abc", f"{ours}mine"]
     for name in others:
         (tmp_path / name).mkdir()
     with make_folder() as made, make_folder() as another:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,8 +10,10 @@ import pytest
 from examples import SPACE, close, close_book, database_of, trial
 
 from storage.errors import NotFoundError
+from storage.leases import Holder, this_host
 from storage.records import Span, TrialRecord
 from storage.studies import Study, StudyBook
+from storage.trials import attributes_of
 
 # As full as a record can be: of a trial that repeats another and was the best.
 FULL = replace(
@@ -89,6 +93,19 @@ def test_a_running_trial_is_reported_on_and_ended(
     assert replace(ended, ended=FULL.ended, scores=FULL.scores) == FULL
 
 
+def test_of_a_trial_whose_end_was_noted_by_half_nothing_counts(
+    study: Study, reopened: Callable[[], Study]
+) -> None:
+    """Its coordinator died between two of the writes that end a trial."""
+    running = study.enter_trial(replace(trial(0, "RUNNING"), place=4, repeats=2), SPACE)
+    for key, value in attributes_of(FULL).items():
+        study.book.storage.set_trial_user_attr(study._trial_id(0), key, value)
+    (found,) = reopened().trials()
+    assert replace(found, spans=()) == running
+    ended = study.end_trial(replace(found, state="FAIL", interrupted=True, spans=()))
+    assert (ended.trees, ended.fit_seconds, ended.blocks) == (None, None, None)
+
+
 def test_the_database_gives_the_numbers(study: Study) -> None:
     for number in range(3):
         assert study.enter_trial(trial(7 - number), SPACE).number == number
@@ -152,6 +169,24 @@ def test_a_missing_study_gets_the_near_name(study: Study, book: StudyBook) -> No
     with pytest.raises(NotFoundError, match="grovekeeper studies"):
         book.open("zzz")
     assert book.names() == ["houses"]
+
+
+def test_what_a_dead_coordinator_was_asked_whoever_follows_it_is_asked(study: Study) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    study.book.leases.prepare(study.name)
+    assert study.ask_to_stop() is None
+    assert study.book.leases.take(study.name, 0, Holder("ada", this_host(), ended.pid))
+    study.pass_on_request()
+    assert not study.is_asked_to_stop(2)
+    study.put("state", "running")
+    asked = study.ask_to_stop()
+    assert asked is not None
+    assert (asked.alive, asked.epoch) == (False, 1)
+    study.pass_on_request()
+    assert study.is_asked_to_stop(2)
+    study.put("state", "stopped")
+    assert study.ask_to_stop() is None
 
 
 def test_a_study_whose_coordinator_died_is_lost(study: Study) -> None:
