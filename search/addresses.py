@@ -114,7 +114,8 @@ def default_name(data: str) -> str:
     suffixes = _DATABASE_SUFFIXES if is_database(data) else _SUFFIXES
     while name.lower().endswith(suffixes):
         name = name[: name.rindex(".")]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100] or "study"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100]
+    return name if name.strip(".") else "study"
 
 
 def _secrets(address: str) -> Iterator[tuple[int, int]]:

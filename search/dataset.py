@@ -14,7 +14,7 @@ from search.holdout import held_out, repeated_rows, table_digest
 from search.roles import RoleColumns, Roles, check_column, read_roles
 from search.spec import Task
 from search.table import read_table
-from search.target import detect_task, encode_target, plain_target
+from search.target import detect_task, encode_target, plain_target, rows_with_target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,9 +169,7 @@ def load_dataset(
             notes.append(f"target: '{target}', the last column of {source} (another: --target)")
     check_column(table, target, "target")
     _check_cells(table, target)
-    present = table[target].notna().to_numpy()
-    if not present.any():
-        raise DataError(f"all {len(table)} values of the target '{target}' are missing")
+    present = rows_with_target(table, target)
     if not present.all():
         missing = int((~present).sum())
         notes.append(f"{missing} of {len(table)} rows have no '{target}' and are left out")
@@ -220,6 +218,8 @@ def _choose_held_out(
 def _check_cells(table: "pd.DataFrame", target: str) -> None:
     """Refuse what no column of a model can hold: lists, endless names and texts."""
     for name in table.columns:
+        if not name:
+            raise DataError("a column has no name: give it one")
         if len(name) > _LONGEST_NAME:
             raise DataError(
                 f"column '{name[:40]}…' has a name of {len(name):,} characters: rename it, with at "
@@ -227,6 +227,10 @@ def _check_cells(table: "pd.DataFrame", target: str) -> None:
             )
         if "\0" in name:
             raise DataError(f"column {name[:40]!r} has a NUL in its name: rename it")
+        if table[name].dtype.kind == "c":
+            raise DataError(
+                f"column '{name}' holds complex numbers: make it two columns of real ones"
+            )
     for name in table.select_dtypes(include="object", exclude="str").columns:
         # Bytes are categories, but no classes: a model's answer would have no JSON.
         refused = (*_NESTED, bytes) if name == target else _NESTED

@@ -3,8 +3,9 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from search.bounds import Bounds
@@ -20,6 +21,7 @@ _MOST_COLUMNS = 100_000
 _PIECE = 1_000_000
 _PER_VALUE = 64
 _LEAST_ROOM = 1_000_000
+_COMMA_NUMBER = r"\s*[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?\s*"
 # Where rows have more fields than the header: columns of labels before the others.
 _LABELS = "labels"
 
@@ -104,6 +106,13 @@ def read_delimited(open_text: Opener, tabs: bool, bounds: Bounds) -> "pd.DataFra
         # A separator at the end of each row, not labels at its beginning.
         names = table.columns[labels:]
         table = table.iloc[:, :-labels].set_axis(names, axis=1)
+    for name in table.select_dtypes("str").columns:
+        values = table[name].dropna()
+        if values.str.contains(",").any() and values.str.fullmatch(_COMMA_NUMBER).all():
+            raise ValueError(
+                f"column '{name}' has decimal commas ({values.iloc[0]!s:.40}): write points, as "
+                "pandas does of read_csv(…, decimal=',')"
+            )
     return table
 
 
@@ -125,6 +134,7 @@ def _pieces(
                 f"its first line has {columns:,} columns and {len(header):,} characters; at most "
                 f"{_MOST_COLUMNS:,} columns are read"
             )
+        _check_names(header, separator)
         values = min(_PIECE, bounds.room // _PER_VALUE)
         options = {"sep": separator, "encoding": "utf-8-sig", "low_memory": False, "dtype": dtype}
         lines = max(1, values // columns)
@@ -138,6 +148,15 @@ def _pieces(
                     yield labelled
                 else:
                     yield piece
+
+
+def _check_names(header: str, separator: str) -> None:
+    """Raise where two columns are called the same: pandas would give the second another name."""
+    with suppress(csv.Error):  # a name longer than Python reads
+        names = next(csv.reader([header], delimiter=separator), [])
+        for name, times in Counter(filter(None, names)).most_common(1):
+            if times > 1:
+                raise ValueError(f"{times} columns are called '{name}': rename them")
 
 
 def _fields(line: bytes, separator: str) -> int:

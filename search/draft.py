@@ -14,7 +14,7 @@ from search.roles import check_column
 from search.space import make_space
 from search.spec import StudySpec, Task
 from search.table import read_table
-from search.target import detect_task
+from search.target import detect_task, plain_target, rows_with_target
 from search.wording import visible
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def draft(source: str, target: str | None, file: str, query: str | None = None) 
     table = read_table(source, query)
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
-    task = detect_task(table[column].dropna())
+    task = detect_task(plain_target(table[column][rows_with_target(table, column)]))
     other: Task = "regression" if task == "classification" else "classification"
     first, *rest = names_for(task)
     rows = round(len(table) * (1 - StudySpec.model_fields["holdout"].default))

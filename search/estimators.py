@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from search.addresses import FRAME
 from search.champion import champion_size, check_fits
 from search.dataset import Dataset
 from search.errors import SearchError
+from search.fit_arguments import folds_for, groups_of, weights_of
 from search.forest import champion_seed, fit_forest, make_forest
 from search.in_memory import search_in_memory
 from search.interface import launch
 from search.problem import pose_on
-from search.roles import Roles, numbered
+from search.roles import Roles
 from search.spec import Task, make_spec
 from storage.errors import StorageError
 from storage.records import TrialRecord
@@ -94,10 +95,12 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31)
         self._seed = int(seed)
-        dataset = self._dataset(X, y, Roles(_weights(sample_weight, X), _groups(groups, X)))
+        roles = Roles(weights_of(sample_weight, len(X)), groups_of(groups, len(X)))
+        dataset = self._dataset(X, y, roles)
         try:
             best, self.study_ = self._search(dataset)
-            trees = champion_size(best.enough_trees) if self.trees == "auto" else self.trees
+            asked = make_spec(self._asked(roles)).trees
+            trees = champion_size(best.enough_trees) if asked == "auto" else asked
             check_fits(dataset, best.params, trees, self._seed)
         except (SearchError, StorageError) as error:
             raise ValueError(str(error)) from error
@@ -170,10 +173,10 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         """Return the best trial, and the study as Optuna has it."""
         if self.study or self.storage or self.tracking_uri:
             return self._tracked(dataset)
-        problem = pose_on(make_spec(self._asked()), dataset)
+        problem = pose_on(make_spec(self._asked(dataset.roles)), dataset)
         return search_in_memory(problem, effective_n_jobs(self.n_jobs), quiet=not self.verbose)
 
-    def _asked(self) -> dict[str, Any]:
+    def _asked(self, roles: Roles) -> dict[str, Any]:
         """Return the options of the specification that the parameters come to."""
         return {
             "task": self._task,
@@ -182,6 +185,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             "timeout": self.timeout,
             "trees": self.trees,
             "space": dict(self.space or {}),
+            "folds": folds_for(roles.groups),
             "seed": self._seed,
             "holdout": 0.0,
             "register": False,
@@ -195,7 +199,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             name: _free(name, features) for name, values in beside.items() if values is not None
         }
         table = features.assign(**{column: beside[name] for name, column in columns.items()})
-        asked = self._asked() | {
+        asked = self._asked(roles) | {
             "data": table,
             "study": self.study,
             "target": columns["target"],
@@ -296,23 +300,3 @@ class ForestSearchClassifier(ClassifierMixin, _ForestSearch):  # type: ignore[mi
         if len(self.classes_) == 1:
             raise ValueError(f"all rows are of one class, {self.classes_[0]!r}: nothing to learn")
         return codes.astype(np.int64), self.classes_
-
-
-def _weights(sample_weight: Any, X: Array) -> Array | None:
-    if sample_weight is None:
-        return None
-    weights: Array = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
-    if not weights.any():
-        raise ValueError("sample_weight is 0 in every row")
-    return weights
-
-
-def _groups(groups: Any, X: Array) -> Array | None:
-    if groups is None:
-        return None
-    values = np.asarray(groups)
-    if values.shape != (len(X),):
-        raise ValueError(f"groups has shape {values.shape}, and there are {len(X)} rows")
-    return numbered(values)

@@ -47,4 +47,5 @@ def to_pandas(data: Any) -> "pd.DataFrame":
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise DataError(f"two columns of the table are called '{twice[0]}': rename one")
-    return frame
+    sparse = {n: t.subtype for n, t in frame.dtypes.items() if isinstance(t, pd.SparseDtype)}
+    return frame.astype(sparse) if sparse else frame

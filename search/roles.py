@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,8 @@ def numbered(values: Array) -> Array:
 def _times(column: "pd.Series") -> Array:
     import pandas as pd
 
+    if isinstance(column.iloc[0], Decimal):
+        column = column.astype(np.float64)
     if pd.api.types.is_numeric_dtype(column):
         return numbered(column.to_numpy(dtype=np.float64))
     first, *others = _readings(column)

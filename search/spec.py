@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NAME_RULE = "letters, digits, '.', '_' and '-', at most 100 of them"
+# What is on or off; of the rest nothing is, though Python takes True for 1.
+_SWITCHES = ("register", "detach")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 Task = Literal["regression", "classification"]
@@ -128,7 +130,7 @@ class StudySpec(BaseModel):
     # What `data` was given as, where more than is shown of it.
     _address: str | None = PrivateAttr(default=None)
 
-    data: str = DIABETES
+    data: Annotated[str, Field(min_length=1)] = DIABETES
     query: Annotated[str | None, Field(min_length=1)] = None
     max_rows: Annotated[int | None, Field(ge=1)] = None
     max_bytes: Annotated[ByteSize | None, Field(gt=0)] = None
@@ -185,6 +187,12 @@ class StudySpec(BaseModel):
         if not isinstance(values, Mapping):
             return make(values)
         given = dict(values)
+        for name, value in given.items():
+            if isinstance(value, bool) and name not in _SWITCHES:
+                on_or_off = " and ".join(_SWITCHES)
+                raise UsageError(f"{name} {value} is no good: only {on_or_off} are on or off")
+        if isinstance(given.get("space"), Mapping):
+            given["space"] = {name: _plain(value) for name, value in given["space"].items()}
         data, held, address = given.get("data"), None, None
         if isinstance(data, PathLike):
             given["data"] = fspath(data)
@@ -228,6 +236,15 @@ class StudySpec(BaseModel):
         if self.query is not None and not scheme(self.data):
             raise UsageError(f"--query is for a database's address, and --data is {self.data}")
         return self
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own numbers and sequences for NumPy's."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _plain(value.tolist()) if hasattr(value, "tolist") else value
 
 
 def check_name(kind: str, name: str) -> str:

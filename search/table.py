@@ -43,13 +43,15 @@ def read_table(source: str, query: str | None = None, bounds: Bounds = Bounds())
     DataError
         When there is no such table, it cannot be read, has no rows, or is past the bounds.
     """
+    import pandas as pd
+
     if query is not None:
         table = read_query(source, query, bounds)
     elif is_database(source):
         raise UsageError(f"--data {shown(source)} is a database: say what to read with --query")
     else:
         table = _read_bytes(source, bounds)
-    table = table.rename(columns=str)
+    table.columns = pd.Index([str(name) for name in table.columns])
     if table.empty:
         raise DataError(f"--data {shown(source)} has no rows ({table.shape[1]} columns)")
     twice = table.columns[table.columns.duplicated()]

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 _MAX_INTEGER_CLASSES = 10
 
 
+def rows_with_target(table: "pd.DataFrame", target: str) -> NDArray[np.bool_]:
+    """Return which rows have a target; raise `DataError` where none has."""
+    present = np.asarray(table[target].notna())
+    if not present.any():
+        raise DataError(f"all {len(table)} values of the target '{target}' are missing")
+    return present
+
+
 def plain_target(target: "pd.Series") -> "pd.Series":
     """Give the target the type that its present values have: holes and decimals made objects."""
     target = target.infer_objects()
@@ -75,8 +83,9 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
     if pd.api.types.is_bool_dtype(target):
         values = values.astype(bool)
     elif pd.api.types.is_numeric_dtype(target):
-        values = np.asarray(target.to_numpy(dtype=np.float64))
-        if (values % 1 == 0).all():
+        whole = pd.api.types.is_integer_dtype(target)
+        values = target.to_numpy(dtype=np.int64 if whole else np.float64)
+        if not whole and (values % 1 == 0).all():
             values = values.astype(np.int64)
     else:
         values = values.astype(str)

@@ -36,7 +36,9 @@ def init(
         raise UsageError(f"{path} is there already: name another file with --output")
     text = draft(data, target, str(path), query)
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode())
+    except UnicodeEncodeError:
+        raise UsageError(f"--data {data!r} has a name that is no UTF-8: rename it") from None
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror}; name another file with --output"
         raise StudyError(msg) from error

@@ -1,5 +1,6 @@
 """`grovekeeper init`: a file of options that `launch` takes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,11 @@ def test_a_file_that_is_there_is_kept(houses: Shell) -> None:
 def test_a_table_that_is_not_there_leaves_no_file(houses: Shell) -> None:
     assert "does not exist" in houses("init", "hauses.csv", expect=1).stderr
     assert not (houses.folder / "hauses.toml").exists()
+
+
+def test_a_name_that_is_no_text_is_said_and_leaves_no_file(houses: Shell) -> None:
+    odd = os.fsdecode(b"caf\xe9.csv")
+    (houses.folder / odd).write_text("a,y\n" + "".join(f"{k},{k / 2}\n" for k in range(40)))
+    refused = houses("init", odd, expect=2)
+    assert "has a name that is no UTF-8: rename it" in refused.stderr
+    assert not list(houses.folder.glob("caf*.toml"))

@@ -176,12 +176,26 @@ def test_odd_columns_are_learned_from() -> None:
             "far": np.array(["9999-01-01", "0001-01-01"] * 30, dtype="datetime64[s]"),
             "mixed": [1, "one", None] * 20,
             "a/b:c%$#@!\"'`\\\n{}[]<>é☃ ": range(60),
-            "": range(60),
             "y": np.arange(60) * 0.5,
         }
     )
     dataset = load_dataset("frame", "y", None, 0.0, table=frame)
     assert dataset.X.shape[0] == 60
+
+
+def test_a_column_without_a_name_is_refused() -> None:
+    """MLflow takes an empty name for none: nobody could call the model."""
+    frame = pd.DataFrame({"": range(60), "y": np.arange(60) * 0.5})
+    with pytest.raises(DataError, match="a column has no name: give it one"):
+        load_dataset("frame", "y", None, 0.0, table=frame)
+
+
+def test_complex_numbers_are_refused_by_column() -> None:
+    frame = pd.DataFrame({"a": np.arange(60) + 1j, "y": np.arange(60) * 0.5})
+    with pytest.raises(DataError, match="column 'a' holds complex numbers"):
+        load_dataset("frame", "y", None, 0.0, table=frame)
+    with pytest.raises(DataError, match="column 'a' holds complex numbers"):
+        load_dataset("frame", "a", None, 0.0, table=frame)
 
 
 def test_durations_and_periods_are_refused_by_column(tmp_path: Path) -> None:

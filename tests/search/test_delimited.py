@@ -91,6 +91,8 @@ ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (gzip.compress(f"a,b,y\n{ROWS}".encode())[:-9], "ended before"),
         (gzip.compress(f"a,b,y\n{ROWS}".encode())[:-8] + b"12345678", "CRC"),
         (b"\x1f\x8b\x08\0 no gzip", "cannot read --data"),
+        (b"a,b,a\n1,2,3\n", "2 columns are called 'a': rename them"),
+        (b"a;b\n1,5;2\n;3\n2,25e3;4\n", "column 'a' has decimal commas (1,5): write points"),
         (b"", "is empty"),
         (b"\n\n", "is empty"),
     ],
@@ -103,14 +105,13 @@ def test_what_is_no_table_is_one_line(text: bytes, says: str, tmp_path: Path) ->
     assert "\n" not in str(error.value)
 
 
-def test_columns_without_a_name_or_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,a,,,y\n1,2,3,4,5\n")
-    names = list(read_table(str(tmp_path / "t.csv")).columns)
-    assert names == ["a", "a.1", "Unnamed: 2", "Unnamed: 3", "y"]
-    two = pd.DataFrame([[1, 2]], columns=["a", "a"])
-    two.columns = pd.Index(["a", "b"])
-    (tmp_path / "t.csv").write_text("a,a,a.1\n1,2,3\n")
-    assert len(set(read_table(str(tmp_path / "t.csv")).columns)) == 3
+def test_columns_without_a_name_are_numbered() -> None:
+    assert list(read(b"a,,,y\n1,2,3,4\n").columns) == ["a", "Unnamed: 1", "Unnamed: 2", "y"]
+
+
+def test_texts_with_commas_are_texts() -> None:
+    assert read(b"a;y\n1,5;2\nabout 2,5;3\n")["a"].tolist() == ["1,5", "about 2,5"]
+    assert read(b'a,y\n"1,2,3",2\n"2,3",3\n')["a"].tolist() == ["1,2,3", "2,3"]
 
 
 def test_a_separator_at_the_end_shifts_no_column_where_the_first_one_numbers_the_rows() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from jsonschema import Draft7Validator
 from shop import table
 
 from search.draft import SCHEMA, draft
-from search.errors import UsageError
+from search.errors import DataError, UsageError
 from search.problem import pose
 from search.spec import StudySpec, make_spec
 
@@ -78,6 +79,18 @@ def test_of_a_wide_table_not_all_columns_are_listed(tmp_path: Path) -> None:
     frame = pd.DataFrame(np.zeros((20, 300)), columns=[f"x{k}" for k in range(300)])
     frame.to_parquet(tmp_path / "wide.parquet")
     assert "… and 100 more" in draft(str(tmp_path / "wide.parquet"), None, "wide.toml")
+
+
+def test_a_target_of_decimals_is_guessed_as_it_will_be_learned(tmp_path: Path) -> None:
+    price = [Decimal(k) / 4 for k in range(40)]
+    pd.DataFrame({"a": range(40), "price": price}).to_parquet(tmp_path / "t.parquet")
+    assert '# task = "regression"' in draft(str(tmp_path / "t.parquet"), None, "t.toml")
+
+
+def test_a_target_without_a_value_is_said(tmp_path: Path) -> None:
+    pd.DataFrame({"a": range(40), "y": [None] * 40}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="all 40 values of the target 'y' are missing"):
+        draft(str(tmp_path / "t.parquet"), None, "t.toml")
 
 
 def test_a_column_that_is_not_there_is_said(houses: str) -> None:

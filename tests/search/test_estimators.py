@@ -91,7 +91,7 @@ def test_metric_trees_and_space_are_as_asked() -> None:
     forest = ForestSearchClassifier(
         "roc_auc",
         trials=8,
-        trees=30,
+        trees="30",  # as a file of options may have it
         space={"splitter": "best", "min_samples_leaf": (2, 5)},
         random_state=0,
     )
@@ -121,6 +121,23 @@ def test_rows_of_a_group_are_scored_by_trees_that_saw_none_of_it() -> None:
     honest = ForestSearchRegressor("r2", trials=3, random_state=0).fit(X, y, groups=groups)
     assert fooled.best_score_ > 0.9
     assert honest.best_score_ < 0.2
+
+
+def test_groups_are_of_any_values_and_may_be_few() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    by_number = np.arange(len(y)) % 3
+    named = np.array(["a", 2, "c"], dtype=object)[by_number]
+    numbered = ForestSearchRegressor(trials=2, random_state=0).fit(X, y, groups=by_number)
+    mixed = ForestSearchRegressor(trials=2, random_state=0).fit(X, y, groups=named)
+    # "2" comes before "a" and "c": the groups are the same, their order is not.
+    assert mixed.best_score_ == pytest.approx(numbered.best_score_, rel=0.1)
+    for groups, said in (
+        (np.zeros(len(y)), "all rows are of one group"),
+        (np.where(by_number, by_number, np.nan), "groups is missing in 148 rows"),
+        (by_number[:5], r"groups has shape \(5,\), and there are 442 rows"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ForestSearchRegressor(trials=2).fit(X, y, groups=groups)
 
 
 def test_weights_decide_which_rows_count() -> None:

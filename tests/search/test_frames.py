@@ -61,10 +61,18 @@ def test_what_is_no_table_is_said(given: Any, error: type[Exception], message: s
         StudySpec(data=given)
 
 
-def test_levels_of_names_become_one() -> None:
+def test_sparse_columns_are_what_they_hold() -> None:
+    sparse = HOUSES.assign(garden=pd.arrays.SparseArray([0.0, 1.0] * (len(HOUSES) // 2)))
+    assert to_pandas(sparse)["garden"].dtype == np.float64
+    pose(StudySpec(data=sparse, target="price"))
+
+
+def test_levels_of_names_become_one(tmp_path: Path) -> None:
     frame = HOUSES.copy()
     frame.columns = pd.MultiIndex.from_product([["house"], frame.columns])
     assert pose(StudySpec(data=frame)).dataset.target == "('house', 'price')"
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(str(tmp_path / "t.parquet")).columns) == list(to_pandas(frame).columns)
 
 
 def test_a_tables_study_names_experiment_and_model() -> None:

@@ -54,13 +54,14 @@ def test_the_roles_of_chosen_rows_are_numbered_without_gaps_and_in_their_order()
     [
         [3, 1, 3, 2],
         [2.5, -1.0, 2.5, 0.0],
+        [Decimal("2.5"), Decimal(-1), Decimal("2.5"), Decimal(0)],
         ["2024-01-03", "2023-01-01", "2024-01-03", "2024-01-01T10:00"],
         ["2024-01-03T01:00+03:00", "2023-01-01", "2024-01-02T22:00Z", "2024-01-01"],
         [date(2024, 3, 1), date(1999, 1, 1), date(2024, 3, 1), date(2000, 1, 1)],
         list(pd.to_datetime(["2024-03-01", "1999-01-01", "2024-03-01", "2000-01-01"])),
         ["3000-01-01", "1500-01-01", "3000-01-01", "1600-01-01"],
     ],
-    ids=["whole", "numbers", "texts", "zones", "dates", "timestamps", "far"],
+    ids=["whole", "numbers", "decimals", "texts", "zones", "dates", "timestamps", "far"],
 )
 def test_times_are_numbers_dates_or_texts_of_dates(values: list[Any]) -> None:
     assert read(values, "time").times.tolist() == [2, 0, 2, 1]

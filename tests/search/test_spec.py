@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from search.addresses import default_name
@@ -16,6 +17,7 @@ from search.spec import Range, make_spec, read_config
         ("/a/b/Houses.v2.csv.gz", "Houses.v2"),
         ("my table (1).parquet", "my-table-1"),
         ("…", "study"),
+        ("..", "study"),
         ("x" * 300 + ".csv", "x" * 100),
     ],
 )
@@ -68,6 +70,8 @@ def space(**asked: Any) -> dict[str, Any]:
             space(low=0.1, high=0.5, of=2),
             "a range has low, high and log, and 'of' is not among them",
         ),
+        ({"data": ""}, "data '' is no good"),
+        ({"trials": True}, "trials True is no good: only register and detach are on or off"),
         ({"space": {"max_features": [[1]]}}, "= [[1]] is no good: give a value, a list of values"),
     ],
 )
@@ -95,6 +99,21 @@ def test_a_toml_file_gives_every_option_and_the_space(tmp_path: Path) -> None:
         "max_depth": (4, 8, 16),
         "criterion": "squared_error",
     }
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    space = {
+        "min_samples_leaf": np.array([1, 2]),
+        "max_depth": [None, np.int64(4)],
+        "max_features": {"low": np.float64(0.1), "high": np.float32(0.5)},
+        "splitter": "best",
+    }
+    spec = make_spec({"space": space, "trials": np.int64(7)})
+    assert spec.trials == 7
+    assert spec.space["min_samples_leaf"] == (1, 2)
+    assert all(type(leaf) is int for leaf in spec.space["min_samples_leaf"])
+    assert spec.space["max_depth"] == (None, 4)
+    assert spec.space["max_features"].high == 0.5
 
 
 def test_a_file_that_is_no_toml_is_said(tmp_path: Path) -> None:
