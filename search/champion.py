@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -49,8 +49,10 @@ class Champion:
     holdout: Mapping[str, float]
 
 
-def champion_size(enough: int | None) -> int:
-    """Return how many trees to keep: what is enough, from 100 to 1,000."""
+def champion_size(asked: int | Literal["auto"], enough: int | None) -> int:
+    """Return how many trees to keep: as asked for, or what is enough, from 100 to 1,000."""
+    if asked != "auto":
+        return asked
     return FEWEST if enough is None else min(max(enough, FEWEST), MOST)
 
 

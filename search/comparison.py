@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from search.summary import summarize
+from search.wording import written
 from storage import mlflow_store
 from storage.studies import Study
 
@@ -37,9 +38,13 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
     for summary, spec in zip(summaries, specs, strict=True):
         summary["data"] = {key: spec.get(name) for key, name in _DATA.items()}
     apart = [text for key, text in _SAME.items() if _differ([spec.get(key) for spec in specs])]
+    each_has = {key: [summary[key] for summary in summaries] for key in ("metric", "direction")}
+    apart += [key for key, values in each_has.items() if key not in apart and _differ(values)]
+    if not all(specs) and "data" not in apart:  # nobody knows those of a study made elsewhere
+        apart.insert(0, "data")
     found = [(summary["best"] or {}).get("params", {}) for summary in summaries]
     names = list(dict.fromkeys(name for params in found for name in params))
-    each = {name: [params.get(name) for params in found] for name in names}
+    each = {name: [written(p[name]) if name in p else None for p in found] for name in names}
     return {
         "studies": summaries,
         "comparable": not apart,

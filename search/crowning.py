@@ -58,7 +58,7 @@ class Crowning:
             When MLflow does not say what it has, or did not recover within a minute.
         """
         spec, problem = self._problem.spec, self._problem
-        trees = champion_size(best.enough_trees) if spec.trees == "auto" else spec.trees
+        trees = champion_size(spec.trees, best.enough_trees)
         wanted = {"name": spec.model, "trial": best.number, "trees": trees}
         if spec.register_model and self._is_registered(wanted, best.number, trees):
             return {}

@@ -99,8 +99,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         dataset = self._dataset(X, y, roles)
         try:
             best, self.study_ = self._search(dataset)
-            asked = make_spec(self._asked(roles)).trees
-            trees = champion_size(best.enough_trees) if asked == "auto" else asked
+            trees = champion_size(make_spec(self._asked(roles)).trees, best.enough_trees)
             check_fits(dataset, best.params, trees, self._seed)
         except (SearchError, StorageError) as error:
             raise ValueError(str(error)) from error

@@ -25,7 +25,7 @@ model = make_pipeline(table, forest)"""
 def as_python(study: Study) -> str:
     """Return the code that makes a study's best forest: `forest`, or `model` for a raw table.
 
-    Fitted on the study's training rows it is the champion, tree by tree.
+    Fitted on the study's training rows, as its comments say, it is the champion, tree by tree.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def as_python(study: Study) -> str:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper")
     best = best_of(study)
     asked = notes.get("asked", {}).get("trees", "auto")
-    trees = champion_size(best.enough_trees) if asked == "auto" else asked
+    trees = champion_size(asked, best.enough_trees)
     n_classes = 0 if spec["task"] == "regression" else 2
     forest = make_forest(best.params, n_classes, trees, champion_seed(spec["seed"]), jobs=-1)
     kind = type(forest)
@@ -47,8 +47,13 @@ def as_python(study: Study) -> str:
         f"Study {study.name}, trial {best.number}: {spec['metric']} {best.value:.5g}, "
         f"{spec['evaluation']} ({params_listed(best.params)})"
     )
+    said = [about]
+    if spec.get("weight"):
+        said += [f"Column {spec['weight']!r} holds weights w: fit with sample_weight=w / w.mean()"]
+    if spec.get("group"):
+        said += [f"Column {spec['group']!r} binds rows together: it is no feature"]
     lines = [
-        f"# {' '.join(visible(about).split())}",
+        *(f"# {' '.join(visible(text).split())}" for text in said),
         f"from sklearn.ensemble import {kind.__name__}",
         "",
         f"forest = {kind.__name__}(",

@@ -48,7 +48,7 @@ class Findings:
         Of numbers these are up to 500 rows, evenly chosen; of up to 20 classes a matrix of counts,
         a row for each true class.
         """
-        medians = np.median(self.losses, axis=1) if len(self.losses) else []
+        medians = np.median(self.losses, axis=1)
         importance = [
             (name[:_NAME_LENGTH], float(loss))
             for name, loss in zip(self.columns, medians, strict=True)
@@ -60,7 +60,8 @@ class Findings:
         if dataset.classes is None:
             chosen = np.linspace(0, len(truth) - 1, min(len(truth), _KEPT_ROWS)).astype(int)
             pairs = {"predicted": self.forecast[chosen], "true": truth[chosen]}
-            return {name: [float(f"{v:.6g}") for v in values] for name, values in pairs.items()}
+            kept = {name: [float(f"{v:.6g}") for v in values] for name, values in pairs.items()}
+            return kept | {"rows": len(truth)}
         if dataset.n_classes > MOST_CLASSES:
             return {}
         counts = np.zeros((dataset.n_classes, dataset.n_classes), dtype=int)
@@ -91,7 +92,11 @@ def permutation_importance(
     table, forest = champion.pipeline[:-1], champion.pipeline[-1]
     random = np.random.default_rng(0)
     n_rows = len(dataset.held_out_y)
-    chosen = np.sort(random.permutation(n_rows)[:_MOST_ROWS])
+    shuffled = random.permutation(n_rows)
+    if dataset.classes is not None:  # one row of each class first: some scores need them all
+        firsts = np.unique(dataset.held_out_y[shuffled], return_index=True)[1]
+        shuffled = np.concatenate([shuffled[firsts], np.delete(shuffled, firsts)])
+    chosen = np.sort(shuffled[:_MOST_ROWS])
     rows = table.transform(dataset.held_out_features.iloc[chosen])
     y = dataset.held_out_y[chosen]
     weights = dataset.held_out_roles.weights

@@ -39,7 +39,7 @@ def search_in_memory(
         When no trial was completed.
     """
     metric, spec = problem.metric, problem.spec
-    standing = Standing(spec.study, metric.name, metric.direction, spec.trials)
+    standing = Standing(spec.study, metric.name, metric.direction, spec.trials, guide=metric.guide)
     watcher = Progress(quiet=quiet)
     trials: dict[int, TrialRecord] = {}
 

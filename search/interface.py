@@ -74,7 +74,7 @@ class Result:
 
         from search.trial_table import trial_table
 
-        columns, rows = trial_table(self._kept.trials(), self.summary["metric"])
+        columns, rows = trial_table(self._kept, self._kept.trials())
         return pd.DataFrame(rows, columns=columns).set_index("trial")
 
     @cached_property

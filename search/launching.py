@@ -144,6 +144,7 @@ class _Launch:
             self._known,
             began=time.monotonic(),
             behind=lambda: recorder.behind,
+            guide=problem.metric.guide,
         )
         self._progress = self._standing.progress
         self._growing = sum(trial.fit_seconds or 0.0 for trial in self._known)

@@ -54,6 +54,7 @@ class Lookout:
             notes.get("goal"),
             trials,
             behind=lambda: self._behind,
+            guide=notes.get("guide"),
         )
         self._epoch = holder.epoch if holder else None
         self._ended = {trial.number for trial in trials if trial.ended is not None}

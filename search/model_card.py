@@ -29,7 +29,11 @@ def describe(
     about = [f"{code(data.source)}, target {code(data.target)} ({data.task})"]
     about += [f"by {code(data.query)}"] if data.query else []
     about += [f"{role}: {code(name)}" for role, name in roles.items() if name is not None]
-    kept = f"{data.holdout:.0%} of the rows held out" if data.holdout else "trained on every row"
+    kept = (
+        f"{100 * data.holdout:.3g}% of the rows held out"
+        if data.holdout
+        else "trained on every row"
+    )
     judged = f"version {provenance.refit_of} was judged for it"
     lines = [
         f"Trial {provenance.trial} of study **{provenance.study}**, "

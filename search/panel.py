@@ -65,7 +65,8 @@ def _rows(standing: Standing) -> list[tuple[str, str]]:
     for place, trial in enumerate(running[:_MOST_RUNNING]):
         score = score_now(trial)
         said = f"trial {trial.number}: {trees_now(trial) or 0} trees"
-        said += "" if score is None else f", {score:.5g}"
+        guide = f"{standing.guide} " if standing.guide else ""
+        said += "" if score is None else f", {guide}{score:.5g}"
         rows.append(("" if place else "grows", said))
     if len(running) > _MOST_RUNNING:
         rows.append(("", f"and {len(running) - _MOST_RUNNING} more"))

@@ -20,6 +20,8 @@ class Standing:
 
     Attributes
     ----------
+    guide
+        What trials report as they grow, where that is not the metric.
     goal
         Finished trials in all; ``None`` where it is not known.
     workers
@@ -41,6 +43,7 @@ class Standing:
     state: StudyState = "running"
     workers: int | None = None
     doing: str = SEARCHING
+    guide: str | None = None
     behind: Callable[[], int | None] = lambda: None
     began: float | None = None
     deadline: float | None = None

@@ -33,11 +33,15 @@ def describe(notes: Mapping[str, Any], progress: Progress, state: StudyState) ->
     if notes.get("importance"):
         mattered = ", ".join(f"{k} ({v:.0%})" for k, v in notes["importance"].items())
         lines.append(f"**What mattered**: {mattered}")
+    champion = notes.get("champion")
+    trial = ""
+    if best is not None and champion and champion["trial"] != best.number:
+        trial = f" (of trial {champion['trial']})"
     if notes.get("holdout"):
-        lines.append(f"**Hold-out**: {scores_listed(notes['holdout'])}")
+        lines.append(f"**Hold-out**: {scores_listed(notes['holdout'])}{trial}")
     if notes.get("model"):
         model = notes["model"]
-        lines.append(f"**Model**: {code(model['name'])} version {model['version']}")
+        lines.append(f"**Model**: {code(model['name'])} version {model['version']}{trial}")
     table = f"{notes['rows']} rows, {notes['columns']} columns"
     lines.append(f"**Data**: {code(spec['data'])}, target {code(spec['target'])}, {table}")
     return "\n".join(f"- {line}" for line in lines)

@@ -12,6 +12,14 @@ EMPTY_MIRROR = {"runs": 0, "behind": 0}
 _PLACE = ("tracking_uri", "experiment_id", "run_id", "url", "view")
 
 
+def of_another(summary: dict[str, Any]) -> str:
+    """Say of which trial the champion is, where a better one was found since; else nothing."""
+    best, champion = summary["best"], summary["champion"]
+    if not best or not champion or champion["trial"] == best["number"]:
+        return ""
+    return f" (of trial {champion['trial']})"
+
+
 def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> dict[str, Any]:
     """Return the study as the JSON document that the command line promises.
 

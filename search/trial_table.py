@@ -10,19 +10,22 @@ from storage.records import Direction, TrialRecord, sign
 from storage.studies import Study
 
 
-def trial_table(trials: Sequence[TrialRecord], metric: str) -> tuple[list[str], list[list[Any]]]:
-    """Return the names of the columns and the rows, in the order of the trials.
+def trial_table(study: Study, trials: Sequence[TrialRecord]) -> tuple[list[str], list[list[Any]]]:
+    """Return the names of the columns and the rows, in the order of the study's trials.
 
-    Of a running trial the trees and the score are those of its last rung.
+    Of a running trial the trees and the score are those of its last rung, where that is the
+    metric's; of a study made elsewhere nobody knows what its steps are.
     """
+    ours = study.get("spec") is not None
+    by_metric = ours and study.get("guide") is None
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    columns = ["trial", metric, "state", "trees", "seconds", *names]
+    columns = ["trial", study.metric, "state", "trees", "seconds", *names]
     rows = [
         [
             trial.number,
-            score_now(trial),
+            score_now(trial) if by_metric else trial.value,
             state_name(trial),
-            trees_now(trial),
+            trees_now(trial) if ours else None,
             trial.fit_seconds,
             *(written(trial.params[name]) if name in trial.params else None for name in names),
         ]
@@ -44,8 +47,8 @@ def trees_now(trial: TrialRecord) -> int | None:
 
 
 def best_first(trials: Sequence[TrialRecord], direction: Direction) -> list[TrialRecord]:
-    """Return the complete trials with a value, the best first; of equal ones the first."""
-    complete = [t for t in trials if t.state == "COMPLETE" and t.value is not None]
+    """Return the complete trials that may be the best, the best first; of equal ones the first."""
+    complete = [t for t in trials if t.state == "COMPLETE" and t.value is not None and t.feasible]
     return sorted(complete, key=lambda t: (sign(direction) * (t.value or 0.0), t.number))
 
 

@@ -1,7 +1,6 @@
 """Records of studies that others made with Optuna: any objective, one or several values."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -46,14 +45,7 @@ def foreign_study(study: "optuna.Study", uid: str, state: StudyState) -> StudyRe
     started = [trial.started for trial in trials if trial.started]
     directions = [direction.name.lower() for direction in study.directions]
     first, *others = _metrics(study)
-    # As Optuna has it, the best is one of those that keep their constraints.
-    feasible = [
-        trial
-        if all(value <= 0 for value in one.constraints.values())
-        else replace(trial, value=None)
-        for trial, one in zip(trials, known, strict=True)
-    ]
-    progress = Progress("minimize" if directions[0] == "minimize" else "maximize", feasible)
+    progress = Progress("minimize" if directions[0] == "minimize" else "maximize", trials)
     space = {name: str(value) for trial in known for name, value in trial.distributions.items()}
     single = not others
     return StudyRecord(

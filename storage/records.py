@@ -100,6 +100,7 @@ class TrialRecord:
     blocks: Mapping[int, tuple[float, ...]] | None = None
     spans: tuple[Span, ...] = ()
     reason: str | None = None
+    feasible: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 

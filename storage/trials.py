@@ -77,6 +77,7 @@ def plain_record_of(trial: "FrozenTrial", **fields: Any) -> TrialRecord:
         scores=dict(sorted(trial.intermediate_values.items())),
         value=values[0] if values else None,
         others=tuple(values[1:]),
+        feasible=all(broken <= 0 for broken in trial.constraints.values()),
         started=_utc(trial.datetime_start),
         ended=_utc(trial.datetime_complete),
         **fields,

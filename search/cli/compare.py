@@ -56,7 +56,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             values.append(value)
         return title, values
 
-    yield each("state", "state")
+    yield "state", [s["state"] if s["evaluation"] else "made elsewhere" for s in studies]
     yield each("data", "data", "source")
     yield "  digest", [(study["data"]["digest"] or "")[:12] for study in studies]
     yield each("target", "data", "target")
@@ -66,6 +66,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     yield each("  of trial", "best", "number")
     for name, values in found["params"].items():
         yield f"  {name}", values
+    yield each("champion of trial", "champion", "trial")
     metrics = dict.fromkeys(name for study in studies for name in study["holdout"] or {})
     for name in metrics:
         yield each(f"hold-out {name}", "holdout", name)

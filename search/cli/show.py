@@ -36,7 +36,7 @@ def show(
         return
     metric = summary["metric"]
     if csv:
-        print_csv(*trial_table(trials, metric))
+        print_csv(*trial_table(opened, trials))
         return
     print_table(["", ""], _rows(summary))
     best = best_first(trials, opened.direction)[:_BEST]
@@ -48,6 +48,8 @@ def show(
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    from search.summary import of_another
+
     trials, best, lease = summary["trials"], summary["best"], summary["lease"]
     counts = ", ".join(f"{trials[k]} {k}" for k in trials if k != "goal" and trials[k])
     ours = summary["evaluation"] is not None
@@ -63,10 +65,12 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("best", f"{best['value']:.6g} (trial {best['number']})"))
     if best and ours:
         rows.append(("scored by", f"{summary['evaluation']}, {summary['covered']:.2%} of the rows"))
+    trial = of_another(summary)
     for name, value in (summary["holdout"] or {}).items():
-        rows.append((f"hold-out {name}", f"{value:.6g}"))
+        rows.append((f"hold-out {name}", f"{value:.6g}{trial}"))
     if summary["model"]:
-        rows.append(("model", f"{summary['model']['name']} version {summary['model']['version']}"))
+        version = f"{summary['model']['name']} version {summary['model']['version']}"
+        rows.append(("model", f"{version}{trial}"))
     mirror, place = summary["mirror"], summary["mlflow"]
     if ours:
         rows.append(("MLflow", f"{mirror['runs']} trial runs, {mirror['behind']} behind"))

@@ -1,5 +1,7 @@
 """`grovekeeper studies`: list the studies."""
 
+from contextlib import suppress
+
 import typer
 
 from search.cli.options import Json, echo, globals_of, print_json
@@ -16,11 +18,15 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
     Example: grovekeeper studies --json
     """
     check_formats(json, csv)
-    from search.summary import summarize
+    from search.summary import of_another, summarize
+    from storage.errors import NotFoundError
     from storage.studies import StudyBook
 
     book = StudyBook(globals_of(context).storage)
-    summaries = [summarize(book.open(name)) for name in book.names()]
+    summaries = []
+    for name in book.names():
+        with suppress(NotFoundError):  # deleted meanwhile
+            summaries.append(summarize(book.open(name)))
     if json:
         print_json(summaries)
         return
@@ -30,15 +36,17 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
     rows = []
     for summary in summaries:
         trials, best, model = summary["trials"], summary["best"], summary["model"]
+        # Beside the best score stands that of the same forest, or none.
+        holdout = {} if of_another(summary) else summary["holdout"] or {}
         rows.append(
             [
                 summary["study"],
-                summary["state"],
+                summary["state"] if summary["evaluation"] else "made elsewhere",
                 trials["complete"] + trials["pruned"],
                 trials["goal"],
                 summary["metric"],
                 best and best["value"],
-                (summary["holdout"] or {}).get(summary["metric"]),
+                holdout.get(summary["metric"]),
                 model and model["name"],
                 model and model["version"],
             ]

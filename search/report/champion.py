@@ -33,8 +33,6 @@ def _columns(facts: Facts) -> Figure:
     if why is not None:
         return Figure(name, title, reading, why)
     pairs: list[tuple[str, float]] = facts.notes["findings"]["importance"]
-    if not pairs:
-        return Figure(name, title, reading, "The champion uses no column.")
     losses = [loss for _, loss in pairs]
     bar = {
         "type": "bar",
@@ -52,7 +50,7 @@ def _columns(facts: Facts) -> Figure:
     room = _LABEL * (high - low or 1.0)
     plot = styled(
         [bar],
-        f"loss in {escape(facts.metric)}",
+        f"loss in {escape(facts.metric, quote=False)}",
         "",
         xaxis={"range": [low - room if low < 0 else 0.0, high + room]},
         yaxis={"type": "category"},
@@ -62,11 +60,11 @@ def _columns(facts: Facts) -> Figure:
     return Figure(name, title, reading, f"from the most important: {said}", plot, height)
 
 
-def _labels(columns: list[str]) -> list[str]:
+def _labels(names: list[str]) -> list[str]:
     """Escape names; of equal ones (long names are cut) each needs a place of its own."""
     labels: list[str] = []
-    for column in columns:
-        label = escape(column, quote=False)
+    for name in names:
+        label = escape(name, quote=False)
         while label in labels:
             label += " "
         labels.append(label)
@@ -107,14 +105,16 @@ def _errors(facts: Facts) -> Figure:
         "line": {"color": BEST, "width": 1},
         "hoverinfo": "skip",
     }
-    text = f"{len(true)} held-out rows, true values from {min(true):.4g} to {max(true):.4g}"
+    rows = found.get("rows", len(true))
+    some = f"{len(true)} of " if rows > len(true) else ""
+    text = f"{some}{rows} held-out rows, true values from {min(true):.4g} to {max(true):.4g}"
     scores = facts.notes.get("holdout") or {}
     text += "".join(f", {metric} {value:.4g}" for metric, value in scores.items())
     return Figure(name, title, reading, text, styled([dots, line], "predicted", "true"))
 
 
 def _confusion(classes: list[str], counts: list[list[int]]) -> Figure:
-    labels = [escape(label, quote=False) for label in classes]
+    labels = _labels(classes)
     cells: dict[str, Any] = {
         "type": "heatmap",
         "x": labels,

@@ -57,7 +57,7 @@ class Facts:
     guide
         What the scores are that trials report as they grow.
     complete
-        Complete trials with a finite value.
+        Complete trials with a finite value that keep their constraints.
     ranked
         The same, best first; of equal ones the first.
     varied, constant
@@ -93,7 +93,7 @@ class Facts:
     @property
     def axis(self) -> str:
         """The metric as an axis names it."""
-        return f"{escape(self.metric)} ({self.better})"
+        return f"{escape(self.metric, quote=False)} ({self.better})"
 
     def said(self, trial: TrialRecord) -> str:
         """The metric and a trial's value of it."""
@@ -106,7 +106,10 @@ def gather(study: Study) -> Facts:
     complete = [
         trial
         for trial in trials
-        if trial.state == "COMPLETE" and trial.value is not None and math.isfinite(trial.value)
+        if trial.state == "COMPLETE"
+        and trial.value is not None
+        and math.isfinite(trial.value)
+        and trial.feasible
     ]
     ranked = best_first(complete, study.direction)
     seen: dict[str, list[Any]] = {}

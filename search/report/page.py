@@ -7,6 +7,7 @@ from html import escape
 from string import Template
 from typing import Any
 
+from search.addresses import FRAME, STDIN
 from search.recipe import recipe
 from search.report.champion import champion
 from search.report.facts import Facts, Figure, gather
@@ -78,13 +79,13 @@ def _summary(facts: Facts) -> str:
 def _champion(facts: Facts) -> str:
     """Write what the champion is and how it does on the hold-out."""
     notes = facts.notes
-    model, holdout = notes.get("model"), notes.get("holdout")
+    model, crowned, holdout = (notes.get(key) for key in ("model", "champion", "holdout"))
     rows: list[tuple[str, Any]] = []
     if model:
-        rows += [
-            ("model", f"{model['name']} version {model['version']}"),
-            ("made of", f"trial {model['trial']}, refitted with {model['trees']} trees"),
-        ]
+        rows.append(("model", f"{model['name']} version {model['version']}"))
+    if crowned:
+        made = f"trial {crowned['trial']}, refitted with {crowned['trees']} trees"
+        rows.append(("made of", made))
     rows += [(f"hold-out {name}", short(value)) for name, value in (holdout or {}).items()]
     return _table(rows)
 
@@ -99,7 +100,7 @@ def _search(facts: Facts) -> str:
         ("SHA-256", spec["data_digest"]),
         ("target", f"{spec['target']} ({spec['task']})"),
         ("table", f"{notes['rows']} rows, {notes['columns']} columns"),
-        ("held out", f"{spec['holdout']:.0%} of the rows"),
+        ("held out", f"{100 * spec['holdout']:.3g}% of the rows"),
         ("scored by", f"{spec['metric']}, {spec['evaluation']}"),
         *((role, spec[role]) for role in ("weight", "group", "time") if role in spec),
         ("growing", f"{sum(trial.fit_seconds or 0.0 for trial in facts.trials):.4g} seconds"),
@@ -112,18 +113,21 @@ def _again(facts: Facts, toml: str | None) -> str:
     if toml is None:
         return "<p>This study was not made by Grovekeeper.</p>"
     name, model = facts.study, facts.notes.get("model")
+    is_kept = facts.notes["spec"]["data"] not in {FRAME, STDIN}
+    data = "" if is_kept else " --data FILE"
+    where = "" if is_kept else " FILE is the table that was in memory, or piped, written out."
     lines = []
     if model:
-        lines.append(f"grovekeeper reproduce {model['name']} --version {model['version']}")
+        lines.append(f"grovekeeper reproduce {model['name']} --version {model['version']}{data}")
     if facts.best is not None:
-        lines.append(f"grovekeeper reproduce {name} --trial {facts.best.number}")
-    lines.append(f"grovekeeper launch --config {name}.toml --workers 1")
+        lines.append(f"grovekeeper reproduce {name} --trial {facts.best.number}{data}")
+    lines.append(f"grovekeeper launch --config {name}.toml --workers 1{data}")
     versions = ", ".join(f"{k} {v}" for k, v in (facts.notes.get("versions") or {}).items())
     return (
         "<p><code>reproduce</code> compares to the bit with what is on record. "
         "<code>launch</code> runs the whole search again, from the file below as "
         f"{escape(name)}.toml and with no study of that name in the database: with one worker, "
-        "trial by trial as it first ran with one.</p>"
+        f"trial by trial as it first ran with one.{where}</p>"
         f"<pre>{escape(chr(10).join(lines))}</pre><pre>{escape(toml)}</pre>"
         f"<p>Made with {escape(versions)}.</p>"
     )

@@ -115,13 +115,13 @@ def _slice(facts: Facts, parameter: str, place: int) -> Figure:
     from optuna.visualization import plot_slice
 
     made = plain(plot_slice(facts.optuna, params=[parameter]))
-    (dots,), axis, label = made["data"], made["layout"]["xaxis"], escape(parameter)
+    (dots,), axis, label = made["data"], made["layout"]["xaxis"], escape(parameter, quote=False)
     numbers = list(dots["marker"]["color"])
     dots |= {
         "name": "complete trial",
         "text": [f"trial {number}" for number in numbers],
         "hovertemplate": f"%{{text}}<br>{label} %{{x}}<br>"
-        f"{escape(facts.metric)} %{{y:.5g}}<extra></extra>",
+        f"{escape(facts.metric, quote=False)} %{{y:.5g}}<extra></extra>",
         "marker": {
             "color": numbers,
             "colorscale": _LATER,
@@ -184,7 +184,10 @@ def _parallel(facts: Facts, order: list[str]) -> Figure:
         found = next(trial.distributions[key] for trial in trials if key in trial.params)
         if isinstance(found, CategoricalDistribution):
             _order_choices(axis, [escape(str(c), quote=False) for c in found.choices], data, notes)
-    bar["marker"]["colorbar"] |= {"thickness": 12, "title": {"text": escape(facts.metric)}}
+    bar["marker"]["colorbar"] |= {
+        "thickness": 12,
+        "title": {"text": escape(facts.metric, quote=False)},
+    }
     plot = styled(
         [*data, bar],
         "",

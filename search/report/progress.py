@@ -32,7 +32,9 @@ def history(facts: Facts) -> Figure:
 
     dots, line, *_ = plain(plot_optimization_history(facts.optuna))["data"]
     dots |= {"name": "complete trial", "marker": {"color": COMPLETE, "opacity": 0.6}}
-    dots["hovertemplate"] = f"trial %{{x}}<br>{escape(facts.metric)} %{{y:.5g}}<extra></extra>"
+    dots["hovertemplate"] = (
+        f"trial %{{x}}<br>{escape(facts.metric, quote=False)} %{{y:.5g}}<extra></extra>"
+    )
     line |= {"name": "best so far", "hoverinfo": "skip", "line": {"color": BEST, "shape": "hv"}}
     text = f"best {facts.said(facts.best)} at trial {facts.best.number} of {len(facts.trials)}"
     return Figure(
@@ -70,7 +72,7 @@ def over_time(facts: Facts) -> Figure:
         "line": {"color": BEST, "shape": "hv"},
         "marker": {"opacity": 1, "size": [8] * len(steps) + [0]},
         "hovertemplate": "%{text}, after %{x:.4g} seconds<br>"
-        f"{escape(facts.metric)} %{{y:.5g}}<extra></extra>",
+        f"{escape(facts.metric, quote=False)} %{{y:.5g}}<extra></extra>",
     }
     axis = {"range": [-0.02 * total, 1.02 * total]}
     plot = styled([line], "seconds in which trials ran", facts.axis, xaxis=axis)
@@ -94,10 +96,12 @@ def busy_seconds(trials: list[TrialRecord]) -> dict[int, float]:
 def curves(facts: Facts) -> Figure:
     """Draw each trial's scores over the number of its trees."""
     metric = facts.guide
-    name, title = "curves", f"{metric} by number of trees"
+    # What the steps of a study made elsewhere are, nobody knows.
+    unit = "trees" if facts.notes.get("spec") else "steps"
+    name, title = "curves", f"{metric} by number of {unit}"
     reading = (
-        f"A line is a trial: its {metric} at each number of trees at which trials were compared; "
-        "those stopped there early (pruned) are pale."
+        f"A line is a trial: its {metric} at each number of {unit} that it reported at; those "
+        "stopped early (pruned) are pale."
     )
     shown = [t for t in facts.trials if t.scores and t.state in {"COMPLETE", "PRUNED", "RUNNING"}]
     if not shown:
@@ -115,7 +119,7 @@ def curves(facts: Facts) -> Figure:
         ),
         ("best", [best] if best else [], BEST, 3),
     )
-    hover = f"%{{text}}: {escape(metric)} %{{y:.5g}} at %{{x}} trees<extra></extra>"
+    hover = f"%{{text}}: {escape(metric, quote=False)} %{{y:.5g}} at %{{x}} {unit}<extra></extra>"
     data = [
         _trace(trials)
         | {
@@ -135,9 +139,9 @@ def curves(facts: Facts) -> Figure:
     pruned = len(groups[0][1])
     text = f"curves: {len(shown)}, of trials stopped early: {pruned}"
     if best:
-        points = [f"{score:.5g} at {count} trees" for count, score in best.scores.items()]
+        points = [f"{score:.5g} at {count} {unit}" for count, score in best.scores.items()]
         text += f"; the best, trial {number}, has {metric} {', '.join(points)}"
-    plot = styled(data, "trees", escape(metric), xaxis=axis, legend=True)
+    plot = styled(data, unit, escape(metric, quote=False), xaxis=axis, legend=True)
     return Figure(name, title, reading, text, plot)
 
 

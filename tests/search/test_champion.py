@@ -91,7 +91,7 @@ def test_the_hold_outs_weights_count(mixed_csv: Path) -> None:
 
 
 def test_it_has_as_many_trees_as_are_enough_within_bounds() -> None:
-    assert [champion_size(enough) for enough in (None, 3, 321, 10**6)] == [
+    assert [champion_size("auto", enough) for enough in (None, 3, 321, 10**6)] == [
         FEWEST,
         FEWEST,
         321,

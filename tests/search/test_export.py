@@ -13,7 +13,7 @@ from search.champion import make_champion, predict
 from search.errors import StudyError
 from search.export import as_python
 from search.problem import make_study, pose, settle
-from search.spec import StudySpec
+from search.spec import StudySpec, make_spec
 from storage.records import TrialRecord
 from storage.studies import StudyBook
 
@@ -54,6 +54,20 @@ def test_the_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -
     new = dataset.held_out_features
     found = predict(model, new if kind == "text" else new.astype("float32"), dataset.task)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
+
+
+def test_it_says_how_weighted_and_grouped_rows_are_fitted(tmp_path: Path) -> None:
+    frame = houses("numbers").assign(share=1.5, owner=np.arange(300) // 3)
+    asked = {"target": "price", "weight": "share", "group": "owner", "trees": 20}
+    problem = pose(make_spec({"data": frame, **asked}))
+    study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    settle(problem, study)
+    study.enter_trial(TrialRecord(0, "COMPLETE", GOOD, value=1.0), problem.space)
+    code = as_python(study)
+    assert "# Column 'share' holds weights w: fit with sample_weight=w / w.mean()\n" in code
+    assert "# Column 'owner' binds rows together: it is no feature\n" in code
     study.book.rdb.remove_session()
     study.book.rdb.engine.dispose()
 

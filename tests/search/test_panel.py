@@ -57,6 +57,11 @@ def test_it_shows_what_people_want_to_know() -> None:
         assert text in said
 
 
+def test_what_trials_report_is_named_where_it_is_not_the_metric() -> None:
+    now = standing(trial(12, "RUNNING", scores={64: 0.25}), guide="brier")
+    assert "trial 12: 64 trees, brier 0.25" in "\n".join(drawn(now, 120, color_system=None))
+
+
 def test_it_says_what_is_done_after_the_search_and_how_it_ended() -> None:
     now = standing(trial(0), doing="making the champion", began=time.monotonic())
     assert "houses: making the champion, 0:00" in drawn(now, color_system=None)[0]

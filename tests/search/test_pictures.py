@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from shop import table
 
+from search import findings as room
 from search.champion import make_champion
 from search.dataset import Dataset, load_dataset
 from search.findings import examine, permutation_importance
@@ -98,6 +99,24 @@ def test_what_the_target_follows_from_matters_most_and_the_rest_not(
     medians = np.median(losses, axis=1)
     assert (np.diff(medians) <= 0).all()
     assert medians[1] > 5 * abs(medians[2])
+
+
+def test_a_rare_class_is_among_the_rows_that_importance_is_told_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`roc_auc` is not defined without it."""
+    monkeypatch.setattr(room, "_MOST_ROWS", 30)
+    random = np.random.default_rng(0)
+    size = random.normal(size=4000)
+    rare = np.where(size > np.sort(size)[-9], "rare", "common")
+    frame = pd.DataFrame({"size": size, "luck": random.normal(size=4000), "kind": rare})
+    frame.to_parquet(tmp_path / "t.parquet")
+    dataset = load_dataset(str(tmp_path / "t.parquet"), "kind", None, 0.6)
+    metric = get_metric("roc_auc", dataset.task)
+    champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
+    names, losses = permutation_importance(champion, dataset, metric)
+    assert names == ["size", "luck"]
+    assert np.isfinite(losses).all()
 
 
 def test_an_empty_column_has_no_importance_and_is_in_nobodys_way(tmp_path: Path) -> None:

@@ -103,6 +103,8 @@ def test_a_regressions_errors_are_dots_around_the_line(study: Study) -> None:
     dots, line = found.plot["data"]
     assert (dots["x"], dots["y"]) == ([1.0, 2.0], [1.5, 9])
     assert line["x"] == line["y"] == [1.0, 9]
+    settle(study, findings=REGRESSION | {"rows": 5000}, holdout={})
+    assert figure(study, "errors").text.startswith("2 of 5000 held-out rows, true values from 1.5")
 
 
 def test_of_classes_it_says_which_are_confused(study: Study) -> None:
@@ -111,6 +113,11 @@ def test_of_classes_it_says_which_are_confused(study: Study) -> None:
     assert found.text == (
         "11 of 15 held-out rows are in their true class; most often elm taken for oak 3 times"
     )
+    cut = CLASSES | {"classes": ["oak", "oak", "ash"]}  # equal as far as names are kept
+    settle(study, findings=cut, holdout={"brier": 0.2})
+    plot = figure(study, "errors").plot
+    assert plot is not None
+    assert len(set(plot["data"][0]["x"])) == 3
     settle(study, findings={"importance": [("size", 1.0)]}, holdout={"brier": 0.2})
     assert figure(study, "errors").text == "There are too many classes to be drawn."
 
@@ -157,7 +164,8 @@ def test_who_grew_is_not_known_of_a_study_made_elsewhere(study: Study) -> None:
 
 def test_the_page_tells_how_to_make_everything_again(study: Study) -> None:
     model = {"name": "homes", "version": 3, "trial": 0, "trees": 186}
-    settle(study, findings=REGRESSION, holdout={"rmse": 5.1}, model=model, versions={"numpy": "2"})
+    notes = {"model": model, "champion": {"trial": 0, "trees": 186}, "versions": {"numpy": "2"}}
+    settle(study, findings=REGRESSION, holdout={"rmse": 5.1}, **notes)
     enter(study, 0)
     html = make_report(study).html
     for line in (
@@ -172,8 +180,20 @@ def test_the_page_tells_how_to_make_everything_again(study: Study) -> None:
         assert line in html
 
 
+def test_a_table_that_was_in_memory_is_asked_for_where_everything_is_made_again(
+    study: Study,
+) -> None:
+    settle(study)
+    study.put("spec", study.get("spec") | {"data": "frame"})
+    enter(study, 0)
+    html = make_report(study).html
+    assert "grovekeeper reproduce houses --trial 0 --data FILE" in html
+    assert "grovekeeper launch --config houses.toml --workers 1 --data FILE" in html
+    assert "FILE is the table that was in memory, or piped, written out." in html
+
+
 def test_the_main_figures_are_files_beside_the_page(study: Study) -> None:
-    settle(study, findings=REGRESSION, holdout={"rmse": 5.1}, champion={"trial": 0})
+    settle(study, findings=REGRESSION, holdout={"rmse": 5.1}, champion={"trial": 0, "trees": 120})
     for number in range(12):
         enter(study, number, Span("0", number, number + 1.0))
     files = report_files(study)
@@ -209,7 +229,7 @@ def test_names_are_no_formulas_and_hold_nothing_unseen(study: Study) -> None:
 
 
 def test_what_is_not_shown_is_not_drawn(study: Study) -> None:
-    settle(study, champion={"trial": 0})
+    settle(study, champion={"trial": 0, "trees": 120})
     assert set(report_files(study)) == {"report.html"}
 
 

@@ -7,6 +7,8 @@ import optuna
 import pytest
 
 from storage.foreign import foreign_study, foreign_uid
+from storage.progress import Progress
+from storage.trials import plain_record_of
 
 
 def test_the_best_keeps_its_constraints() -> None:
@@ -15,6 +17,11 @@ def test_the_best_keeps_its_constraints() -> None:
         study.add_trial(optuna.trial.create_trial(value=value, constraints={"weight": broken}))
     assert study.best_value == 2.0
     assert [value for _, value in foreign_study(study, "uid", "finished").best] == [2.0]
+    records = [plain_record_of(trial) for trial in study.trials]
+    assert [record.feasible for record in records] == [False, True, True]
+    champion = Progress("minimize", records).champion
+    assert champion is not None
+    assert champion.value == 2.0
 
 
 def test_a_study_is_the_same_in_every_time_zone(
