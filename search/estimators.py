@@ -250,7 +250,7 @@ class ForestSearchRegressor(RegressorMixin, _ForestSearch):  # type: ignore[misc
         Seconds that the search may take.
     n_jobs
         Processes that grow trees; with more than one, what is proposed depends on which trial ends
-        first, and only ``n_jobs=1`` gives the same forest for the same `random_state`.
+        first, and only one (1 or None) gives the same forest for the same `random_state`.
     random_state
         Seed of everything random.
     verbose

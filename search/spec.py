@@ -78,6 +78,7 @@ class StudySpec(BaseModel):
     ----------
     study, experiment, model
         Names of the study, of MLflow's experiment and of the registered model; default: the data's.
+        Of a table itself the study is ``frame``, and experiment and model are named as the study.
     register
         Whether the champion is registered.
     data
@@ -93,8 +94,10 @@ class StudySpec(BaseModel):
         Size of the table in memory at most, as 2GB; default: a third of what is free.
     target
         Column to predict; the last one where it is not given.
-    task, metric
+    task
         Detected from the target where not given.
+    metric
+        Score to optimise; default: ``rmse``, or ``brier`` for classes.
     weight
         Column of the rows' weights.
     group

@@ -19,7 +19,7 @@ def delete(
 ) -> None:
     """Delete a study with its runs in MLflow.
 
-    Its view goes, too; registered versions stay.
+    Its view goes, too; registered versions stay. MLflow can restore the runs until `mlflow gc`.
 
     Example: grovekeeper delete diabetes --yes
     """

@@ -61,7 +61,8 @@ class Composed:
         for service in self._services.values():
             for config in service.get("configs", ()):
                 target = self.folder / Path(config["target"]).name
-                target.write_text(self._localize(self._configs[config["source"]]["content"]))
+                content = (ROOT / self._configs[config["source"]]["file"]).read_text()
+                target.write_text(self._localize(content))
 
     def _localize(self, text: str, own_port: str = "8790") -> str:
         """Put this machine's hosts, ports and paths in the place of the containers'."""

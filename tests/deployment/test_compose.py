@@ -64,6 +64,16 @@ def test_containers_are_plain_users_that_can_write_to_volumes_only(document: Any
     assert user == "10001:10001"
 
 
+def test_what_is_mounted_into_a_read_only_container_is_a_file_without_secrets(
+    document: Any,
+) -> None:
+    """Compose refuses content that stands inline, or in the environment (docker/compose #12531)."""
+    for config in document["configs"].values():
+        assert set(config) == {"file"}
+        assert not re.search(r"password *=|://\w+:", (ROOT / config["file"]).read_text())
+    assert "secrets" not in document
+
+
 def test_the_image_is_made_of_pinned_packages_whose_hashes_are_known() -> None:
     text = (ROOT / "requirements-image.txt").read_text()
     assert "://" not in text  # where packages come from is no matter of the project's
