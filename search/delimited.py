@@ -108,10 +108,11 @@ def read_delimited(open_text: Opener, tabs: bool, bounds: Bounds) -> "pd.DataFra
         table = table.iloc[:, :-labels].set_axis(names, axis=1)
     for name in table.select_dtypes("str").columns:
         values = table[name].dropna()
-        if values.str.contains(",").any() and values.str.fullmatch(_COMMA_NUMBER).all():
+        commas = values[values.str.contains(",")]
+        if len(commas) and values.str.fullmatch(_COMMA_NUMBER).all():
             raise ValueError(
-                f"column '{name}' has decimal commas ({values.iloc[0]!s:.40}): write points, as "
-                "pandas does of read_csv(…, decimal=',')"
+                f"column '{name}' has numbers with commas ({commas.iloc[0]!s:.40}): write decimals "
+                "with points, and thousands without a mark"
             )
     return table
 
@@ -188,10 +189,11 @@ def _agree(
         for piece, fresh in zip(pieces, again(mixed), strict=True):
             piece[list(mixed)] = fresh[list(mixed)].astype("str")
     for name in names:
-        if kinds[name] == {"text"}:
-            for piece in pieces:
-                if not _kind(piece[name]):
-                    piece[name] = piece[name].astype("str")
+        # Gaps alone are numbers to pandas, and would make numbers of logical values.
+        own = {"text": "str", "logical": "object"}.get("".join(kinds[name]))
+        for piece in pieces if own else ():
+            if not _kind(piece[name]):
+                piece[name] = piece[name].astype(own)
 
 
 def _kind(column: "pd.Series") -> str:

@@ -37,7 +37,6 @@ from storage.errors import StudyBusyError
 from storage.lease import RENEW_EVERY
 from storage.leases import DURATION
 from storage.scheduler import connect
-from storage.studies import StudyBook
 
 RESOURCE = "coordinator"
 _STORAGE, _TRACKING_URI = "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"
@@ -173,11 +172,7 @@ def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
     deadline = time.monotonic() + DURATION + 2 * RENEW_EVERY
     while True:
         try:
-            if "shown" in told:
-                StudyBook(stores.storage, scheduler=here.scheduler).open(
-                    spec.study
-                ).pass_on_request()
-            return launch(here, stores, teller, Unstopped())
+            return launch(here, stores, teller, Unstopped(), succeeds="shown" in told)
         except StudyBusyError:
             if not told or time.monotonic() > deadline:
                 raise

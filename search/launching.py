@@ -42,7 +42,14 @@ _INTERRUPT_PATIENCE = 5.0
 _SWITCH_INTERVAL = 0.0005
 
 
-def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest) -> dict[str, Any]:
+def launch(
+    spec: StudySpec,
+    stores: Stores,
+    watcher: Watcher,
+    stop: StopRequest,
+    *,
+    succeeds: bool = False,
+) -> dict[str, Any]:
     """Start a study or go on with it, and register its champion.
 
     Parameters
@@ -50,6 +57,8 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
     stop
         Asked several times a second while trees grow; a request ends the search cleanly, with no
         champion.
+    succeeds
+        Whether it takes the place of a launch that died: what that one was asked, this one is.
 
     Returns
     -------
@@ -88,6 +97,8 @@ def launch(spec: StudySpec, stores: Stores, watcher: Watcher, stop: StopRequest)
         lease = Lease(study.book.leases, spec.study)
         with lease, closing(recorder), _switching_soon():
             recorder.guard(lease.check)
+            if succeeds and study.is_asked_to_stop(lease.epoch - 1):
+                study.put("stop", lease.epoch)
             settle(problem, study)
             _Launch(problem, stores, study, recorder, watcher, lease, stop).run(started)
         return summarize(study)
@@ -192,7 +203,7 @@ class _Launch:
         check, say = self._lease.check, self._watcher.say
         ledger = Ledger(self._study, problem.space, check, self._entered, say)
         try:
-            with workers_for(spec, self._study.uid) as workers:
+            with workers_for(spec, self._study.uid, self._lease.check) as workers:
                 workers.load(rows)
                 self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
                 clock = time.monotonic()

@@ -2,6 +2,7 @@
 
 import tempfile
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
@@ -124,12 +125,15 @@ class RemoteWorkers(DaskWorkers):
         The scheduler's, as Dask takes it: ``tcp://host:8786``, ``tls://host:8786``.
     owner
         Name of what is searched, as no other search on the cluster has it: a study's identity.
+    check
+        Raises where somebody else searches it by now, whose rows have taken the place of these.
     """
 
-    def __init__(self, address: str, owner: str) -> None:
+    def __init__(self, address: str, owner: str, check: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self._address = address
         self._owner = owner
+        self._check = check
         self._threads = 0
         self._scheduler_id = ""
         self._plugin: RowsPlugin | None = None
@@ -188,6 +192,7 @@ class RemoteWorkers(DaskWorkers):
         """Have the workers drop the rows; where the cluster is gone, so are they."""
         if self._plugin is not None and self._client.status == "running":
             with suppress(Exception):
+                self._check()
                 self._client.unregister_worker_plugin(self._plugin.name)
         self._plugin = None
 
@@ -206,8 +211,11 @@ class RemoteWorkers(DaskWorkers):
             raise self._gone()
         workers = about["workers"]
         without = [name for name in workers if name in self._without]
-        if without:  # for good: its own log says what it has not
-            self._client.retire_workers(workers=without)
+        if without:  # its own log says why; repaired, it may come back
+            try:
+                self._without.difference_update(self._client.retire_workers(workers=without))
+            except Exception as error:
+                raise self._gone() from error
         self._threads = sum(w["nthreads"] for name, w in workers.items() if name not in without)
         return self._threads
 

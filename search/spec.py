@@ -190,8 +190,9 @@ class StudySpec(BaseModel):
         if not isinstance(values, Mapping):
             return make(values)
         given = dict(values)
+        known = {field.alias or name for name, field in cls.model_fields.items()}
         for name, value in given.items():
-            if isinstance(value, bool) and name not in _SWITCHES:
+            if isinstance(value, bool) and name in known.difference(_SWITCHES):
                 on_or_off = " and ".join(_SWITCHES)
                 raise UsageError(f"{name} {value} is no good: only {on_or_off} are on or off")
         if isinstance(given.get("space"), Mapping):

@@ -25,7 +25,7 @@ class Stores:
         UsageError, DatabaseError
             When they cannot be used.
         """
-        if self.storage == self.tracking_uri:
+        if database.absolute(self.storage) == database.absolute(self.tracking_uri):
             msg = (
                 f"--storage and --tracking-uri are both {database.masked(self.storage)}: "
                 "Optuna and MLflow need a database each"

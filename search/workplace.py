@@ -1,5 +1,7 @@
 """Where a study's trees grow: on this machine, or on a cluster by its scheduler's address."""
 
+from collections.abc import Callable
+
 from search import local_cluster
 from search.local_cluster import LocalWorkers, cores
 from search.spec import StudySpec
@@ -19,11 +21,14 @@ def scheduler_of(spec: StudySpec) -> str | None:
     return spec.scheduler or dask.config.get("scheduler-address", None)
 
 
-def workers_for(spec: StudySpec, uid: str) -> Workers:
-    """Return the workers that a study's specification asks for, to be entered."""
+def workers_for(spec: StudySpec, uid: str, check: Callable[[], None]) -> Workers:
+    """Return the workers that a study's specification asks for, to be entered.
+
+    `check` raises where the study's lease is another's.
+    """
     address = scheduler_of(spec)
     if address is None:
         return LocalWorkers(spec.workers or cores())
     from search.remote_cluster import RemoteWorkers
 
-    return RemoteWorkers(address, uid)
+    return RemoteWorkers(address, uid, check)

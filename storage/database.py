@@ -94,9 +94,16 @@ def sqlite_path(url: str) -> Path | None:
 def absolute(url: str) -> str:
     """Return the address with a SQLite file's whole path: it stays the same in another folder."""
     path = sqlite_path(url)
-    if path is None or str(path).startswith("file:"):
+    if path is None or path.is_absolute() or str(path).startswith("file:"):
         return url
-    return parse(url).set(database=str(path.absolute())).render_as_string(hide_password=False)
+    # No other sign is quoted: MLflow makes the folder as it stands in the address.
+    dialect, _, name = url.partition(":///")
+    return f"{dialect}:///{in_address(Path.cwd())}/{name}"
+
+
+def in_address(path: Path) -> str:
+    """Quote what would end or change a path in an address."""
+    return str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def check_writable(url: str) -> None:

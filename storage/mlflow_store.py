@@ -94,7 +94,7 @@ def _make_file(tracking_uri: str) -> None:
 
     half = path.with_name(f"{path.name}.half")
     half.unlink(missing_ok=True)
-    made = f"sqlite:///{half}"
+    made = f"sqlite:///{database.in_address(half)}"
     MlflowClient(made, made)
     half.replace(path)
 

@@ -22,7 +22,8 @@ _TOGETHER = 10
 
 def state_name(trial: TrialRecord) -> str:
     """Name what a trial is counted under; what was interrupted did not fail: it is grown again."""
-    return "interrupted" if trial.interrupted else _STATE_NAMES[trial.state]
+    lost = trial.interrupted and trial.state == "FAIL"
+    return "interrupted" if lost else _STATE_NAMES[trial.state]
 
 
 class BusyTime:

@@ -189,12 +189,6 @@ class Study:
         """Whether the coordinator of this epoch was asked to stop; others are not meant."""
         return bool(self.get("stop") == epoch)
 
-    def pass_on_request(self) -> None:
-        """Ask whoever takes the place of a dead coordinator to stop, where that one was asked."""
-        holder = self.lease()
-        if holder is not None and not holder.alive and self.is_asked_to_stop(holder.epoch):
-            self.put("stop", holder.epoch + 1)
-
     def enter_trial(
         self, record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
     ) -> TrialRecord:

@@ -11,6 +11,7 @@ from search.errors import StudyError
 # Seconds that the coordinator gets; it looks every second and ends within ten.
 _PATIENCE = 30.0
 _POLL = 0.5
+_LATER = "; should its cluster take it up again, it stops at once"
 
 
 def stop(
@@ -29,7 +30,7 @@ def stop(
     opened = StudyBook(options.storage).open(study)
     asked = opened.ask_to_stop()
     if asked is None or not asked.alive:
-        later = "; should its cluster take it up again, it stops at once" if asked else ""
+        later = _LATER if asked else ""
         raise StudyError(f"study '{study}' does not run: it is {opened.state()}{later}")
     options.say(f"asked {asked.owner} on {asked.host} (process {asked.pid}) to stop")
     deadline = time.monotonic() + _PATIENCE
@@ -38,7 +39,7 @@ def stop(
         if holder is None or not holder.alive or holder.epoch != asked.epoch:
             state = opened.state()
             if state in {"running", "lost"}:
-                raise StudyError(f"the coordinator of study '{study}' died: the study is {state}")
+                raise StudyError(f"the coordinator of study '{study}' died: it is {state}{_LATER}")
             echo(f"{study}: {state}")
             return
         time.sleep(_POLL)

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -32,12 +33,12 @@ def test_a_trial_that_kills_three_workers_fails_and_the_study_goes_on(
 def test_killed_workers_cost_only_their_trees(make_farm: Callable[..., Farm]) -> None:
     nursery = Nursery()
     farm = make_farm(nursery=nursery, trials=60)
-    known = set(_workers())
+    known = set(_workers(nursery))
     launch = farm.start("--workers", "2")
     farm.wait_for_trials(2)
     for _ in range(3):
-        fresh = [process for process in _workers() if process not in known]
-        if fresh:
+        fresh = [process for process in _workers(nursery) if process not in known]
+        with suppress(psutil.NoSuchProcess, IndexError):
             fresh[0].send_signal(signal.SIGKILL)
         time.sleep(0.3)
     assert launch.wait() == 0, launch.said()
@@ -45,10 +46,11 @@ def test_killed_workers_cost_only_their_trees(make_farm: Callable[..., Farm]) ->
     farm.check()
 
 
-def _workers() -> list[psutil.Process]:
-    """Processes that the fork servers of nurseries forked."""
+def _workers(nursery: Nursery) -> list[psutil.Process]:
+    """Processes that the fork servers below the nursery forked."""
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any("multiprocessing.forkserver" in part for part in process.info["cmdline"] or ()):
-            found += process.children()
+    for process in psutil.Process(nursery._process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if any("multiprocessing.forkserver" in part for part in process.cmdline()):
+                found += process.children()
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 from odd import said_of
 
@@ -40,6 +40,7 @@ def read(text: bytes, bounds: Bounds = Bounds(max_bytes=10**8)) -> pd.DataFrame:
 
 
 @settings(max_examples=60)
+@example(rows=[["", "0", "0"], ["", "0", "0"], ["True", "0", "0"]], piece=1)
 @given(
     rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=30),
     piece=st.integers(1, 40),
@@ -47,7 +48,12 @@ def read(text: bytes, bounds: Bounds = Bounds(max_bytes=10**8)) -> pd.DataFrame:
 def test_read_in_pieces_a_table_is_what_it_is_in_one(rows: list[list[str]], piece: int) -> None:
     lines = ["a,b,c", *(",".join(map(quoted, row)) for row in rows)]
     text = "\n".join(lines).encode()
-    whole = read(text)
+    try:
+        whole = read(text)
+    except ValueError as error:
+        if "numbers with commas" not in str(error):
+            raise
+        reject()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(delimited, "_PIECE", piece)
         pieces = read(text)
@@ -92,7 +98,7 @@ ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (gzip.compress(f"a,b,y\n{ROWS}".encode())[:-8] + b"12345678", "CRC"),
         (b"\x1f\x8b\x08\0 no gzip", "cannot read --data"),
         (b"a,b,a\n1,2,3\n", "2 columns are called 'a': rename them"),
-        (b"a;b\n1,5;2\n;3\n2,25e3;4\n", "column 'a' has decimal commas (1,5): write points"),
+        (b"a;b\n1,5;2\n;3\n2,25e3;4\n", "column 'a' has numbers with commas (1,5): write"),
         (b"", "is empty"),
         (b"\n\n", "is empty"),
     ],

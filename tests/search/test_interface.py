@@ -17,7 +17,7 @@ from rich.console import Console
 
 import search
 from search import Result
-from search.errors import StudyError
+from search.errors import StudyError, UsageError
 
 # As people write it: at the top of a file, with no `if __name__ == "__main__"`.
 SCRIPT = """
@@ -28,8 +28,8 @@ from search import StudySpec, launch
 print("once")
 wine = load_wine(as_frame=True).frame
 found = launch(StudySpec(data=wine, target="target", study="wine", model="wine", trials=6))
-os.mkdir("elsewhere")
-os.chdir("elsewhere")
+os.mkdir("zoë (1) & co")
+os.chdir("zoë (1) & co")
 launch(StudySpec(trials=1, register=False, study="another", workers=1))
 frame = found.to_frame()
 print(json.dumps({
@@ -92,7 +92,7 @@ def test_a_script_needs_no_guard_and_gets_what_was_found(told: Any, folder: Path
 
 
 def test_study_and_model_are_where_the_command_line_has_them(told: Any, folder: Path) -> None:
-    elsewhere = mlflow.MlflowClient(f"sqlite:///{folder}/elsewhere/mlflow.db")
+    elsewhere = mlflow.MlflowClient(f"sqlite:///{folder}/zoë (1) & co/mlflow.db")
     (another,) = elsewhere.search_experiments(filter_string="name = 'diabetes'")
     assert len(elsewhere.search_runs([another.experiment_id])) == 2
     study = optuna.load_study(study_name="wine", storage=f"sqlite:///{folder}/optuna.db")
@@ -143,6 +143,19 @@ def test_what_the_package_offers_is_there_and_nothing_else() -> None:
         assert getattr(search, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'lunch'"):
         _ = search.lunch
+
+
+def test_one_file_for_both_stores_is_refused_however_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for storage, tracking_uri in (
+        ("sqlite:///mlflow.db", None),
+        ("sqlite:///one.db", f"sqlite:///{tmp_path}/one.db"),
+    ):
+        with pytest.raises(UsageError, match="Optuna and MLflow need a database each"):
+            search.launch(search.StudySpec(), storage=storage, tracking_uri=tracking_uri)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_before_a_trial_is_complete_there_is_no_best() -> None:

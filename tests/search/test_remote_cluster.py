@@ -27,7 +27,7 @@ from search.rows import Rows
 from search.sums import Outcome, outcome
 from search.workers import Order, Workers
 from storage import scheduler
-from storage.errors import SchedulerError
+from storage.errors import LeaseLostError, SchedulerError
 
 # Dask leaves the connection to a scheduler that died, or never was there, to the garbage collector.
 pytestmark = [
@@ -232,6 +232,7 @@ def test_a_worker_of_other_versions_that_comes_later_is_sent_away(
             workers.grow_to_end(order(few, key))
         assert workers.present() == 1
         wait_for(lambda: late.poll() is not None)
+        assert workers._without == set()  # repaired, it may come back under its address
         for _ in range(12):
             assert isinstance(workers.finished.get(timeout=PATIENCE)[2], list)
 
@@ -250,6 +251,21 @@ def test_rows_of_a_dead_coordinator_make_way_for_those_of_the_next(
         live.load(few)
         assert grow(live, few) == expected(few)
         assert len(list(Path(servers._folder).rglob("rows-*/X.npy"))) == 1
+
+
+def test_who_was_replaced_leaves_the_others_rows(servers: DaskServers, few: Rows) -> None:
+    """Frozen past its lease, a coordinator wakes up and leaves."""
+
+    def check() -> None:
+        raise LeaseLostError("another one has it")
+
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as live:
+        wait_for(lambda: live.present() == 1)
+        with RemoteWorkers(servers.address, "uid", check) as replaced:
+            replaced.load(few)
+            live.load(few)
+        assert grow(live, few) == expected(few)
 
 
 def test_a_worker_of_other_versions_is_refused(

@@ -71,6 +71,7 @@ def space(**asked: Any) -> dict[str, Any]:
             "a range has low, high and log, and 'of' is not among them",
         ),
         ({"data": ""}, "data '' is no good"),
+        ({"regster": True}, "there is no option 'regster': did you mean 'register'?"),
         ({"trials": True}, "trials True is no good: only register and detach are on or off"),
         ({"space": {"max_features": [[1]]}}, "= [[1]] is no good: give a value, a list of values"),
     ],

@@ -19,9 +19,9 @@ def without_a_cluster() -> Iterator[None]:
 def test_trees_grow_here_or_where_the_specification_or_dasks_settings_say() -> None:
     here, there = StudySpec(workers=2), StudySpec(scheduler="tcp://a:1")
     assert scheduler_of(here) is None
-    assert isinstance(workers_for(here, "uid"), LocalWorkers)
+    assert isinstance(workers_for(here, "uid", lambda: None), LocalWorkers)
     assert scheduler_of(there) == "tcp://a:1"
-    assert isinstance(workers_for(there, "uid"), RemoteWorkers)
+    assert isinstance(workers_for(there, "uid", lambda: None), RemoteWorkers)
     with dask.config.set({"scheduler-address": "tcp://b:1"}):
         assert scheduler_of(here) == "tcp://b:1"
         assert scheduler_of(there) == "tcp://a:1"

@@ -157,6 +157,12 @@ def test_interrupted_trials_are_told_from_failed_ones() -> None:
     assert {name: n for name, n in running.counts.items() if n} == {"interrupted": 1}
 
 
+def test_of_a_trial_that_is_not_ended_yet_it_is_not_said_that_it_was_interrupted() -> None:
+    """Its coordinator died between noting this and ending it."""
+    half = replace(trial(1, "RUNNING"), interrupted=True)
+    assert Progress("minimize", [half]).counts["running"] == 1
+
+
 def test_trials_are_counted_by_state() -> None:
     trials = [trial(0), trial(1, "PRUNED"), trial(2, "FAIL"), trial(3, "RUNNING"), trial(4)]
     expected = {"complete": 2, "pruned": 1, "failed": 1, "running": 1}
