@@ -1,6 +1,8 @@
 """MLflow's store: check its address, open a client on it, and say in one line what went wrong."""
 
 import os
+import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _PING_TIMEOUT = 5.0
+_importing = threading.Lock()
 
 
 def client(tracking_uri: str) -> "MlflowClient":
@@ -26,7 +29,7 @@ def client(tracking_uri: str) -> "MlflowClient":
     make a second run. Here whoever tries again looks first.
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    _be_quiet()
+    load()
     from mlflow import MlflowClient
 
     # MLflow keeps the stores that it has opened, by their addresses.
@@ -38,7 +41,7 @@ def client(tracking_uri: str) -> "MlflowClient":
 
 def default_uri() -> str:
     """Return the address of MLflow's store as MLflow is set in this process."""
-    _be_quiet()
+    load()
     import mlflow
 
     return str(mlflow.get_tracking_uri())
@@ -57,11 +60,17 @@ def load() -> None:
     """Import MLflow, or wait for the thread that is at it.
 
     Called before anything large is imported beside the recorder: of what two threads import at
-    once one may get half a module, and MLflow, once its import has failed, cannot be imported
-    again by the same process.
+    once one may get half a module. MLflow whose import has failed so is imported anew, whole: what
+    there is of it by half would break every later try.
     """
     _be_quiet()
-    import mlflow  # noqa: F401
+    with _importing:
+        try:
+            import mlflow
+        except Exception:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "mlflow"]:
+                del sys.modules[name]
+            import mlflow  # noqa: F401
 
 
 @contextmanager

@@ -435,3 +435,36 @@ def test_several_processes_make_a_new_store_at_once(tmp_path: Path) -> None:
     ]
     said = [maker.communicate(timeout=120)[1] for maker in makers]
     assert [maker.returncode for maker in makers] == [0, 0, 0], said
+
+
+_FAILS_ONCE = """
+import sys
+
+class Once:
+    failed = False
+    def find_spec(self, name, path=None, target=None):
+        if name == "mlflow.entities" and not self.failed:
+            self.failed = True
+            raise RuntimeError("two threads import at once")
+
+sys.meta_path.insert(0, Once())
+from storage import mlflow_store
+from storage.tracking import Mirror
+try:
+    import mlflow
+except RuntimeError:
+    print("failed")
+Mirror(sys.argv[1], "houses").connect()
+"""
+
+
+def test_mlflow_whose_import_failed_is_imported_again(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILS_ONCE, f"sqlite:///{tmp_path}/mlflow.db"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "failed\n"), done.stderr
+    assert (tmp_path / "mlflow.db").exists()
