@@ -97,13 +97,9 @@ def absolute(url: str) -> str:
     if path is None or path.is_absolute() or str(path).startswith("file:"):
         return url
     # No other sign is quoted: MLflow makes the folder as it stands in the address.
+    here = str(Path.cwd()).replace("%", "%25").replace("?", "%3F")
     dialect, _, name = url.partition(":///")
-    return f"{dialect}:///{in_address(Path.cwd())}/{name}"
-
-
-def in_address(path: Path) -> str:
-    """Quote what would end or change a path in an address."""
-    return str(path).replace("%", "%25").replace("?", "%3F")
+    return f"{dialect}:///{here}/{name}"
 
 
 def check_writable(url: str) -> None:

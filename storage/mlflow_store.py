@@ -97,13 +97,14 @@ def _make_file(tracking_uri: str) -> None:
     would leave a store that MLflow can neither open nor mend.
     """
     path = database.sqlite_path(tracking_uri)
-    if path is None or path.exists() or os.name == "nt":  # there no open file is renamed
+    # On Windows no open file is renamed; and what follows a question mark stands at the end.
+    if path is None or path.exists() or os.name == "nt" or "?" in tracking_uri:
         return
     from mlflow import MlflowClient
 
     half = path.with_name(f"{path.name}.half")
     half.unlink(missing_ok=True)
-    made = f"sqlite:///{database.in_address(half)}"
+    made = f"{tracking_uri}.half"
     MlflowClient(made, made)
     half.replace(path)
 

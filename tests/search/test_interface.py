@@ -149,6 +149,7 @@ def test_one_file_for_both_stores_is_refused_however_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for storage, tracking_uri in (
         ("sqlite:///mlflow.db", None),
         ("sqlite:///one.db", f"sqlite:///{tmp_path}/one.db"),
