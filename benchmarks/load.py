@@ -2,11 +2,10 @@
 
     python benchmarks/load.py --minutes 10
 
-Needs the package with its `test` extra. Studies grow on real workers, a process each. All share one
-machine's processors: launches yield them to servers, and servers to clients (nice), as each would
-have a machine of its own. At the end each study is launched once more, to finish where its time has
-ended it, and the fault suite's checker looks at both stores. Printed are the trials, what `show`
-took, and what was wrong.
+Needs the package with its `test` extra. Studies grow on real workers, a process each, and yield the
+processor to servers and clients (nice), as machines of their own would. At the end each study is
+launched once more, to finish where its time has ended it, and the fault suite's checker looks at
+both stores. Printed are the trials, what `show` took, and what was wrong.
 """
 
 import argparse
@@ -24,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import psutil
 from sqlalchemy.exc import ProgrammingError
 
 _TESTS = Path(__file__).parents[1] / "tests"
@@ -34,8 +32,6 @@ from processes import free_port, wait_until_up  # noqa: E402
 
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 _ROWS, _COLUMNS = 400, 6
-# How far each yields: clients do not.
-_SERVERS, _LAUNCHES = 10, 19
 # Seconds between two looks of a client.
 _LOOK_EVERY = 5.0
 
@@ -74,7 +70,7 @@ class Load:
     def launch(self, study: str, seed: int, *more: str) -> "subprocess.Popen[str]":
         """Start or go on with a study."""
         where = ("--data", "houses.csv", "--target", "price", "--seed", str(seed))
-        return self.start("launch", study, *where, "--workers", "1", *more, nice=_LAUNCHES)
+        return self.start("launch", study, *where, "--workers", "1", *more, nice=15)
 
     def look(self, study: str, until: float) -> None:
         """Watch a study, and ask for it now and then."""
@@ -162,15 +158,12 @@ def _servers(folder: Path) -> Iterator[Load]:
     postgres.psql("alter system set max_connections = 300")
     postgres.stop()
     postgres.ensure_postgres_running()
-    main_process = (folder / "postgres" / "postmaster.pid").read_text().split()[0]
-    psutil.Process(int(main_process)).nice(_SERVERS)  # and so whatever it starts
     urls = {}
     for name in ("optuna", "mlflow"):
         postgres.psql(f"create database {name}")
         urls[name] = str(postgres.get_uri(name))
     port = free_port()
-    command = ["/usr/bin/nice", "-n", str(_SERVERS), sys.executable, "-m", "mlflow", "server"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "2", "--artifacts-destination", str(folder / "artifacts")]
     command += ["--backend-store-uri", urls["mlflow"].replace("postgresql", "postgresql+psycopg2")]
     own = os.environ | {

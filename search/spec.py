@@ -190,9 +190,9 @@ class StudySpec(BaseModel):
         if not isinstance(values, Mapping):
             return make(values)
         given = dict(values)
-        known = {field.alias or name for name, field in cls.model_fields.items()}
+        numbers_and_texts = set(_options()).difference(_SWITCHES)
         for name, value in given.items():
-            if isinstance(value, bool) and name in known.difference(_SWITCHES):
+            if isinstance(value, bool) and name in numbers_and_texts:
                 on_or_off = " and ".join(_SWITCHES)
                 raise UsageError(f"{name} {value} is no good: only {on_or_off} are on or off")
         if isinstance(given.get("space"), Mapping):
@@ -240,6 +240,11 @@ class StudySpec(BaseModel):
         if self.query is not None and not scheme(self.data):
             raise UsageError(f"--query is for a database's address, and --data is {self.data}")
         return self
+
+
+def _options() -> list[str]:
+    """Names of all options, as a file has them."""
+    return [field.alias or key for key, field in StudySpec.model_fields.items()]
 
 
 def _plain(value: Any) -> Any:
@@ -293,7 +298,7 @@ def _usage_error(error: ValidationError, given: Mapping[str, Any]) -> UsageError
     first = next((one for one in found if one["type"] not in _KINDS), found[0])
     name, *below = map(str, first["loc"] or ("the specification",))
     if first["type"] == "extra_forbidden" and not below:
-        known = [field.alias or key for key, field in StudySpec.model_fields.items()]
+        known = _options()
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'? T" if near else "t"
         text = f"there is no option '{name}': {hint}here are {', '.join(known)}"
