@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from search.wording import code, params_listed, scores_listed
+from search.wording import code, of_trial, params_listed, scores_listed
 from storage.progress import Progress
 from storage.records import StudyState
 
@@ -33,10 +33,7 @@ def describe(notes: Mapping[str, Any], progress: Progress, state: StudyState) ->
     if notes.get("importance"):
         mattered = ", ".join(f"{k} ({v:.0%})" for k, v in notes["importance"].items())
         lines.append(f"**What mattered**: {mattered}")
-    champion = notes.get("champion")
-    trial = ""
-    if best is not None and champion and champion["trial"] != best.number:
-        trial = f" (of trial {champion['trial']})"
+    trial = of_trial(notes.get("champion"), None if best is None else best.number)
     if notes.get("holdout"):
         lines.append(f"**Hold-out**: {scores_listed(notes['holdout'])}{trial}")
     if notes.get("model"):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from search.wording import of_trial
 from storage.progress import Progress
 from storage.records import TrialRecord
 from storage.studies import Study
@@ -14,10 +15,8 @@ _PLACE = ("tracking_uri", "experiment_id", "run_id", "url", "view")
 
 def of_another(summary: dict[str, Any]) -> str:
     """Say of which trial the champion is, where a better one was found since; else nothing."""
-    best, champion = summary["best"], summary["champion"]
-    if not best or not champion or champion["trial"] == best["number"]:
-        return ""
-    return f" (of trial {champion['trial']})"
+    best = summary["best"]
+    return of_trial(summary["champion"], best and best["number"])
 
 
 def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> dict[str, Any]:

@@ -48,6 +48,13 @@ def code(text: object) -> str:
     return f"`{line if len(line) <= _MOST_IN_CODE else line[: _MOST_IN_CODE - 1] + '…'}`"
 
 
+def of_trial(champion: Mapping[str, Any] | None, best: int | None) -> str:
+    """Say of which trial a champion is, where that is not the best one; else nothing."""
+    if champion is None or best is None or champion["trial"] == best:
+        return ""
+    return f" (of trial {champion['trial']})"
+
+
 def runs_behind(n: int) -> str:
     """Say how far MLflow is behind."""
     return f"{n} run{'' if n == 1 else 's'} behind"
