@@ -2,10 +2,12 @@
 
     python benchmarks/load.py --minutes 10
 
-Needs the package with its `test` extra. Studies grow on real workers, a process each, and yield the
-processor to servers and clients (nice), as machines of their own would. At the end each study is
-launched once more, to finish where its time has ended it, and the fault suite's checker looks at
-both stores. Printed are the trials, what `show` took, and what was wrong.
+Needs the package with its `test` extra, and Linux. Each client watches a study with `watch`, and
+asks for it with `show` every twenty seconds. Studies grow on real workers, a process each. As if
+all had machines of their own, studies take only the processor time that servers and clients leave
+(SCHED_IDLE), and servers give way to clients (nice). At the end each study is launched once more,
+to finish where its time has ended it, and the fault suite's checker looks at both stores. Printed
+are the trials, what `show` took under the load and, in the same run, after it, and what was wrong.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +35,11 @@ from processes import free_port, wait_until_up  # noqa: E402
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 _ROWS, _COLUMNS = 400, 6
 # Seconds between two looks of a client.
-_LOOK_EVERY = 5.0
+_LOOK_EVERY = 20.0
+# Looks at the end, with nothing else to do.
+_LOOKS_ALONE = 10
+_LEFTOVERS = ("chrt", "--idle", "0")
+_SERVER_NICE = 5
 
 
 @dataclass
@@ -46,14 +52,14 @@ class Load:
     shows: list[float] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
-    def start(self, *command: str, nice: int = 0) -> "subprocess.Popen[str]":
-        """Start a command line."""
+    def start(self, *command: str, under: Sequence[str] = ()) -> "subprocess.Popen[str]":
+        """Start a command line, perhaps under another command."""
         own = os.environ | {
             "OPTUNA_STORAGE": self.storage,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
         }
         return subprocess.Popen(
-            ["/usr/bin/nice", "-n", str(nice), _COMMAND, "--quiet", *command],
+            [*under, _COMMAND, "--quiet", *command],
             cwd=self.folder,
             env=own,
             stdout=subprocess.DEVNULL,
@@ -70,15 +76,20 @@ class Load:
     def launch(self, study: str, seed: int, *more: str) -> "subprocess.Popen[str]":
         """Start or go on with a study."""
         where = ("--data", "houses.csv", "--target", "price", "--seed", str(seed))
-        return self.start("launch", study, *where, "--workers", "1", *more, nice=15)
+        return self.start("launch", study, *where, "--workers", "1", *more, under=_LEFTOVERS)
 
-    def look(self, study: str, until: float) -> None:
-        """Watch a study, and ask for it now and then."""
+    def look(self, study: str) -> float:
+        """Ask for a study; return the seconds that it took."""
+        began = time.monotonic()
+        self.end(self.start("show", study), f"show {study}")
+        return time.monotonic() - began
+
+    def watch(self, study: str, first: float, until: float) -> None:
+        """Watch a study, and ask for it now and then; the first time after `first` seconds."""
         watching = self.start("watch", study)
+        time.sleep(first)
         while time.monotonic() < until:
-            began = time.monotonic()
-            self.end(self.start("show", study), f"show {study}")
-            self.shows.append(time.monotonic() - began)
+            self.shows.append(self.look(study))
             time.sleep(_LOOK_EVERY)
         watching.terminate()
         watching.communicate()
@@ -106,21 +117,20 @@ def _run(load: Load, n_studies: int, n_clients: int, seconds: float) -> None:
     print(f"all {n_studies} studies run after {time.monotonic() - began:.0f} s", flush=True)
     until = time.monotonic() + seconds
     clients = [
-        threading.Thread(target=load.look, args=(studies[k % n_studies], until))
+        threading.Thread(
+            target=load.watch,
+            args=(studies[k % n_studies], _LOOK_EVERY * (1 + k / n_clients), until),
+        )
         for k in range(n_clients)
     ]
     for client in clients:
         client.start()
     for thread in clients:
         thread.join()
-    shows = sorted(load.shows)
-    print(
-        f"show: {len(shows)} times, median {statistics.median(shows):.2f} s, "
-        f"95% {shows[int(0.95 * len(shows))]:.2f} s, slowest {shows[-1]:.2f} s",
-        flush=True,
-    )
+    _tell("show under the load", load.shows)
     for study, launched in zip(studies, launches, strict=True):
         load.end(launched, f"launch {study}")
+    _tell("show alone", [load.look(studies[0]) for _ in range(_LOOKS_ALONE)])
     total = 0
     for seed, study in enumerate(studies):
         ended = [trial.state for trial in read_trials(load.storage, study)]
@@ -134,6 +144,15 @@ def _run(load: Load, n_studies: int, n_clients: int, seconds: float) -> None:
     print(f"{n_studies} studies, {n_clients} clients, {time.monotonic() - began:.0f} s in all")
     print(f"trials {total}, {total / seconds:.1f} a second")
     print(f"wrong: {len(load.wrong)}", *load.wrong, sep="\n")
+
+
+def _tell(what: str, seconds: list[float]) -> None:
+    ordered = sorted(seconds)
+    print(
+        f"{what}: {len(ordered)} times, median {statistics.median(ordered):.2f} s, "
+        f"95% {ordered[int(0.95 * len(ordered))]:.2f} s, slowest {ordered[-1]:.2f} s",
+        flush=True,
+    )
 
 
 def _wait_for_trials(load: Load, studies: list[str]) -> None:
@@ -158,12 +177,14 @@ def _servers(folder: Path) -> Iterator[Load]:
     postgres.psql("alter system set max_connections = 300")
     postgres.stop()
     postgres.ensure_postgres_running()
+    os.setpriority(os.PRIO_PROCESS, postgres.get_pid(), _SERVER_NICE)
     urls = {}
     for name in ("optuna", "mlflow"):
         postgres.psql(f"create database {name}")
         urls[name] = str(postgres.get_uri(name))
     port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = ["nice", "-n", str(_SERVER_NICE), sys.executable, "-m", "mlflow", "server"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "2", "--artifacts-destination", str(folder / "artifacts")]
     command += ["--backend-store-uri", urls["mlflow"].replace("postgresql", "postgresql+psycopg2")]
     own = os.environ | {
