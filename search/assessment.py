@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from search.champion import predict
 from search.dataset import Dataset
 from search.errors import DataError, StudyError
-from search.forest import champion_seed, make_forest
+from search.forest import champion_seed, fit_forest, make_forest
 from search.gate import (
     Comparison,
     Verdict,
@@ -228,7 +228,7 @@ def _constant(dataset: Dataset, metric: Metric) -> Array:
 def _default_forest(dataset: Dataset, seed: int) -> Array:
     """Predict by scikit-learn's default forest, grown on the same training rows."""
     forest = make_forest({}, dataset.n_classes, _DEFAULT_TREES, champion_seed(seed), jobs=-1)
-    forest.fit(dataset.X, dataset.labels, sample_weight=dataset.weights)
+    fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
     return predict(forest, dataset.vectorizer.transform(dataset.held_out_features), dataset.task)
 
 

@@ -2,12 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from search.errors import DataError
 from search.wording import size
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 # A table is there once as it was read, once as it is put together, and once divided.
 _COPIES = 3
+# Bytes of an object of Python's, about, and of the place where it is noted.
+_OBJECT, _POINTER = 100, 8
 
 
 @dataclass(frozen=True)
@@ -64,3 +70,23 @@ def free_memory() -> int:
 
     own = psutil.Process().memory_info().rss
     return max(0, int(min(psutil.virtual_memory().available, MEMORY_LIMIT - own)))
+
+
+def bytes_in_pandas(column: "pa.Array") -> int:
+    """Return about what a column takes in a data frame: more than in Arrow, where it has gaps."""
+    import pyarrow as pa
+
+    kind, n_rows = column.type, len(column)
+    objects = (
+        pa.types.is_nested,
+        pa.types.is_decimal,
+        pa.types.is_binary,
+        pa.types.is_fixed_size_binary,
+        pa.types.is_date,
+        pa.types.is_time,
+    )
+    if any(is_kind(kind) for is_kind in objects):
+        return int(column.nbytes + (_OBJECT + _POINTER) * n_rows)
+    if column.null_count:
+        return max(int(column.nbytes), _POINTER * n_rows)
+    return n_rows if pa.types.is_boolean(kind) else int(column.nbytes)

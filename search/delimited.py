@@ -1,5 +1,6 @@
 """From text to a table: CSV and TSV, read a piece at a time, so that no file takes all memory."""
 
+import codecs
 import csv
 import io
 import re
@@ -20,11 +21,13 @@ _MOST_COLUMNS = 100_000
 # Values that are read at once, and the bytes that each of them takes meanwhile.
 _PIECE = 1_000_000
 _PER_VALUE = 64
-_LEAST_ROOM = 1_000_000
+_LEAST_ROOM = 8_000_000
+# Bytes that the parser keeps of a field, whatever stands in it.
+_PER_FIELD = 16
 _COMMA_NUMBER = r"\s*[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?\s*"
 # Where rows have more fields than the header: columns of labels before the others.
 _LABELS = "labels"
-
+_MOST_LABELS = 20
 
 Opener = Callable[[], AbstractContextManager["io.BufferedReader[Any]"]]
 
@@ -36,10 +39,20 @@ class _Text(io.RawIOBase):
         self._stream = stream
         self._room = max(room, _LEAST_ROOM)
         self.taken = 0
+        # What divides fields, as soon as it is known.
+        self.separator = b""
         self._ahead = io.BytesIO()
-        self.header = self._record()
-        self.second = self._record()
+        self.header, self.second = self._filled(), self._filled()
         self._ahead.seek(0)
+
+    def _filled(self) -> bytes:
+        """Read the next record that is no empty line: the parser leaves those out, too."""
+        found = self._record()
+        while found and not found.removeprefix(codecs.BOM_UTF8).strip(b" \r\n"):
+            if self._ahead.tell() > _LONGEST_HEADER:
+                raise ValueError("it begins with empty lines without an end")
+            found = self._record()
+        return found
 
     def _record(self) -> bytes:
         """Read the lines of a record, whose quoted fields may hold line breaks."""
@@ -62,7 +75,8 @@ class _Text(io.RawIOBase):
         found = self._ahead.read(len(view)) or self._stream.read1(len(view))
         if b"\0" in found:
             raise ValueError("it holds NUL bytes: it is no UTF-8 text; save it as UTF-8")
-        self.taken += len(found)
+        fields = found.count(self.separator) if self.separator else 0
+        self.taken += len(found) + _PER_FIELD * fields
         if self.taken > self._room:
             raise ValueError(
                 f"rows without an end, or too long: more than {size(self._room)} of text in a "
@@ -96,10 +110,10 @@ def read_delimited(open_text: Opener, tabs: bool, bounds: Bounds) -> "pd.DataFra
     for piece in _pieces(open_text, tabs, bounds):
         pieces.append(piece)
         rows += len(piece)
-        n_bytes += int(piece.memory_usage(deep=True).sum())
+        n_bytes += _bytes_of(piece)
         bounds.check(rows, n_bytes)
     if len(pieces) > 1:
-        _agree(pieces, lambda dtype: _pieces(open_text, tabs, bounds, dtype))
+        _agree(pieces, lambda dtype: _pieces(open_text, tabs, bounds, dtype), bounds)
     labels = pieces[0].attrs.get(_LABELS, 0)
     table = pd.concat(pieces, ignore_index=True)
     if labels and table.iloc[:, -labels:].isna().all(axis=None):
@@ -128,6 +142,8 @@ def _pieces(
     with open_text() as stream:
         text = _Text(stream, bounds.room)
         header = text.header.decode("utf-8-sig")
+        if "\r" in header.rstrip("\r\n") and '"' not in header:
+            raise ValueError("its lines end in carriage returns alone: save it with line feeds")
         separator = "\t" if tabs else _separator(header)
         columns = header.count(separator) + 1
         if columns > _MOST_COLUMNS or len(text.header) == _LONGEST_HEADER:
@@ -140,6 +156,9 @@ def _pieces(
         options = {"sep": separator, "encoding": "utf-8-sig", "low_memory": False, "dtype": dtype}
         lines = max(1, values // columns)
         labels = _fields(text.second, separator) - _fields(text.header, separator)
+        if labels > _MOST_LABELS:
+            raise ValueError(f"its second line has {labels:,} fields more than its first")
+        text.separator = separator.encode()
         with pd.read_csv(io.BufferedReader(text), chunksize=lines, **options) as reader:
             for piece in reader:
                 text.taken = 0
@@ -174,9 +193,14 @@ def _separator(header: str) -> str:
     return next((mark for mark in (",", ";", "\t") if mark in plain), ",")
 
 
+def _bytes_of(piece: "pd.DataFrame") -> int:
+    return int(piece.memory_usage(deep=True).sum())
+
+
 def _agree(
     pieces: "list[pd.DataFrame]",
     again: "Callable[[dict[str, str]], Iterator[pd.DataFrame]]",
+    bounds: Bounds,
 ) -> None:
     """Make columns of one kind in all pieces, as if they had been read in one.
 
@@ -186,8 +210,12 @@ def _agree(
     kinds = {name: {kind for piece in pieces if (kind := _kind(piece[name]))} for name in names}
     mixed = {name: "str" for name in names if len(kinds[name]) > 1}
     if mixed:
+        rows, n_bytes = sum(map(len, pieces)), sum(map(_bytes_of, pieces))
         for piece, fresh in zip(pieces, again(mixed), strict=True):
+            n_bytes -= _bytes_of(piece)
             piece[list(mixed)] = fresh[list(mixed)].astype("str")
+            n_bytes += _bytes_of(piece)
+            bounds.check(rows, n_bytes)
     for name in names:
         # Gaps alone are numbers to pandas, and would make numbers of logical values.
         own = {"text": "str", "logical": "object"}.get("".join(kinds[name]))

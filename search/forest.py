@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from search.rows import Rows
+from search.rows import Rows, writable
 from search.sums import OobSums
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def make_forest(
 
 
 def fit_forest(forest: "Forest", X: Any, y: Any, weights: Array | None) -> "Forest":
-    """Fit a forest on weighted rows.
+    """Fit a forest on weighted rows, of a data frame or an array.
 
     scikit-learn advises against shares of few rows; here the search has chosen them.
     """
@@ -71,7 +71,9 @@ def fit_forest(forest: "Forest", X: Any, y: Any, weights: Array | None) -> "Fore
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Using the fractional value max_samples", UserWarning)
-        fitted: Forest = forest.fit(X, y, sample_weight=weights)
+        fitted: Forest = forest.fit(writable(X), y, sample_weight=weights)
+    if hasattr(X, "columns"):
+        fitted.feature_names_in_ = np.asarray(X.columns, dtype=object)
     return fitted
 
 

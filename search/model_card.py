@@ -61,7 +61,7 @@ def _pictures(provenance: Provenance) -> tuple[str]:
 
 def _params(provenance: Provenance) -> str:
     shown = dict(list(provenance.params.items())[:_MOST_PARAMS])
-    return params_listed(shown) or "scikit-learn's"
+    return code(params_listed(shown)) if shown else "scikit-learn's"
 
 
 def _verdict(last: Move | None) -> str:

@@ -60,6 +60,25 @@ TRUSTED_TYPES = (
     "skrub.selectors._selectors._cardinality_below",
     "zoneinfo.ZoneInfo",
 )
+# Of scikit-learn, all of which skops trusts, by itself and by its modules of today.
+_ESTIMATORS = frozenset(
+    {
+        "sklearn.decomposition._truncated_svd.TruncatedSVD",
+        "sklearn.ensemble._forest.ExtraTreesClassifier",
+        "sklearn.ensemble._forest.ExtraTreesRegressor",
+        "sklearn.ensemble._forest.RandomForestClassifier",
+        "sklearn.ensemble._forest.RandomForestRegressor",
+        "sklearn.feature_extraction.text.TfidfTransformer",
+        "sklearn.feature_extraction.text.TfidfVectorizer",
+        "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._encoders.OrdinalEncoder",
+        "sklearn.tree._classes.DecisionTreeClassifier",
+        "sklearn.tree._classes.DecisionTreeRegressor",
+        "sklearn.tree._classes.ExtraTreeClassifier",
+        "sklearn.tree._classes.ExtraTreeRegressor",
+        "sklearn.tree._tree.Tree",
+    }
+)
 _REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
 _EXAMPLE_ROWS = 3
 # Where MLflow's flavor puts it.
@@ -104,8 +123,9 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
             )
         provenance = Provenance.read(Model.load(str(folder)).metadata, model)
         try:
+            n_trees = _count_trees(folder / _FILE)
             pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
-            _check(pipeline, _count_trees(folder / _FILE))
+            _check(pipeline, n_trees)
         except UntrustedTypesFoundException as error:
             raise StudyError(f"{model} is not loaded: {error}") from error
         except Exception as error:  # of a forged file it may be any
@@ -115,12 +135,20 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
 
 
 def _count_trees(file: Path) -> int:
-    """Count the trees in a file, wherever they are in it."""
-    loaders = []
+    """Count the trees in a file, wherever they are in it; `ValueError` for other estimators."""
+    parts: list[dict[str, Any]] = []
+
+    def note(part: dict[str, Any]) -> dict[str, Any]:
+        parts.append(part)
+        return part
+
     with ZipFile(file) as archive:
-        schema = archive.read("schema.json")
-    json.loads(schema, object_hook=lambda part: loaders.append(part.get("__loader__")))
-    return loaders.count("TreeNode")
+        json.loads(archive.read("schema.json"), object_hook=note)
+    names = {f"{part.get('__module__')}.{part.get('__class__')}" for part in parts}
+    others = {name for name in names if name.startswith("sklearn.")} - _ESTIMATORS
+    if others:
+        raise ValueError(f"it holds {min(others)}")
+    return sum(part.get("__loader__") == "TreeNode" for part in parts)
 
 
 def _check(pipeline: Any, n_trees: int) -> None:

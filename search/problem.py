@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from search.addresses import found_again
 from search.bounds import KNOWN, Bounds
 from search.dataset import Dataset, load_dataset
 from search.environment import installed
-from search.errors import StudyError, UsageError
+from search.errors import DataError, StudyError, UsageError
 from search.evaluation import choose_resampling
 from search.metrics import Metric, check_metric, get_metric
 from search.resampling import Resampling
 from search.roles import RoleColumns
-from search.rows import Rows
+from search.rows import Rows, writable
 from search.space import make_space
 from search.spec import StudySpec, make_spec
 from storage import database
@@ -66,7 +68,7 @@ class Problem:
     def rows(self) -> Rows:
         """The training rows as workers get them."""
         dataset = self.dataset
-        X = dataset.X.to_numpy(dtype="float32", copy=False)
+        X = writable(dataset.X.to_numpy(dtype="float32", copy=False))
         return Rows(X, dataset.y, dataset.n_classes, self.resampling, dataset.weights)
 
     @property
@@ -107,10 +109,28 @@ def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
     metric = get_metric(spec.metric, dataset.task)
     check_metric(metric, dataset.y, dataset.n_classes, dataset.weights)
     resampling, notes = choose_resampling(spec, dataset)
+    _check_encoded(dataset)
     n_rows, n_features = dataset.X.shape
     space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name)
     _check_criterion(space, dataset)
     return Problem(spec, dataset, metric, space, resampling, dataset.notes + notes)
+
+
+def _check_encoded(dataset: Dataset) -> None:
+    """Refuse what only shows once texts are numbers."""
+    if dataset.is_numeric:
+        return
+    sides = [dataset.X]
+    if not dataset.X.shape[1]:
+        raise DataError(f"{dataset.source}: no column holds anything to learn from")
+    if len(dataset.held_out_y):
+        sides.append(dataset.vectorizer.transform(dataset.held_out_features))
+    for X in sides:
+        infinite = X.columns[np.isinf(X.to_numpy()).any(axis=0)]
+        if len(infinite):
+            raise DataError(
+                f"column '{infinite[0]}' has infinite values: replace them, or leave them empty"
+            )
 
 
 def _check_criterion(space: "Mapping[str, BaseDistribution]", dataset: Dataset) -> None:

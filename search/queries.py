@@ -10,7 +10,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from search.addresses import HIDDEN, scheme, scrubbed, shown, without_hidden
-from search.bounds import Bounds
+from search.bounds import Bounds, bytes_in_pandas
 from search.errors import DataError, SearchError
 from storage.errors import first_line
 
@@ -119,7 +119,8 @@ def _frame(names: list[str], parts: "Iterator[Sequence[Any]]", bounds: Bounds) -
     for part in parts:
         columns = [_column(values) for values in zip(*part, strict=True)]
         tables.append(pa.table(columns, names))
-        rows, n_bytes = rows + len(part), n_bytes + tables[-1].nbytes
+        rows += len(part)
+        n_bytes += sum(map(bytes_in_pandas, columns))
         bounds.check(rows, n_bytes)
     if not tables:
         tables = [pa.table([pa.nulls(0)] * len(names), names)]

@@ -127,3 +127,11 @@ def load_rows(folder: Path) -> Rows:
             resampling=Resampling(arrays.get("units"), folds),
             weights=arrays.get("weights"),
         )
+
+
+def writable(X: Any) -> Array:
+    """Return rows as an array that may be written; scikit-learn looks for gaps in no other.
+
+    pandas shows a single column as one that may not.
+    """
+    return np.require(X, requirements="W")

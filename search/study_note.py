@@ -29,9 +29,11 @@ def describe(notes: Mapping[str, Any], progress: Progress, state: StudyState) ->
     best = progress.champion
     if best is not None:
         scored = f"{spec['metric']} {best.value:.5g}"
-        lines.append(f"**Best**: trial {best.number}, {scored} ({params_listed(best.params)})")
+        lines.append(
+            f"**Best**: trial {best.number}, {scored} ({code(params_listed(best.params))})"
+        )
     if notes.get("importance"):
-        mattered = ", ".join(f"{k} ({v:.0%})" for k, v in notes["importance"].items())
+        mattered = ", ".join(f"{code(k)} ({v:.0%})" for k, v in notes["importance"].items())
         lines.append(f"**What mattered**: {mattered}")
     trial = of_trial(notes.get("champion"), None if best is None else best.number)
     if notes.get("holdout"):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Integers with at most so many distinct values are taken for classes.
 _MAX_INTEGER_CLASSES = 10
+# Up to here a float is the whole number that it says.
+_WHOLE = 2**53
 
 
 def rows_with_target(table: "pd.DataFrame", target: str) -> NDArray[np.bool_]:
@@ -85,7 +87,7 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
     elif pd.api.types.is_numeric_dtype(target):
         whole = pd.api.types.is_integer_dtype(target)
         values = target.to_numpy(dtype=np.int64 if whole else np.float64)
-        if not whole and (values % 1 == 0).all():
+        if not whole and (values % 1 == 0).all() and (np.abs(values) < _WHOLE).all():
             values = values.astype(np.int64)
     else:
         values = values.astype(str)

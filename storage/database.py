@@ -24,8 +24,11 @@ _RACE_PAUSE = 0.3
 # Of each index: enough to tell a rare value from a frequent one, in milliseconds.
 _ANALYZED_ROWS = 1000
 # A text that begins with an address is taken for one, and its password may hold a space.
-_LOGIN = re.compile(r"(^[\w+.-]+://[^\s:/@]*):.*@|(^[^\s:/@]*(?=:[^/])|\w://[^\s:/@]*):\S*@")
-_QUERY = re.compile(r"([?&]\w*(?:password|passwd|pwd|secret|token)\w*=)[^&\s]*", re.IGNORECASE)
+_LOGIN = re.compile(r"(^[\w+.-]+://[^\s:/]*):.*@|(^[^\s:/@]*(?=:[^/])|\w://[^\s:/]*):\S*@")
+_TOKEN = re.compile(r"(\bhttps?://)[^\s:/@]+@")  # as a user without a password
+_QUERY = re.compile(
+    r"([?&;#][\w-]*(?:pass(?!file)|pwd|secret|token|odbc_connect)[\w-]*=)[^&\s]*", re.IGNORECASE
+)
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
 
@@ -72,10 +75,9 @@ def parse(url: str) -> "URL":
 def masked(text: str) -> str:
     """Return a text with the passwords of all addresses in it replaced by asterisks.
 
-    Those of databases and servers alike: before the host, up to the last at sign, for passwords
-    hold some unescaped; and in the query.
+    Before the host, up to the last at sign, for passwords hold some unescaped; and in the query.
     """
-    return _QUERY.sub(r"\1***", _LOGIN.sub(r"\1\2:***@", text))
+    return _QUERY.sub(r"\1***", _TOKEN.sub(r"\1***@", _LOGIN.sub(r"\1\2:***@", text)))
 
 
 def is_served(url: str) -> bool:

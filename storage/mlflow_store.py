@@ -3,11 +3,8 @@
 import os
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -141,15 +138,28 @@ def check(tracking_uri: str) -> None:
         # MLflow itself would try for many minutes.
         database.check_reachable(tracking_uri, "--tracking-uri or MLFLOW_TRACKING_URI")
         return
+    _ping(tracking_uri)
+
+
+def _ping(server: str) -> None:
+    from http.client import HTTPException, InvalidURL
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
     try:
-        health = urllib.request.Request(_without_login(tracking_uri) + "/health")  # noqa: S310 http(s)
-        urllib.request.urlopen(health, timeout=_PING_TIMEOUT).close()  # noqa: S310 http(s)
-    except urllib.error.HTTPError:
+        urlopen(f"{_without_login(server)}/health", timeout=_PING_TIMEOUT).close()  # noqa: S310 http(s)
+    except HTTPError:
         return  # it answers; whether it lets us in, the first real call will tell
-    except (OSError, ValueError, HTTPException) as error:
+    except (InvalidURL, ValueError):
+        # What is wrong with it may be within its password.
+        raise DatabaseError(
+            f"'{database.masked(server)}' is no address of a server: in its user and password, "
+            "write / as %2F, ? as %3F and # as %23"
+        ) from None
+    except (OSError, HTTPException) as error:
         cause = getattr(error, "reason", error)
         msg = (
-            f"the MLflow server {database.masked(tracking_uri)} does not answer ({cause}): "
+            f"the MLflow server {database.masked(server)} does not answer ({cause}): "
             "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
         )
         raise DatabaseError(msg) from error

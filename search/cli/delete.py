@@ -9,6 +9,7 @@ import typer
 from search.cli.options import Json, echo, globals_of, print_json
 from search.cli.signals import StopSignals
 from search.errors import StudyError, UsageError
+from search.wording import visible
 
 
 def delete(
@@ -44,7 +45,7 @@ def _ask(study: str, trials: int) -> None:
     question = f"Delete study '{study}' with its {trials} trials, and their runs in MLflow?"
     with StopSignals():
         try:
-            agreed = typer.confirm(question, err=True)
+            agreed = typer.confirm(visible(question), err=True)
         except typer.Abort:  # the end of what can be read: no answer
             agreed = False
     if not agreed:

@@ -5,8 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -142,6 +140,8 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _wait_until_up(server: "subprocess.Popen[bytes]", address: str) -> None:
+    from urllib.request import urlopen
+
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if server.poll() is not None:
@@ -149,8 +149,8 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", address: str) -> None:
             last = (said.strip().splitlines() or ["no message"])[-1]
             raise StudyError(f"the MLflow UI did not start: {last}")
         try:
-            urllib.request.urlopen(f"{address}/health", timeout=1).close()  # noqa: S310 http
-        except (urllib.error.URLError, OSError):
+            urlopen(f"{address}/health", timeout=1).close()  # noqa: S310 http
+        except OSError:
             time.sleep(_POLL)
         else:
             return

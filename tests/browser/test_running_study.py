@@ -46,7 +46,7 @@ def test_its_trials_are_shown_the_best_first_and_their_curves_as_they_grow(
     page.goto(link)
     states = page.locator("[col-id='tags.`optuna.trial.state`'][role='gridcell']")
     expect(states.filter(has_text="RUNNING").first).to_be_visible()
-    expect(states.filter(has_text="COMPLETE").nth(2)).to_be_visible()
+    expect(states.filter(has_text="COMPLETE").nth(2)).to_be_visible(timeout=1000 * PATIENCE)
     # The grid's elements do not stand in the order of its rows.
     row = "+cell.closest('[row-index]').getAttribute('row-index')"
     shown = page.locator("[col-id='metrics.`rmse`'][role='gridcell']").evaluate_all(

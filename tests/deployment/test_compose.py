@@ -101,6 +101,12 @@ def test_only_who_needs_them_has_the_passwords(document: Any) -> None:
         assert has == (name in _KNOWING), name
 
 
+def test_the_mlflow_server_loads_no_pickle_and_tells_nobody(document: Any) -> None:
+    environment = document["services"]["mlflow"]["environment"]
+    assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
 def test_services_wait_until_those_they_need_are_healthy(document: Any) -> None:
     needs = {
         name: set(service.get("depends_on", {})) for name, service in document["services"].items()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -99,8 +100,59 @@ def parquet(folder: Path) -> str:
     return str(folder / "t.parquet")
 
 
+def commas(folder: Path) -> str:
+    packed(folder / "t.csv.gz", b"a,b\n1,2\n", b"," * 10**7, 20)
+    return str(folder / "t.csv.gz")
+
+
+def zeros_then_a_word(folder: Path) -> str:
+    """Numbers that take eight bytes each, and as text two hundred."""
+    with gzip.open(folder / "t.csv.gz", "wb", compresslevel=1) as file:
+        file.write(b"a,b\n" + (b"0" * 200 + b"1,2\n") * 2_000_000 + b"x,2\n")
+    return str(folder / "t.csv.gz")
+
+
+def stored(folder: Path, column: "pa.Array", **options: Any) -> str:
+    pq.write_table(pa.table({"a": column, "b": column}), folder / "t.parquet", **options)
+    return str(folder / "t.parquet")
+
+
+def nulls(folder: Path) -> str:
+    return stored(folder, pa.nulls(10**7, pa.null()))
+
+
+def logical(folder: Path) -> str:
+    return stored(folder, pa.array([True, None] * 4 * 10**6))
+
+
+def dates(folder: Path) -> str:
+    return stored(folder, pa.array(np.arange(2 * 10**6, dtype=np.int32), pa.date32()))
+
+
+def a_page(folder: Path) -> str:
+    zeros = pa.array(np.zeros(4 * 10**7))
+    size = {"row_group_size": 10**9, "data_page_size": 10**9, "compression": "zstd"}
+    return stored(folder, zeros, use_dictionary=False, **size)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [numbers, words, a_line, a_cell, a_header, parquet])
+@pytest.mark.parametrize(
+    "made",
+    [
+        numbers,
+        words,
+        a_line,
+        a_cell,
+        a_header,
+        commas,
+        zeros_then_a_word,
+        parquet,
+        nulls,
+        logical,
+        dates,
+        a_page,
+    ],
+)
 def test_a_file_that_unpacks_to_gigabytes_is_refused_early(
     made: Callable[[Path], str], tmp_path: Path
 ) -> None:

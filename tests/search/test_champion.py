@@ -25,9 +25,12 @@ from search.champion import (
 )
 from search.dataset import Dataset, load_dataset
 from search.errors import StudyError
+from search.forest import grow
 from search.metrics import METRICS, Metric, get_metric
 from search.packaging import TRUSTED_TYPES, save_model
+from search.problem import pose_on
 from search.roles import RoleColumns
+from search.spec import make_spec
 from search.sums import UNBOUNDED
 
 PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
@@ -134,6 +137,23 @@ def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
     make_champion(houses, METRICS["rmse"], PARAMS, 25, 0, jobs=1)
     with pytest.raises(StudyError, match=r"25 trees takes .* kB while it is saved, and .*--trees"):
         check_fits(houses, PARAMS, 25, 0, COPIES_SAVED)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [0.5, 1.5, None, 2.5] * 25,
+        ["red", "green", None, "blue"] * 25,
+        pd.to_datetime(["2026-01-01", "2026-03-02", None, "2025-07-03"] * 25),
+    ],
+)
+def test_one_column_with_gaps_is_table_enough(column: Any) -> None:
+    table = pd.DataFrame({"a": column, "y": np.arange(100.0)})
+    dataset = load_dataset("a table", "y", None, 0.0, table=table)
+    champion = make_champion(dataset, metric_of(dataset), {}, 3, 0, jobs=1)
+    assert predict(champion.pipeline, table[["a"]], "regression").shape == (100,)
+    rows = pose_on(make_spec({"data": table, "target": "y", "holdout": 0.0}), dataset).rows
+    assert next(grow(rows, {}, 0, 0, [0])).trees == rows.chunk
 
 
 def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:

@@ -101,6 +101,10 @@ ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (b"a;b\n1,5;2\n;3\n2,25e3;4\n", "column 'a' has numbers with commas (1,5): write"),
         (b"", "is empty"),
         (b"\n\n", "is empty"),
+        (b"a,b\n" + b"," * 3000, "its second line has 2,999 fields more than its first"),
+        (b"a,b\r0,1\r2,3\r", "its lines end in carriage returns alone"),
+        (b"\na,b,a\n1,2,3\n", "2 columns are called 'a': rename them"),
+        (b"\n" + b"," * 150_000, "150,001 columns"),
     ],
 )
 def test_what_is_no_table_is_one_line(text: bytes, says: str, tmp_path: Path) -> None:
@@ -109,6 +113,15 @@ def test_what_is_no_table_is_one_line(text: bytes, says: str, tmp_path: Path) ->
         read_table(str(tmp_path / "t.csv"))
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("gap", [b"\n", b"\r\n", b" \n\n", b"\xef\xbb\xbf\n"])
+def test_empty_lines_before_the_first_rows_shift_no_column(gap: bytes) -> None:
+    assert read(gap + b"a;b\n1;2\n").to_dict("list") == {"a": [1], "b": [2]}
+    if not gap.startswith(b"\xef"):
+        assert read(b"a,b\n" + gap + b"1,2,\n3,4,\n").to_dict("list") == {"a": [1, 3], "b": [2, 4]}
+        labelled = read(b"a,b\n" + gap + b"0,1,2\n5,6,7\n")
+        assert labelled.to_numpy().tolist() == [[0, 1, 2], [5, 6, 7]]
 
 
 def test_columns_without_a_name_are_numbered() -> None:

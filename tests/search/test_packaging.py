@@ -13,7 +13,8 @@ import pytest
 import skops.io
 from shop import Shop
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.svm import SVC
 
 from search.dataset import load_dataset, make_vectorizer
 from search.errors import StudyError
@@ -56,7 +57,7 @@ def test_the_trusted_types_are_those_of_a_fitted_vectorizer_and_a_tree(mixed_csv
 def test_a_forged_type_is_not_loaded_though_the_digest_fits(shop: Shop) -> None:
     shop.add()
     folder = folder_of(shop)
-    skops.io.dump(FunctionTransformer(os.system), folder / "model.skops")
+    skops.io.dump(OrdinalEncoder(dtype=os.system), folder / "model.skops")
     about = (folder / "MLmodel").read_text()
     (folder / "MLmodel").write_text(
         about.replace("trusted_types:", "trusted_types:\n    - posix.system")
@@ -100,22 +101,27 @@ def widen(pipeline: Any) -> None:
 
 
 def put_another_last(pipeline: Any) -> None:
-    pipeline.steps[-1] = ("forest", FunctionTransformer())
+    pipeline.steps[-1] = ("forest", OrdinalEncoder())
 
 
 def put_another_first(pipeline: Any) -> None:
-    pipeline.steps[0] = ("table", FunctionTransformer())
+    pipeline.steps[0] = ("table", OrdinalEncoder())
 
 
 def put_another_tree(pipeline: Any) -> None:
     forest = pipeline.steps[-1][1]
-    own, forest.estimators_[0] = forest.estimators_[0].tree_, FunctionTransformer()
+    own, forest.estimators_[0] = forest.estimators_[0].tree_, OrdinalEncoder()
     forest.estimators_[0].tree_ = own
 
 
 def hide_a_tree(pipeline: Any) -> None:
     forged = RandomForestRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0])
     pipeline.steps[0][1].low_cardinality = forged
+
+
+def hide_another(pipeline: Any) -> None:
+    """Of scikit-learn, and trusted by skops; its code follows its arrays anywhere."""
+    pipeline.steps[0][1].high_cardinality = SVC().fit([[0.0], [1.0]], [0, 1])
 
 
 @pytest.mark.parametrize(
@@ -128,10 +134,11 @@ def hide_a_tree(pipeline: Any) -> None:
         (change_a_node("feature", -3), "points out of its arrays"),
         (change_a_leaf, "points out of its arrays"),
         (widen, "is none of its columns"),
-        (put_another_last, "FunctionTransformer behind TableVectorizer"),
-        (put_another_first, "RandomForestRegressor behind FunctionTransformer"),
+        (put_another_last, "OrdinalEncoder behind TableVectorizer"),
+        (put_another_first, "RandomForestRegressor behind OrdinalEncoder"),
         (hide_a_tree, "there are trees outside of its forest"),
-        (put_another_tree, r"tree 0 of its forest is none of its columns .FunctionTransformer"),
+        (put_another_tree, r"tree 0 of its forest is none of its columns .OrdinalEncoder"),
+        (hide_another, r"it holds sklearn\.svm\._classes\.SVC"),
     ],
 )
 def test_a_forest_that_nobody_grew_is_not_loaded_though_the_digest_fits(

@@ -6,7 +6,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from search.errors import StudyError, UsageError
+from search.errors import DataError, StudyError, UsageError
 from search.problem import Problem, find_study, make_study, pose, settle
 from search.spec import make_spec
 from storage.studies import StudyBook
@@ -78,6 +78,21 @@ def test_a_metric_that_the_weights_do_not_allow_is_refused(mixed_csv: Path) -> N
     assert posed(metric="mae", **common).rows.weights is not None
     with pytest.raises(UsageError, match="does not work with these row weights"):
         posed(metric="max_error", **common)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        (["0.5", "1.5", "1e300", "2.5"] * 15, "column 'a' has infinite values"),
+        (["0.5", "inf", "?", "2.5"] * 15, "column 'a' has infinite values"),
+        (["N/A"] * 60, "no column holds anything to learn from"),
+    ],
+)
+def test_what_shows_only_once_texts_are_numbers_is_refused(column: list[str], says: str) -> None:
+    table = pd.DataFrame({"a": column, "y": np.arange(60.0)})
+    with pytest.raises(DataError, match=says):
+        posed(data=table, target="y", holdout=0.0)
 
 
 def test_a_criterion_that_the_target_does_not_allow_is_refused(tmp_path: Path) -> None:

@@ -28,9 +28,15 @@ def test_it_says_how_far_the_search_is_and_what_is_best() -> None:
     said = describe(_NOTES, Progress("minimize", trials), "running").splitlines()
     assert said == [
         "- **running**: 2 of 50 trials finished (1 complete, 1 pruned, 1 failed)",
-        "- **Best**: trial 0, rmse 5.25 (max_features 0.25, splitter best)",
+        "- **Best**: trial 0, rmse 5.25 (`max_features 0.25, splitter best`)",
         "- **Data**: `houses.csv`, target `pr'ice`, 442 rows, 10 columns",
     ]
+
+
+def test_what_others_call_their_hyperparameters_is_no_markdown() -> None:
+    odd = TrialRecord(0, "COMPLETE", {"<img src=x>`": "[x](javascript:1)"}, value=1.0)
+    said = describe(_NOTES, Progress("minimize", [odd]), "running")
+    assert "(`<img src=x>' [x](javascript:1)`)" in said
 
 
 def test_before_the_first_trial_it_says_so() -> None:
@@ -44,7 +50,7 @@ def test_at_the_end_it_says_what_was_learned() -> None:
         "model": {"name": "houses", "version": 3},
     }
     said = describe(notes, Progress("minimize", [trial(0, "COMPLETE", 5.0)]), "finished")
-    assert "- **What mattered**: max_features (82%)" in said
+    assert "- **What mattered**: `max_features` (82%)" in said
     assert "- **Hold-out**: rmse 6" in said
     assert "- **Model**: `houses` version 3" in said
 

@@ -20,6 +20,14 @@ from storage.errors import DatabaseError, NotFoundError
     [
         ("postgresql://ann:secret@host/db", "postgresql://ann:***@host/db"),
         ("https://ann:secret@mlflow.example.org", "https://ann:***@mlflow.example.org"),
+        ("postgresql://ann@corp:secret@host/db", "postgresql://ann@corp:***@host/db"),
+        ("see http://ann:secret/x@host", "see http://ann:***@host"),
+        ("https://token@host/mlflow", "https://***@host/mlflow"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dsecret", "mssql+pyodbc:///?odbc_connect=***"),
+        (
+            "postgresql://host/db?passfile=a&access-token=b",
+            "postgresql://host/db?passfile=a&access-token=***",
+        ),
         ("sqlite:///optuna.db", "sqlite:///optuna.db"),
         ("no address", "no address"),
     ],
