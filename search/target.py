@@ -87,8 +87,10 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
     elif pd.api.types.is_numeric_dtype(target):
         whole = pd.api.types.is_integer_dtype(target)
         values = target.to_numpy(dtype=np.int64 if whole else np.float64)
-        if not whole and (values % 1 == 0).all() and (np.abs(values) < _WHOLE).all():
-            values = values.astype(np.int64)
+        if not whole:
+            # scikit-learn takes no fractions for classes: they become texts.
+            fit = (values % 1 == 0).all() and (np.abs(values) < _WHOLE).all()
+            values = values.astype(np.int64 if fit else str)
     else:
         values = values.astype(str)
     classes, codes = np.unique(values, return_inverse=True)

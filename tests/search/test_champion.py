@@ -224,20 +224,27 @@ def test_whatever_a_parquet_file_holds_is_saved_and_taken_at_prediction(tmp_path
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"splitter": "random", "class_weight": "balanced_subsample"}]
+    ("labels", "params"),
+    [
+        (("high", "low"), {}),
+        (("high", "low"), {"splitter": "random", "class_weight": "balanced_subsample"}),
+        ((3, 1), {}),
+        ((0.5, 1e30), {}),
+    ],
 )
 def test_a_classifier_answers_with_the_tables_labels(
-    tmp_path: Path, params: dict[str, Any]
+    tmp_path: Path, labels: tuple[Any, Any], params: dict[str, Any]
 ) -> None:
     random = np.random.default_rng(0)
     table = pd.DataFrame({"a": random.normal(size=300), "b": random.choice(list("xyz"), 300)})
-    table["kind"] = np.where(table["a"] > 0, "high", "low")
+    table["kind"] = np.where(table["a"] > 0, *labels)
     table.to_csv(tmp_path / "t.csv", index=False)
     dataset = load_dataset(str(tmp_path / "t.csv"), "kind", None, 0.2)
     champion = save(dataset, tmp_path / "model", **params)
     assert champion.holdout["accuracy"] > 0.95
     predicted = load(tmp_path / "model").predict(dataset.held_out_features)
-    assert set(predicted) == {"high", "low"}
+    # What is no whole number is a text to scikit-learn's classifiers.
+    assert set(predicted) == set(map(str, labels) if isinstance(labels[0], float) else labels)
 
 
 def test_the_folder_holds_skops_example_signature_and_pinned_requirements(

@@ -80,6 +80,31 @@ def test_any_bytes_are_a_table_or_a_line(
     assert "\n" not in said_of(str(path), None)
 
 
+@st.composite
+def tables(draw: st.DrawFn) -> str:
+    """Columns of few values each, in any mix: numbers, gaps, dates, texts, what looks like them."""
+    n_rows, n_columns = draw(st.integers(1, 60)), draw(st.integers(1, 3))
+    random = draw(st.randoms(use_true_random=False))
+    kinds = [draw(st.lists(CELLS, min_size=1, max_size=4)) for _ in range(n_columns)]
+    y = draw(st.sampled_from([["1", "0"], ["0.5", "1e30"], ["a", "b", ""], list("1234567890"), []]))
+    lines = [",".join([*(f"c{k}" for k in range(n_columns)), "y"])]
+    for _ in range(n_rows):
+        own = [quoted(random.choice(kind)) for kind in kinds]
+        lines.append(",".join([*own, random.choice(y) if y else repr(random.random())]))
+    return "\n".join(lines)
+
+
+@settings(max_examples=100)
+@given(text=tables())
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_any_table_has_a_champion_or_a_line(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "t.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    assert "\n" not in said_of(str(path), "y")
+
+
 ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
 
 
