@@ -216,13 +216,25 @@ def _constant(dataset: Dataset, metric: Metric) -> Array:
         shares = np.bincount(dataset.y, dataset.weights, minlength=dataset.n_classes)
         return np.tile(shares / shares.sum(), (n_rows, 1))
     sign = -1 if metric.direction == "maximize" else 1
-    constants = (np.average(dataset.y, weights=dataset.weights), np.median(dataset.y))
+    constants = (
+        np.average(dataset.y, weights=dataset.weights),
+        _median(dataset.y, dataset.weights),
+    )
 
     def loss(value: float) -> float:
         alike = np.full(len(dataset.y), value)
         return sign * float(metric.of_predictions(dataset.y, alike, dataset.weights))
 
     return np.full(n_rows, min(constants, key=loss))
+
+
+def _median(y: Array, weights: Array | None) -> float:
+    """Return the median, by the rows' weights where they have some: of them the least."""
+    if weights is None:
+        return float(np.median(y))
+    order = np.argsort(y, kind="stable")
+    reached = np.cumsum(weights[order])
+    return float(y[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def _default_forest(dataset: Dataset, seed: int) -> Array:

@@ -85,13 +85,15 @@ class Attendant:
     def _look_up(self, now: float) -> None:
         self.by_request |= self._study.is_asked_to_stop(self._epoch)
         mirror = self._mirror()
-        if self._standing.workers != self._workers_noted:
-            self._workers_noted = self._standing.workers
-            self._study.put("workers", self._workers_noted)
+        # Noted as done when it is: the database may stumble.
+        workers = self._standing.workers
+        if workers != self._workers_noted:
+            self._study.put("workers", workers)
+            self._workers_noted = workers
         appears = not self._shown and mirror["run_id"] is not None
         if appears or now - self._noted >= _NOTE_EVERY:
-            self._noted = now
             self._study.put("mirror", mirror)
+            self._noted = now
         if appears:
-            self._shown = True
             self._watcher.shown(summarize(self._study))
+            self._shown = True

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from search.errors import StudyError
 from storage import mlflow_store
+from storage.errors import LeaseLostError
 from storage.lease import Lease
 from storage.studies import Study
 from storage.tracking import Mirror
@@ -39,12 +40,14 @@ def delete(study: Study, tracking_uri: str) -> Deleted:
             f"study '{study.name}' was not made by grovekeeper: delete it by whatever made it"
         )
     mlflow_store.check(tracking_uri)
-    with Lease(study.book.leases, study.name):
+    with Lease(study.book.leases, study.name) as lease:
         trials = len(study.trials())
         runs = 0
         try:
             if not mlflow_store.is_new(tracking_uri):
-                runs = Mirror(tracking_uri, notes["experiment"]).delete(study.uid)
+                runs = Mirror(tracking_uri, notes["experiment"]).delete(study.uid, lease.check)
+        except LeaseLostError:
+            raise
         except Exception as error:
             raise mlflow_store.explain(tracking_uri, error) from error
         study.delete()

@@ -111,6 +111,8 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             effective_n_jobs(self.n_jobs),
         )
         self.best_estimator_ = fit_forest(forest, X, dataset.labels, dataset.weights)
+        if dataset.classes is not None:
+            self.classes_ = dataset.classes
         self.best_params_ = dict(best.params)
         self.best_score_ = best.value
         return self
@@ -135,11 +137,11 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
 
     @property
     def _forest(self) -> Any:
-        check_is_fitted(self)
+        check_is_fitted(self, "best_estimator_")
         return self.best_estimator_
 
     def _checked(self, X: Any) -> Array:
-        check_is_fitted(self)
+        check_is_fitted(self, "best_estimator_")
         checked: Array = validate_data(
             self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
         )
@@ -193,7 +195,9 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
     def _tracked(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
         """Search as `launch` does: the study kept in its database, and shown in MLflow."""
         features, roles = dataset.features, dataset.roles
-        beside = {"target": dataset.labels, "sample_weight": roles.weights, "group": roles.groups}
+        # As texts of one length: `launch` numbers groups in the order of their texts.
+        groups = None if roles.groups is None else np.char.zfill(roles.groups.astype(str), 9)
+        beside = {"target": dataset.labels, "sample_weight": roles.weights, "group": groups}
         columns = {
             name: _free(name, features) for name, values in beside.items() if values is not None
         }
@@ -295,7 +299,7 @@ class ForestSearchClassifier(ClassifierMixin, _ForestSearch):  # type: ignore[mi
 
     def _encode(self, y: Array) -> tuple[Array, Array]:
         check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) == 1:
-            raise ValueError(f"all rows are of one class, {self.classes_[0]!r}: nothing to learn")
-        return codes.astype(np.int64), self.classes_
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) == 1:
+            raise ValueError(f"all rows are of one class, {classes[0]!r}: nothing to learn")
+        return codes.astype(np.int64), classes

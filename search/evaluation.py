@@ -55,9 +55,12 @@ def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tu
             wanted = True
     if not wanted:
         return Resampling(units), notes
-    if units is not None:
-        return Resampling(units, _group_folds(units, y, n_classes, spec)), notes
-    return Resampling(folds=_plain_folds(y, n_classes, spec)), notes
+    if units is None:
+        folds = _plain_folds(y, n_classes, spec)
+    else:
+        folds = _group_folds(units, y, n_classes, spec)
+    _check_weights(dataset, folds)
+    return Resampling(units, folds), notes
 
 
 def _check_weights(dataset: Dataset, folds: Iterable[tuple[Array, Array]]) -> None:

@@ -44,6 +44,8 @@ def _object(value: Any, inside: Inside) -> bytes:
         return _hash("object", kind, reduced)
     # Beside the constructor and its arguments: the state, and what a list or dictionary holds.
     _, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    if isinstance(state, dict):  # scikit-learn notes its version there, which predicts nothing
+        state = {name: part for name, part in state.items() if name != "_sklearn_version"}
     parts = [arguments, state, *(None if more is None else list(more) for more in (items, pairs))]
     return _hash("object", kind, *(_digest(part, inside) for part in parts))
 

@@ -144,5 +144,5 @@ def _balanced(counts: Array, y: Array, n_classes: int) -> Array:
     """Weigh drawn rows so that each class weighs the same, as ``balanced_subsample`` does."""
     drawn = np.bincount(y, counts, minlength=n_classes)
     present = drawn > 0
-    weight = np.where(present, drawn.sum() / (present.sum() * np.maximum(drawn, 1)), 0.0)
+    weight = np.where(present, drawn.sum() / (present.sum() * np.where(present, drawn, 1)), 0.0)
     return np.asarray(counts * weight[y])

@@ -85,6 +85,11 @@ def compare(
     units
         A number a row, shape (n,): rows of one number are drawn together. Default: each by itself.
     """
+    n_rows = len(y)
+    if weights is not None:  # what weighs nothing shows nothing
+        counts = weights > 0
+        y, candidate, incumbent = y[counts], candidate[counts], incumbent[counts]
+        weights, units = weights[counts], None if units is None else units[counts]
 
     def score(forecast: Array, rows: Array | slice = slice(None)) -> float:
         drawn = None if weights is None else weights[rows]
@@ -101,7 +106,7 @@ def compare(
     if n_units >= _ENOUGH_UNITS and len(differences) >= _ENOUGH_DRAWS:
         tail = (1 - _LEVEL) / 2
         low, high = np.quantile(differences, [tail, 1 - tail])
-    return Comparison(metric, score(candidate), score(incumbent), float(low), float(high), len(y))
+    return Comparison(metric, score(candidate), score(incumbent), float(low), float(high), n_rows)
 
 
 def _draws(n_rows: int, units: Array | None, random: np.random.Generator) -> Iterator[Array]:

@@ -79,6 +79,7 @@ class Result:
 
     @cached_property
     def _rows(self) -> list[tuple[str, str]]:
+        from search.summary import of_another
         from search.wording import params_listed, scores_listed
 
         summary, best = self.summary, self.summary["best"]
@@ -89,10 +90,11 @@ class Result:
             scored = f"{summary['metric']} {best['value']:.5g}"
             rows.append(("best", f"{scored}, trial {best['number']}"))
             rows.append(("hyperparameters", params_listed(best["params"])))
+        trial = of_another(summary)
         if self.holdout:
-            rows.append(("hold-out", scores_listed(self.holdout)))
+            rows.append(("hold-out", scores_listed(self.holdout) + trial))
         if self.model_uri:
-            rows.append(("model", self.model_uri))
+            rows.append(("model", self.model_uri + trial))
         return rows
 
     def __rich__(self) -> Any:

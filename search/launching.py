@@ -309,5 +309,6 @@ class _Launch:
         self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
         self._note("state", state)
         if not level and state != "failed":  # then the error is what is told
-            why = f" ({self._recorder.failure})" if self._recorder.failure else ""
+            failure = self._recorder.failure
+            why = f" ({failure})" if failure else ""
             self._watcher.say(f"MLflow is {runs_behind(self._notes['mirror']['behind'])}{why}")

@@ -8,6 +8,7 @@ from search.errors import StudyError
 from search.report import report_files
 from search.study_note import describe
 from storage import mlflow_store
+from storage.errors import LeaseLostError
 from storage.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.lease import Lease
 from storage.progress import Progress
@@ -61,7 +62,7 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
     mlflow_store.check(tracking_uri)
     if study.get("spec") is None:
         return _sync_foreign(study, tracking_uri, say)
-    with Lease(study.book.leases, study.name):
+    with Lease(study.book.leases, study.name) as lease:
         notes = study.notes()
         # Who ran it, if it still says so, is dead: the lease is ours.
         noted: StudyState = notes.get("state") or "finished"
@@ -70,7 +71,7 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
         progress = Progress(study.direction, trials)
         record = study_record(study, notes, progress, state, describe(notes, progress, state))
         mirror = Mirror(tracking_uri, notes["experiment"], say, lambda: report_files(study))
-        done = _bring_level(mirror, record, trials)
+        done = _bring_level(mirror, record, trials, lease.check)
         study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
     return done
 
@@ -91,14 +92,29 @@ def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -
     return _bring_level(Mirror(tracking_uri, name, say, shared=True), record, trials)
 
 
-def _bring_level(mirror: Mirror, record: StudyRecord, trials: Sequence[TrialRecord]) -> Synced:
-    """Write what MLflow does not show; whatever it raises is told in one line."""
+def _bring_level(
+    mirror: Mirror,
+    record: StudyRecord,
+    trials: Sequence[TrialRecord],
+    check: Callable[[], None] = lambda: None,
+) -> Synced:
+    """Write what MLflow does not show; whatever it raises is told in one line.
+
+    `check` is called before each write, and raises `LeaseLostError` where another may write.
+    """
+    changed = 0
     try:
         mirror.connect()
+        check()
         mirror.adopt(record, thoroughly=True)
-        changed = sum(mirror.write_trial(trial) for trial in trials)
+        for trial in trials:
+            check()
+            changed += mirror.write_trial(trial)
+        check()
         deleted = mirror.keep_only({trial.number for trial in trials})
         mirror.write_study(record)
+    except LeaseLostError:
+        raise
     except Exception as error:
         raise mlflow_store.explain(mirror.tracking_uri, error) from error
     return Synced(record.name, len(trials), changed, deleted)

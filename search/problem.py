@@ -107,8 +107,10 @@ def pose(spec: StudySpec, bounds: Bounds | None = None) -> Problem:
 def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
     """Settle metric and space on data that is there; raises as `pose` does."""
     metric = get_metric(spec.metric, dataset.task)
-    check_metric(metric, dataset.y, dataset.n_classes, dataset.weights)
     resampling, notes = choose_resampling(spec, dataset)
+    voted, weights = resampling.voted_on(len(dataset.y)), dataset.weights
+    own = None if weights is None else weights[voted]
+    check_metric(metric, dataset.y[voted], dataset.n_classes, own)
     _check_encoded(dataset)
     n_rows, n_features = dataset.X.shape
     space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name)

@@ -92,13 +92,18 @@ class Resampling:
         Returns
         -------
         counts : array of shape (n_rows,)
-            How often each row was drawn.
+            How often each row was drawn; within a unit, by the rows' weights.
         votes : array
             Numbers of the rows that the tree votes on.
         """
         if not self.folds:
             counts = _bootstrap(n_rows, share, weights, self.units, random)
-            return counts, np.flatnonzero(counts == 0)
+            votes = np.flatnonzero(counts == 0)
+            if self.units is not None and weights is not None:
+                # A unit is drawn by what its rows weigh together; in it each has its own part.
+                mean = (np.bincount(self.units, weights) / np.bincount(self.units))[self.units]
+                counts = counts * np.divide(weights, mean, out=np.zeros(n_rows), where=mean > 0)
+            return counts, votes
         train, test = self.folds[chunk % len(self.folds)]
         counts = np.zeros(n_rows, dtype=np.intp)
         own = None if weights is None else weights[train]
@@ -130,10 +135,11 @@ def covers(y: Array, n_classes: int, weights: Array) -> bool:
     """Whether out-of-bag votes will do where rows have weights.
 
     A row of weight w (of a mean of 1) is out of a tree's bag with a chance of about exp(-w): heavy
-    rows stand in nearly every bag. Asked for is that, of all rows and of each class's, nine in ten
-    can be expected to have two votes at the first rung.
+    rows stand in nearly every bag. Asked for is that nine tenths of the weight of all rows, and of
+    each class's, can be expected to have two votes at the first rung.
     """
     trees, out = _OOB_RUNGS[0], np.exp(-weights / weights.mean())
     twice = 1 - (1 - out) ** trees - trees * out * (1 - out) ** (trees - 1)
-    shares = [twice.mean(), *(twice[y == k].mean() for k in range(n_classes))]
+    parts = [np.ones(len(y), dtype=bool), *(y == k for k in range(n_classes))]
+    shares = [np.average(twice[p], weights=weights[p]) for p in parts if weights[p].any()]
     return bool(min(shares) >= _LEAST_COVERAGE)

@@ -1,7 +1,7 @@
 """A study in a few figures, made from Optuna's database alone: what `launch` and `show` print."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.wording import of_trial
@@ -13,7 +13,7 @@ EMPTY_MIRROR = {"runs": 0, "behind": 0}
 _PLACE = ("tracking_uri", "experiment_id", "run_id", "url", "view")
 
 
-def of_another(summary: dict[str, Any]) -> str:
+def of_another(summary: Mapping[str, Any]) -> str:
     """Say of which trial the champion is, where a better one was found since; else nothing."""
     best = summary["best"]
     return of_trial(summary["champion"], best and best["number"])

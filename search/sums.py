@@ -193,13 +193,15 @@ def enough_trees(sums: OobSums, y: Array, weights: Array | None = None) -> int:
 
 
 def coverage(sums: OobSums, rows: Rows) -> float:
-    """Share of the rows that have votes enough, and of each class's: the least of these.
+    """Share of the rows, by weight, that have votes enough, and of each class's: the least.
 
     Rows that are in no fold's test rows do not count.
     """
     could, y = rows.voted_on, rows.y
     parts = [could] + [could & (y == k) for k in range(rows.n_classes)]
-    return min(float(sums.seen[part].mean()) for part in parts if part.any())
+    weights = np.ones(len(y)) if rows.weights is None else rows.weights
+    shares = [np.average(sums.seen[p], weights=weights[p]) for p in parts if weights[p].any()]
+    return float(min(shares, default=0.0))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from search.workers import Workers
 
 def prepare(spec: StudySpec) -> None:
     """Begin what takes long, where workers are started on this machine."""
-    if spec.scheduler is None:
+    if scheduler_of(spec) is None:
         local_cluster.prepare()
 
 

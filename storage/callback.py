@@ -217,7 +217,8 @@ class _Following:
             _say(f"study '{self._study.study_name}' cannot be read: {first_line(error)}")
             return
         if not level:
-            why = f" ({self._recorder.failure})" if self._recorder.failure else ""
+            failure = self._recorder.failure
+            why = f" ({failure})" if failure else ""
             _say(
                 f"MLflow is {self._recorder.behind} runs behind{why}: where the study is kept in a "
                 f"database, `grovekeeper sync {self._study.study_name}` brings it level"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import NoReturn, Self
 
-from storage.errors import LeaseLostError, StudyBusyError
+from storage.errors import DatabaseError, LeaseLostError, StudyBusyError, first_line
 from storage.leases import DURATION, Holder, Leases, this_host, this_user
 
 RENEW_EVERY = 5.0
@@ -81,11 +81,18 @@ class Lease:
         ------
         LeaseLostError
             When another coordinator has taken over.
-        sqlalchemy.exc.SQLAlchemyError
+        DatabaseError
             When it has run out and the database does not tell whether another has it.
         """
+        from sqlalchemy.exc import SQLAlchemyError
+
         if not self._lost.is_set() and _clock() >= self._good_until:
-            self._renew()  # frozen, or cut off from the database: is it still ours?
+            try:
+                self._renew()  # frozen, or cut off from the database: is it still ours?
+            except SQLAlchemyError as error:
+                cause = first_line(getattr(error, "orig", None) or error)
+                msg = f"the database of study {self._study} does not answer: {cause}"
+                raise DatabaseError(msg) from error
         if self._lost.is_set():
             raise self._lost_error()
 

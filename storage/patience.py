@@ -48,7 +48,7 @@ def patiently(
     while True:
         try:
             return act(again)
-        except (StorageInternalError, SQLAlchemyError) as error:
+        except (StorageInternalError, SQLAlchemyError, DatabaseError) as error:
             lasts = time.monotonic() - began
             if lasts > PATIENCE or hurried():
                 raise _broken(url, error) from error

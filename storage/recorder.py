@@ -67,9 +67,10 @@ class Recorder:
             self._wanted = True
             self._changed.notify()
         self._connected.wait()
-        if self.failure:
+        failure = self.failure  # its thread may get through meanwhile
+        if failure:
             self.close()
-            raise self.failure
+            raise failure
 
     def wait_adopted(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the study's run; return whether it is there."""

@@ -199,10 +199,11 @@ class Mirror:
             self._runs.delete(run)
         return len(stray)
 
-    def delete(self, uid: str) -> int:
+    def delete(self, uid: str, check: Callable[[], None]) -> int:
         """Delete a study's view and its runs, as the UI deletes runs; return how many there were.
 
         The study's own run goes last. What is deleted with its experiment already is left so.
+        `check` is called before each, and raises where the study is another's.
         """
         self._client = mlflow_store.client(self.tracking_uri)
         experiment = self._client.get_experiment_by_name(self._experiment)
@@ -211,6 +212,7 @@ class Mirror:
         runs = Runs(self._client, experiment.experiment_id)
         found = list(runs.search(f"tags.`{UID_TAG}` = '{uid}'"))
         for run in sorted(found, key=lambda run: run.data.tags.get(KIND_TAG) == "study"):
+            check()
             runs.delete(run)
         views.delete(self._client, experiment.experiment_id, uid)
         return len(found)

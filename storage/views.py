@@ -161,7 +161,7 @@ def _charts(study: StudyRecord) -> list[dict[str, Any]]:
                 "SCATTER",
                 name,
                 xaxis={"key": name, "type": "PARAM"},
-                yaxis={"key": study.metric, "type": "METRIC"},
+                yaxis={"key": key_of(study.metric), "type": "METRIC"},
             )
             for name in scattered
         ),

@@ -13,6 +13,7 @@ def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
     registered
         Whether the champion was to be registered.
     """
+    from search.summary import of_another
     from search.wording import params_listed, scores_listed
 
     best, model, trials = summary["best"], summary["model"], summary["trials"]
@@ -22,8 +23,8 @@ def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
         return
     shown = params_listed(best["params"])
     echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
-    champion = summary["champion"] and summary["champion"]["trial"]
-    if champion not in {None, best["number"]}:
+    if of_another(summary):
+        champion = summary["champion"]["trial"]
         echo(f"the champion is still trial {champion}'s: the same launch makes the new one")
         model = None
     elif summary["holdout"]:

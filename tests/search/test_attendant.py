@@ -114,3 +114,20 @@ def test_a_database_that_stumbles_does_not_end_the_search(
 
     monkeypatch.setattr(Study, "get", stumble)
     assert not Scene(study).attendant.stop_asked()
+
+
+def test_what_it_stumbled_over_is_told_the_next_time(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(study)
+    scene.mirror["run_id"] = "abc"
+
+    def stumble(*_: Any) -> None:
+        raise OperationalError("select", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(attendant_module, "summarize", stumble)
+        scene.attendant.stop_asked()
+    assert scene.shown == []
+    scene.attendant.stop_asked()
+    assert len(scene.shown) == 1

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -158,7 +159,24 @@ def test_several_jobs_are_processes(fitted: ForestSearchRegressor) -> None:
     ]
 
 
-def test_asked_for_it_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_fit_that_failed_it_is_what_it_was() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    never = ForestSearchRegressor("nope")
+    with pytest.raises(ValueError, match="nope"):
+        never.fit(X, y)
+    with pytest.raises(NotFittedError):
+        never.predict(X)
+    forest = ForestSearchClassifier(trials=1, trees=10, random_state=0).fit(X, y > 140)
+    forest.set_params(metric="nope")
+    with pytest.raises(ValueError, match="nope"):
+        forest.fit(X, np.where(y > 140, "b", "a"))
+    assert set(forest.predict(X)) == set(forest.classes_) == {False, True}
+
+
+@pytest.mark.parametrize("n_groups", [0, 40])
+def test_asked_for_it_is_tracked(
+    n_groups: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     X = X.rename(columns={"age": "target", "sex": "target_"})
@@ -168,9 +186,11 @@ def test_asked_for_it_is_tracked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
     }
     forest = ForestSearchRegressor(trials=3, random_state=0, study="mine", **stores)
-    forest.fit(X, y, sample_weight=weights)
+    groups = np.arange(len(X)) % n_groups if n_groups else None
+    forest.fit(X, y, sample_weight=weights, groups=groups)
     nowhere = dict.fromkeys([*stores, "study"])
-    alone = clone(forest).set_params(**nowhere).fit(X, y, sample_weight=weights)
+    alone = clone(forest).set_params(**nowhere).fit(X, y, sample_weight=weights, groups=groups)
+    assert forest.best_score_ == alone.best_score_
     assert (forest.predict(X) == alone.predict(X)).all()
     assert forest.study_.study_name == "mine"
     client = MlflowClient(stores["tracking_uri"])

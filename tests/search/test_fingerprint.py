@@ -33,6 +33,15 @@ def fit(mixed_csv: Path) -> Callable[..., Any]:
     return fit
 
 
+def test_the_version_of_scikit_learn_is_no_part_of_it(
+    fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = fit()
+    before = fingerprint(pipeline)
+    monkeypatch.setattr("sklearn.base.__version__", "9.9.9")
+    assert fingerprint(pipeline) == before
+
+
 def test_a_pipeline_has_it_again_when_it_is_fitted_again_saved_or_pickled(
     fit: Callable[..., Any],
 ) -> None:

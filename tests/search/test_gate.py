@@ -117,6 +117,13 @@ def test_weights_weigh() -> None:
     assert not judge(weighted).passed
 
 
+def test_rows_without_weight_are_no_evidence() -> None:
+    y, weights = np.zeros(60), (np.arange(60) < 5).astype(float)
+    few = compare(METRICS["mae"], y, np.ones(60), np.zeros(60), weights=weights)
+    assert np.isnan(few.low)
+    assert "too few" in judge(few).text
+
+
 def test_where_the_score_is_hardly_ever_defined_the_interval_says_nothing() -> None:
     y = np.array([1] + [0] * 11)
     p = np.tile([0.5, 0.5], (12, 1))

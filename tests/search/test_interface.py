@@ -116,6 +116,22 @@ def test_it_works_in_a_notebook_whose_event_loop_runs(folder: Path) -> None:
     assert "diabetes" in shown["text/html"]
 
 
+def test_a_hold_out_of_another_trial_than_the_best_is_said_to_be_so() -> None:
+    summary: dict[str, Any] = {
+        "study": "houses",
+        "state": "stopped",
+        "metric": "rmse",
+        "trials": {"complete": 4, "goal": 4},
+        "best": {"number": 3, "value": 0.5, "params": {}},
+        "champion": {"trial": 1, "trees": 100},
+        "holdout": {"rmse": 0.75},
+        "model": {"name": "houses", "version": 2},
+    }
+    rows = dict(Result(summary, None)._rows)  # type: ignore[arg-type]
+    assert rows["hold-out"] == "rmse 0.75 (of trial 1)"
+    assert rows["model"] == "models:/houses/2 (of trial 1)"
+
+
 def test_what_was_found_is_drawn_and_escaped() -> None:
     best = {"number": 3, "value": 0.5, "params": {"<b>": 1}}
     summary: dict[str, Any] = {
@@ -124,6 +140,7 @@ def test_what_was_found_is_drawn_and_escaped() -> None:
         "metric": "rmse",
         "trials": {"complete": 4, "pruned": 0, "goal": 4},
         "best": best,
+        "champion": None,
         "holdout": None,
         "model": None,
     }

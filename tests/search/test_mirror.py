@@ -7,7 +7,8 @@ import pytest
 from mlflow import MlflowClient
 from settled import settle
 
-from search import mirror
+from search import deletion, mirror
+from storage.errors import LeaseLostError
 from storage.records import TrialRecord
 from storage.studies import StudyBook
 
@@ -35,5 +36,29 @@ def test_it_writes_what_the_study_is_once_the_lease_is_its_own(
     )
     assert [run.info.status for run in found] == ["FINISHED"]
     assert found[0].data.metrics["holdout_rmse"] == 2.0
+    book.rdb.remove_session()
+    book.rdb.engine.dispose()
+
+
+@pytest.mark.parametrize("act", [mirror.sync, deletion.delete])
+def test_who_has_lost_its_lease_meanwhile_changes_nothing_in_mlflow(
+    act: Any, tmp_path: Path, mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    study = book.make("houses", "minimize")
+    settle(study, state="finished", started="2026-01-01T00:00:00+00:00")
+    study.enter_trial(TrialRecord(0, "COMPLETE", {}, value=3.0), {})
+    mirror.sync(study, mlflow_file)
+    study.enter_trial(TrialRecord(1, "COMPLETE", {}, value=2.0), {})
+
+    def lost(_: Any) -> None:
+        raise LeaseLostError("the lease was lost to another coordinator")
+
+    monkeypatch.setattr("storage.lease.Lease.check", lost)
+    with pytest.raises(LeaseLostError):
+        act(study, mlflow_file)
+    client = MlflowClient(mlflow_file)
+    experiment = client.get_experiment_by_name("houses").experiment_id
+    assert len(client.search_runs([experiment])) == 2
     book.rdb.remove_session()
     book.rdb.engine.dispose()

@@ -95,6 +95,18 @@ def test_what_shows_only_once_texts_are_numbers_is_refused(column: list[str], sa
         posed(data=table, target="y", holdout=0.0)
 
 
+def test_a_metric_is_checked_on_the_rows_that_are_voted_on() -> None:
+    """The first sixth of the times never is."""
+    y = np.where(np.arange(240) % 2, "a", "b").astype(object)
+    y[:30:2] = "old"
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"x": random.normal(size=240), "t": np.arange(240), "y": y})
+    asked = {"data": table, "target": "y", "time": "t", "holdout": 0.0}
+    with pytest.raises(UsageError, match="roc_auc is not defined"):
+        posed(**asked, metric="roc_auc")
+    assert posed(**asked, metric="brier")
+
+
 def test_a_criterion_that_the_target_does_not_allow_is_refused(tmp_path: Path) -> None:
     numbers = np.arange(60.0)
     table = pd.DataFrame({"a": numbers, "low": numbers - 1, "high": numbers})

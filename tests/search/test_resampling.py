@@ -48,12 +48,25 @@ def test_rows_of_a_unit_are_drawn_equally_often_or_all_voted_on(
     units = np.concatenate([np.arange(n_units), random.integers(0, n_units, N - n_units)])
     weights = random.uniform(0.5, 2.0, N) if weighted else None
     counts, votes = draw(Resampling(units), seed, share=share, weights=weights)
+    if weights is not None:  # in a unit each row counts by its own
+        mean = (np.bincount(units, weights) / np.bincount(units))[units]
+        counts = counts * mean / weights
+        np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
+        counts = np.round(counts)
     for unit in range(n_units):
         own = np.flatnonzero(units == unit)
         assert len(set(counts[own])) == 1
         assert np.isin(own, votes).all() == (counts[own[0]] == 0)
         assert np.isin(own, votes).any() == (counts[own[0]] == 0)
     assert counts[np.unique(units, return_index=True)[1]].sum() == max(1, int(share * n_units))
+
+
+def test_a_row_without_weight_counts_for_nothing_in_its_unit_and_votes_with_it() -> None:
+    units, weights = np.repeat(np.arange(50), 2), np.tile([0.0, 2.0], 50)
+    counts, votes = draw(Resampling(units), 0, weights=weights, n_rows=100)
+    assert not counts[::2].any()
+    assert counts[1::2].any()
+    np.testing.assert_array_equal(votes, np.flatnonzero(np.repeat(counts[1::2], 2) == 0))
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 20), st.floats(0.05, 1.0), st.booleans())
@@ -107,8 +120,9 @@ def test_units_are_drawn_in_proportion_to_the_mean_weight_of_their_rows() -> Non
     units, weights = np.array([0, 0, 0, 1, 2, 2]), np.array([1.0, 2, 3, 4, 0, 0])
     resampling = Resampling(units)
     drawn = sum(draw(resampling, seed, weights=weights, n_rows=6)[0] for seed in range(1000))
-    first, second, third = np.asarray(drawn)[[0, 3, 4]]
-    assert second / first == pytest.approx(4 / 2, rel=0.1)
+    first, second, third = np.asarray(drawn)[:3], drawn[3], drawn[4]
+    assert second / first.mean() == pytest.approx(4 / 2, rel=0.1)
+    assert first / first[0] == pytest.approx([1, 2, 3])
     assert third == 0
 
 
@@ -150,11 +164,13 @@ def test_by_folds_as_many_trees_are_grown_for_each(diabetes: Rows) -> None:
     [
         (np.ones(100), 0, True),
         (np.r_[np.full(50, 0.5), np.full(50, 1.5)], 0, True),
-        (np.r_[np.full(95, 1.0), np.full(5, 20.0)], 0, True),
+        (np.r_[np.full(99, 1.0), 5.0], 0, True),
+        (np.r_[np.full(95, 1.0), np.full(5, 20.0)], 0, False),
+        (np.r_[np.full(90, 0.0), np.full(10, 1.0)], 0, False),
         (np.r_[np.full(80, 1.0), np.full(20, 20.0)], 0, False),
         (np.r_[np.full(95, 1.0), np.full(5, 20.0)], 2, False),
     ],
-    ids=["equal", "unequal", "a few heavy", "many heavy", "a class is heavy"],
+    ids=["equal", "unequal", "one heavy", "half in a few", "all in a few", "many", "a class"],
 )
 def test_heavy_rows_are_found_to_have_too_few_votes(
     weights: Array, n_classes: int, enough: bool

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from examples import SPACE, close_book, database_of, trial
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from storage import lease
 from storage import leases as leases_module
-from storage.errors import LeaseLostError, StudyBusyError
+from storage.errors import DatabaseError, LeaseLostError, StudyBusyError
 from storage.lease import Lease
 from storage.leases import DURATION, LeaseRecord, Leases, this_host
 from storage.studies import StudyBook
@@ -161,6 +162,21 @@ def test_who_was_frozen_past_its_lease_asks_before_it_goes_on(
         monkeypatch.setattr(lease, "_clock", lambda: held._good_until)
         with pytest.raises(LeaseLostError):
             held.check()
+
+
+def test_where_the_database_does_not_tell_whose_it_is_nothing_is_written(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise OperationalError("update", {}, Exception("connection refused"))
+
+    with Lease(leases, "houses") as held:
+        with monkeypatch.context() as patch:
+            patch.setattr(lease, "_clock", lambda: held._good_until)
+            patch.setattr(held, "_renew", gone)
+            with pytest.raises(DatabaseError, match="houses does not answer: connection refused"):
+                held.check()
+        held.check()
 
 
 def test_who_was_frozen_and_not_replaced_goes_on(

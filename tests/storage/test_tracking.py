@@ -126,10 +126,10 @@ def test_a_deleted_study_leaves_no_run_wherever_they_are(mirror: Mirror) -> None
     for number in range(3):
         mirror.write_trial(trial(number))
     mirror._client.delete_run(mirror.run_id)  # by hand: what was below it is below nothing
-    assert mirror.delete(study.uid) == 3
+    assert mirror.delete(study.uid, lambda: None) == 3
     assert mirror._client.search_runs([mirror.experiment_id]) == []
     mirror._client.delete_experiment(mirror.experiment_id)
-    assert Mirror(mirror.tracking_uri, mirror._experiment).delete(study.uid) == 0
+    assert Mirror(mirror.tracking_uri, mirror._experiment).delete(study.uid, lambda: None) == 0
 
 
 def test_throughput_is_points_of_the_studys_run(mirror: Mirror) -> None:
