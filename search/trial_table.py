@@ -5,7 +5,7 @@ from typing import Any
 
 from search.errors import StudyError
 from search.wording import written
-from storage.progress import Progress, state_name
+from storage.progress import state_name
 from storage.records import Direction, TrialRecord, sign
 from storage.studies import Study
 
@@ -48,13 +48,13 @@ def trees_now(trial: TrialRecord) -> int | None:
 
 def best_first(trials: Sequence[TrialRecord], direction: Direction) -> list[TrialRecord]:
     """Return the complete trials that may be the best, the best first; of equal ones the first."""
-    complete = [t for t in trials if t.state == "COMPLETE" and t.value is not None and t.feasible]
-    return sorted(complete, key=lambda t: (sign(direction) * (t.value or 0.0), t.number))
+    ranked = [trial for trial in trials if trial.ranks]
+    return sorted(ranked, key=lambda t: (sign(direction) * (t.value or 0.0), t.number))
 
 
 def best_of(study: Study) -> TrialRecord:
     """Return the study's best complete trial; raise `StudyError` where it has none yet."""
-    best = Progress(study.direction, study.trials()).champion
-    if best is None:
+    ranked = best_first(study.trials(), study.direction)
+    if not ranked:
         raise StudyError(f"study '{study.name}' has no complete trial yet")
-    return best
+    return ranked[0]

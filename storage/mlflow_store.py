@@ -3,9 +3,9 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from storage import database
@@ -34,6 +34,23 @@ def client(tracking_uri: str) -> "MlflowClient":
     with _making_tables(tracking_uri):
         _make_file(tracking_uri)
         return MlflowClient(tracking_uri, tracking_uri)
+
+
+def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yield all that a search of MLflow's finds, which gives it page by page.
+
+    Parameters
+    ----------
+    search
+        Asks for the page of a token; ``None`` for the first.
+    """
+    token = None
+    while True:
+        page = search(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def default_uri() -> str:

@@ -107,7 +107,7 @@ class Progress:
         self.highest = max(self.highest, trial.number)
         if before in {None, "running", "waiting"}:
             self._take_throughput(trial)
-        if trial.state != "COMPLETE" or trial.value is None or not trial.feasible:
+        if not trial.ranks or trial.value is None:
             return
         if self.champion is None or self._order(trial) < self._order(self.champion):
             if not self.best or self._sign * trial.value < self._sign * self.best[-1][1]:

@@ -1,5 +1,6 @@
 """Frozen records that cross the seam between the search and what keeps it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -76,6 +77,8 @@ class TrialRecord:
         Which workers grew it, and when.
     reason
         Why the trial failed.
+    feasible
+        Whether it is within the constraints that others' studies have.
     attributes
         What others noted on it.
     """
@@ -102,6 +105,13 @@ class TrialRecord:
     reason: str | None = None
     feasible: bool = True
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it may be the best: complete, within its constraints, of a finite value."""
+        value = self.value
+        known = value is not None and math.isfinite(value)
+        return self.state == "COMPLETE" and self.feasible and known
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage import mlflow_store
-from storage.errors import DatabaseError, NotFoundError
+from storage.errors import NotFoundError
 from storage.records import ModelVersion, Stage
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ STAGES: tuple[Stage, ...] = ("Staging", "Production")
 # Where a version's files are on this machine, MLflow's own loaders note beside them which version
 # they loaded. Nothing is made of it.
 _LOADERS_NOTE = "registered_model_meta"
+_PAGE = 1000
 
 
 def folder_digest(folder: Path) -> str:
@@ -202,21 +203,24 @@ class Registry:
         )
 
     def _search(self, name: str) -> list[Any]:
-        found: list[Any] = []
-        token = None
-        while True:
-            page = self._client.search_model_versions(
-                f"name = '{name}'", max_results=1000, page_token=token
+        condition = f"name = '{name}'"
+        return list(
+            mlflow_store.pages(
+                lambda token: self._client.search_model_versions(
+                    condition, max_results=_PAGE, page_token=token
+                )
             )
-            found += page
-            token = page.token
-            if not token:
-                return found
+        )
 
     def names(self) -> list[str]:
         """Names of all registered models, sorted."""
         with _quiet():
-            return sorted(model.name for model in self._client.search_registered_models())
+            models = mlflow_store.pages(
+                lambda token: self._client.search_registered_models(
+                    max_results=_PAGE, page_token=token
+                )
+            )
+            return sorted(model.name for model in models)
 
 
 def open_registry(tracking_uri: str) -> Registry:
@@ -239,8 +243,6 @@ def open_registry(tracking_uri: str) -> Registry:
     registry = Registry(tracking_uri)
     try:
         registry.names()
-    except DatabaseError:
-        raise
     except Exception as error:
         raise mlflow_store.explain(tracking_uri, error) from error
     return registry

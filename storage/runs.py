@@ -14,6 +14,8 @@ from itertools import zip_longest
 from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
+from storage.mlflow_store import pages
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
@@ -55,20 +57,16 @@ class Runs:
         self.experiment_id = experiment_id
 
     def search(self, condition: str) -> "Iterator[Run]":
-        """Yield the runs that meet `condition`, all pages of them, oldest first."""
-        token = None
-        while True:
-            page = self.client.search_runs(
+        """Return the runs that meet `condition`, oldest first; asked for as they are looked at."""
+        return pages(
+            lambda token: self.client.search_runs(
                 [self.experiment_id],
                 condition,
                 max_results=_PAGE,
                 order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
                 page_token=token,
             )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        )
 
     def create(self, name: str, started: datetime | None, tags: Mapping[str, str]) -> Shown:
         """Make a run."""

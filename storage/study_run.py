@@ -48,7 +48,7 @@ def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
     if mlflow_store.is_new(tracking_uri):
         return None
     client = mlflow_store.client(tracking_uri)
-    for experiment in client.search_experiments():
+    for experiment in mlflow_store.pages(lambda token: client.search_experiments(page_token=token)):
         if runs_of(Runs(client, experiment.experiment_id), uid):
             found: Experiment = experiment
             return found

@@ -103,15 +103,8 @@ class Facts:
 def gather(study: Study) -> Facts:
     """Gather a study's facts from its database."""
     trials, notes = study.trials(), study.notes()
-    complete = [
-        trial
-        for trial in trials
-        if trial.state == "COMPLETE"
-        and trial.value is not None
-        and math.isfinite(trial.value)
-        and trial.feasible
-    ]
-    ranked = best_first(complete, study.direction)
+    complete = [trial for trial in trials if trial.ranks]
+    ranked = best_first(trials, study.direction)
     seen: dict[str, list[Any]] = {}
     for trial in complete:
         for name, value in trial.params.items():

@@ -1,5 +1,6 @@
 """Trials as a table: what stands in a row, and which is the best."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from settled import settle
 from search.comparison import compare_studies
 from search.summary import of_another, summarize
 from search.trial_table import best_first, trial_table
+from storage.progress import Progress
 from storage.records import TrialRecord
 from storage.studies import Study, StudyBook
 
@@ -53,6 +55,17 @@ def test_what_breaks_a_constraint_is_not_among_the_best() -> None:
     kept = TrialRecord(0, "COMPLETE", {}, value=3.0)
     broken = TrialRecord(1, "COMPLETE", {}, value=1.0, feasible=False)
     assert best_first([kept, broken], "minimize") == [kept]
+
+
+def test_an_infinite_value_which_others_enter_is_not_among_the_best() -> None:
+    trials = [
+        TrialRecord(0, "COMPLETE", {}, value=math.inf),
+        TrialRecord(1, "COMPLETE", {}, value=1.0),
+    ]
+    assert [trial.number for trial in best_first(trials, "maximize")] == [1]
+    best = Progress("maximize", trials).champion
+    assert best is not None
+    assert best.number == 1
 
 
 def test_an_older_champion_is_told_from_the_best(study: Study) -> None:

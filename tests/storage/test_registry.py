@@ -32,6 +32,17 @@ def test_a_version_is_found_by_its_tags(registry: Registry, name: str, tmp_path:
     assert registry.find(name, {"trial": "9"}) is None
 
 
+def test_all_pages_of_models_and_versions_are_read(
+    registry: Registry, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.registry._PAGE", 1)
+    names = [f"{name}-{k}" for k in range(3)]
+    for model in [*names, names[0]]:
+        add_version(registry, model, tmp_path / "m", "1")
+    assert set(registry.names()) >= set(names)
+    assert len(registry.versions(names[0])) == 2
+
+
 def test_a_missing_model_names_those_there_are(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
