@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from conftest import Shell
 from mlflow import MlflowClient
 
+from search.cli.options import print_json
 from storage import MLflowMirror
 
 
@@ -54,9 +56,14 @@ def test_they_are_listed_and_shown_without_what_they_have_not(theirs: Shell) -> 
     assert "cannot be compared: other data" in theirs("compare", "my study", "other").stdout
 
 
-def test_as_json_infinity_is_null(theirs: Shell) -> None:
+def test_as_json_infinity_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"scores": [math.inf, 1.0]})
+    assert strictly(capsys.readouterr().out) == {"scores": [None, 1.0]}
+
+
+def test_what_is_infinite_is_not_the_best(theirs: Shell) -> None:
     summaries = strictly(theirs("studies", "--json").stdout)
-    assert [summary["best"]["value"] for summary in summaries] == [None, None]
+    assert [summary["best"]["value"] for summary in summaries] == [2.0, 2.0]
     assert strictly(theirs("show", "my study", "--json").stdout)["metric"] == "value"
 
 
@@ -104,7 +111,7 @@ def test_what_a_callback_had_no_time_for_is_added_where_it_wrote(
     client = MlflowClient(theirs.tracking_uri)
     assert client.get_experiment_by_name("other") is None
     (run,) = client.search_runs(["1"], "tags.`grovekeeper.kind` = 'study'")
-    assert (run.info.status, run.data.metrics["best_value"]) == ("FINISHED", sys.float_info.max)
+    assert (run.info.status, run.data.metrics["best_value"]) == ("FINISHED", 2.0)
 
 
 def test_once_mirrored_they_have_pages(theirs: Shell, mlflow_server: str) -> None:
