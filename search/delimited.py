@@ -21,6 +21,7 @@ _MOST_COLUMNS = 100_000
 # Values that are read at once, and the bytes that each of them takes meanwhile.
 _PIECE = 1_000_000
 _PER_VALUE = 64
+# The parser reads a quarter of a megabyte ahead, and each byte of it may end a field.
 _LEAST_ROOM = 8_000_000
 # Bytes that the parser keeps of a field, whatever stands in it.
 _PER_FIELD = 16

@@ -123,9 +123,10 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
             )
         provenance = Provenance.read(Model.load(str(folder)).metadata, model)
         try:
-            n_trees = _count_trees(folder / _FILE)
+            parts = _parts_of(folder / _FILE)
+            _check_estimators(parts)
             pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
-            _check(pipeline, n_trees)
+            _check(pipeline, sum(part.get("__loader__") == "TreeNode" for part in parts))
         except UntrustedTypesFoundException as error:
             raise StudyError(f"{model} is not loaded: {error}") from error
         except Exception as error:  # of a forged file it may be any
@@ -134,8 +135,8 @@ def load_model(registry: Registry, version: ModelVersion) -> Packaged:
     return Packaged(version, pipeline, provenance)
 
 
-def _count_trees(file: Path) -> int:
-    """Count the trees in a file, wherever they are in it; `ValueError` for other estimators."""
+def _parts_of(file: Path) -> list[dict[str, Any]]:
+    """Return what a file says that it is made of, wherever that is in it. Loads nothing."""
     parts: list[dict[str, Any]] = []
 
     def note(part: dict[str, Any]) -> dict[str, Any]:
@@ -144,11 +145,15 @@ def _count_trees(file: Path) -> int:
 
     with ZipFile(file) as archive:
         json.loads(archive.read("schema.json"), object_hook=note)
+    return parts
+
+
+def _check_estimators(parts: list[dict[str, Any]]) -> None:
+    """Raise `ValueError` where something of scikit-learn's is no part of such a pipeline."""
     names = {f"{part.get('__module__')}.{part.get('__class__')}" for part in parts}
     others = {name for name in names if name.startswith("sklearn.")} - _ESTIMATORS
     if others:
         raise ValueError(f"it holds {min(others)}")
-    return sum(part.get("__loader__") == "TreeNode" for part in parts)
 
 
 def _check(pipeline: Any, n_trees: int) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from search.addresses import HIDDEN, scheme, scrubbed, shown, without_hidden
 from search.bounds import Bounds, bytes_in_pandas
 from search.errors import DataError, SearchError
-from storage.errors import first_line
+from storage.errors import driver_said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def _connected(address: str) -> "Iterator[Connection]":
         )
         raise DataError(f"cannot open --data {name}: {error}; name {driver}") from None
     except Exception as error:  # a driver's own, not all of which SQLAlchemy makes its own
-        said = scrubbed(first_line(getattr(error, "orig", None) or error), address)
+        said = scrubbed(driver_said(error), address)
         hidden = (
             "; its password is not kept: name it in full with --data" if HIDDEN in address else ""
         )

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import DatabaseError, NotFoundError, first_line
+from storage.errors import DatabaseError, NotFoundError, driver_said, first_line
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -198,7 +198,7 @@ def _engine(url: str, options: str) -> "Iterator[Engine]":
         msg = f"cannot open {masked(url)}: {error}; install the driver that the address names"
         raise DatabaseError(msg) from error
     except SQLAlchemyError as error:
-        cause = first_line(getattr(error, "orig", None) or error)
+        cause = driver_said(error)
         raise DatabaseError(f"cannot open {masked(url)}: {cause}; check {options}") from error
 
 

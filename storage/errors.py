@@ -37,3 +37,8 @@ class StudyBusyError(StorageError):
 
 class LeaseLostError(StorageError):
     """This process no longer holds the study's lease and must stop writing."""
+
+
+def driver_said(error: BaseException) -> str:
+    """Return what a database's driver said, without SQLAlchemy's statement around it."""
+    return first_line(getattr(error, "orig", None) or error)

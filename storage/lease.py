@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import NoReturn, Self
 
-from storage.errors import DatabaseError, LeaseLostError, StudyBusyError, first_line
+from storage.errors import DatabaseError, LeaseLostError, StudyBusyError, driver_said
 from storage.leases import DURATION, Holder, Leases, this_host, this_user
 
 RENEW_EVERY = 5.0
@@ -90,7 +90,7 @@ class Lease:
             try:
                 self._renew()  # frozen, or cut off from the database: is it still ours?
             except SQLAlchemyError as error:
-                cause = first_line(getattr(error, "orig", None) or error)
+                cause = driver_said(error)
                 msg = f"the database of study {self._study} does not answer: {cause}"
                 raise DatabaseError(msg) from error
         if self._lost.is_set():

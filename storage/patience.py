@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from storage import database
-from storage.errors import DatabaseError, first_line
+from storage.errors import DatabaseError, driver_said
 
 T = TypeVar("T")
 
@@ -70,5 +70,4 @@ def _broken(url: str, error: Exception) -> DatabaseError:
 
 
 def _cause(error: Exception) -> str:
-    cause: Any = error.__cause__ or error
-    return first_line(getattr(cause, "orig", None) or cause)
+    return driver_said(error.__cause__ or error)
