@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from search.forest import grow
-from search.resampling import CHUNK, Resampling
-from search.rows import Rows
-from search.sums import OobSums, squared_errors
+from search.forest.growing import grow
+from search.forest.oob import OobSums, squared_errors
+from search.forest.resampling import CHUNK, Resampling
+from search.forest.training_set import Rows
 
 Array = NDArray[Any]
 TREES = (16, 32, 64, 128)

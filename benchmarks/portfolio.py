@@ -4,7 +4,7 @@
 
 Greedily: scikit-learn's default first, then time and again the configuration that lowers the mean
 over the tables most, of the best test error among the chosen relative to the best of all. Prints
-what `search/warm_starts.py` holds, with the mean after each choice.
+what `search/study/warm_starts.py` holds, with the mean after each choice.
 """
 
 import argparse

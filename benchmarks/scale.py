@@ -25,10 +25,10 @@ import optuna
 from measure import Measured, run
 from sklearn.datasets import make_friedman1
 
-from search.forest import grow
-from search.memory import in_a_worker
-from search.rows import Rows, load_rows
-from search.sums import outcome
+from search.forest.growing import grow
+from search.forest.memory import in_a_worker
+from search.forest.oob import outcome
+from search.forest.training_set import Rows, load_rows
 
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 # Rows and columns: a trial costs a worker little, and no two proposals make the same forest.

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from distributed import LocalCluster
 
-from search import workers
-from search.rows import Rows
-from search.sums import OobSums
+from search.forest.oob import OobSums
+from search.forest.training_set import Rows
+from search.workers import base
 
 # Trees of a block; a trial's first rung is one block, and a whole trial is four.
 BLOCK = 32
@@ -37,7 +37,7 @@ def main() -> None:
     def sleep(
         rows: Rows, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
     ) -> Iterator[OobSums]:
-        """Stand in for `search.forest.grow`: better leaves, better votes."""
+        """Stand in for `search.forest.growing.grow`: better leaves, better votes."""
         random = np.random.default_rng([seed, place])
         spread = rows.y.std() * (0.3 + abs(np.log(params["min_samples_leaf"] / 3.0)) / 5)
         # Forests differ in what they take; equal ones would all end at the same moment.
@@ -49,7 +49,7 @@ def main() -> None:
             squares = votes * (mean**2 + spread**2)
             yield OobSums(votes, votes * mean, squares, rows.chunk, seconds)
 
-    workers.grow = sleep
+    base.grow = sleep
     with LocalCluster(
         n_workers=arguments.workers,
         threads_per_worker=1,

@@ -24,18 +24,18 @@ from forests import TABLES, Table, TestRowsOut, part, read
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from search import pruning, resampling
-from search.forest import grow
-from search.metrics import METRICS
-from search.plan import Plan
-from search.resampling import CHUNK, Resampling
-from search.rows import Rows
-from search.space import forest_of, make_space
-from search.study import Coordinator
-from search.sums import OobSums, Outcome, outcome, squared_errors
-from search.tasks import Pace
-from search.warm_starts import warm_starts
-from search.workers import Growth, Order
+from search.forest import pruning, resampling
+from search.forest.growing import grow
+from search.forest.metrics import METRICS
+from search.forest.oob import OobSums, Outcome, outcome, squared_errors
+from search.forest.resampling import CHUNK, Resampling
+from search.forest.training_set import Rows
+from search.optimization.coordinator import Coordinator
+from search.optimization.plan import Plan
+from search.study.search_space import forest_of, make_space
+from search.study.warm_starts import warm_starts
+from search.workers.base import Growth, Order
+from search.workers.task_sizing import Pace
 from storage.records import TrialRecord
 
 Array = NDArray[Any]

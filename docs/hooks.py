@@ -14,7 +14,7 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from search.draft import SCHEMA
+from search.study.config_template import SCHEMA
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -78,7 +78,7 @@ _OPTIONS = """\
 What `launch --config FILE` takes, in TOML. Each key is the option of
 [`launch`](command-line.md#grovekeeper-launch) of the same name, which beats it, but for `space`,
 which the file alone has ([how to](../how-to/data.md#what-is-searched)). `grovekeeper init TABLE`
-writes such a file with everything explained; `search/study.schema.json`, from which this table is
+writes such a file with everything explained; `search/study/study.schema.json`, from which this table is
 made, is what editors check it by.
 
 | key | values | default | |

@@ -1,4 +1,4 @@
-"""Writes search/study.schema.json: what a file of options may hold, for editors.
+"""Writes search/study/study.schema.json: what a file of options may hold, for editors.
 
 python docs/schema.py
 """
@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from search import StudySpec
-from search.draft import SCHEMA
+from search.study.config_template import SCHEMA
 
 
 def schema() -> dict[str, Any]:

@@ -22,11 +22,11 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
-from search.lookout import Lookout
-from search.panel import panel
-from search.standing import Standing
+from search.monitoring.panel import panel
+from search.monitoring.poller import StudyPoller
+from search.monitoring.status import SearchStatus
 from storage.errors import NotFoundError
-from storage.studies import StudyBook
+from storage.studies.study import StudyBook
 
 IMAGES = Path(__file__).parent / "images"
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
@@ -85,16 +85,16 @@ def panel_of_a_running_study(folder: Path) -> None:
     try:
         while launch.poll() is None and not (folder / "optuna.db").exists():
             time.sleep(1)
-        lookout = None
+        poller = None
         while launch.poll() is None:
             time.sleep(0.5)
             with suppress(NotFoundError):
-                lookout = lookout or Lookout(
+                poller = poller or StudyPoller(
                     StudyBook(f"sqlite:///{folder}/optuna.db").open("houses")
                 )
-                lookout.look()
-                now = lookout.standing
-                if now.progress.finished >= MIDST and len(now.running) >= 2:  # noqa: PLR2004
+                poller.look()
+                now = poller.status
+                if now.statistics.finished >= MIDST and len(now.running) >= 2:  # noqa: PLR2004
                     draw(now)
                     return
         sys.exit("the study ended before its panel was drawn")
@@ -103,10 +103,10 @@ def panel_of_a_running_study(folder: Path) -> None:
         launch.wait()
 
 
-def draw(standing: Standing) -> None:
+def draw(status: SearchStatus) -> None:
     """Draw the panel as SVG, in fonts that are everywhere."""
     console = Console(width=80, record=True, file=StringIO(), force_terminal=True)
-    console.print(panel(standing))
+    console.print(panel(status))
     plain = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     svg = console.export_svg(title="grovekeeper watch houses", code_format=plain)
     (IMAGES / "panel.svg").write_text(svg, encoding="utf-8")

@@ -17,9 +17,9 @@ As scikit-learn's estimators::
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from search.estimators import ForestSearchClassifier, ForestSearchRegressor
-    from search.interface import Result, launch
-    from search.spec import Range, StudySpec
+    from search.api import Result, launch
+    from search.estimators.base import ForestSearchClassifier, ForestSearchRegressor
+    from search.study.spec import Range, StudySpec
 
 __all__ = [
     "ForestSearchClassifier",
@@ -31,12 +31,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ForestSearchClassifier": "search.estimators",
-    "ForestSearchRegressor": "search.estimators",
-    "Range": "search.spec",
-    "Result": "search.interface",
-    "StudySpec": "search.spec",
-    "launch": "search.interface",
+    "ForestSearchClassifier": "search.estimators.base",
+    "ForestSearchRegressor": "search.estimators.base",
+    "Range": "search.study.spec",
+    "Result": "search.api",
+    "StudySpec": "search.study.spec",
+    "launch": "search.api",
 }
 
 

@@ -1,5 +1,6 @@
-"""Versions of what a forest depends on, here and now, and what has changed since."""
+"""The machine and the packages that this process runs on: cores, free memory, versions."""
 
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -19,3 +20,20 @@ def changes(then: Mapping[str, str]) -> Iterator[str]:
     for name, was in then.items():
         if now.get(name) != was:
             yield f"{name} is {now.get(name, 'missing')}, was {was}"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no affinity
+        return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Return the bytes that this process may still take, of the machine's or its container's."""
+    import psutil
+    from distributed.system import MEMORY_LIMIT
+
+    own = psutil.Process().memory_info().rss
+    return max(0, int(min(psutil.virtual_memory().available, MEMORY_LIMIT - own)))

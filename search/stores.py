@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from search.errors import UsageError
-from storage import database, mlflow_store
+from storage import database
+from storage.tracking import client as mlflow_client
 
 DEFAULT_STORAGE = "sqlite:///optuna.db"
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
@@ -31,7 +32,7 @@ class Stores:
                 "Optuna and MLflow need a database each"
             )
             raise UsageError(msg)
-        mlflow_store.check(self.tracking_uri)
+        mlflow_client.check(self.tracking_uri)
         if not database.is_served(self.storage):
             database.parse(self.storage)
             database.check_writable(self.storage)

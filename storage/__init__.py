@@ -11,7 +11,7 @@ For any Optuna study::
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from storage.callback import MLflowMirror
+    from storage.tracking.callback import MLflowMirror
 
 __all__ = ["MLflowMirror"]
 
@@ -20,6 +20,6 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for, when it is: most of the package is used without it."""
     if name not in __all__:
         raise AttributeError(f"module 'storage' has no attribute '{name}'")
-    from storage.callback import MLflowMirror
+    from storage.tracking.callback import MLflowMirror
 
     return MLflowMirror

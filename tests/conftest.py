@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from processes import START_TIMEOUT, free_port, wait_until_up
 
-from storage.tracking import Mirror
+from storage.tracking.mirror import Mirror
 
 # Without it eight processes more are started, for jobs that nobody gives.
 SERVER = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

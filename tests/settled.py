@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from storage.studies import Study
+from storage.studies.study import Study
 
 
 def settle(study: Study, metric: str = "rmse", **notes: Any) -> None:

@@ -24,13 +24,13 @@ def best(
     """
     if python and json:
         raise UsageError("--python and --json are two formats: give one of them")
-    from search.trial_table import best_of
-    from search.wording import written
-    from storage.studies import StudyBook
+    from search.formatting import written
+    from search.study.ranking import best_of
+    from storage.studies.study import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
     if python:
-        from search.export import as_python
+        from search.model.export import as_python
 
         echo(as_python(opened))
         return

@@ -23,8 +23,8 @@ def compare(
     Example: grovekeeper compare houses houses-by-mae
     """
     check_formats(json, csv)
-    from search.comparison import compare_studies
-    from storage.studies import StudyBook
+    from search.report.comparison import compare_studies
+    from storage.studies.study import StudyBook
 
     if len(set(studies)) < len(studies) or len(studies) == 1:
         raise UsageError("compare takes the names of two studies or more, each once")

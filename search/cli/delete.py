@@ -9,7 +9,7 @@ import typer
 from search.cli.options import Json, echo, globals_of, print_json
 from search.cli.signals import StopSignals
 from search.errors import StudyError, UsageError
-from search.wording import visible
+from search.formatting import visible
 
 
 def delete(
@@ -24,8 +24,8 @@ def delete(
 
     Example: grovekeeper delete diabetes --yes
     """
-    from search.deletion import delete as delete_study
-    from storage.studies import StudyBook
+    from search.service.deletion import delete as delete_study
+    from storage.studies.study import StudyBook
 
     options = globals_of(context)
     opened = StudyBook(options.storage).open(study)

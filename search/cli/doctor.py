@@ -24,7 +24,7 @@ def doctor(
 
     Example: grovekeeper doctor
     """
-    from search.checkup import check_up
+    from search.service.doctor import check_up
 
     findings = check_up(globals_of(context).stores(), scheduler)
     if json:

@@ -13,8 +13,8 @@ def print_ending(summary: dict[str, Any], *, registered: bool) -> None:
     registered
         Whether the champion was to be registered.
     """
-    from search.summary import of_another
-    from search.wording import params_listed, scores_listed
+    from search.formatting import params_listed, scores_listed
+    from search.report.summary import of_another
 
     best, model, trials = summary["best"], summary["model"], summary["trials"]
     line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"

@@ -24,7 +24,7 @@ def history(
     Example: grovekeeper history diabetes
     """
     check_formats(json, csv)
-    from search.history import history as read
+    from search.promotion.history import history as read
 
     with open_registry(context, model) as registry:
         found = read(registry, model)

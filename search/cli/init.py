@@ -28,8 +28,8 @@ def init(
 
     Example: grovekeeper init houses.csv --target price -o houses.toml
     """
-    from search.addresses import default_name
-    from search.draft import draft
+    from search.data.addresses import default_name
+    from search.study.config_template import draft
 
     path = output or Path(f"{default_name(data)}.toml")
     if path.exists():

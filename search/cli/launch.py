@@ -8,8 +8,8 @@ import typer
 from search.cli.ending import print_ending
 from search.cli.options import Json, Query, echo, globals_of, print_json
 from search.cli.signals import Stopped, StopSignals
-from search.progress import Progress
-from search.wording import runs_behind
+from search.formatting import runs_behind
+from search.monitoring.display import Display
 
 
 def launch(
@@ -128,7 +128,7 @@ def launch(
 
     Example: grovekeeper launch houses --data houses.csv --target price --metric mae --trials 100
     """
-    from search.spec import make_spec, read_config
+    from search.study.spec import make_spec, read_config
 
     # Numbers come as text: the specification is the one place where values are judged.
     flags = {
@@ -160,19 +160,19 @@ def launch(
     file = read_config(config) if config else {}
     spec = make_spec(file | {name: value for name, value in flags.items() if value is not None})
     options = globals_of(context)
-    progress = Progress(quiet=options.quiet)
-    from search.workplace import prepare
+    statistics = Display(quiet=options.quiet)
+    from search.workers.factory import prepare
 
     prepare(spec)
     with StopSignals() as signals:
         if spec.detach:
-            from search.detached import detach as run_there
+            from search.service.detached import detach as run_there
 
-            summary = run_there(spec, progress)
+            summary = run_there(spec, statistics)
         else:
-            from search.launching import launch as run
+            from search.service.launch import launch as run
 
-            summary = run(spec, options.stores(), progress, signals)
+            summary = run(spec, options.stores(), statistics, signals)
     if json:
         print_json(summary)
     elif not options.quiet:

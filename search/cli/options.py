@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.errors import UsageError
-from search.wording import visible
+from search.formatting import visible
 
 if TYPE_CHECKING:
     from search.stores import Stores
     from storage.records import Stage
-    from storage.registry import Registry
+    from storage.registry.client import Registry
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -63,7 +63,7 @@ Reason = Annotated[str | None, typer.Option(help="Why; it is recorded.", metavar
 
 def read_stage(text: str, option: str) -> "Stage":
     """Return the stage that is meant."""
-    from storage.registry import STAGES
+    from storage.registry.client import STAGES
 
     for stage in STAGES:
         if stage.lower() == text.lower():
@@ -74,13 +74,14 @@ def read_stage(text: str, option: str) -> "Stage":
 @contextmanager
 def open_registry(context: typer.Context, model: str) -> "Iterator[Registry]":
     """Open the configured registry for a model; what MLflow raises is told in one line."""
-    from search.spec import check_name
-    from storage import mlflow_store, registry
+    from search.study.spec import check_name
+    from storage.registry import client as registry
+    from storage.tracking import client as mlflow_client
 
     check_name("model", model)
     uri = globals_of(context).tracking_uri
     opened = registry.open_registry(uri)
-    with mlflow_store.explained(uri):
+    with mlflow_client.explained(uri):
         yield opened
 
 

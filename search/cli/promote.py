@@ -56,10 +56,10 @@ def promote(
 
     Example: grovekeeper promote diabetes --to Staging --require rmse=70
     """
-    from search.assessment import Rules
-    from search.history import document
-    from search.promotion import Request, check_reason
-    from search.promotion import promote as move
+    from search.promotion.evaluation import Rules
+    from search.promotion.history import document
+    from search.promotion.promote import Request, check_reason
+    from search.promotion.promote import promote as move
 
     stage = read_stage(to, "--to")
     why = check_reason(reason)

@@ -34,7 +34,7 @@ def report(
     if path.is_dir():
         raise UsageError(f"cannot write --output {path}: it is a folder; name a file in it")
     from search.report import make_report
-    from storage.studies import StudyBook
+    from storage.studies.study import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
     page = make_report(opened)

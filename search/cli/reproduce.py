@@ -8,7 +8,7 @@ from search.cli.options import Json, Query, echo, globals_of, open_registry, pri
 from search.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
-    from search.reproduction import Reproduction
+    from search.model.reproduction import Reproduction
 
 
 def reproduce(
@@ -54,22 +54,22 @@ def reproduce(
 def _version(
     context: typer.Context, model: str, number: int | None, data: str | None, query: str | None
 ) -> "Reproduction":
-    from search.packaging import load_model
-    from search.reproduction import reproduce_version
-    from search.versions import choose
+    from search.model.reproduction import reproduce_version
+    from search.model.serialization import load_model
+    from search.promotion.versions import choose
 
     with open_registry(context, model) as registry:
         versions = registry.versions(model)
         chosen = versions[-1] if number is None else choose(model, versions, number)
-        packaged = load_model(registry, chosen)
-    return reproduce_version(packaged, data, query)
+        loaded = load_model(registry, chosen)
+    return reproduce_version(loaded, data, query)
 
 
 def _trial(
     context: typer.Context, study: str, number: int, data: str | None, query: str | None
 ) -> "Reproduction":
-    from search.reproduction import reproduce_trial
-    from storage.studies import StudyBook
+    from search.model.reproduction import reproduce_trial
+    from storage.studies.study import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
     return reproduce_trial(opened, number, data, query)

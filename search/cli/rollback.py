@@ -23,9 +23,9 @@ def rollback(
 
     Example: grovekeeper rollback diabetes --reason "drifts on new patients"
     """
-    from search.history import document
-    from search.promotion import check_reason
-    from search.promotion import rollback as back
+    from search.promotion.history import document
+    from search.promotion.promote import check_reason
+    from search.promotion.promote import rollback as back
 
     where = read_stage(stage, "--from")
     why = check_reason(reason)

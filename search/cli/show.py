@@ -23,10 +23,11 @@ def show(
     Example: grovekeeper show diabetes --csv
     """
     check_formats(json, csv)
-    from search.summary import summarize
-    from search.trial_table import best_first, trial_table
-    from search.wording import params_listed
-    from storage.studies import StudyBook
+    from search.formatting import params_listed
+    from search.report.summary import summarize
+    from search.report.trial_table import trial_table
+    from search.study.ranking import best_first
+    from storage.studies.study import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
     trials = opened.trials()
@@ -48,7 +49,7 @@ def show(
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    from search.summary import of_another
+    from search.report.summary import of_another
 
     trials, best, lease = summary["trials"], summary["best"], summary["lease"]
     counts = ", ".join(f"{trials[k]} {k}" for k in trials if k != "goal" and trials[k])

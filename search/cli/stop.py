@@ -24,7 +24,7 @@ def stop(
 
     Example: grovekeeper stop diabetes
     """
-    from storage.studies import StudyBook
+    from storage.studies.study import StudyBook
 
     options = globals_of(context)
     opened = StudyBook(options.storage).open(study)

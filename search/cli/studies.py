@@ -18,9 +18,9 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
     Example: grovekeeper studies --json
     """
     check_formats(json, csv)
-    from search.summary import of_another, summarize
+    from search.report.summary import of_another, summarize
     from storage.errors import NotFoundError
-    from storage.studies import StudyBook
+    from storage.studies.study import StudyBook
 
     book = StudyBook(globals_of(context).storage)
     summaries = []

@@ -20,8 +20,8 @@ def sync(
 
     Example: grovekeeper sync diabetes
     """
-    from search.mirror import sync as bring_level
-    from storage.studies import StudyBook
+    from search.service.sync import sync as bring_level
+    from storage.studies.study import StudyBook
 
     options = globals_of(context)
     book = StudyBook(options.storage)

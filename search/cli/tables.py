@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from search.errors import UsageError
-from search.wording import visible
+from search.formatting import visible
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
 

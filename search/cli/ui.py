@@ -36,14 +36,15 @@ def ui(
 
     Example: grovekeeper ui --study diabetes
     """
-    from storage import database, mlflow_store
-    from storage.registry import open_registry
+    from storage import database
+    from storage.registry.client import open_registry
+    from storage.tracking import client as mlflow_client
 
     options = globals_of(context)
     uri = options.tracking_uri
     pages = _pages_of(study, options.storage, uri)
-    if mlflow_store.is_server(uri):
-        mlflow_store.check(uri)
+    if mlflow_client.is_server(uri):
+        mlflow_client.check(uri)
         echo("\n".join([f"MLflow UI: {database.masked(uri)}", *pages(database.masked(uri))]))
         return
     open_registry(uri)
@@ -68,10 +69,10 @@ def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[st
     """Return what tells a study's pages, once the server's address is known."""
     if name is None:
         return lambda _: []
-    from storage import views
-    from storage.foreign import foreign_uid
-    from storage.studies import StudyBook
-    from storage.study_run import experiment_of
+    from storage.studies.foreign import foreign_uid
+    from storage.studies.study import StudyBook
+    from storage.tracking import views
+    from storage.tracking.study_run import experiment_of
 
     study = StudyBook(storage).open(name)
     uid, experiment = study.get("uid"), (study.get("mirror") or {}).get("experiment_id")

@@ -8,12 +8,12 @@ import typer
 from search.cli.ending import print_ending
 from search.cli.options import Json, globals_of, print_json
 from search.cli.signals import StopSignals
-from search.progress import Progress
+from search.monitoring.display import Display
 from storage import database
 from storage.errors import DatabaseError, NotFoundError, first_line
 
 if TYPE_CHECKING:
-    from search.lookout import Lookout
+    from search.monitoring.poller import StudyPoller
 
 # Seconds from look to look; a look that takes long is followed by a longer rest.
 _EVERY = 1.0
@@ -36,22 +36,22 @@ def watch(
 
     Example: grovekeeper watch diabetes
     """
-    from search.lookout import Lookout
-    from search.summary import summarize
-    from storage.studies import StudyBook
+    from search.monitoring.poller import StudyPoller
+    from search.report.summary import summarize
+    from storage.studies.study import StudyBook
 
     options = globals_of(context)
     opened = StudyBook(options.storage).open(study)
-    progress = Progress(quiet=options.quiet)
+    statistics = Display(quiet=options.quiet)
     with StopSignals():
-        lookout = Lookout(opened)
-        progress.begin(lookout.standing)
+        poller = StudyPoller(opened)
+        statistics.begin(poller.status)
         try:
-            while lookout.standing.state == "running" or follow:
-                _look(lookout, options.storage)
-                progress.update(lookout.standing)
+            while poller.status.state == "running" or follow:
+                _look(poller, options.storage)
+                statistics.update(poller.status)
         finally:
-            progress.end()
+            statistics.end()
     summary = summarize(opened)
     if json:
         print_json(summary)
@@ -61,18 +61,18 @@ def watch(
         print_ending(summary, registered=True)
 
 
-def _look(lookout: "Lookout", storage: str) -> None:
+def _look(poller: "StudyPoller", storage: str) -> None:
     """Rest, then look; again where the database stumbles, up to a minute."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    deadline, cost = time.monotonic() + _PATIENCE, lookout.cost
+    deadline, cost = time.monotonic() + _PATIENCE, poller.cost
     while True:
         time.sleep(max(_EVERY, _REST * cost))
         try:
-            lookout.look()
+            poller.look()
         except KeyError:
-            name = lookout.standing.study
+            name = poller.status.study
             raise NotFoundError(f"study '{name}' was deleted while it was watched") from None
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
             if time.monotonic() > deadline:

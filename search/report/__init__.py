@@ -1,9 +1,9 @@
 """A study's report, made from Optuna's database alone: one HTML page, no network, and pictures."""
 
-from search.report.drawings import draw
-from search.report.facts import Figure
 from search.report.page import Report, make_report
-from storage.studies import Study
+from search.report.png import draw
+from search.report.study_data import Figure
+from storage.studies.study import Study
 
 __all__ = ["Figure", "Report", "draw", "make_report", "report_files"]
 

@@ -3,8 +3,8 @@
 from html import escape
 from typing import Any
 
-from search.report.facts import BEST, COMPLETE, Facts, Figure, styled
-from search.wording import short
+from search.formatting import short
+from search.report.study_data import BEST, COMPLETE, Facts, Figure, styled
 
 _NO_CHAMPION = "The study has no champion yet."
 # Share of the axis that a number takes.

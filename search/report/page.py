@@ -7,16 +7,16 @@ from html import escape
 from string import Template
 from typing import Any
 
-from search.addresses import FRAME, STDIN
-from search.recipe import recipe
+from search.data.addresses import FRAME, STDIN
+from search.formatting import params_listed, short, visible
 from search.report.champion import champion
-from search.report.facts import Facts, Figure, gather
+from search.report.history import curves, history, over_time
 from search.report.parameters import parameters
-from search.report.progress import curves, history, over_time
+from search.report.study_data import Facts, Figure, gather
 from search.report.timeline import timeline
-from search.wording import params_listed, short, visible
-from storage.progress import COUNTED, state_name
-from storage.studies import Study
+from search.study.config_export import recipe
+from storage.studies.statistics import COUNTED, state_name
+from storage.studies.study import Study
 
 
 @dataclass(frozen=True)

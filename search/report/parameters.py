@@ -5,7 +5,8 @@ import warnings
 from html import escape
 from typing import Any
 
-from search.report.facts import (
+from search.formatting import params_listed, short
+from search.report.study_data import (
     BEST,
     COMPLETE,
     NONE_YET,
@@ -16,7 +17,6 @@ from search.report.facts import (
     plain,
     styled,
 )
-from search.wording import params_listed, short
 
 # Complete trials from which importance is weighed; below so many, or so few best, it is a hint.
 _ENOUGH, _SOUND = 10, 50

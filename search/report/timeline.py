@@ -4,7 +4,7 @@ from collections import defaultdict
 from html import escape
 from itertools import pairwise
 
-from search.report.facts import COMPLETE, Facts, Figure, styled
+from search.report.study_data import COMPLETE, Facts, Figure, styled
 from storage.records import Span
 
 # Seconds without any growing that are cut out: the time between launches.

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from settled import settle
 from terminals import Terminal
 
-from storage.studies import StudyBook
+from storage.studies.study import StudyBook
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from agreement import assert_agreement
 from conftest import COMMAND, Shell, environment
 from mlflow import MlflowClient
 
-from storage.registry import folder_digest
+from storage.registry.client import folder_digest
 
 
 def load_model(tracking_uri: str, model_uri: str) -> Any:
@@ -264,7 +264,7 @@ def test_a_file_gives_options_and_space_and_flags_beat_it(shell: Shell) -> None:
 
 _SLOW_TO_IMPORT = """
 import sys, threading, time
-import search.crowning
+import search.model.finalize
 from search.cli import main
 
 class Slow:
@@ -272,7 +272,7 @@ class Slow:
         if name == "requests" and threading.current_thread().name == "recorder":
             time.sleep(2)
 
-make = search.crowning.make_champion
+make = search.model.finalize.make_champion
 
 def make_and_tell(*arguments):
     print("MLflow is there:", hasattr(sys.modules["mlflow"], "MlflowClient"))
@@ -280,7 +280,7 @@ def make_and_tell(*arguments):
 
 if __name__ == "__main__":
     sys.meta_path.insert(0, Slow())
-    search.crowning.make_champion = make_and_tell
+    search.model.finalize.make_champion = make_and_tell
     main()
 """
 

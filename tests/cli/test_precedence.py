@@ -10,9 +10,9 @@ import pytest
 from search.cli import app
 from search.cli.launch import launch
 from search.errors import StudyError
-from search.spec import StudySpec
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, Stores
-from search.workplace import scheduler_of
+from search.study.spec import StudySpec
+from search.workers.factory import scheduler_of
 
 # Of each option of `launch`: a flag's value, a file's, and the default.
 TABLE: list[tuple[str, Any, Any, Any]] = [
@@ -56,8 +56,8 @@ def asked(
         seen.append((spec, stores))
         raise StudyError("seen")
 
-    monkeypatch.setattr("search.launching.launch", take)
-    monkeypatch.setattr("search.detached.detach", take)
+    monkeypatch.setattr("search.service.launch.launch", take)
+    monkeypatch.setattr("search.service.detached.detach", take)
 
     def run(*arguments: str, file: str | None = None) -> tuple[StudySpec, Stores]:
         before = list(arguments)

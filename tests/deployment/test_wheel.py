@@ -32,7 +32,7 @@ def test_it_holds_the_two_packages_with_what_they_need(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names}
     assert {"search", "storage"} < tops
     assert all(top in {"search", "storage"} or top.endswith(".dist-info") for top in tops)
-    assert "search/study.schema.json" in names
+    assert "search/study/study.schema.json" in names
     for package in ("search", "storage"):
         kept = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert kept <= set(names)

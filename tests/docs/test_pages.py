@@ -13,7 +13,7 @@ from snippets import PAGES, ROOT, Block, Page, assert_says
 from terminal import Names, Terminal, at_home
 
 from search.cli.app import app
-from search.spec import make_spec, read_config
+from search.study.spec import make_spec, read_config
 
 LANGUAGES = {"console", "sh", "python", "text", "toml"}
 NEEDS = {

@@ -10,7 +10,7 @@ from snippets import ROOT
 
 import search
 from search.cli.app import app
-from search.spec import StudySpec
+from search.study.spec import StudySpec
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ import pytest
 from checker import check
 from servers import MlflowServer
 
-from storage.studies import StudyBook
-from storage.tracking import Mirror
+from storage.studies.study import StudyBook
+from storage.tracking.mirror import Mirror
 
 STUDY = "houses"
 TRIALS = 8

@@ -5,12 +5,12 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
-from search import workers
-from search.sums import OobSums
+from search.forest.oob import OobSums
+from search.workers import base
 
 PLACE = 2
 
-_grow = workers.grow
+_grow = base.grow
 
 
 def grow(rows: Any, params: Any, seed: int, place: int, chunks: range) -> Iterator[OobSums]:
@@ -19,4 +19,4 @@ def grow(rows: Any, params: Any, seed: int, place: int, chunks: range) -> Iterat
     return _grow(rows, params, seed, place, chunks)
 
 
-workers.grow = grow  # type: ignore[assignment]
+base.grow = grow  # type: ignore[assignment]

@@ -32,11 +32,11 @@ LAST_WORDS = 137
 def main() -> None:
     deadly = sys.argv[1:]
     _import_everything()
-    from search import local_cluster
+    from search.workers import local
 
     # Workers are forked from a process that has imported these, too.
-    local_cluster._PRELOAD.extend(["sturdy", *deadly])
-    local_cluster.prepare()
+    local._PRELOAD.extend(["sturdy", *deadly])
+    local.prepare()
     resource_tracker.ensure_running()
     # The fork server is this process's child, not that of the processes forked here.
     forkserver._forkserver.ensure_running = lambda: None
@@ -67,8 +67,8 @@ def _import_everything() -> None:
         "optuna.storages",
         "psycopg",
         "search.cli.app",
-        "search.launching",
-        "search.mirror",
+        "search.service.launch",
+        "search.service.sync",
         "skops.io",
         "skrub",
         "sklearn.ensemble",

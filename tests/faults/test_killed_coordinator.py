@@ -14,7 +14,7 @@ from storage.records import LOST_REASON
 ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "60"))
 SEED = 0
 AT_ONCE = 4
-LONG_TRIALS = {"set": "search.tasks:_SHORTEST", "to": 1e-6}
+LONG_TRIALS = {"set": "search.workers.task_sizing:_SHORTEST", "to": 1e-6}
 
 
 def kill(at: str, when: str, call: int) -> dict[str, object]:
@@ -23,35 +23,35 @@ def kill(at: str, when: str, call: int) -> dict[str, object]:
 
 STEPS = {
     "after the study is made": kill("optuna:create_study", "after", 1),
-    "before anything is noted": kill("search.launching:settle", "before", 1),
-    "after the first note": kill("storage.studies:Study.put", "after", 1),
-    "between the first notes": kill("storage.studies:Study.put", "after", 3),
-    "after an ask": kill("search.proposer:Proposer.propose", "after", 5),
-    "after a submission": kill("search.cluster:DaskWorkers.grow_to_end", "after", 5),
-    "before a trial is entered": kill("storage.studies:Study.enter_trial", "before", 4),
-    "after a trial is entered": kill("storage.studies:Study.enter_trial", "after", 4),
-    "before a run is made": kill("storage.runs:Runs.create", "before", 4),
-    "after a run is made": kill("storage.runs:Runs.create", "after", 4),
-    "after a run is written": kill("storage.runs:Runs.write", "after", 5),
-    "before a run is ended": kill("storage.runs:Runs.set_status", "before", 3),
-    "after a run is ended": kill("storage.runs:Runs.set_status", "after", 3),
-    "before the refit": kill("search.crowning:make_champion", "before", 1),
-    "after the refit": kill("search.crowning:make_champion", "after", 1),
-    "before the model's files": kill("storage.registry:Registry.log_folder", "before", 1),
-    "before the registration": kill("storage.registry:Registry.register", "before", 1),
+    "before anything is noted": kill("search.service.launch:settle", "before", 1),
+    "after the first note": kill("storage.studies.study:Study.put", "after", 1),
+    "between the first notes": kill("storage.studies.study:Study.put", "after", 3),
+    "after an ask": kill("search.optimization.proposer:Proposer.propose", "after", 5),
+    "after a submission": kill("search.workers.dask_workers:DaskWorkers.grow_to_end", "after", 5),
+    "before a trial is entered": kill("storage.studies.study:Study.enter_trial", "before", 4),
+    "after a trial is entered": kill("storage.studies.study:Study.enter_trial", "after", 4),
+    "before a run is made": kill("storage.tracking.runs:Runs.create", "before", 4),
+    "after a run is made": kill("storage.tracking.runs:Runs.create", "after", 4),
+    "after a run is written": kill("storage.tracking.runs:Runs.write", "after", 5),
+    "before a run is ended": kill("storage.tracking.runs:Runs.set_status", "before", 3),
+    "after a run is ended": kill("storage.tracking.runs:Runs.set_status", "after", 3),
+    "before the refit": kill("search.model.finalize:make_champion", "before", 1),
+    "after the refit": kill("search.model.finalize:make_champion", "after", 1),
+    "before the model's files": kill("storage.registry.client:Registry.log_folder", "before", 1),
+    "before the registration": kill("storage.registry.client:Registry.register", "before", 1),
     "within the registration": kill("mlflow:MlflowClient.create_model_version", "after", 1),
-    "after the registration": kill("storage.registry:Registry.register", "after", 1),
-    "before the report": kill("storage.study_run:StudyRun._write_report", "before", 1),
-    "after the report": kill("storage.study_run:StudyRun._write_report", "after", 1),
-    "before the last note": kill("search.launching:_Launch._finish", "before", 1),
+    "after the registration": kill("storage.registry.client:Registry.register", "after", 1),
+    "before the report": kill("storage.tracking.study_run:StudyRun._write_report", "before", 1),
+    "after the report": kill("storage.tracking.study_run:StudyRun._write_report", "after", 1),
+    "before the last note": kill("search.service.launch:_Launch._finish", "before", 1),
 }
 STEPS_OF_LONG_TRIALS = {
-    "between two rungs": kill("search.study:Coordinator._judge", "after", 4),
-    "before a score is entered": kill("storage.studies:Study.report", "before", 2),
-    "after a score is entered": kill("storage.studies:Study.report", "after", 2),
-    "before a trial is ended": kill("storage.studies:Study.end_trial", "before", 2),
+    "between two rungs": kill("search.optimization.coordinator:Coordinator._judge", "after", 4),
+    "before a score is entered": kill("storage.studies.study:Study.report", "before", 2),
+    "after a score is entered": kill("storage.studies.study:Study.report", "after", 2),
+    "before a trial is ended": kill("storage.studies.study:Study.end_trial", "before", 2),
     "within the end of a trial": kill("optuna.storages:RDBStorage.set_trial_user_attr", "after", 3),
-    "after a trial is ended": kill("storage.studies:Study.end_trial", "after", 2),
+    "after a trial is ended": kill("storage.studies.study:Study.end_trial", "after", 2),
 }
 
 
@@ -64,8 +64,8 @@ def test_killed_at_a_step(farm: Farm, step: str) -> None:
 
 @pytest.mark.parametrize("step", STEPS_OF_LONG_TRIALS)
 def test_killed_at_a_step_of_long_trials(farm: Farm, step: str) -> None:
-    seen_at_once = {"set": "storage.ledger:_ROUND", "to": 0.01}
-    young = {"set": "storage.ledger:_YOUNG_SECONDS", "to": 0.0}
+    seen_at_once = {"set": "storage.studies.trial_writer:_ROUND", "to": 0.01}
+    young = {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}
     faults = [LONG_TRIALS, seen_at_once, young]
     assert farm.start(faults=[*faults, STEPS_OF_LONG_TRIALS[step]]).wait() == -9
     farm.run(faults=faults)
@@ -106,8 +106,8 @@ def _seconds_of_a_launch(farm: Farm) -> float:
 def test_what_a_dead_coordinator_left_running_is_told_so(farm: Farm) -> None:
     from checker import read_trials
 
-    faults = [LONG_TRIALS, {"set": "storage.ledger:_YOUNG_SECONDS", "to": 0.0}]
-    farm.start(faults=[*faults, kill("storage.studies:Study.report", "after", 3)]).wait()
+    faults = [LONG_TRIALS, {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}]
+    farm.start(faults=[*faults, kill("storage.studies.study:Study.report", "after", 3)]).wait()
     assert "RUNNING" in {t.state for t in read_trials(farm.storage, "houses")}
     assert "lost" in farm.run("show", "houses")
     assert "does not run: it is lost" in farm.run("stop", "houses", expect=1)

@@ -10,8 +10,8 @@ import pytest
 from conftest import TRIALS, Farm, Launch
 
 SHORT_LEASE = [
-    {"set": "storage.lease:DURATION", "to": 2.0},
-    {"set": "storage.lease:RENEW_EVERY", "to": 0.3},
+    {"set": "storage.leases.lease:DURATION", "to": 2.0},
+    {"set": "storage.leases.lease:RENEW_EVERY", "to": 0.3},
 ]
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["search"]):
-    from search.bounds import Bounds
-    from search.dataset import load_dataset
+    from search.data.dataset import load_dataset
+    from search.data.limits import Bounds
     from search.errors import SearchError
 
 _NAMES = ("t.csv", "t.tsv", "t.csv.gz", "t.parquet", "t")

@@ -6,9 +6,9 @@ import pytest
 from made import rows_of
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from search.local_cluster import LocalWorkers, prepare
-from search.rows import Rows
-from search.workers import Workers
+from search.forest.training_set import Rows
+from search.workers.base import Workers
+from search.workers.local import LocalWorkers, prepare
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.forest import grow
-from search.resampling import Resampling
-from search.rows import Rows
-from search.sums import OobSums
+from search.forest.growing import grow
+from search.forest.oob import OobSums
+from search.forest.resampling import Resampling
+from search.forest.training_set import Rows
 
 PARAMS: dict[str, Any] = {"max_features": 0.5, "min_samples_leaf": 3, "max_depth": None}
 

@@ -1,12 +1,12 @@
 """What is said of odd tables."""
 
-from search.bounds import Bounds
-from search.champion import make_champion
-from search.dataset import load_dataset
+from search.data.dataset import load_dataset
+from search.data.limits import Bounds
 from search.errors import SearchError
-from search.forest import grow
-from search.problem import pose_on
-from search.spec import make_spec
+from search.forest.growing import grow
+from search.model.champion import make_champion
+from search.study.problem import pose_on
+from search.study.spec import make_spec
 
 _SMALL = 1000
 

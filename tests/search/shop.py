@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 
-from search.assessment import Rules
-from search.champion import make_champion
-from search.problem import pose
-from search.promotion import Request, promote, rollback
-from search.provenance import Provenance
-from search.registration import register
-from search.spec import make_spec
+from search.model.champion import make_champion
+from search.model.provenance import Provenance
+from search.model.registration import register
+from search.promotion.evaluation import Rules
+from search.promotion.promote import Request, promote, rollback
+from search.study.problem import pose
+from search.study.spec import make_spec
 from storage.records import ModelVersion, Move, Stage
-from storage.registry import Registry, open_registry
+from storage.registry.client import Registry, open_registry
 
 GOOD = {"max_features": 0.7, "min_samples_leaf": 2}
 WEAK = {"max_features": 0.7, "min_samples_leaf": 60}

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from search.cli.app import run
-from storage.mlflow_store import client
+from storage.tracking.client import client
 
 SCRIPT = "<script>alert(1)</script>"
 LINK = "a` [x](javascript:alert(1)) `b"

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from processes import environment, free_port, wait_until_up
 
-from storage.mlflow_store import client
+from storage.tracking.client import client
 
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 

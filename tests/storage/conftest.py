@@ -7,9 +7,9 @@ import pytest
 from dask_servers import DaskServers
 from examples import close_book
 
-from storage.registry import Registry, open_registry
-from storage.studies import Study, StudyBook
-from storage.tracking import Mirror
+from storage.registry.client import Registry, open_registry
+from storage.studies.study import Study, StudyBook
+from storage.tracking.mirror import Mirror
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import RDBStorage
 
 from storage.records import DataRecord, ModelVersion, StudyRecord, TrialRecord
-from storage.registry import Registry
-from storage.studies import StudyBook
+from storage.registry.client import Registry
+from storage.studies.study import StudyBook
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SPACE = {

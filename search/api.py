@@ -1,0 +1,163 @@
+"""The interface for Python: `launch` as a function, and what it returns."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from typing import TYPE_CHECKING, Any, cast
+
+from search.errors import StudyError
+from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, Stores
+from search.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    import optuna
+    import pandas as pd
+
+    from storage.studies.study import Study, StudyBook
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a launch found.
+
+    Attributes
+    ----------
+    summary
+        The study in a few figures, as `grovekeeper show --json` prints it.
+    """
+
+    summary: Mapping[str, Any]
+    _book: "StudyBook" = field(repr=False)
+
+    @cached_property
+    def _kept(self) -> "Study":
+        return self._book.open(self.summary["study"])
+
+    @property
+    def study(self) -> "optuna.Study":
+        """The study itself, as Optuna has it; of a detached one, where this storage is its own."""
+        return self._kept.optuna
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The best trial's hyperparameters."""
+        return dict(self._best["params"])
+
+    @property
+    def best_value(self) -> float:
+        """The best trial's score, in the study's metric."""
+        return cast("float", self._best["value"])
+
+    @property
+    def _best(self) -> Mapping[str, Any]:
+        best = self.summary["best"]
+        if best is None:
+            raise StudyError(f"study '{self.summary['study']}' has no complete trial yet")
+        return cast("Mapping[str, Any]", best)
+
+    @property
+    def holdout(self) -> dict[str, float]:
+        """The champion's scores on the held-out rows; empty where none were held out."""
+        return dict(self.summary["holdout"] or {})
+
+    @property
+    def model_uri(self) -> str | None:
+        """Address under which MLflow loads the champion; ``None`` where it is not registered."""
+        model = self.summary["model"]
+        return model and f"models:/{model['name']}/{model['version']}"
+
+    def to_frame(self) -> "pd.DataFrame":
+        """All trials, a row each: score, state, trees, seconds, hyperparameters."""
+        import pandas as pd
+
+        from search.report.trial_table import trial_table
+
+        columns, rows = trial_table(self._kept, self._kept.trials())
+        return pd.DataFrame(rows, columns=columns).set_index("trial")
+
+    @cached_property
+    def _rows(self) -> list[tuple[str, str]]:
+        from search.formatting import params_listed, scores_listed
+        from search.report.summary import of_another
+
+        summary, best = self.summary, self.summary["best"]
+        rows = [("study", summary["study"]), ("state", summary["state"])]
+        counts = {k: n for k, n in summary["trials"].items() if n and k != "goal"}
+        rows.append(("trials", ", ".join(f"{n} {k}" for k, n in counts.items()) or "none"))
+        if best:
+            scored = f"{summary['metric']} {best['value']:.5g}"
+            rows.append(("best", f"{scored}, trial {best['number']}"))
+            rows.append(("hyperparameters", params_listed(best["params"])))
+        trial = of_another(summary)
+        if self.holdout:
+            rows.append(("hold-out", scores_listed(self.holdout) + trial))
+        if self.model_uri:
+            rows.append(("model", self.model_uri + trial))
+        return rows
+
+    def __rich__(self) -> Any:
+        """Draw it as a table on a terminal."""
+        from rich.table import Table
+        from rich.text import Text
+
+        from search.formatting import visible
+
+        table = Table.grid(padding=(0, 2))
+        for name, value in self._rows:
+            table.add_row(Text(name, style="bold"), Text(visible(value)))
+        return table
+
+    def _repr_html_(self) -> str:
+        body = "".join(
+            f'<tr><th style="text-align:left">{escape(name)}</th>'
+            f'<td style="text-align:left">{escape(value)}</td></tr>'
+            for name, value in self._rows
+        )
+        return f"<table>{body}</table>"
+
+
+def launch(
+    spec: StudySpec,
+    *,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Start a study, or go on with it, and register its champion.
+
+    Parameters
+    ----------
+    storage, tracking_uri
+        Addresses of Optuna's database and of MLflow's store; default: the environment variables
+        ``OPTUNA_STORAGE`` and ``MLFLOW_TRACKING_URI``, then SQLite files in this folder.
+    quiet
+        Show no progress, and say nothing.
+
+    Raises
+    ------
+    SearchError, StorageError
+        With one line that says what was wrong and what to do.
+    KeyboardInterrupt
+        After the study was left so that the same launch goes on with it.
+    """
+    from search.monitoring.display import Display
+    from search.monitoring.observer import Unstopped
+    from storage.database import absolute
+    from storage.studies.study import StudyBook
+
+    stores = Stores(
+        # The result's study is opened when it is asked for, maybe from another folder.
+        absolute(storage or os.environ.get("OPTUNA_STORAGE") or DEFAULT_STORAGE),
+        tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
+    )
+    if spec.detach:
+        from search.service.detached import detach
+
+        summary = detach(spec, Display(quiet=quiet))
+    else:
+        from search.service.launch import launch as run
+
+        summary = run(spec, stores, Display(quiet=quiet), Unstopped())
+    return Result(summary, StudyBook(stores.storage, scheduler=spec.scheduler))

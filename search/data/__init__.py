@@ -1,0 +1,6 @@
+"""Reads a table from wherever it is and turns it into training and held-out rows.
+
+The package may import the top-level modules of `search` and nothing above it. `addresses` says
+what `--data` may name, `table` chooses the reader, and `dataset` is the result. Start at
+`dataset.load_dataset`.
+"""

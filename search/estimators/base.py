@@ -1,0 +1,306 @@
+"""Scikit-learn estimators that search for their forest when they are fitted."""
+
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from search.api import launch
+from search.data.addresses import FRAME
+from search.data.dataset import Dataset
+from search.data.roles import Roles
+from search.errors import SearchError
+from search.estimators.fit_arguments import folds_for, groups_of, weights_of
+from search.estimators.in_memory import search_in_memory
+from search.forest.growing import champion_seed, fit_forest, make_forest
+from search.model.champion import champion_size, check_fits
+from search.study.problem import pose_on
+from search.study.spec import make_spec
+from search.types import Task
+from storage.errors import StorageError
+from storage.records import TrialRecord
+from storage.studies.trials import record_of
+
+if TYPE_CHECKING:
+    import optuna
+
+Array = NDArray[Any]
+_FEWEST_ROWS = 2
+
+
+class _ForestSearch(BaseEstimator):  # type: ignore[misc]
+    """What both estimators share."""
+
+    _task: ClassVar[Task]
+
+    def __init__(  # noqa: PLR0913 one for each parameter, as scikit-learn has it
+        self,
+        metric: str | None = None,
+        trials: int = 50,
+        *,
+        space: Mapping[str, Any] | None = None,
+        trees: int | Literal["auto"] = "auto",
+        timeout: float | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        study: str | None = None,
+        storage: str | None = None,
+        tracking_uri: str | None = None,
+    ) -> None:
+        self.metric = metric
+        self.trials = trials
+        self.space = space
+        self.trees = trees
+        self.timeout = timeout
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.study = study
+        self.storage = storage
+        self.tracking_uri = tracking_uri
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Search, and grow the best trial's forest on all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+            Numbers; missing values are fine.
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), optional
+        groups : array-like of shape (n_rows,), optional
+            Rows of one group are scored by trees that saw none of it: by folds.
+
+        Raises
+        ------
+        ValueError
+            When nothing can be learned from the data, or a parameter is no good.
+        """
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=np.float32,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=_FEWEST_ROWS,
+            y_numeric=self._task == "regression",
+        )
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31)
+        self._seed = int(seed)
+        roles = Roles(weights_of(sample_weight, len(X)), groups_of(groups, len(X)))
+        dataset = self._dataset(X, y, roles)
+        try:
+            best, self.study_ = self._search(dataset)
+            trees = champion_size(make_spec(self._asked(roles)).trees, best.enough_trees)
+            check_fits(dataset, best.params, trees, self._seed)
+        except (SearchError, StorageError) as error:
+            raise ValueError(str(error)) from error
+        forest = make_forest(
+            best.params,
+            dataset.n_classes,
+            trees,
+            champion_seed(self._seed),
+            effective_n_jobs(self.n_jobs),
+        )
+        self.best_estimator_ = fit_forest(forest, X, dataset.labels, dataset.weights)
+        if dataset.classes is not None:
+            self.classes_ = dataset.classes
+        self.best_params_ = dict(best.params)
+        self.best_score_ = best.value
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predict rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+
+        Returns
+        -------
+        array of shape (n_rows,): values, or classes
+        """
+        return np.asarray(self._forest.predict(self._checked(X)))
+
+    @property
+    def feature_importances_(self) -> Array:
+        """The forest's impurity-based importance of each feature; shape (n_features,)."""
+        return np.asarray(self._forest.feature_importances_)
+
+    @property
+    def _forest(self) -> Any:
+        check_is_fitted(self, "best_estimator_")
+        return self.best_estimator_
+
+    def _checked(self, X: Any) -> Array:
+        check_is_fitted(self, "best_estimator_")
+        checked: Array = validate_data(
+            self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
+        )
+        return checked
+
+    def _encode(self, y: Array) -> tuple[Array, Array | None]:
+        return np.asarray(y, dtype=np.float64), None
+
+    def _dataset(self, X: Array, y: Array, roles: Roles) -> Dataset:
+        """Return the rows, none of them held out."""
+        import pandas as pd
+
+        names = getattr(self, "feature_names_in_", [f"x{place}" for place in range(X.shape[1])])
+        features = pd.DataFrame(X, columns=names)
+        codes, classes = self._encode(y)
+        return Dataset(
+            source=FRAME,
+            target="",
+            task=self._task,
+            features=features,
+            y=codes,
+            held_out_features=features[:0],
+            held_out_y=codes[:0],
+            classes=classes,
+            digest="",
+            roles=roles,
+        )
+
+    def _search(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
+        """Return the best trial, and the study as Optuna has it."""
+        if self.study or self.storage or self.tracking_uri:
+            return self._tracked(dataset)
+        problem = pose_on(make_spec(self._asked(dataset.roles)), dataset)
+        return search_in_memory(problem, effective_n_jobs(self.n_jobs), quiet=not self.verbose)
+
+    def _asked(self, roles: Roles) -> dict[str, Any]:
+        """Return the options of the specification that the parameters come to."""
+        return {
+            "task": self._task,
+            "metric": self.metric,
+            "trials": self.trials,
+            "timeout": self.timeout,
+            "trees": self.trees,
+            "space": dict(self.space or {}),
+            "folds": folds_for(roles.groups),
+            "seed": self._seed,
+            "holdout": 0.0,
+            "register": False,
+        }
+
+    def _tracked(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
+        """Search as `launch` does: the study kept in its database, and shown in MLflow."""
+        features, roles = dataset.features, dataset.roles
+        # As texts of one length: `launch` numbers groups in the order of their texts.
+        groups = None if roles.groups is None else np.char.zfill(roles.groups.astype(str), 9)
+        beside = {"target": dataset.labels, "sample_weight": roles.weights, "group": groups}
+        columns = {
+            name: _free(name, features) for name, values in beside.items() if values is not None
+        }
+        table = features.assign(**{column: beside[name] for name, column in columns.items()})
+        asked = self._asked(roles) | {
+            "data": table,
+            "study": self.study,
+            "target": columns["target"],
+            "weight": columns.get("sample_weight"),
+            "group": columns.get("group"),
+            "workers": effective_n_jobs(self.n_jobs),
+        }
+        found = launch(
+            make_spec(asked),
+            storage=self.storage,
+            tracking_uri=self.tracking_uri,
+            quiet=not self.verbose,
+        )
+        number = found.summary["best"]["number"]
+        (best,) = [trial for trial in found.study.trials if trial.number == number]
+        return record_of(best), found.study
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """Return the name, lengthened until it is nobody's."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+class ForestSearchRegressor(RegressorMixin, _ForestSearch):  # type: ignore[misc]
+    """A forest of regression trees whose hyperparameters are searched when it is fitted.
+
+    The search is that of `launch`, by out-of-bag sums, in memory: no file is written, no process
+    started with one job. Where `study`, `storage` or `tracking_uri` is given it is a launch, whose
+    study is kept and whose trials are shown in MLflow.
+
+    Parameters
+    ----------
+    metric
+        Name of the score to search by; default ``rmse``.
+    trials
+        Finished trials.
+    space
+        Replaces or narrows the search space, as `StudySpec` takes it.
+    trees
+        Size of the forest that is kept; ``auto``: as many as its error needs.
+    timeout
+        Seconds that the search may take.
+    n_jobs
+        Processes that grow trees; with more than one, what is proposed depends on which trial ends
+        first, and only one (1 or None) gives the same forest for the same `random_state`.
+    random_state
+        Seed of everything random.
+    verbose
+        Whether progress is shown.
+    study, storage, tracking_uri
+        Name of the study to keep, Optuna's database and MLflow's store, with the defaults of
+        `launch`; default: none is kept.
+
+    Attributes
+    ----------
+    best_estimator_
+        The forest, of scikit-learn.
+    best_params_, best_score_
+        The best trial's hyperparameters and score.
+    study_
+        The study, as Optuna has it.
+    """
+
+    _task = "regression"
+
+
+class ForestSearchClassifier(ClassifierMixin, _ForestSearch):  # type: ignore[misc]
+    """A forest of classification trees whose hyperparameters are searched when it is fitted.
+
+    As `ForestSearchRegressor`; the default metric is ``brier``.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    """
+
+    _task = "classification"
+
+    def predict_proba(self, X: Any) -> Array:
+        """Predict the probabilities of each class.
+
+        Returns
+        -------
+        array of shape (n_rows, n_classes), the classes as in `classes_`
+        """
+        return np.asarray(self._forest.predict_proba(self._checked(X)))
+
+    def _encode(self, y: Array) -> tuple[Array, Array]:
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) == 1:
+            raise ValueError(f"all rows are of one class, {classes[0]!r}: nothing to learn")
+        return codes.astype(np.int64), classes

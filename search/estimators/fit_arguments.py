@@ -1,0 +1,49 @@
+"""What an estimator's `fit` is given beside X and y: weights and groups."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.roles import numbered
+from search.study.spec import StudySpec
+
+Array = NDArray[Any]
+
+
+def weights_of(sample_weight: Any, n_rows: int) -> Array | None:
+    """Check the rows' weights; raise `ValueError` where they are no good."""
+    from sklearn.utils.validation import _check_sample_weight
+
+    if sample_weight is None:
+        return None
+    weights: Array = _check_sample_weight(
+        sample_weight, np.empty((n_rows, 0)), dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError("sample_weight is 0 in every row")
+    return weights
+
+
+def groups_of(groups: Any, n_rows: int) -> Array | None:
+    """Number the rows' groups, of any values; raise `ValueError` where they are no good."""
+    import pandas as pd
+
+    if groups is None:
+        return None
+    values = np.asarray(groups)
+    if values.shape != (n_rows,):
+        raise ValueError(f"groups has shape {values.shape}, and there are {n_rows} rows")
+    missing = int(pd.isna(values).sum())
+    if missing:
+        raise ValueError(f"groups is missing in {missing} rows: fill it in")
+    found = numbered(values.astype(str) if values.dtype == object else values)
+    if not found.any():
+        raise ValueError("all rows are of one group: there are no others to score them by")
+    return found
+
+
+def folds_for(groups: Array | None) -> int:
+    """Return the number of folds: the default, or as many as there are groups."""
+    default = int(StudySpec.model_fields["folds"].default)
+    return default if groups is None else min(default, int(groups.max()) + 1)

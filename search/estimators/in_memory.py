@@ -1,0 +1,72 @@
+"""A search that is kept nowhere: no database, no MLflow, and with one job no other process."""
+
+import time
+from typing import TYPE_CHECKING
+
+from search.errors import StudyError
+from search.monitoring.display import Display
+from search.monitoring.status import SearchStatus
+from search.optimization.coordinator import Coordinator
+from search.optimization.plan import make_plan
+from search.study.problem import Problem
+from search.workers.inline import InlineWorkers
+from search.workers.local import LocalWorkers
+from search.workers.task_sizing import Pace
+from storage.records import TrialRecord
+from storage.studies.trials import template_of
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def search_in_memory(
+    problem: Problem, jobs: int, *, quiet: bool
+) -> "tuple[TrialRecord, optuna.Study]":
+    """Search as `launch` does.
+
+    Parameters
+    ----------
+    jobs
+        Processes that grow trees; 1 for this one.
+
+    Returns
+    -------
+    the best trial, and the study as Optuna has it
+
+    Raises
+    ------
+    StudyError
+        When no trial was completed.
+    """
+    metric, spec = problem.metric, problem.spec
+    status = SearchStatus(
+        spec.study, metric.name, metric.direction, spec.trials, guide=metric.guide
+    )
+    observer = Display(quiet=quiet)
+    trials: dict[int, TrialRecord] = {}
+
+    def put(record: TrialRecord) -> None:
+        trials[record.number] = record
+        status.take(record)
+        observer.changed()
+
+    observer.begin(status)
+    try:
+        with InlineWorkers() if jobs == 1 else LocalWorkers(jobs) as workers:
+            workers.load(problem.rows)
+            pace = Pace(workers.count, problem.rows.X.size)
+            plan = make_plan(problem, time.monotonic())
+            Coordinator(plan, workers, pace, [], put, lambda: False).run()
+    finally:
+        observer.end()
+    if status.statistics.champion is None:
+        raise StudyError(f"no trial was completed within {spec.timeout} s: give it more time")
+    return status.statistics.champion, _study(problem, list(trials.values()))
+
+
+def _study(problem: Problem, trials: list[TrialRecord]) -> "optuna.Study":
+    import optuna
+
+    study = optuna.create_study(direction=problem.metric.direction)
+    study.add_trials(template_of(trial, problem.space) for trial in trials)
+    return study

@@ -1,0 +1,126 @@
+"""What the hold-out says of a champion: what it goes by, and where it errs."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.dataset import Dataset
+from search.forest.metrics import Metric
+from search.model.champion import Champion, predict
+from storage.records import sign
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MOST_ROWS = 1000
+# Columns shown: those that the trees split on best.
+_MOST_COLUMNS = 15
+_REPEATS = 5
+MOST_CLASSES = 20
+# What is kept of it in the study's database.
+_KEPT_ROWS = 500
+_NAME_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """What was found on a data set's held-out rows.
+
+    Attributes
+    ----------
+    columns
+        Names of raw columns, the most important first.
+    losses : array of shape (n_columns, repeats)
+        By how much the score got worse when the column was shuffled.
+    forecast : array of shape (n_rows,), or (n_rows, n_classes)
+        What the champion predicts for the held-out rows.
+    """
+
+    columns: list[str]
+    losses: NDArray[Any]
+    forecast: NDArray[Any]
+
+    def note(self, dataset: Dataset) -> dict[str, Any]:
+        """Return what is kept of them, for JSON: importance, and the forecasts beside the truth.
+
+        Of numbers these are up to 500 rows, evenly chosen; of up to 20 classes a matrix of counts,
+        a row for each true class.
+        """
+        medians = np.median(self.losses, axis=1)
+        importance = [
+            (name[:_NAME_LENGTH], float(loss))
+            for name, loss in zip(self.columns, medians, strict=True)
+        ]
+        return {"importance": importance} | self._errors(dataset)
+
+    def _errors(self, dataset: Dataset) -> dict[str, Any]:
+        truth = dataset.held_out_y
+        if dataset.classes is None:
+            chosen = np.linspace(0, len(truth) - 1, min(len(truth), _KEPT_ROWS)).astype(int)
+            pairs = {"predicted": self.forecast[chosen], "true": truth[chosen]}
+            kept = {name: [float(f"{v:.6g}") for v in values] for name, values in pairs.items()}
+            return kept | {"rows": len(truth)}
+        if dataset.n_classes > MOST_CLASSES:
+            return {}
+        counts = np.zeros((dataset.n_classes, dataset.n_classes), dtype=int)
+        np.add.at(counts, (truth.astype(int), self.forecast.argmax(axis=1)), 1)
+        classes = [str(label)[:_NAME_LENGTH] for label in dataset.classes]
+        return {"classes": classes, "confusion": counts.tolist()}
+
+
+def examine(champion: Champion, dataset: Dataset, metric: Metric) -> Diagnostics | None:
+    """Look at a champion on the held-out rows; ``None`` where there are none."""
+    if not len(dataset.held_out_y):
+        return None
+    columns, losses = permutation_importance(champion, dataset, metric)
+    forecast = predict(champion.pipeline, dataset.held_out_features, dataset.task)
+    return Diagnostics(columns, losses, forecast)
+
+
+def permutation_importance(
+    champion: Champion, dataset: Dataset, metric: Metric
+) -> tuple[list[str], NDArray[Any]]:
+    """Shuffle one raw column after the other among held-out rows (Breiman 2001).
+
+    Returns
+    -------
+    names of the columns, the most important first, and by how much the score got worse, shape
+    (n_columns, repeats)
+    """
+    table, forest = champion.pipeline[:-1], champion.pipeline[-1]
+    random = np.random.default_rng(0)
+    n_rows = len(dataset.held_out_y)
+    shuffled = random.permutation(n_rows)
+    if dataset.classes is not None:  # one row of each class first: some scores need them all
+        firsts = np.unique(dataset.held_out_y[shuffled], return_index=True)[1]
+        shuffled = np.concatenate([shuffled[firsts], np.delete(shuffled, firsts)])
+    chosen = np.sort(shuffled[:_MOST_ROWS])
+    rows = table.transform(dataset.held_out_features.iloc[chosen])
+    y = dataset.held_out_y[chosen]
+    weights = dataset.held_out_roles.weights
+    weights = None if weights is None else weights[chosen]
+
+    def loss(values: "pd.DataFrame") -> float:
+        return sign(metric.direction) * metric.of_predictions(
+            y, predict(forest, values, dataset.task), weights
+        )
+
+    made = table.named_steps["table"].input_to_outputs_
+    split = dict(zip(rows.columns, forest.feature_importances_, strict=True))
+    # Of a column that is empty, skrub names an output that it drops.
+    kept = {
+        name: [column for column in columns if column in split] for name, columns in made.items()
+    }
+    outputs = {name: columns for name, columns in kept.items() if columns}
+    by_splits = sorted(outputs, key=lambda name: -sum(split[column] for column in outputs[name]))
+    ranked = by_splits[:_MOST_COLUMNS]
+    before, losses = loss(rows), np.empty((len(ranked), _REPEATS))
+    for i, name in enumerate(ranked):
+        for repeat in range(_REPEATS):
+            order = random.permutation(len(rows))
+            column = {c: rows[c].to_numpy()[order] for c in outputs[name]}
+            losses[i, repeat] = loss(rows.assign(**column)) - before
+    order = np.argsort(-np.median(losses, axis=1), kind="stable")
+    return [str(ranked[i]) for i in order], losses[order]

@@ -1,0 +1,69 @@
+"""The winning forest as a few lines of scikit-learn, for whoever goes on without this project."""
+
+from typing import Any
+
+from search.errors import StudyError
+from search.forest.growing import champion_seed, make_forest
+from search.formatting import params_listed, visible
+from search.model.champion import champion_size
+from search.study.ranking import best_of
+from storage.studies.study import Study
+
+_VECTORIZER = """\
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from skrub import StringEncoder, TableVectorizer
+
+ordinal = OrdinalEncoder(
+    handle_unknown="use_encoded_value", unknown_value=float("nan"), dtype="float32"
+)
+text = StringEncoder(random_state=0)
+table = TableVectorizer(low_cardinality=ordinal, high_cardinality=text)
+model = make_pipeline(table, forest)"""
+
+
+def as_python(study: Study) -> str:
+    """Return the code that makes a study's best forest: `forest`, or `model` for a raw table.
+
+    Fitted on the study's training rows, as its comments say, it is the champion, tree by tree.
+
+    Raises
+    ------
+    StudyError
+        When the study was not made by grovekeeper, or has no complete trial.
+    """
+    notes = study.notes()
+    spec = notes.get("spec")
+    if spec is None:
+        raise StudyError(f"study '{study.name}' was not made by grovekeeper")
+    best = best_of(study)
+    asked = notes.get("asked", {}).get("trees", "auto")
+    trees = champion_size(asked, best.enough_trees)
+    n_classes = 0 if spec["task"] == "regression" else 2
+    forest = make_forest(best.params, n_classes, trees, champion_seed(spec["seed"]), jobs=-1)
+    kind = type(forest)
+    changed = _changed(forest.get_params(), kind().get_params())
+    about = (
+        f"Study {study.name}, trial {best.number}: {spec['metric']} {best.value:.5g}, "
+        f"{spec['evaluation']} ({params_listed(best.params)})"
+    )
+    said = [about]
+    if spec.get("weight"):
+        said += [f"Column {spec['weight']!r} holds weights w: fit with sample_weight=w / w.mean()"]
+    if spec.get("group"):
+        said += [f"Column {spec['group']!r} binds rows together: it is no feature"]
+    lines = [
+        *(f"# {' '.join(visible(text).split())}" for text in said),
+        f"from sklearn.ensemble import {kind.__name__}",
+        "",
+        f"forest = {kind.__name__}(",
+        *(f"    {name}={value!r}," for name, value in changed.items()),
+        ")",
+    ]
+    # Numbers go into a forest as they are; any other table is made to numbers first.
+    return "\n".join(lines if notes.get("numeric") else [*lines, "", _VECTORIZER])
+
+
+def _changed(params: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are not scikit-learn's own."""
+    return {name: value for name, value in params.items() if value != defaults[name]}

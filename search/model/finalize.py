@@ -1,0 +1,102 @@
+"""From the best trial to a registered champion: made, judged on the hold-out, noted, registered."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from search.environment import cores
+from search.errors import StudyError
+from search.model.champion import COPIES_SAVED, champion_size, check_fits, make_champion, remarks
+from search.model.diagnostics import examine
+from search.model.registration import Registration
+from search.study.importance import importance
+from search.study.problem import Problem
+from storage.records import TrialRecord
+from storage.studies.study import Study
+from storage.tracking import client as mlflow_client
+from storage.tracking.mirror_writer import MirrorWriter
+
+# Seconds that a launch waits for MLflow to say whether the champion is registered already.
+_PATIENCE = 60.0
+
+
+class Finalizer:
+    """Makes and registers a study's champion, unless a version of it is there already.
+
+    Parameters
+    ----------
+    check
+        Called before each write to MLflow; raises where this process may no longer write.
+    say
+        Told what people should know of the champion.
+    note
+        Keeps a note on the study in its database.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        study: Study,
+        mirror_writer: MirrorWriter,
+        check: Callable[[], None],
+        say: Callable[[str], None],
+        note: Callable[[str, Any], None],
+    ) -> None:
+        self._problem = problem
+        self._study = study
+        self._mirror_writer = mirror_writer
+        self._say = say
+        self._note = note
+        self._registration = Registration(problem, study.uid, mirror_writer.mirror, check, say)
+
+    def finalize(self, best: TrialRecord) -> dict[str, float]:
+        """Make the best trial's champion; return the seconds of what was done.
+
+        Raises
+        ------
+        StudyError
+            When MLflow does not say what it has, or did not recover within a minute.
+        """
+        spec, problem = self._problem.spec, self._problem
+        trees = champion_size(spec.trees, best.enough_trees)
+        wanted = {"name": spec.model, "trial": best.number, "trees": trees}
+        if spec.register_model and self._is_registered(wanted, best.number, trees):
+            return {}
+        clock = time.monotonic()
+        mlflow_client.load()  # before scikit-learn and skrub are, here
+        self._note("importance", importance(self._study.optuna))
+        jobs = spec.workers or cores()
+        if spec.register_model:
+            check_fits(problem.dataset, best.params, trees, spec.seed, COPIES_SAVED)
+        champion = make_champion(
+            problem.dataset, problem.metric, best.params, trees, spec.seed, jobs
+        )
+        for text in remarks(champion, best.enough_trees, best.covered):
+            self._say(text)
+        findings = examine(champion, problem.dataset, problem.metric)
+        model = self._study.get("model")
+        if model is not None and wanted != {key: model.get(key) for key in wanted}:
+            self._note("model", None)  # it is of another champion than what follows
+        self._note("champion", None)  # until what follows is all of one
+        self._note("findings", findings and findings.note(problem.dataset))
+        self._note("holdout", dict(champion.holdout) or None)
+        self._note("champion", wanted)
+        seconds = {"champion": round(time.monotonic() - clock, 2)}
+        if spec.register_model:
+            clock = time.monotonic()
+            version = self._registration.register(champion, best.number, findings)
+            self._note("model", wanted | {"version": version.version})
+            seconds["register"] = round(time.monotonic() - clock, 2)
+        return seconds
+
+    def _is_registered(self, wanted: dict[str, Any], trial: int, trees: int) -> bool:
+        """Whether the champion is there already, and what is noted of a champion is of it."""
+        if not self._mirror_writer.wait_adopted(_PATIENCE):
+            failure = self._mirror_writer.failure or "MLflow does not answer"
+            msg = f"the champion is not registered ({failure}): the same launch again does it"
+            raise StudyError(msg)
+        version = self._registration.find(trial, trees)
+        if version is None or self._study.get("champion") != wanted:
+            return False
+        self._note("model", wanted | {"version": version.version})
+        return True

@@ -1,0 +1,72 @@
+"""The page of a registered version: what it is, how it was judged, how to make it again."""
+
+from collections.abc import Mapping
+
+from search.formatting import code, params_listed, scores_listed
+from search.model.plots import artifact_path
+from search.model.provenance import Provenance
+from storage.records import Move
+
+# MLflow's databases have room for 5,000 characters.
+_LENGTH = 5000
+_MOST_PARAMS = 20
+
+
+def describe(
+    provenance: Provenance, holdout: Mapping[str, float], model: str, last: Move | None = None
+) -> str:
+    """Return a version's description, in Markdown.
+
+    Parameters
+    ----------
+    holdout
+        Its scores on the hold-out, by metric.
+    last
+        What was last done with it, or refused.
+    """
+    data = provenance.data
+    roles = {"weights": data.weight, "groups": data.group, "time": data.time}
+    about = [f"{code(data.source)}, target {code(data.target)} ({data.task})"]
+    about += [f"by {code(data.query)}"] if data.query else []
+    about += [f"{role}: {code(name)}" for role, name in roles.items() if name is not None]
+    kept = (
+        f"{100 * data.holdout:.3g}% of the rows held out"
+        if data.holdout
+        else "trained on every row"
+    )
+    judged = f"version {provenance.refit_of} was judged for it"
+    lines = [
+        f"Trial {provenance.trial} of study **{provenance.study}**, "
+        f"refitted with {provenance.trees} trees.",
+        "",
+        f"- **Data**: {'; '.join(about)}; {kept}; SHA-256 `{data.digest[:16]}…`",
+        f"- **Search**: by {provenance.metric}, seed {provenance.seed}",
+        f"- **Hyperparameters**: {_params(provenance)}",
+        f"- **Hold-out**: {judged if provenance.refit_of else (scores_listed(holdout) or 'none')}",
+        f"- **Gate**: {_verdict(last)}",
+        *(_pictures(provenance) if data.holdout else ()),
+        f"- **Made with**: {', '.join(f'{k} {v}' for k, v in provenance.versions.items())}",
+        "",
+        f"Make it again, bit by bit: `grovekeeper reproduce {model} --version N`, with this "
+        "version's number. "
+        f"Who moved it: `grovekeeper history {model}`.",
+    ]
+    return "\n".join(lines)[:_LENGTH]
+
+
+def _pictures(provenance: Provenance) -> tuple[str]:
+    place = artifact_path(provenance.trial)
+    return (f"- **Pictures**: importance and errors on the hold-out, in the run's `{place}`",)
+
+
+def _params(provenance: Provenance) -> str:
+    shown = dict(list(provenance.params.items())[:_MOST_PARAMS])
+    return code(params_listed(shown)) if shown else "scikit-learn's"
+
+
+def _verdict(last: Move | None) -> str:
+    if last is None:
+        return "not judged yet"
+    said = last.judgement.verdict if last.judgement else "not judged"
+    word = {"refuse": "refused for", "rollback": "put back into"}.get(last.action, "moved to")
+    return f"{word} {last.stage} on {last.time[:10]} by {code(last.user)}: {said}"

@@ -1,0 +1,210 @@
+"""Logs a champion as a model and registers it: one version a study's best trial, never two."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from search.data.dataset import Dataset
+from search.errors import StudyError
+from search.forest.metrics import METRICS
+from search.model import serialization
+from search.model.champion import Champion
+from search.model.diagnostics import Diagnostics
+from search.model.model_card import describe
+from search.model.plots import artifact_path, draw
+from search.model.provenance import KEY, Provenance, identity_tags
+from search.study.problem import Problem
+from storage.errors import DatabaseError
+from storage.records import ModelVersion
+from storage.registry.client import Registry, folder_digest
+from storage.tracking.client import explain
+from storage.tracking.mirror import Mirror
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+T = TypeVar("T")
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 5.0
+# Seconds for which MLflow may stumble.
+_PATIENCE = 60.0
+
+
+class Registration:
+    """Registers a study's champion: one version, whatever fails on the way.
+
+    Where MLflow stumbles it is tried again for a minute, after a look at what got through.
+
+    Parameters
+    ----------
+    study_uid
+        The study's identity.
+    mirror
+        Knows the study's run.
+    check
+        Called before each write; raises where this process may no longer write.
+    say
+        Told once when MLflow stumbles.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        study_uid: str,
+        mirror: Mirror,
+        check: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._problem = problem
+        self._study_uid = study_uid
+        self._mirror = mirror
+        self._check = check
+        self._say = say
+
+    @cached_property
+    def _registry(self) -> Registry:
+        return Registry(self._mirror.tracking_uri)
+
+    def find(self, trial: int, trees: int) -> ModelVersion | None:
+        """Return the version that was registered for this champion, if one was.
+
+        Raises
+        ------
+        StudyError
+            When MLflow did not recover within a minute.
+        """
+        return self._patiently(lambda: self._find(trial, trees))
+
+    def register(
+        self, champion: Champion, trial: int, findings: Diagnostics | None = None
+    ) -> ModelVersion:
+        """Log the champion as a model of the study's run, and register it with its tags.
+
+        Parameters
+        ----------
+        findings
+            On its hold-out: their pictures are logged beside it.
+
+        Raises
+        ------
+        StudyError
+            When MLflow did not recover within a minute, or the champion cannot be saved.
+        """
+        found = self._patiently(lambda: self._find(trial, champion.trees))
+        return found or self._register(champion, trial, findings)
+
+    def _find(self, trial: int, trees: int) -> ModelVersion | None:
+        spec, digest = self._problem.spec, self._problem.dataset.digest
+        identity = identity_tags(self._study_uid, trial, trees, digest, spec.holdout)
+        return self._registry.find(spec.model, identity)
+
+    def _register(
+        self, champion: Champion, trial: int, findings: Diagnostics | None
+    ) -> ModelVersion:
+        return register(
+            self._registry,
+            (self._mirror.experiment_id, self._mirror.run_id),
+            self._problem.spec.model,
+            champion,
+            self._problem.dataset,
+            Provenance.of(champion, self._problem, self._study_uid, trial),
+            self._patiently,
+            findings,
+        )
+
+    def _patiently(self, act: Callable[[], T]) -> T:
+        from mlflow.exceptions import MlflowException
+
+        began, pause = time.monotonic(), _FIRST_PAUSE
+        while True:
+            try:
+                self._check()
+                return act()
+            except (MlflowException, OSError, DatabaseError) as error:
+                reason = str(explain(self._mirror.tracking_uri, error))
+                if time.monotonic() - began > _PATIENCE:
+                    msg = f"the champion is not registered: {reason}. The same launch again does it"
+                    raise StudyError(msg) from error
+                if pause == _FIRST_PAUSE:
+                    self._say(f"the champion is not registered yet: {reason}; trying again")
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def register(
+    registry: Registry,
+    place: tuple[str, str],
+    name: str,
+    champion: Champion,
+    dataset: Dataset,
+    provenance: Provenance,
+    attempt: Callable[[Callable[[], Any]], Any] = lambda act: act(),
+    findings: Diagnostics | None = None,
+) -> ModelVersion:
+    """Log a champion as a model of a run, and register it as the next version of `name`.
+
+    Parameters
+    ----------
+    place
+        Ids of the experiment and of the run.
+    attempt
+        Carries out one step, again and again if need be: each can be taken twice.
+    findings
+        On its hold-out: their pictures are logged beside it.
+
+    Raises
+    ------
+    StudyError
+        When the champion cannot be saved.
+    """
+    from mlflow.exceptions import MlflowException
+
+    model = attempt(lambda: registry.new_model(*place, "model"))
+    try:
+        with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
+            folder, pictures = Path(temporary) / "model", Path(temporary) / "pictures"
+            _save(champion, dataset, provenance, model, folder)
+            attempt(lambda: registry.log_folder(model, folder))
+            if findings is not None:
+                pictures.mkdir()
+                draw(findings, dataset, METRICS[provenance.metric], pictures)
+                beside = artifact_path(provenance.trial)
+                attempt(lambda: registry.log_pictures(place[1], pictures, beside))
+            tags = provenance.tags(champion.holdout, folder_digest(folder))
+    except Exception:
+        with suppress(MlflowException, OSError):
+            registry.give_up(model)
+        raise
+    text = describe(provenance, champion.holdout, name)
+    version: ModelVersion = attempt(
+        lambda: registry.find(name, tags) or registry.register(name, model, tags, text)
+    )
+    return version
+
+
+def _save(
+    champion: Champion,
+    dataset: Dataset,
+    provenance: Provenance,
+    model: "LoggedModel",
+    folder: Path,
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    about = Model(
+        artifact_path=model.artifact_location,
+        run_id=model.source_run_id,
+        model_uuid=model.model_id,
+        model_id=model.model_id,
+        metadata={KEY: provenance.model_dump(mode="json")},
+    )
+    try:
+        serialization.save_model(champion.pipeline, dataset, folder, about)
+    except MlflowException as error:
+        raise StudyError(f"the champion cannot be saved: {error}") from error

@@ -1,0 +1,272 @@
+"""A champion as an MLflow model folder: skops format, trusted types, signature, requirements.
+
+Only the types listed here are ever written or read: scikit-learn's tree, and what a
+`TableVectorizer` is made of. What is read is what was registered, to the byte, and what comes of it
+is a forest whose trees stay within their arrays: scikit-learn itself follows them anywhere.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
+
+import numpy as np
+
+from search.data.dataset import Dataset
+from search.errors import StudyError
+from search.model.provenance import SHA_TAG, Provenance
+from storage.errors import first_line
+from storage.records import ModelVersion
+from storage.registry.client import Registry, folder_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import Model
+    from mlflow.models.signature import ModelSignature
+    from sklearn.tree._tree import Tree
+
+TRUSTED_TYPES = (
+    "datetime.timedelta",
+    "datetime.timezone",
+    "numpy.dtype",
+    "pandas.DatetimeTZDtype",
+    "sklearn.tree._tree.Tree",
+    "skrub._apply_to_each_col.ApplyToEachCol",
+    "skrub._check_input.CheckInputDataFrame",
+    "skrub._clean_categories.CleanCategories",
+    "skrub._clean_null_strings.CleanNullStrings",
+    "skrub._dataframe._common.is_any_date",
+    "skrub._dataframe._common.is_categorical",
+    "skrub._dataframe._common.is_numeric",
+    "skrub._datetime_encoder.DatetimeEncoder",
+    "skrub._drop_uninformative.DropUninformative",
+    "skrub._duration_to_float.DurationToFloat",
+    "skrub._string_encoder.StringEncoder",
+    "skrub._table_vectorizer.PassThrough",
+    "skrub._table_vectorizer.ShortReprDict",
+    "skrub._table_vectorizer.TableVectorizer",
+    "skrub._table_vectorizer._created_by_predicate",
+    "skrub._to_datetime.ToDatetime",
+    "skrub._to_float.ToFloat",
+    "skrub._to_str.ToStr",
+    "skrub.selectors._base.All",
+    "skrub.selectors._base.And",
+    "skrub.selectors._base.Cols",
+    "skrub.selectors._base.Filter",
+    "skrub.selectors._base.Sub",
+    "skrub.selectors._selectors._cardinality_below",
+    "zoneinfo.ZoneInfo",
+)
+# Of scikit-learn, all of which skops trusts, by itself and by its modules of today.
+_ESTIMATORS = frozenset(
+    {
+        "sklearn.decomposition._truncated_svd.TruncatedSVD",
+        "sklearn.ensemble._forest.ExtraTreesClassifier",
+        "sklearn.ensemble._forest.ExtraTreesRegressor",
+        "sklearn.ensemble._forest.RandomForestClassifier",
+        "sklearn.ensemble._forest.RandomForestRegressor",
+        "sklearn.feature_extraction.text.TfidfTransformer",
+        "sklearn.feature_extraction.text.TfidfVectorizer",
+        "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._encoders.OrdinalEncoder",
+        "sklearn.tree._classes.DecisionTreeClassifier",
+        "sklearn.tree._classes.DecisionTreeRegressor",
+        "sklearn.tree._classes.ExtraTreeClassifier",
+        "sklearn.tree._classes.ExtraTreeRegressor",
+        "sklearn.tree._tree.Tree",
+    }
+)
+_REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
+_EXAMPLE_ROWS = 3
+# Where MLflow's flavor puts it.
+_FILE = "model.skops"
+# How scikit-learn writes a child that is not there.
+_LEAF = -1
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A version's pipeline, and how it was made."""
+
+    version: ModelVersion
+    pipeline: Any
+    provenance: Provenance
+
+
+def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
+    """Load a registered version, after a check that its files are those that were registered.
+
+    Raises
+    ------
+    StudyError
+        When they are not, when they hold a type that is not in `TRUSTED_TYPES` or a tree that no
+        forest grew, or when the version was not made by this project.
+    """
+    import skops.io
+    from mlflow.models import Model
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    model = version.title
+    registered = version.tags.get(SHA_TAG)
+    if registered is None:
+        raise StudyError(f"{model} has no tag {SHA_TAG}: it is not of grovekeeper, and not loaded")
+    with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
+        folder = registry.download(version, Path(temporary))
+        found = folder_digest(folder)
+        if found != registered:
+            raise StudyError(
+                f"the files of {model} were changed since they were registered: their SHA-256 is "
+                f"{found}, registered is {registered}. They are not loaded"
+            )
+        provenance = Provenance.read(Model.load(str(folder)).metadata, model)
+        try:
+            parts = _parts_of(folder / _FILE)
+            _check_estimators(parts)
+            pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
+            _check(pipeline, sum(part.get("__loader__") == "TreeNode" for part in parts))
+        except UntrustedTypesFoundException as error:
+            raise StudyError(f"{model} is not loaded: {error}") from error
+        except Exception as error:  # of a forged file it may be any
+            said = first_line(error)
+            raise StudyError(f"{model} is not loaded, it is damaged: {said}") from error
+    return LoadedModel(version, pipeline, provenance)
+
+
+def _parts_of(file: Path) -> list[dict[str, Any]]:
+    """Return what a file says that it is made of, wherever that is in it. Loads nothing."""
+    parts: list[dict[str, Any]] = []
+
+    def note(part: dict[str, Any]) -> dict[str, Any]:
+        parts.append(part)
+        return part
+
+    with ZipFile(file) as archive:
+        json.loads(archive.read("schema.json"), object_hook=note)
+    return parts
+
+
+def _check_estimators(parts: list[dict[str, Any]]) -> None:
+    """Raise `ValueError` where something of scikit-learn's is no part of such a pipeline."""
+    names = {f"{part.get('__module__')}.{part.get('__class__')}" for part in parts}
+    others = {name for name in names if name.startswith("sklearn.")} - _ESTIMATORS
+    if others:
+        raise ValueError(f"it holds {min(others)}")
+
+
+def _check(pipeline: Any, n_trees: int) -> None:
+    """Raise `ValueError` where a pipeline is not a forest behind a vectorizer, or its trees lie.
+
+    Parameters
+    ----------
+    n_trees
+        That came with it.
+    """
+    from sklearn.ensemble import (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
+    from sklearn.pipeline import Pipeline
+    from sklearn.tree import (
+        DecisionTreeClassifier,
+        DecisionTreeRegressor,
+        ExtraTreeClassifier,
+        ExtraTreeRegressor,
+    )
+    from sklearn.tree._tree import Tree
+    from skrub import TableVectorizer
+
+    trees = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
+    forests = (
+        ExtraTreesClassifier,
+        ExtraTreesRegressor,
+        RandomForestClassifier,
+        RandomForestRegressor,
+    )
+    if type(pipeline) is not Pipeline:
+        raise ValueError(f"no pipeline, {type(pipeline).__name__}")
+    table, forest = (step for _, step in pipeline.steps)
+    if type(table) is not TableVectorizer or type(forest) not in forests:
+        raise ValueError(f"{type(forest).__name__} behind {type(table).__name__}")
+    if len({id(grown.tree_) for grown in forest.estimators_}) != n_trees:
+        raise ValueError("there are trees outside of its forest, or one twice in it")
+    columns = forest.n_features_in_
+    for number, grown in enumerate(forest.estimators_):
+        kind, tree = type(grown), grown.tree_
+        if type(tree) is not Tree or kind not in trees or grown.n_features_in_ != columns:
+            raise ValueError(
+                f"tree {number} of its forest is none of its columns ({kind.__name__})"
+            )
+        if not _is_sound(tree, columns):
+            raise ValueError(f"tree {number} of its forest points out of its arrays")
+
+
+def _is_sound(tree: "Tree", n_features: int) -> bool:
+    """Whether its nodes lead to later nodes only, down to leaves, by columns that are there."""
+    # First: its arrays are shown as long as it says it has nodes.
+    if not 0 < tree.node_count == tree.capacity or tree.n_features != n_features:
+        return False
+    places, left, right = np.arange(tree.node_count), tree.children_left, tree.children_right
+    inner = left != _LEAF
+    return bool(
+        np.all((places < left) & (left < tree.node_count), where=inner)
+        and np.all((places < right) & (right < tree.node_count), where=inner)
+        and np.all((tree.feature >= 0) & (tree.feature < n_features), where=inner)
+        and np.all(right == _LEAF, where=~inner)
+    )
+
+
+def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") -> None:
+    """Write the pipeline as an MLflow model folder.
+
+    Parameters
+    ----------
+    model
+        Carries what the folder's ``MLmodel`` says of where the model belongs.
+
+    Raises
+    ------
+    mlflow.exceptions.MlflowException
+        When the pipeline holds a type that is not in `TRUSTED_TYPES`; the message names it.
+    """
+    import mlflow.sklearn
+
+    mlflow.sklearn.save_model(
+        pipeline,
+        str(folder),
+        mlflow_model=model,
+        serialization_format="skops",
+        skops_trusted_types=list(TRUSTED_TYPES),
+        signature=signature(pipeline, dataset),
+        input_example=_example(dataset),
+        pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+    )
+
+
+def _example(dataset: Dataset) -> "pd.DataFrame":
+    """Return the first rows as JSON has them: missing is null, dates and other objects are text."""
+    import pandas as pd
+
+    rows = dataset.features.head(_EXAMPLE_ROWS)
+    text = rows.to_json(orient="split", index=False, date_format="iso", default_handler=str)
+    plain = json.loads(text)
+    return pd.DataFrame(plain["data"], columns=rows.columns, dtype=object)
+
+
+def signature(pipeline: Any, dataset: Dataset) -> "ModelSignature":
+    """Name the columns and take any value in each.
+
+    A type inferred from training (``long``) would refuse a missing value, which the pipeline takes.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.models.signature import infer_signature
+    from mlflow.types.schema import AnyType, ColSpec, Schema
+
+    rows = dataset.features.head(_EXAMPLE_ROWS)
+    outputs = infer_signature(model_output=pipeline.predict(rows)).outputs
+    inputs = Schema([ColSpec(AnyType(), str(name)) for name in dataset.features.columns])
+    return ModelSignature(inputs=inputs, outputs=outputs)

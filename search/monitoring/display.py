@@ -1,0 +1,118 @@
+"""Display of a search: a live panel on a terminal, elsewhere a line now and then; on stderr."""
+
+import math
+import os
+import sys
+import time
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from search.formatting import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from search.monitoring.status import SearchStatus
+
+_LINE_EVERY = 10.0
+_LINES_A_STUDY = 5
+_DRAWN_A_SECOND = 4
+
+
+class Display:
+    """Shows how a search stands, while it changes."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live: Any = None
+
+    def say(self, text: str) -> None:
+        """Print a sentence, above the panel where there is one."""
+        if self._quiet:
+            return
+        live = self._live  # which another thread may end meanwhile
+        if live is not None:
+            live.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
+        else:
+            _print(text)
+
+    def begin(self, status: "SearchStatus") -> None:
+        """Show the panel, or a line, with what is done already."""
+        self._status = status
+        self._said_at = time.monotonic()
+        self._said_done = status.statistics.finished
+        if self._quiet:
+            return
+        if _is_terminal():
+            self._show_panel()
+        elif self._said_done and status.state == "running":
+            _print(_line(status))
+
+    def changed(self) -> None:
+        """Take it that the standing has changed."""
+        self.update(self._status)
+
+    def update(self, status: "SearchStatus") -> None:
+        """Show a standing: a panel draws it by itself, elsewhere it is a line now and then."""
+        self._status = status
+        if self._live is not None or self._quiet:
+            return
+        now, done = time.monotonic(), status.statistics.finished
+        step = max(1, math.ceil((status.goal or 0) / _LINES_A_STUDY))
+        passed = done // step > self._said_done // step
+        if passed or (done > self._said_done and now - self._said_at > _LINE_EVERY):
+            self._said_at, self._said_done = now, done
+            _print(_line(status))
+
+    def shown(self, summary: "Mapping[str, Any]") -> None:
+        """Print where the study is to be seen, where that is a server's page."""
+        if summary["mlflow"]["view"] is not None:
+            self.say(f"watch it: {summary['mlflow']['view']}")
+
+    def end(self) -> None:
+        """Leave the panel as it is."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _show_panel(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(
+            get_renderable=self._panel,
+            console=Console(stderr=True),
+            refresh_per_second=_DRAWN_A_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start(refresh=True)
+
+    def _panel(self) -> Any:
+        from search.monitoring.panel import panel
+
+        return panel(self._status)
+
+
+def _print(text: str) -> None:
+    print(visible(text), file=sys.stderr, flush=True)
+
+
+def _is_terminal() -> bool:
+    """Whether a panel can be drawn again and again: on a terminal, or in a notebook."""
+    if "ipykernel" in sys.modules:
+        return find_spec("ipywidgets") is not None
+    if not sys.stderr.isatty() or os.environ.get("CI") or os.environ.get("TERM") == "dumb":
+        return False
+    return (sys.stderr.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def _line(status: "SearchStatus") -> str:
+    statistics, left = status.statistics, status.seconds_left()
+    counts = statistics.counts
+    parts = [f"{counts['pruned']} pruned"]
+    parts += [f"{counts['failed']} failed"] if counts["failed"] else []
+    if statistics.champion is not None:
+        parts.append(f"best {status.metric} {statistics.champion.value:.5g}")
+    parts += [] if left is None else [f"about {left:.0f} s left"]
+    return f"{statistics.finished}/{status.goal or '?'} trials  {', '.join(parts)}"

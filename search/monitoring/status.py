@@ -1,0 +1,119 @@
+"""How a search stands, kept as its trials change: what `launch` and `watch` show of it."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import InitVar, dataclass, field
+
+from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
+from storage.studies.statistics import BusyTime, TrialStatistics, by_end, grown_trees
+
+# Finished trials that the pace is told from.
+_RECENT = 20
+# What a launch is at while trees grow.
+SEARCHING = "searching"
+
+
+@dataclass
+class SearchStatus:
+    """A study as people watch it.
+
+    Attributes
+    ----------
+    guide
+        What trials report as they grow, where that is not the metric.
+    goal
+        Finished trials in all; ``None`` where it is not known.
+    workers
+        Tasks that can run at the same time now; ``None`` as long as nobody has looked.
+    doing
+        What the launch is at: the search, or what follows it.
+    behind
+        Tells how many runs MLflow does not show yet; ``None`` where that is not known.
+    began, deadline
+        When this launch did, and when it ends at the latest, on the monotonic clock, as far as is
+        known.
+    """
+
+    study: str
+    metric: str
+    direction: Direction
+    goal: int | None
+    trials: InitVar[Iterable[TrialRecord]] = ()
+    state: StudyState = "running"
+    workers: int | None = None
+    doing: str = SEARCHING
+    guide: str | None = None
+    behind: Callable[[], int | None] = lambda: None
+    began: float | None = None
+    deadline: float | None = None
+    statistics: TrialStatistics = field(init=False)
+    _running: dict[int, TrialRecord] = field(init=False, default_factory=dict)
+    _recent: deque[tuple[float, int, bool]] = field(
+        init=False, default_factory=lambda: deque(maxlen=_RECENT)
+    )
+    _busy: BusyTime = field(init=False, default_factory=BusyTime)
+
+    def __post_init__(self, trials: Iterable[TrialRecord]) -> None:
+        known = list(trials)
+        self.statistics = TrialStatistics(self.direction, known)
+        for trial in sorted((trial for trial in known if trial.ended is not None), key=by_end):
+            self._add(trial)
+        for trial in known:
+            if trial.state == "RUNNING":
+                self._running[trial.number] = trial
+
+    def take(self, trial: TrialRecord) -> None:
+        """Take a trial's newest record."""
+        self.statistics.take(trial)
+        if trial.state == "RUNNING":
+            self._running[trial.number] = trial
+        else:
+            self._running.pop(trial.number, None)
+        self._add(trial)
+
+    def _add(self, trial: TrialRecord) -> None:
+        seconds = self._busy.add(trial)
+        if trial.state in FINISHED_STATES and not trial.interrupted:
+            self._recent.append((seconds, grown_trees(trial), trial.state != "FAIL"))
+
+    @property
+    def running(self) -> list[TrialRecord]:
+        """The trials that grow, as the database has them: it is told of the longer ones only."""
+        return sorted(self._running.copy().values(), key=lambda trial: trial.number)
+
+    def trees_per_second(self) -> float | None:
+        """Trees grown a second, of the last twenty trials; ``None`` where they do not tell."""
+        recent = list(self._recent)
+        seconds, trees = sum(r[0] for r in recent), sum(r[1] for r in recent)
+        return trees / seconds if trees and seconds > 0 else None
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the goal at the pace of the last twenty trials, or to the deadline.
+
+        ``None`` where it cannot be told, and once the search is over.
+        """
+        left = None if self.goal is None else self.goal - self.statistics.finished
+        recent = list(self._recent)
+        finished = sum(is_finished for *_, is_finished in recent)
+        if left is None or left <= 0 or not finished or self.doing != SEARCHING:
+            return None
+        to_goal = left * sum(seconds for seconds, *_ in recent) / finished
+        if self.deadline is None:
+            return to_goal
+        return max(0.0, min(to_goal, self.deadline - time.monotonic()))
+
+    def curve(self, points: int) -> list[float]:
+        """The best value so far at up to so many evenly spaced trials, oldest first."""
+        improvements = list(self.statistics.best)
+        if not improvements:
+            return []
+        first, last = improvements[0][0], max(self.statistics.highest, improvements[-1][0])
+        n = min(points, last - first + 1)
+        curve, place = list[float](), 0
+        for k in range(n):
+            number = first + (last - first) * k / max(1, n - 1)
+            while place + 1 < len(improvements) and improvements[place + 1][0] <= number:
+                place += 1
+            curve.append(improvements[place][1])
+        return curve

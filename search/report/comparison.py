@@ -1,0 +1,72 @@
+"""Studies side by side: what they learned from, what they found, what it cost."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from search.formatting import written
+from search.report.summary import summarize
+from storage.studies.study import Study
+from storage.tracking import client as mlflow_client
+
+# What must be equal for two studies' scores to be compared, as a user would call it.
+_SAME = {
+    "data_digest": "data",
+    "target": "target",
+    "task": "task",
+    "metric": "metric",
+    "holdout": "share of held-out rows",
+    "evaluation": "evaluation",
+    "weight": "weights",
+    "group": "groups",
+    "time": "time",
+}
+_DATA = {"source": "data", "digest": "data_digest", "target": "target"}
+
+
+def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
+    """Return the JSON document that the command line promises.
+
+    Returns
+    -------
+    summaries of the studies, hyperparameters of their best trials that differ, and, where scores
+    cannot be compared, why
+    """
+    summaries = [summarize(study) for study in studies]
+    specs = [study.get("spec") or {} for study in studies]
+    for summary, spec in zip(summaries, specs, strict=True):
+        summary["data"] = {key: spec.get(name) for key, name in _DATA.items()}
+    apart = [text for key, text in _SAME.items() if _differ([spec.get(key) for spec in specs])]
+    each_has = {key: [summary[key] for summary in summaries] for key in ("metric", "direction")}
+    apart += [key for key, values in each_has.items() if key not in apart and _differ(values)]
+    if not all(specs) and "data" not in apart:  # nobody knows those of a study made elsewhere
+        apart.insert(0, "data")
+    found = [(summary["best"] or {}).get("params", {}) for summary in summaries]
+    names = list(dict.fromkeys(name for params in found for name in params))
+    each = {name: [written(p[name]) if name in p else None for p in found] for name in names}
+    return {
+        "studies": summaries,
+        "comparable": not apart,
+        "differ": apart,
+        "params": {name: values for name, values in each.items() if _differ(values)},
+        "mlflow": _link([summary["mlflow"] for summary in summaries]),
+    }
+
+
+def _differ(values: Sequence[Any]) -> bool:
+    return len({json.dumps(value, sort_keys=True) for value in values}) > 1
+
+
+def _link(places: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return where MLflow's UI shows the studies' runs side by side, if all are in one store."""
+    if len({place["tracking_uri"] for place in places}) > 1:
+        return None
+    runs = [place["run_id"] for place in places]
+    experiments = list(dict.fromkeys(place["experiment_id"] for place in places))
+    if None in runs:
+        return None
+    query = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps(experiments))}"
+    uri = str(places[0]["tracking_uri"])
+    server = uri.rstrip("/") if mlflow_client.is_server(uri) else ""
+    return f"{server}/#/compare-runs?{query}"

@@ -1,0 +1,34 @@
+"""A study's trials as a table: a row each, their hyperparameters as columns."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from search.formatting import written
+from search.study.ranking import score_now, trees_now
+from storage.records import TrialRecord
+from storage.studies.statistics import state_name
+from storage.studies.study import Study
+
+
+def trial_table(study: Study, trials: Sequence[TrialRecord]) -> tuple[list[str], list[list[Any]]]:
+    """Return the names of the columns and the rows, in the order of the study's trials.
+
+    Of a running trial the trees and the score are those of its last rung, where that is the
+    metric's; of a study made elsewhere nobody knows what its steps are.
+    """
+    ours = study.get("spec") is not None
+    by_metric = ours and study.get("guide") is None
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    columns = ["trial", study.metric, "state", "trees", "seconds", *names]
+    rows = [
+        [
+            trial.number,
+            score_now(trial) if by_metric else trial.value,
+            state_name(trial),
+            trees_now(trial) if ours else None,
+            trial.fit_seconds,
+            *(written(trial.params[name]) if name in trial.params else None for name in names),
+        ]
+        for trial in trials
+    ]
+    return columns, rows

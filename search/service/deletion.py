@@ -1,0 +1,54 @@
+"""`delete`: a study, its runs and its view. Registered versions stay."""
+
+from dataclasses import dataclass
+
+from search.errors import StudyError
+from storage.errors import LeaseLostError
+from storage.leases.lease import Lease
+from storage.studies.study import Study
+from storage.tracking import client as mlflow_client
+from storage.tracking.mirror import Mirror
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What was deleted: so many trials of Optuna's, and runs of MLflow's."""
+
+    study: str
+    trials: int
+    runs: int
+
+
+def delete(study: Study, tracking_uri: str) -> Deleted:
+    """Delete a study's runs and its view from MLflow, then the study itself from the database.
+
+    Under the study's lease. What fails leaves the study: the same call again does the rest. Runs
+    are deleted as MLflow's UI does it: they can be restored there.
+
+    Raises
+    ------
+    StudyError
+        When the study was not made by grovekeeper.
+    StudyBusyError
+        While the study runs.
+    DatabaseError
+        When MLflow's store cannot be used.
+    """
+    notes = study.notes()
+    if "spec" not in notes:
+        raise StudyError(
+            f"study '{study.name}' was not made by grovekeeper: delete it by whatever made it"
+        )
+    mlflow_client.check(tracking_uri)
+    with Lease(study.book.leases, study.name) as lease:
+        trials = len(study.trials())
+        runs = 0
+        try:
+            if not mlflow_client.is_new(tracking_uri):
+                runs = Mirror(tracking_uri, notes["experiment"]).delete(study.uid, lease.check)
+        except LeaseLostError:
+            raise
+        except Exception as error:
+            raise mlflow_client.explain(tracking_uri, error) from error
+        study.delete()
+    return Deleted(study.name, trials, runs)

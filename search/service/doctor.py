@@ -1,0 +1,128 @@
+"""`doctor`: what a launch would need, looked at one by one; nothing is made and nothing changed."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from search.environment import cores, installed
+from search.errors import SearchError
+from search.formatting import size
+from search.stores import Stores
+from storage import database
+from storage.errors import DatabaseError, NotFoundError, StorageError, first_line
+from storage.registry.client import Registry
+from storage.studies.study import StudyBook
+from storage.tracking import client as mlflow_client
+
+_LIBRARIES = ("optuna", "mlflow", "distributed")
+# Bytes below which it is said that there is little.
+_LITTLE_MEMORY, _LITTLE_DISK = 1e9, 1e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    fit
+        Whether a launch could use it.
+    text
+        What was found; where it is not fit, what to do.
+    """
+
+    name: str
+    fit: bool
+    text: str
+
+
+def check_up(stores: Stores, scheduler: str | None) -> list[Finding]:
+    """Look at versions, this machine, the two stores, and the scheduler where one is named."""
+    looks: list[tuple[str, Callable[[], str]]] = [
+        ("versions", _versions),
+        ("machine", _machine),
+        ("disk", _disk),
+        ("addresses", lambda: _addresses(stores)),
+        ("studies", lambda: _studies(stores.storage, scheduler)),
+        ("MLflow", lambda: _mlflow(stores.tracking_uri)),
+    ]
+    if scheduler is not None:
+        looks.append(("scheduler", lambda: _scheduler(scheduler)))
+    return [_look(name, look) for name, look in looks]
+
+
+def _look(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, fit=True, text=look())
+    except (SearchError, StorageError) as error:
+        return Finding(name, fit=False, text=str(error))
+    except Exception as error:  # whatever is broken is what was asked for
+        return Finding(name, fit=False, text=f"{type(error).__name__}: {first_line(error)}")
+
+
+def _versions() -> str:
+    found = installed() | {name: version(name) for name in _LIBRARIES}
+    return ", ".join(f"{name} {text}" for name, text in found.items())
+
+
+def _machine() -> str:
+    import psutil
+
+    free = psutil.virtual_memory().available
+    little = "; that is little, close what is not needed" if free < _LITTLE_MEMORY else ""
+    return f"{cores()} cores, {size(free)} of memory free{little}"
+
+
+def _disk() -> str:
+    free = shutil.disk_usage(Path.cwd()).free
+    little = "; that is little, make room" if free < _LITTLE_DISK else ""
+    return f"{size(free)} free in {Path.cwd()}{little}"
+
+
+def _addresses(stores: Stores) -> str:
+    notes: list[str] = []
+    with suppress(DatabaseError):  # told by whoever looks at that store
+        notes += stores.check()
+    return "; ".join(notes) or "a database each for studies and runs"
+
+
+def _studies(storage: str, scheduler: str | None) -> str:
+    place = database.masked(storage)
+    try:
+        names = StudyBook(storage, scheduler=scheduler).names()
+    except NotFoundError:
+        database.check_writable(storage)
+        return f"{place} is not there yet: the first launch makes it"
+    return f"{place}: {_counted(len(names), 'study', 'studies')}"
+
+
+def _mlflow(tracking_uri: str) -> str:
+    place = database.masked(tracking_uri)
+    mlflow_client.check(tracking_uri)
+    if mlflow_client.is_new(tracking_uri):
+        return f"{place} is not there yet: the first launch makes it"
+    with mlflow_client.explained(tracking_uri):
+        names = Registry(tracking_uri).names()
+    return f"{place}: {_counted(len(names), 'registered model', 'registered models')}"
+
+
+def _counted(n: int, one: str, several: str) -> str:
+    return f"{n} {one if n == 1 else several}"
+
+
+def _scheduler(address: str) -> str:
+    from search.workers.remote import check_versions
+    from storage.scheduler import connect
+
+    with connect(address) as client:
+        check_versions(client)
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        threads = sum(worker["nthreads"] for worker in workers)
+        resources = {name for worker in workers for name in worker["resources"]}
+    there = f"{_counted(len(workers), 'worker', 'workers')}, "
+    there += _counted(threads, "thread", "threads")
+    said = f"{address}: {there}, versions as here"
+    return said + ("; a coordinator, for --detach" if "coordinator" in resources else "")

@@ -1,0 +1,316 @@
+"""One launch of a study, from its specification to the registered model."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any, cast
+
+from search.environment import cores
+from search.errors import StudyError
+from search.forest.memory import check_memory
+from search.formatting import runs_behind
+from search.model.finalize import Finalizer
+from search.monitoring.observer import Observer, StopRequest
+from search.monitoring.status import SearchStatus
+from search.optimization.coordinator import Coordinator, End
+from search.optimization.plan import make_plan
+from search.report import report_files
+from search.report.run_note import describe
+from search.report.summary import summarize
+from search.service.supervisor import Supervisor
+from search.stores import Stores
+from search.study.problem import Problem, find_study, make_study, pose, settle
+from search.study.spec import StudySpec
+from search.workers.factory import prepare, scheduler_of, workers_for
+from search.workers.task_sizing import Pace
+from storage.errors import LeaseLostError
+from storage.leases.lease import Lease
+from storage.records import StudyState, TrialRecord
+from storage.retry import retry
+from storage.studies.study import Study, study_record
+from storage.studies.trial_writer import TrialWriter
+from storage.tracking import client as mlflow_client
+from storage.tracking.mirror import Mirror
+from storage.tracking.mirror_writer import MirrorWriter
+
+# Seconds that a launch waits at its end for a mirror that is behind: quietly, then until nothing
+# got through for so long.
+_QUIET = 5.0
+_MIRROR_PATIENCE = 60.0
+_INTERRUPT_PATIENCE = 5.0
+_SWITCH_INTERVAL = 0.0005
+
+
+def launch(
+    spec: StudySpec,
+    stores: Stores,
+    observer: Observer,
+    stop: StopRequest,
+    *,
+    succeeds: bool = False,
+) -> dict[str, Any]:
+    """Start a study or go on with it, and register its champion.
+
+    Parameters
+    ----------
+    stop
+        Asked several times a second while trees grow; a request ends the search cleanly, with no
+        champion.
+    succeeds
+        Whether it takes the place of a launch that died: what that one was asked, this one is.
+
+    Returns
+    -------
+    the study's summary, as `grovekeeper show --json` prints it
+
+    Raises
+    ------
+    SearchError, StorageError
+        With one line that says what was wrong and what to do.
+    """
+    started = time.monotonic()
+    prepare(spec)
+    warned = list(stores.check())
+    problem = pose(spec)
+    study = find_study(problem, stores.storage)
+    memory = None
+    if scheduler_of(spec) is None:
+        memory = check_memory(problem.rows, spec.workers or cores())
+    for note in (*warned, *problem.notes, memory):
+        if note is not None:
+            observer.say(note)
+
+    def report() -> dict[str, bytes]:
+        # Called by the recorder, and not before it was handed the study's record.
+        return report_files(cast("Study", study))
+
+    experiment = (study and study.get("experiment")) or spec.experiment
+    if experiment != spec.experiment:
+        observer.say(f"the study's runs are in the experiment '{experiment}': it goes on there")
+    mirror_writer = MirrorWriter(Mirror(stores.tracking_uri, experiment, observer.say, report))
+    if not mlflow_client.is_new(stores.tracking_uri):
+        mirror_writer.wait_connected()
+    try:
+        study = study or make_study(problem, stores.storage)
+        # Closed before the lease is given back: the next holder has a recorder of its own.
+        lease = Lease(study.book.leases, spec.study)
+        with lease, closing(mirror_writer), _switching_soon():
+            mirror_writer.guard(lease.check)
+            if succeeds and study.is_asked_to_stop(lease.epoch - 1):
+                study.put("stop", lease.epoch)
+            settle(problem, study)
+            _Launch(problem, stores, study, mirror_writer, observer, lease, stop).run(started)
+        return summarize(study)
+    finally:
+        mirror_writer.close()
+
+
+@contextmanager
+def _switching_soon() -> Iterator[None]:
+    """Have Python's threads take turns more often.
+
+    The recorder's thread imports and writes while this one answers workers: at the default of 5 ms
+    each of its many short waits for SQLite would cost a whole interval.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+class _Launch:
+    """A launch under way, under its lease: tells database, mirror and watcher what happens."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        stores: Stores,
+        study: Study,
+        mirror_writer: MirrorWriter,
+        observer: Observer,
+        lease: Lease,
+        stop: StopRequest,
+    ) -> None:
+        self._problem = problem
+        self._stores = stores
+        self._study = study
+        self._mirror_writer = mirror_writer
+        self._observer = observer
+        self._lease = lease
+        self._stop = stop
+        self._by_request = False
+        self._notes = study.notes()
+        self._seconds: dict[str, float] = {}
+        # What earlier launches took: a study's seconds are those of all.
+        self._before: dict[str, float] = self._notes.get("seconds") or {}
+        self._known = study.trials()
+        self._status = SearchStatus(
+            study.name,
+            problem.metric.name,
+            problem.metric.direction,
+            problem.spec.trials,
+            self._known,
+            began=time.monotonic(),
+            behind=lambda: mirror_writer.behind,
+            guide=problem.metric.guide,
+        )
+        self._statistics = self._status.statistics
+        self._growing = sum(trial.fit_seconds or 0.0 for trial in self._known)
+
+    def run(self, started: float) -> None:
+        """Search, make the champion, and bring the mirror level."""
+        self._seconds["prepare"] = round(time.monotonic() - started, 2)
+        spec = self._problem.spec
+        self._note("goal", spec.trials)
+        self._note("asked", {"model": spec.model, "trees": spec.trees})
+        self._note("state", "running")
+        self._be_at("searching")
+        state: StudyState
+        try:
+            end = self._search()
+            if end == "stopped":
+                state = "stopped" if self._by_request else "interrupted"
+                self._finish(state, started, hurried=True)
+            else:
+                self._finalize(end)
+                state = "stopped" if end == "timeout" else "finished"
+                self._finish(state, started)
+        except LeaseLostError:
+            raise  # the study is another's now: not a word more, to the database or to MLflow
+        except Exception:
+            with suppress(Exception):  # whatever else is broken, the first error is the one to tell
+                self._finish("failed", started, hurried=True)
+            raise
+        except BaseException:  # a signal outside the search
+            self._finish("interrupted", started, hurried=True)
+            raise
+        finally:
+            self._observer.end()
+
+    def _search(self) -> End:
+        spec, problem = self._problem.spec, self._problem
+        clock = time.monotonic()
+        self._observer.begin(self._status)
+        if self._statistics.finished >= spec.trials and not self._statistics.counts["running"]:
+            self._open_mirror()
+            return "finished"
+        rows = problem.rows
+        plan = make_plan(problem, clock)
+        self._status.deadline = plan.deadline
+        check, say = self._lease.check, self._observer.say
+        trial_writer = TrialWriter(self._study, problem.space, check, self._entered, say)
+        try:
+            with workers_for(spec, self._study.uid, self._lease.check) as workers:
+                workers.load(rows)
+                self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
+                clock = time.monotonic()
+                pace = Pace(workers.count, rows.X.size)
+                supervisor = Supervisor(
+                    self._study,
+                    self._lease.epoch,
+                    workers,
+                    self._stop,
+                    self._observer,
+                    self._status,
+                    self._mirror,
+                )
+                coordinator = Coordinator(
+                    plan, workers, pace, self._known, trial_writer.put, supervisor.stop_asked
+                )
+                self._stop.patient = True
+                self._open_mirror()
+                end = coordinator.run()
+                self._by_request = supervisor.by_request
+                trial_writer.flush()
+                return end
+        finally:
+            self._stop.patient = False
+            trial_writer.close()
+            self._seconds["search"] = self._in_all("search", time.monotonic() - clock)
+            self._seconds["growing"] = round(self._growing, 2)
+
+    def _entered(self, record: TrialRecord) -> None:
+        """Take a trial's record as it stands in the database now; called by the ledger."""
+        self._status.take(record)
+        self._growing += record.fit_seconds or 0.0
+        self._mirror_writer.put_trial(record)
+        self._observer.changed()
+        if record.state != "RUNNING":
+            self._record()
+
+    def _open_mirror(self) -> None:
+        """Hand over what there is: from here on MLflow is imported and written to.
+
+        What a dead coordinator left running the next one has ended: that comes through the ledger,
+        and may have come already.
+        """
+        self._record()
+        for record in self._known:
+            if record.state != "RUNNING":
+                self._mirror_writer.put_trial(record)
+
+    def _record(self) -> None:
+        """Hand the study's own record to the mirror."""
+        note = describe(self._notes, self._statistics, self._status.state)
+        record = study_record(self._study, self._notes, self._statistics, self._status.state, note)
+        self._mirror_writer.put_study(record)
+
+    def _note(self, key: str, value: Any) -> None:
+        """Keep a note on the study in its database."""
+
+        def put(_again: bool) -> None:
+            self._study.put(key, value)
+
+        retry(put, self._stores.storage, self._observer.say)
+        self._notes[key] = value
+
+    def _be_at(self, doing: str) -> None:
+        """Tell those who watch what the launch is at, here and through the database."""
+        self._status.doing = doing
+        self._note("doing", doing)
+
+    def _mirror(self) -> dict[str, Any]:
+        """How far the mirror has come."""
+        behind = self._mirror_writer.behind
+        runs = max(0, sum(self._statistics.counts.values()) - behind)
+        return {"runs": runs, "behind": behind} | self._mirror_writer.mirror.place()
+
+    def _finalize(self, end: End) -> None:
+        """Make and register the best trial's champion."""
+        best, spec = self._statistics.champion, self._problem.spec
+        if best is None:
+            within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
+            raise StudyError(f"study '{spec.study}': no trial was completed{within}")
+        self._be_at("making the champion")
+        check, say = self._lease.check, self._observer.say
+        finalizer = Finalizer(
+            self._problem, self._study, self._mirror_writer, check, say, self._note
+        )
+        self._seconds |= finalizer.finalize(best)
+
+    def _in_all(self, name: str, seconds: float) -> float:
+        return round(self._before.get(name, 0.0) + seconds, 2)
+
+    def _finish(self, state: StudyState, started: float, *, hurried: bool = False) -> None:
+        """Bring the mirror level, and note how far it came."""
+        if not hurried:
+            self._be_at("bringing MLflow level")
+        self._status.state = state
+        self._record()
+        level = self._mirror_writer.wait_level(_INTERRUPT_PATIENCE if hurried else _QUIET)
+        if not level and not hurried:
+            later = f"Ctrl-C leaves the rest to `grovekeeper sync {self._study.name}`"
+            far = runs_behind(self._mirror_writer.behind)
+            self._observer.say(f"waiting for MLflow, {far} ({later})")
+            level = self._mirror_writer.wait_level(_MIRROR_PATIENCE, steadily=True)
+        self._note("mirror", self._mirror())
+        self._seconds["total"] = self._in_all("total", time.monotonic() - started)
+        self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
+        self._note("state", state)
+        if not level and state != "failed":  # then the error is what is told
+            failure = self._mirror_writer.failure
+            why = f" ({failure})" if failure else ""
+            self._observer.say(f"MLflow is {runs_behind(self._notes['mirror']['behind'])}{why}")

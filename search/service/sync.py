@@ -1,0 +1,130 @@
+"""`sync`: bring a study's MLflow mirror level with Optuna's database."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from search.errors import StudyError
+from search.report import report_files
+from search.report.run_note import describe
+from storage.errors import LeaseLostError
+from storage.leases.lease import Lease
+from storage.records import LOST_REASON, StudyRecord, StudyState, TrialRecord
+from storage.studies.foreign import foreign_study, foreign_trial, foreign_uid
+from storage.studies.statistics import TrialStatistics
+from storage.studies.study import Study, study_record
+from storage.tracking import client as mlflow_client
+from storage.tracking.mirror import Mirror
+from storage.tracking.study_run import experiment_of
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync found and did.
+
+    Attributes
+    ----------
+    runs
+        Runs of trials.
+    changed
+        How many of them it made or changed.
+    deleted
+        Runs that it deleted, since they stood for no trial, or for one twice.
+    """
+
+    study: str
+    runs: int
+    changed: int
+    deleted: int
+
+
+def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _: None) -> Synced:
+    """Write every trial that MLflow does not show, or shows otherwise.
+
+    Under the study's lease: a running coordinator keeps its mirror itself. Where the last one died,
+    its running trials are ended first. Studies that others made know no lease: they are mirrored as
+    they stand, beside whoever is at work on them.
+
+    Parameters
+    ----------
+    say
+        Called with what people should know.
+
+    Raises
+    ------
+    StudyError
+        When a study that others made has no trial yet.
+    StudyBusyError
+        While the study runs.
+    DatabaseError
+        When MLflow's store cannot be used.
+    """
+    mlflow_client.check(tracking_uri)
+    if study.get("spec") is None:
+        return _sync_foreign(study, tracking_uri, say)
+    with Lease(study.book.leases, study.name) as lease:
+        notes = study.notes()
+        # Who ran it, if it still says so, is dead: the lease is ours.
+        noted: StudyState = notes.get("state") or "finished"
+        state: StudyState = "lost" if noted == "running" else noted
+        trials = [_ended(study, trial) for trial in study.trials()]
+        statistics = TrialStatistics(study.direction, trials)
+        record = study_record(study, notes, statistics, state, describe(notes, statistics, state))
+        mirror = Mirror(tracking_uri, notes["experiment"], say, lambda: report_files(study))
+        done = _bring_level(mirror, record, trials, lease.check)
+        study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
+    return done
+
+
+def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -> Synced:
+    known = study.optuna.get_trials(deepcopy=False)
+    if not any(trial.datetime_start for trial in known):
+        raise StudyError(f"study '{study.name}' has no trial yet: nothing to mirror")
+    trials = [foreign_trial(trial) for trial in known]
+    is_running = any(trial.state == "RUNNING" for trial in trials)
+    uid = foreign_uid(study.optuna)
+    record = foreign_study(study.optuna, uid, "running" if is_running else "finished")
+    try:
+        experiment = experiment_of(tracking_uri, uid)
+    except Exception as error:
+        raise mlflow_client.explain(tracking_uri, error) from error
+    name = experiment.name if experiment else study.name
+    return _bring_level(Mirror(tracking_uri, name, say, shared=True), record, trials)
+
+
+def _bring_level(
+    mirror: Mirror,
+    record: StudyRecord,
+    trials: Sequence[TrialRecord],
+    check: Callable[[], None] = lambda: None,
+) -> Synced:
+    """Write what MLflow does not show; whatever it raises is told in one line.
+
+    `check` is called before each write, and raises `LeaseLostError` where another may write.
+    """
+    changed = 0
+    try:
+        mirror.connect()
+        check()
+        mirror.adopt(record, thoroughly=True)
+        for trial in trials:
+            check()
+            changed += mirror.write_trial(trial)
+        check()
+        deleted = mirror.keep_only({trial.number for trial in trials})
+        mirror.write_study(record)
+    except LeaseLostError:
+        raise
+    except Exception as error:
+        raise mlflow_client.explain(mirror.tracking_uri, error) from error
+    return Synced(record.name, len(trials), changed, deleted)
+
+
+def _ended(study: Study, trial: TrialRecord) -> TrialRecord:
+    """End a trial that a dead coordinator left running."""
+    if trial.state != "RUNNING":
+        return trial
+    now = datetime.now(UTC)
+    return study.end_trial(
+        replace(trial, state="FAIL", reason=LOST_REASON, interrupted=True, ended=now)
+    )

@@ -1,0 +1,47 @@
+"""A settled study written down as the file that `launch --config` takes."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from search.formatting import visible, written
+from search.study.problem import options_of
+from storage.studies.study import Study
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+def recipe(study: Study) -> str | None:
+    """Return the TOML file that launches the same search; ``None`` of a study made elsewhere."""
+    notes = study.notes()
+    if "spec" not in notes:
+        return None
+    options = {"study": study.name, "experiment": notes["experiment"]} | notes.get("asked", {})
+    options |= options_of(notes["spec"]) | {"trials": notes.get("goal")}
+    lines = [f"{name} = {_toml(value)}" for name, value in options.items() if value is not None]
+    from optuna.distributions import json_to_distribution
+
+    space = {name: json_to_distribution(text) for name, text in notes["spec"]["space"].items()}
+    return "\n".join([*lines, "", "[space]", *space_lines(space)])
+
+
+def space_lines(space: "Mapping[str, BaseDistribution]") -> Iterator[str]:
+    """Yield a search space's lines in a file of options."""
+    for name, distribution in space.items():
+        yield f"{name} = {_choice(distribution)}"
+
+
+def _choice(distribution: "BaseDistribution") -> str:
+    from optuna.distributions import CategoricalDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return f"[{', '.join(_toml(choice) for choice in distribution.choices)}]"
+    about = vars(distribution)
+    log = ", log = true" if about["log"] else ""
+    return f"{{low = {about['low']!r}, high = {about['high']!r}{log}}}"
+
+
+def _toml(value: Any) -> str:
+    """Write a value as TOML has it; its strings are JSON's."""
+    return visible(json.dumps(written(value), ensure_ascii=False))

@@ -1,0 +1,268 @@
+"""The problem of a study: its data, metric and space, validated before anything is written."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from search.data.addresses import found_again
+from search.data.dataset import Dataset, load_dataset
+from search.data.limits import KNOWN, Bounds
+from search.data.roles import RoleColumns
+from search.environment import installed
+from search.errors import DataError, StudyError, UsageError
+from search.forest.metrics import Metric, check_metric, get_metric
+from search.forest.resampling import Resampling
+from search.forest.training_set import Rows, writable
+from search.study.search_space import make_space
+from search.study.spec import StudySpec, make_spec
+from search.study.splitting import choose_resampling
+from storage import database
+from storage.errors import NotFoundError
+from storage.studies.study import Study, StudyBook
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+_OUT_OF_BAG = "out-of-bag"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a specification comes to on its data.
+
+    `notes` holds a sentence on each choice that was made for the user.
+    """
+
+    spec: StudySpec
+    dataset: Dataset
+    metric: Metric
+    space: dict[str, Any]
+    resampling: Resampling
+    notes: tuple[str, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change when a study goes on: all that decides what it scores."""
+        from optuna.distributions import distribution_to_json
+
+        space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
+        return {
+            "data": self.spec.data,
+            **({"query": self.spec.query} if self.spec.query else {}),
+            "data_digest": self.dataset.digest,
+            "target": self.dataset.target,
+            "task": self.dataset.task,
+            "metric": self.metric.name,
+            "seed": self.spec.seed,
+            "holdout": self.spec.holdout,
+            "evaluation": self.evaluation,
+            **{role: name for role, name in vars(_columns(self.spec)).items() if name},
+            "space": space,
+        }
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The training rows as workers get them."""
+        dataset = self.dataset
+        X = writable(dataset.X.to_numpy(dtype="float32", copy=False))
+        return Rows(X, dataset.y, dataset.n_classes, self.resampling, dataset.weights)
+
+    @property
+    def evaluation(self) -> str:
+        """How trials are scored, in a word or two."""
+        folds = len(self.resampling.folds)
+        return f"{folds} folds" if folds else _OUT_OF_BAG
+
+
+def pose(spec: StudySpec, bounds: Bounds | None = None) -> Problem:
+    """Read the data, unless the specification holds it, and settle metric and space.
+
+    Parameters
+    ----------
+    bounds
+        Of the table, where they are not the specification's.
+
+    Raises
+    ------
+    UsageError, DataError
+        When the specification cannot be meant, or nothing can be learned from the data.
+    """
+    dataset = load_dataset(
+        spec.address,
+        spec.target,
+        spec.task,
+        spec.holdout,
+        _columns(spec),
+        spec.table,
+        spec.query,
+        bounds or spec.bounds,
+    )
+    return pose_on(spec, dataset)
+
+
+def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
+    """Settle metric and space on data that is there; raises as `pose` does."""
+    metric = get_metric(spec.metric, dataset.task)
+    resampling, notes = choose_resampling(spec, dataset)
+    voted, weights = resampling.voted_on(len(dataset.y)), dataset.weights
+    own = None if weights is None else weights[voted]
+    check_metric(metric, dataset.y[voted], dataset.n_classes, own)
+    _check_encoded(dataset)
+    n_rows, n_features = dataset.X.shape
+    space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name)
+    _check_criterion(space, dataset)
+    return Problem(spec, dataset, metric, space, resampling, dataset.notes + notes)
+
+
+def _check_encoded(dataset: Dataset) -> None:
+    """Refuse what only shows once texts are numbers."""
+    if dataset.is_numeric:
+        return
+    sides = [dataset.X]
+    if not dataset.X.shape[1]:
+        raise DataError(f"{dataset.source}: no column holds anything to learn from")
+    if len(dataset.held_out_y):
+        sides.append(dataset.vectorizer.transform(dataset.held_out_features))
+    for X in sides:
+        infinite = X.columns[np.isinf(X.to_numpy()).any(axis=0)]
+        if len(infinite):
+            raise DataError(
+                f"column '{infinite[0]}' has infinite values: replace them, or leave them empty"
+            )
+
+
+def _check_criterion(space: "Mapping[str, BaseDistribution]", dataset: Dataset) -> None:
+    """Refuse what scikit-learn refuses of a forest, and grows of a single tree all the same."""
+    criteria = getattr(space.get("criterion"), "choices", ())
+    if "poisson" in criteria and dataset.y.min() < 0:
+        raise UsageError(
+            f"[space] criterion = 'poisson' is for values from 0 up: '{dataset.target}' has "
+            f"{dataset.y.min():g}"
+        )
+
+
+def pose_again(study: Study, data: str | None = None, query: str | None = None) -> Problem:
+    """Pose a settled study's problem as its notes have it.
+
+    Parameters
+    ----------
+    data, query
+        Where its table stands now, if not where it was.
+
+    Raises
+    ------
+    StudyError
+        When the study was not made by this project.
+    UsageError, DataError
+        When the table is no longer what it was.
+    """
+    known = study.get("spec")
+    if known is None:
+        raise StudyError(f"study '{study.name}' was not made by grovekeeper")
+    place, by = found_again(known["data"], known.get("query"), data, query)
+    options = options_of(known) | {"study": study.name, "data": place, "query": by}
+    return pose(make_spec(options), KNOWN)
+
+
+def options_of(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options by which a settled specification is asked for, but for its space."""
+    kept = (
+        "data",
+        "query",
+        "target",
+        "task",
+        "metric",
+        "seed",
+        "holdout",
+        "weight",
+        "group",
+        "time",
+    )
+    options = {key: known.get(key) for key in kept}
+    folds = str(known["evaluation"]).removesuffix(" folds")
+    votes = folds == _OUT_OF_BAG
+    return options | ({"evaluation": "oob"} if votes else {"evaluation": "cv", "folds": int(folds)})
+
+
+def _columns(spec: StudySpec) -> RoleColumns:
+    return RoleColumns(weight=spec.weight, group=spec.group, time=spec.time)
+
+
+def find_study(problem: Problem, storage: str) -> Study | None:
+    """Open the problem's study if it is there; raise `StudyError` where it is another problem's."""
+    try:
+        study = StudyBook(storage, scheduler=problem.spec.scheduler).open(problem.spec.study)
+    except NotFoundError:
+        return None
+    _check_same(problem, study)
+    return study
+
+
+def make_study(problem: Problem, storage: str) -> Study:
+    """Create the problem's study; what it is for is noted by `settle`, under its lease."""
+    from optuna.exceptions import DuplicatedStudyError
+
+    book = StudyBook(storage, create=True, scheduler=problem.spec.scheduler)
+    try:
+        return book.make(problem.spec.study, problem.metric.direction)
+    except DuplicatedStudyError:  # another launch has made it just now
+        return book.open(problem.spec.study)
+
+
+def settle(problem: Problem, study: Study) -> None:
+    """Note on a study what it is for, once; to be called under its lease.
+
+    Raises
+    ------
+    StudyError
+        When it was made for another problem; the message says what differs.
+    """
+    if _check_same(problem, study):
+        return
+    if study.get("uid") is None:
+        study.put("uid", uuid.uuid4().hex)
+    study.name_metric(problem.metric.name)
+    study.put("started", datetime.now(UTC).isoformat())
+    study.put("experiment", problem.spec.experiment)
+    study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))
+    study.put("numeric", problem.dataset.is_numeric)
+    study.put("columns", problem.dataset.features.shape[1])
+    if problem.metric.guide is not None:
+        study.put("guide", problem.metric.guide)
+    study.put("versions", installed())
+    study.put("spec", problem.identity())
+
+
+def _check_same(problem: Problem, study: Study) -> bool:
+    """Return whether a study was settled for this problem; false where it is not settled yet."""
+    name, known = problem.spec.study, study.get("spec")
+    if known is None:
+        if study.trials() or study.direction != problem.metric.direction:
+            place = database.masked(study.book.url)
+            msg = f"study '{name}' in {place} was not made by grovekeeper: name another study"
+            raise StudyError(msg)
+        return False
+    now = problem.identity()
+    differ = [
+        f"{key} is {_short(now.get(key))}, was {_short(known.get(key))}"
+        for key in known | now
+        if known.get(key) != now.get(key)
+        and key not in {"data", "query"}  # the same table may stand elsewhere
+    ]
+    if differ:
+        msg = (
+            f"study '{name}' was made with another specification: "
+            f"{'; '.join(differ)}. Go on with the old one, or name a new study"
+        )
+        raise StudyError(msg)
+    return True
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    limit = 60
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,132 @@
+"""How a study scores its trials: by out-of-bag votes, or by folds where those would fool."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.data.dataset import Dataset
+from search.errors import DataError, UsageError
+from search.forest.resampling import Resampling, covers
+from search.study.spec import StudySpec
+
+Array = NDArray[Any]
+
+
+def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tuple[str, ...]]:
+    """Divide the training rows between growing and voting.
+
+    Returns
+    -------
+    the division, and a sentence on each choice that was made for the user
+
+    Raises
+    ------
+    UsageError
+        When out-of-bag votes are asked for where they would fool.
+    DataError
+        When there are too few groups or times for the folds.
+    """
+    roles, y, n_classes = dataset.roles, dataset.y, dataset.n_classes
+    bound = "group" if roles.groups is not None else "time" if roles.times is not None else None
+    if roles.groups is not None and roles.times is not None:
+        raise UsageError("--group and --time together are not supported: name one of them")
+    if bound is not None and spec.evaluation == "oob":
+        msg = f"--evaluation oob: a tree would see rows of the same {bound} as it votes on"
+        raise UsageError(f"{msg}; leave --evaluation out")
+    if roles.groups is not None:
+        folds = _group_folds(roles.groups, y, n_classes, spec)
+        _check_weights(dataset, folds)
+        return Resampling(roles.groups, folds), (f"scored by {spec.folds} folds of whole groups",)
+    if roles.times is not None:
+        folds = _time_folds(roles.times, spec.folds)
+        _check_weights(dataset, folds)
+        text = f"scored by {spec.folds} folds, each later than what its trees grow on"
+        return Resampling(roles.times, folds), (text,)
+    units, notes = _units(dataset)
+    wanted = spec.evaluation == "cv"
+    if dataset.weights is not None and not covers(y, n_classes, dataset.weights):
+        text = "heavy rows stand in nearly every bag and get too few out-of-bag votes"
+        if spec.evaluation == "oob":
+            notes += (f"--evaluation oob, but {text}: they hardly count",)
+        elif not wanted:
+            notes += (f"{text}: scored by {spec.folds} folds instead",)
+            wanted = True
+    if not wanted:
+        return Resampling(units), notes
+    if units is None:
+        folds = _plain_folds(y, n_classes, spec)
+    else:
+        folds = _group_folds(units, y, n_classes, spec)
+    _check_weights(dataset, folds)
+    return Resampling(units, folds), notes
+
+
+def _check_weights(dataset: Dataset, folds: Iterable[tuple[Array, Array]]) -> None:
+    weights = dataset.weights
+    if weights is not None and not all(weights[train].any() for train, _ in folds):
+        raise DataError(
+            "the training rows of a fold all have the weight 0: leave such rows out of the table"
+        )
+
+
+def _units(dataset: Dataset) -> tuple[Array | None, tuple[str, ...]]:
+    """Find rows that repeat each other, but for the target; they are to be drawn together.
+
+    Where most rows do, the table is one of few possible rows: new rows will repeat them, too.
+    """
+    units = dataset.units
+    if units is None:
+        return None, ()
+    n_rows, distinct = len(units), int(units.max()) + 1
+    if distinct < n_rows / 2:
+        text = f"only {distinct} of {n_rows} training rows are distinct: taken as they are"
+        return None, (text,)
+    text = f"{n_rows - distinct} of {n_rows} training rows repeat another: kept on one side with it"
+    return units, (text,)
+
+
+def _plain_folds(y: Array, n_classes: int, spec: StudySpec) -> tuple[tuple[Array, Array], ...]:
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    _check_enough(len(y), "rows", spec.folds)
+    options = {"n_splits": spec.folds, "shuffle": True, "random_state": spec.seed}
+    stratified = n_classes and np.bincount(y).min() >= spec.folds
+    divide = StratifiedKFold(**options) if stratified else KFold(**options)
+    return tuple(divide.split(y, y))
+
+
+def _group_folds(
+    groups: Array, y: Array, n_classes: int, spec: StudySpec
+) -> tuple[tuple[Array, Array], ...]:
+    """Divide by groups, as evenly as they allow; each group is in one fold."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    _check_enough(len(np.unique(groups)), "groups", spec.folds)
+    if n_classes and np.bincount(y).min() >= spec.folds:
+        divide = StratifiedGroupKFold(spec.folds, shuffle=True, random_state=spec.seed)
+    else:
+        divide = GroupKFold(spec.folds)  # unshuffled, it balances the folds' sizes
+    return tuple(divide.split(y, y, groups))
+
+
+def _time_folds(times: Array, n_folds: int) -> tuple[tuple[Array, Array], ...]:
+    """Divide by scikit-learn's `TimeSeriesSplit` of the moments: equal times stay together."""
+    from sklearn.model_selection import TimeSeriesSplit
+
+    moments = np.unique(times)
+    _check_enough(len(moments) - 1, "later times", n_folds)
+    return tuple(
+        (
+            np.flatnonzero(times <= moments[earlier[-1]]),
+            np.flatnonzero(np.isin(times, moments[later])),
+        )
+        for earlier, later in TimeSeriesSplit(n_folds).split(moments)
+    )
+
+
+def _check_enough(count: int, what: str, n_folds: int) -> None:
+    if count < n_folds:
+        msg = f"{count} {what} are too few for {n_folds} folds: give fewer with --folds"
+        raise DataError(msg)

@@ -1,0 +1,5 @@
+"""Types that several packages of the search share."""
+
+from typing import Literal
+
+Task = Literal["regression", "classification"]

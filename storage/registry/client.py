@@ -1,0 +1,268 @@
+"""The model registry: versions, stages and aliases. The only room that calls MLflow's stages.
+
+A stage and its alias name the same version: `Staging` and `staging`, `Production` and `production`.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import NotFoundError
+from storage.records import ModelVersion, Stage
+from storage.tracking import client as mlflow_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow.entities import LoggedModel
+
+STAGES: tuple[Stage, ...] = ("Staging", "Production")
+# Where a version's files are on this machine, MLflow's own loaders note beside them which version
+# they loaded. Nothing is made of it.
+_LOADERS_NOTE = "registered_model_meta"
+_PAGE = 1000
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 over all files of a model: their relative paths, sizes and contents."""
+    digest = hashlib.sha256()
+    files = {p for p in folder.rglob("*") if p.is_file()} - {folder / _LOADERS_NOTE}
+    for path in sorted(files):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+class Registry:
+    """The registry of one MLflow store."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+        self._client = mlflow_client.connect(tracking_uri)
+
+    def new_model(self, experiment_id: str, run_id: str, name: str) -> "LoggedModel":
+        """Announce a model that `run_id` made; its files follow with `log_folder`."""
+        return self._client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
+
+    def place_of(self, run_id: str) -> tuple[str, str]:
+        """Return a run's experiment and the run itself, by their ids."""
+        return self._client.get_run(run_id).info.experiment_id, run_id
+
+    def give_up(self, model: "LoggedModel") -> None:
+        """Declare that a model that was announced will not come."""
+        self._client.finalize_logged_model(model.model_id, "FAILED")
+
+    def log_folder(self, model: "LoggedModel", folder: Path) -> None:
+        """Upload a model's folder and declare the model ready."""
+        from mlflow.entities import LoggedModelOutput
+
+        self._client.log_model_artifacts(model.model_id, str(folder))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        run_id = model.source_run_id
+        if run_id is not None:
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+    def log_pictures(self, run_id: str, folder: Path, name: str) -> None:
+        """Upload a folder's files as artifacts of a run, below `name`."""
+        if any(folder.iterdir()):
+            self._client.log_artifacts(run_id, str(folder), name)
+
+    def register(
+        self, name: str, model: "LoggedModel", tags: Mapping[str, str], description: str
+    ) -> ModelVersion:
+        """Register a logged model as the next version of `name`."""
+        from mlflow.exceptions import MlflowException
+
+        # A database looks an address of the form models:/… up in the process's global store, which
+        # need not be this one; a server looks it up in its own.
+        server = mlflow_client.is_server(self._uri)
+        source = f"models:/{model.model_id}" if server else model.artifact_location
+        with _quiet():
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            version = self._client.create_model_version(
+                name,
+                source=source,
+                run_id=model.source_run_id,
+                tags=dict(tags),
+                description=description,
+                model_id=model.model_id,
+            )
+            # As `mlflow.register_model` links them for the UI.
+            link = json.dumps([{"name": name, "version": version.version}])
+            self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
+        return _version(version, ())
+
+    def download(self, version: ModelVersion, folder: Path) -> Path:
+        """Copy a version's files into a new folder below `folder`, and return that.
+
+        Raises
+        ------
+        DatabaseError
+            When they are not to be had.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            source = self._client.get_model_version_download_uri(version.name, str(version.version))
+            path = download_artifacts(
+                artifact_uri=source, dst_path=str(folder), tracking_uri=self._uri
+            )
+        except (MlflowException, OSError) as error:
+            raise mlflow_client.explain(self._uri, error) from error
+        return Path(path)
+
+    def versions(self, name: str) -> list[ModelVersion]:
+        """All versions of a model, oldest first.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such model, or it has no version.
+        """
+        model = self._model(name)
+        with mlflow_client.explained(self._uri), _quiet():
+            found = self._search(name)
+        if not found:
+            raise self._not_found(name)
+        aliases: dict[int, list[str]] = {}
+        for alias, number in model.aliases.items():
+            aliases.setdefault(int(number), []).append(alias)
+        versions = [_version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
+        return sorted(versions, key=lambda version: version.version)
+
+    def find(self, name: str, tags: Mapping[str, str]) -> ModelVersion | None:
+        """Return the newest version of `name` that has all of `tags`."""
+        try:
+            versions = self.versions(name)
+        except NotFoundError:
+            return None
+        matching = [v for v in versions if tags.items() <= v.tags.items()]
+        return matching[-1] if matching else None
+
+    def move(self, version: ModelVersion, stage: Stage) -> None:
+        """Put a version into `stage`, archive the one that was there, and move the alias along."""
+        number = str(version.version)
+        with _quiet():
+            self._client.transition_model_version_stage(
+                version.name, number, stage, archive_existing_versions=True
+            )
+            self._client.set_registered_model_alias(version.name, stage.lower(), number)
+
+    def remove_alias(self, name: str, stage: Stage) -> None:
+        """Take a stage's alias from whatever version has it."""
+        with _quiet():
+            self._client.delete_registered_model_alias(name, stage.lower())
+
+    def describe(self, version: ModelVersion, text: str) -> None:
+        """Replace a version's description."""
+        self._client.update_model_version(version.name, str(version.version), text)
+
+    def tags(self, name: str) -> dict[str, str]:
+        """Return the tags of a registered model.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such model.
+        """
+        return dict(self._model(name).tags)
+
+    def set_tag(self, name: str, key: str, value: str) -> None:
+        """Set a tag of a registered model; a second call with one key replaces the value."""
+        self._client.set_registered_model_tag(name, key, value)
+
+    def _model(self, name: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _quiet():
+                return self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise self._not_found(name) from error
+            raise mlflow_client.explain(self._uri, error) from error
+
+    def _not_found(self, name: str) -> NotFoundError:
+        names = self.names()
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean '{near[0]}'? R" if near else "r"
+        known = ", ".join(names) or "none yet"
+        return NotFoundError(
+            f"there is no model '{name}' with a version: {hint}egistered models: {known}"
+        )
+
+    def _search(self, name: str) -> list[Any]:
+        condition = f"name = '{name}'"
+        return list(
+            mlflow_client.pages(
+                lambda token: self._client.search_model_versions(
+                    condition, max_results=_PAGE, page_token=token
+                )
+            )
+        )
+
+    def names(self) -> list[str]:
+        """Names of all registered models, sorted."""
+        with _quiet():
+            models = mlflow_client.pages(
+                lambda token: self._client.search_registered_models(
+                    max_results=_PAGE, page_token=token
+                )
+            )
+            return sorted(model.name for model in models)
+
+
+def open_registry(tracking_uri: str) -> Registry:
+    """Open the registry of a store that is there.
+
+    Raises
+    ------
+    NotFoundError
+        When the store is a SQLite file that does not exist: reading makes none.
+    DatabaseError
+        When the store cannot be opened.
+    """
+    mlflow_client.check(tracking_uri)
+    if mlflow_client.is_new(tracking_uri):
+        msg = (
+            f"there is no MLflow store at {tracking_uri} yet: run `grovekeeper launch` first, "
+            "or name another with --tracking-uri"
+        )
+        raise NotFoundError(msg)
+    registry = Registry(tracking_uri)
+    try:
+        registry.names()
+    except Exception as error:
+        raise mlflow_client.explain(tracking_uri, error) from error
+    return registry
+
+
+@contextmanager
+def _quiet() -> "Iterator[None]":
+    """Stages are deprecated in MLflow and still what this project's users promote to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
+        warnings.filterwarnings("ignore", message=".*[Ss]tages.*", category=FutureWarning)
+        yield
+
+
+def _version(version: Any, aliases: tuple[str, ...]) -> ModelVersion:
+    return ModelVersion(
+        name=version.name,
+        version=int(version.version),
+        stage=version.current_stage,
+        aliases=aliases,
+        run_id=version.run_id or "",
+        tags=dict(version.tags),
+    )

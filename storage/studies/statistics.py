@@ -1,0 +1,126 @@
+"""How far a study has come: its trials counted and its improvements, kept as trials change."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import cast
+
+from storage.records import FINISHED_STATES, Direction, TrialRecord, sign
+
+_STATE_NAMES = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "running",
+    "WAITING": "waiting",
+}
+# What trials are counted under, in the order in which it is told.
+COUNTED = ("complete", "pruned", "interrupted", "failed", "running", "waiting")
+
+# So many trials make a point of the throughput.
+_TOGETHER = 10
+
+
+def state_name(trial: TrialRecord) -> str:
+    """Name what a trial is counted under; what was interrupted did not fail: it is grown again."""
+    lost = trial.interrupted and trial.state == "FAIL"
+    return "interrupted" if lost else _STATE_NAMES[trial.state]
+
+
+class BusyTime:
+    """Seconds in which trials ran: the time between launches is left out."""
+
+    def __init__(self) -> None:
+        self._latest: datetime | None = None
+
+    def add(self, trial: TrialRecord) -> float:
+        """Take the next trial by its end; return the seconds that it adds.
+
+        An interrupted trial adds none: its end was entered by whoever found it later.
+        """
+        if trial.started is None or trial.ended is None or trial.interrupted:
+            return 0.0
+        begun = trial.started if self._latest is None else max(trial.started, self._latest)
+        self._latest = trial.ended if self._latest is None else max(trial.ended, self._latest)
+        return max(0.0, (trial.ended - begun).total_seconds())
+
+
+def grown_trees(trial: TrialRecord) -> int:
+    """Trees that an ended trial cost: none where it copies another."""
+    return trial.trees or 0 if trial.copies is None else 0
+
+
+def by_end(trial: TrialRecord) -> tuple[float, int]:
+    """Sort trials by when they ended, and by number where that is the same."""
+    return trial.ended.timestamp() if trial.ended else 0.0, trial.number
+
+
+class TrialStatistics:
+    """Takes each change of a trial in constant time, so that ten thousand cost no more a trial.
+
+    Attributes
+    ----------
+    counts
+        Trials by state, under the names of ``COUNTED``.
+    best
+        Each improvement of the best value as (highest trial number that had ended by then, value),
+        oldest first.
+    champion
+        The complete trial of the best value; of equal ones the first.
+    highest
+        Number of the last trial of those that have ended; -1 before the first.
+    throughput
+        Trees a second as (trials that had ended, rate), a point for each ten of them.
+    """
+
+    def __init__(self, direction: Direction, trials: Iterable[TrialRecord] = ()) -> None:
+        self.counts = dict.fromkeys(COUNTED, 0)
+        self.best: list[tuple[int, float]] = []
+        self.champion: TrialRecord | None = None
+        self.throughput: list[tuple[int, float]] = []
+        self._busy = BusyTime()
+        self._seconds, self._trees, self._ended = 0.0, 0, 0
+        self._sign = sign(direction)
+        self._names: dict[int, str] = {}
+        self.highest = -1
+        known = list(trials)
+        ended = [trial for trial in known if trial.ended is not None]
+        for trial in sorted(ended, key=by_end):
+            self.take(trial)
+        for trial in known:
+            if trial.ended is None:
+                self.take(trial)
+
+    @property
+    def finished(self) -> int:
+        """Trials that are complete or pruned."""
+        return self.counts["complete"] + self.counts["pruned"]
+
+    def take(self, trial: TrialRecord) -> None:
+        """Take a trial's newest record."""
+        before = self._names.get(trial.number)
+        if before is not None:
+            self.counts[before] -= 1
+        name = self._names[trial.number] = state_name(trial)
+        self.counts[name] += 1
+        if trial.state not in FINISHED_STATES:
+            return
+        self.highest = max(self.highest, trial.number)
+        if before in {None, "running", "waiting"}:
+            self._take_throughput(trial)
+        if not trial.ranks or trial.value is None:
+            return
+        if self.champion is None or self._order(trial) < self._order(self.champion):
+            if not self.best or self._sign * trial.value < self._sign * self.best[-1][1]:
+                self.best.append((self.highest, trial.value))
+            self.champion = trial
+
+    def _take_throughput(self, trial: TrialRecord) -> None:
+        self._seconds += self._busy.add(trial)
+        self._trees += grown_trees(trial)
+        self._ended += 1
+        if self._ended % _TOGETHER == 0 and self._seconds > 0:
+            self.throughput.append((self._ended, self._trees / self._seconds))
+            self._seconds, self._trees = 0.0, 0
+
+    def _order(self, trial: TrialRecord) -> tuple[float, int]:
+        return self._sign * cast("float", trial.value), trial.number

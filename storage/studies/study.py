@@ -1,0 +1,280 @@
+"""Optuna studies: create, open and list them, with what the project keeps beside their trials."""
+
+import json
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from storage import database
+from storage.errors import NotFoundError
+from storage.leases.store import LeaseRecord, Leases, SqlLeases
+from storage.records import DataRecord, Direction, StudyRecord, StudyState, TrialRecord
+from storage.studies.statistics import TrialStatistics
+from storage.studies.trials import attributes_of, record_of, template_of
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage, RDBStorage
+
+    from storage.studies.dask_storage import ServedDatabase
+
+# User attributes of a study; all values are JSON.
+_PREFIX = "grovekeeper:"
+
+
+@dataclass(frozen=True)
+class StudyBook:
+    """The studies of one database.
+
+    Parameters
+    ----------
+    url
+        Address of Optuna's database.
+    create
+        Make what is missing; otherwise a missing database is a `NotFoundError`.
+    scheduler
+        Of the Dask cluster that serves the database, where one does; default: Dask's own setting.
+    """
+
+    url: str
+    create: bool = False
+    scheduler: str | None = None
+
+    @cached_property
+    def rdb(self) -> "RDBStorage":
+        """Optuna's storage itself, where this process has it open."""
+        return database.open_optuna(self.url, create=self.create)
+
+    @cached_property
+    def _served(self) -> "ServedDatabase | None":
+        if not database.is_served(self.url):
+            return None
+        from storage.studies.dask_storage import ServedDatabase
+
+        return ServedDatabase(self.url, self.scheduler, create=self.create)
+
+    @cached_property
+    def storage(self) -> "BaseStorage":
+        """Optuna's storage: behind its cache of ended trials, or a Dask scheduler's."""
+        import optuna
+
+        return self._served.storage if self._served else optuna.storages.get_storage(self.rdb)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Who coordinates which study."""
+        return self._served or SqlLeases(self.rdb.engine)
+
+    def names(self) -> list[str]:
+        """Names of all studies, sorted."""
+        import optuna
+
+        return sorted(optuna.get_all_study_names(self.storage))
+
+    def open(self, name: str) -> "Study":
+        """Open a study.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none of that name; the message offers near ones.
+        """
+        import optuna
+
+        try:
+            study = optuna.load_study(study_name=name, storage=self.storage)
+        except KeyError:
+            names = self.names()
+            near = get_close_matches(name, names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "`grovekeeper studies` lists them"
+            msg = f"there is no study '{name}' in {database.masked(self.url)}; {hint}"
+            raise NotFoundError(msg) from None
+        return Study(study, self)
+
+    def make(self, name: str, direction: Direction) -> "Study":
+        """Create a study; `optuna.exceptions.DuplicatedStudyError` if it is there."""
+        import optuna
+
+        study = optuna.create_study(study_name=name, storage=self.storage, direction=direction)
+        return Study(study, self)
+
+
+@dataclass(frozen=True)
+class Study:
+    """An Optuna study and the project's own notes on it."""
+
+    optuna: "optuna.Study"
+    book: StudyBook
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.optuna.study_name
+
+    @property
+    def direction(self) -> Direction:
+        """Whether the study minimises or maximises its metric; of several the first."""
+        return cast("Direction", self.optuna.directions[0].name.lower())
+
+    @property
+    def metric(self) -> str:
+        """What the study's values are called: here, else in Optuna, else "value"."""
+        names = self.optuna.metric_names
+        return str((self.get("spec") or {}).get("metric") or (names[0] if names else "value"))
+
+    @property
+    def uid(self) -> str:
+        """Identity of a settled study, also among studies of one name in several databases."""
+        return cast("str", self.get("uid"))
+
+    def name_metric(self, metric: str) -> None:
+        """Tell Optuna, and whatever shows its studies, what the values are called."""
+        import warnings
+
+        from optuna.exceptions import ExperimentalWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.optuna.set_metric_names([metric])
+
+    def get(self, key: str) -> Any:
+        """Return one of the project's notes; ``None`` where there is none."""
+        return self.optuna.user_attrs.get(_PREFIX + key)
+
+    def notes(self) -> dict[str, Any]:
+        """All of the project's notes, by key."""
+        attributes = self.optuna.user_attrs
+        return {k.removeprefix(_PREFIX): v for k, v in attributes.items() if k.startswith(_PREFIX)}
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep a note that JSON can hold."""
+        self.optuna.set_user_attr(_PREFIX + key, json.loads(json.dumps(value)))
+
+    def delete(self) -> None:
+        """Delete the study with all of its trials."""
+        import optuna
+
+        optuna.delete_study(study_name=self.name, storage=self.book.storage)
+
+    def lease(self) -> LeaseRecord | None:
+        """Return the coordinator's lease, live, dead or given back."""
+        return self.book.leases.read(self.name)
+
+    def state(self) -> StudyState:
+        """Return the study's state; "lost" where its coordinator died without a word."""
+        state = cast("StudyState", self.get("state") or "finished")
+        if state != "running":
+            return state
+        holder = self.lease()
+        return "running" if holder is not None and holder.alive else "lost"
+
+    def ask_to_stop(self) -> LeaseRecord | None:
+        """Ask the study's coordinator to stop.
+
+        Returns
+        -------
+        whom was asked, also one that died and may be followed by another; ``None`` where none runs
+        """
+        holder = self.lease()
+        if holder is None or not (holder.alive or self.state() == "lost"):
+            return None
+        self.put("stop", holder.epoch)
+        return holder
+
+    def is_asked_to_stop(self, epoch: int) -> bool:
+        """Whether the coordinator of this epoch was asked to stop; others are not meant."""
+        return bool(self.get("stop") == epoch)
+
+    def enter_trial(
+        self, record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
+    ) -> TrialRecord:
+        """Enter a new trial with all that its record says, in one transaction.
+
+        Returns
+        -------
+        the record as the database has it: the number is Optuna's to give
+        """
+        storage = self.book.storage
+        template = template_of(record, distributions)
+        trial = storage.create_new_trial(self.optuna._study_id, template)
+        return replace(record, number=storage.get_trial_number_from_id(trial))
+
+    def report(self, number: int, trees: int, score: float) -> None:
+        """Enter a running trial's score at a number of trees."""
+        self.book.storage.set_trial_intermediate_value(self._trial_id(number), trees, score)
+
+    def end_trial(self, record: TrialRecord) -> TrialRecord:
+        """End a running trial as its record says; return it as the database has it."""
+        from optuna.trial import TrialState as OptunaState
+
+        trial, storage = self._trial_id(record.number), self.book.storage
+        for key, attribute in attributes_of(record).items():
+            storage.set_trial_user_attr(trial, key, attribute)
+        values = None if record.value is None else [record.value]
+        storage.set_trial_state_values(trial, OptunaState[record.state], values)
+        return record_of(storage.get_trial(trial))
+
+    def find_trial(self, number: int) -> TrialRecord | None:
+        """Return a trial as the database has it, ``None`` where it has none of that number."""
+        try:
+            return record_of(self.book.storage.get_trial(self._trial_id(number)))
+        except KeyError:
+            return None
+
+    def _trial_id(self, number: int) -> int:
+        study = self.optuna._study_id
+        return self.book.storage.get_trial_id_from_study_id_trial_number(study, number)
+
+    def trials(self, *, without: Container[int] = ()) -> list[TrialRecord]:
+        """All trials, by number; but for those of the numbers in `without`."""
+        trials = self.optuna.get_trials(deepcopy=False)
+        return [record_of(trial) for trial in trials if trial.number not in without]
+
+
+def study_record(
+    study: Study,
+    notes: Mapping[str, Any],
+    statistics: TrialStatistics,
+    state: StudyState,
+    note: str,
+) -> StudyRecord:
+    """Make the record that a study's MLflow run shows.
+
+    Parameters
+    ----------
+    notes
+        The study's own, of which one is its specification.
+    note
+        Markdown for the run's page.
+    """
+    spec = notes["spec"]
+    space = {f"space.{name}": str(value) for name, value in spec["space"].items()}
+    plain = {name: str(value) for name, value in spec.items() if name != "space"}
+    return StudyRecord(
+        name=study.name,
+        uid=notes["uid"],
+        metric=spec["metric"],
+        guide=notes.get("guide", spec["metric"]),
+        state=state,
+        params=plain | space,
+        data=DataRecord(
+            name=study.name,
+            source=spec["data"],
+            digest=spec["data_digest"],
+            target=spec["target"],
+            rows=notes["rows"],
+            columns=notes["columns"],
+        ),
+        started=datetime.fromisoformat(notes["started"]),
+        direction=study.direction,
+        hyperparameters=tuple(spec["space"]),
+        counts=dict(statistics.counts),
+        best=tuple(statistics.best),
+        throughput=tuple(statistics.throughput),
+        holdout=notes.get("holdout") or {},
+        note=note,
+    )

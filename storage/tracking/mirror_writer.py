@@ -1,0 +1,197 @@
+"""The recorder: a thread that keeps the MLflow mirror level while the search goes on.
+
+It holds the newest record of each trial that MLflow does not show yet, so its memory is bounded by
+the trials, several changes of one trial are written as one, and an outage only makes it late.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+
+from storage.errors import DatabaseError, LeaseLostError
+from storage.records import StudyRecord, TrialRecord
+from storage.tracking.client import explain
+from storage.tracking.mirror import Mirror
+
+# Seconds between two rounds: changes that fall into one round are written together.
+_ROUND = 1.0
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+
+
+class MirrorWriter:
+    """Writes records to a `Mirror` in a thread of its own.
+
+    `put_trial` and `put_study` hand over what has changed, from the first `put_study` on it is
+    written, and `close` waits for the rest. MLflow takes a second to import: that is done when
+    there is something to write, or when somebody waits for the store.
+    """
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self._changed = threading.Condition()
+        self._wanted = False
+        self._connected = threading.Event()
+        self._adopted = threading.Event()
+        self._trials: dict[int, TrialRecord] = {}
+        self._study: StudyRecord | None = None
+        self._study_is_new = False
+        self._writing = False
+        self._closing = False
+        # So many wait: then there is no pause between rounds.
+        self._hurried = 0
+        self._failure: Exception | None = None
+        self._check: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    @property
+    def behind(self) -> int:
+        """Number of runs, the study's among them, whose newest record MLflow does not show yet."""
+        with self._changed:
+            return len(self._trials) + self._study_is_new
+
+    @property
+    def failure(self) -> DatabaseError | None:
+        """Why the last attempt failed; ``None`` when it did not."""
+        error = self._failure
+        return None if error is None else explain(self.mirror.tracking_uri, error)
+
+    def guard(self, check: Callable[[], None]) -> None:
+        """Call `check` before each write; `LeaseLostError` from it ends the writing for good."""
+        self._check = check
+
+    def wait_connected(self) -> None:
+        """Wait for the store; raise `DatabaseError` when it cannot be opened."""
+        with self._changed:
+            self._wanted = True
+            self._changed.notify()
+        self._connected.wait()
+        failure = self.failure  # its thread may get through meanwhile
+        if failure:
+            self.close()
+            raise failure
+
+    def wait_adopted(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the study's run; return whether it is there."""
+        return self._adopted.wait(timeout)
+
+    def put_trial(self, record: TrialRecord) -> None:
+        """Take over the newest record of a trial."""
+        with self._changed:
+            self._trials[record.number] = record
+            self._changed.notify()
+
+    def put_study(self, record: StudyRecord) -> None:
+        """Take over the newest record of the study; the first one starts the writing."""
+        with self._changed:
+            self._study = record
+            self._study_is_new = True
+            self._changed.notify()
+
+    def wait_level(self, timeout: float, *, steadily: bool = False) -> bool:
+        """Wait up to `timeout` seconds until MLflow shows everything; return whether it does.
+
+        Parameters
+        ----------
+        steadily
+            Begin the time anew whenever something has got through.
+        """
+        deadline, behind = time.monotonic() + timeout, self.behind
+        with self._changed:
+            self._hurried += 1
+            self._changed.notify_all()
+            try:
+                while self._pending() or self._writing:
+                    if steadily and self.behind < behind:
+                        behind, deadline = self.behind, time.monotonic() + timeout
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self._thread.is_alive():
+                        return False
+                    self._changed.wait(min(left, 0.1))
+            finally:
+                self._hurried -= 1
+        return True
+
+    def close(self, timeout: float = 0.0) -> bool:
+        """Wait like `wait_level`, then end the thread: it begins no other run."""
+        level = self.wait_level(timeout)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout=1.0 if not level else None)
+        return level
+
+    def _pending(self) -> bool:
+        return bool(self._trials) or self._study_is_new
+
+    def _is_due(self) -> bool:
+        """Whether there is something to write, of a study that is known."""
+        return self._study is not None and self._pending()
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._closing:
+            try:
+                self._step()
+            except LeaseLostError as error:
+                self._failure = error
+                return
+            except Exception as error:
+                self._failure = error
+                self._connected.set()
+                self._rest(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._failure = None
+                pause = _FIRST_PAUSE
+
+    def _rest(self, pause: float) -> None:
+        """Wait before another attempt: shortly where somebody waits, and until somebody does."""
+        with self._changed:
+            self._writing = False
+            hurried = self._hurried
+            self._changed.wait_for(
+                lambda: self._closing or self._hurried > hurried,
+                min(pause, _FIRST_PAUSE) if hurried else pause,
+            )
+
+    def _step(self) -> None:
+        """Connect, adopt the study, write what is pending: one step, to be tried again whole."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._wanted or self._is_due())
+            if self._closing:
+                return
+        if not self._connected.is_set() or (self._failure and not self._adopted.is_set()):
+            self.mirror.connect()
+            self._connected.set()
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._is_due())
+            if self._closing or self._study is None:
+                return
+            study = self._study
+            trials = sorted(self._trials.values(), key=lambda record: record.number)
+            self._writing = True
+        try:
+            self._check()
+            if not self._adopted.is_set():
+                self.mirror.adopt(study)
+                self._adopted.set()
+            for trial in trials:
+                if self._closing:
+                    return
+                self._check()
+                self.mirror.write_trial(trial)
+                with self._changed:
+                    if self._trials.get(trial.number) is trial:
+                        del self._trials[trial.number]
+            self._check()
+            self.mirror.write_study(study)
+        finally:
+            with self._changed:
+                self._writing = False
+        with self._changed:
+            if self._study is study:
+                self._study_is_new = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._closing or self._hurried > 0, _ROUND)

@@ -1,0 +1,200 @@
+"""The study's own run in MLflow: what it learned from, how far it is, its note and its report."""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.errors import DatabaseError, first_line
+from storage.records import DataRecord, StudyRecord
+from storage.tracking import client as mlflow_client
+from storage.tracking import views
+from storage.tracking.runs import Runs
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput, Experiment, Run
+
+KIND_TAG = "grovekeeper.kind"
+STUDY_TAG = "grovekeeper.study"
+UID_TAG = "grovekeeper.study_uid"
+LENT_TAG = "grovekeeper.lent"
+_NOTE_TAG = "mlflow.note.content"
+_EDITION_TAG = "grovekeeper.report"
+
+_STATUS = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "stopped": "KILLED",
+    "interrupted": "KILLED",
+    "failed": "FAILED",
+    "lost": "FAILED",
+}
+# A study that ended so has a report; others are to go on.
+_REPORTED = ("finished", "stopped")
+_REPORT, _PAGE = "report", "report.html"
+_DIGEST_LENGTH = 32
+
+
+def runs_of(runs: Runs, uid: str) -> "list[Run]":
+    """Find a study's own runs, oldest first; more than one where an answer was lost."""
+    return list(runs.search(f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{uid}'"))
+
+
+def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
+    """Return the experiment that has a study's run; ``None`` where none has."""
+    if mlflow_client.is_new(tracking_uri):
+        return None
+    client = mlflow_client.connect(tracking_uri)
+    for experiment in mlflow_client.pages(
+        lambda token: client.search_experiments(page_token=token)
+    ):
+        if runs_of(Runs(client, experiment.experiment_id), uid):
+            found: Experiment = experiment
+            return found
+    return None
+
+
+class StudyRun:
+    """A study's run, found or made. Every method raises what MLflow raises.
+
+    Parameters
+    ----------
+    say
+        Called with what people should know.
+    report
+        Makes the files of the study's report, by name.
+    found
+        The run, where there is one.
+    context
+        Tags of who runs what from where, for a new run.
+    lent
+        Whether the run is somebody else's: its status and its note are theirs.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        study: StudyRecord,
+        found: "Run | None",
+        context: Mapping[str, str],
+        say: Callable[[str], None],
+        report: Callable[[], Mapping[str, bytes]],
+        *,
+        lent: bool = False,
+    ) -> None:
+        self._lent = lent
+        self._client = runs.client
+        self._runs = runs
+        self._experiment_id = runs.experiment_id
+        self._uid, self._name = study.uid, study.name
+        self._say = say
+        self._report = report
+        identity = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
+        if lent:
+            identity[LENT_TAG] = "true"
+        self._shown = (
+            runs.read(found)
+            if found
+            else runs.create(study.name, study.started, {**context, **identity})
+        )
+        # Whether a call failed that may have been carried out all the same.
+        self._doubted = False
+        runs.write(self._shown, {}, dict(study.params), identity, datetime.now(UTC))
+        if study.data and not (found and found.inputs and found.inputs.dataset_inputs):
+            runs.client.log_inputs(self.id, [_dataset(study.data)])
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self._shown.run_id
+
+    def write(self, study: StudyRecord) -> None:
+        """Bring the run level with the study's record."""
+        metrics = {(f"best_{study.metric}", number): value for number, value in study.best}
+        done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
+        metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
+        metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
+        if self._doubted:
+            self._shown = self._runs.read(self._find())
+        self._doubted = True  # until every call has got through
+        # Which ten trials make a point follows the order in which they were entered: what is shown
+        # already stays.
+        for number, rate in study.throughput:
+            metrics["trees_per_second", number] = self._shown.metrics.get(
+                ("trees_per_second", number), rate
+            )
+        now = datetime.now(UTC)
+        reported = self._shown.tags.get(_EDITION_TAG) == _edition(study)
+        tags = {**study.attributes, **self._note(study, reported=reported)}
+        self._runs.write(self._shown, metrics, dict(study.params), tags, now)
+        if not self._lent:
+            self._runs.set_status(self._shown, _STATUS[study.state], now)
+        # Last, since it takes long and nothing else waits for it.
+        if study.state in _REPORTED and not reported and self._write_report(study):
+            self._runs.write(self._shown, {}, {}, self._note(study, reported=True), now)
+        self._doubted = False
+
+    def forget_report(self) -> None:
+        """Have the report written again, if its page is gone and that can be seen."""
+        with suppress(Exception):
+            there = {file.path for file in self._client.list_artifacts(self.id, _REPORT)}
+            if f"{_REPORT}/{_PAGE}" not in there:
+                self._shown.tags.pop(_EDITION_TAG, None)
+
+    def _find(self) -> "Run":
+        found = [run for run in runs_of(self._runs, self._uid) if run.info.run_id == self.id]
+        if not found:
+            raise DatabaseError(f"the run of study {self._name} was deleted: restore it in MLflow")
+        return found[0]
+
+    def _note(self, study: StudyRecord, *, reported: bool) -> dict[str, str]:
+        """Return the tag of the note on the run's page, with links to what there is."""
+        if self._lent or not study.note:
+            return {}
+        links = views.links(self._experiment_id, self._uid)
+        if reported:
+            links += f", {views.artifact(self._experiment_id, self.id, f'{_REPORT}/{_PAGE}')}"
+        return {_NOTE_TAG: f"{study.note}\n\n{links}"}
+
+    def _write_report(self, study: StudyRecord) -> bool:
+        """Keep the report with the run; return whether it is there.
+
+        What cannot be kept is said, and holds nothing up: the report can be made again.
+        """
+        try:
+            files = self._report()
+            if not files:
+                return False
+            with tempfile.TemporaryDirectory(prefix="grovekeeper-") as folder:
+                for name, content in files.items():
+                    (Path(folder) / name).write_bytes(content)
+                self._client.log_artifacts(self.id, folder, _REPORT)
+        except Exception as error:
+            text = first_line(error)
+            self._say(f"the report is not on the study's run ({text}): `grovekeeper sync` retries")
+            return False
+        self._runs.write(self._shown, {}, {}, {_EDITION_TAG: _edition(study)}, datetime.now(UTC))
+        return True
+
+
+def _edition(study: StudyRecord) -> str:
+    """Tell reports of other contents apart: the note says whatever changes in them."""
+    return sha256(study.note.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def _dataset(data: DataRecord) -> "DatasetInput":
+    from mlflow.entities import Dataset, DatasetInput
+
+    return DatasetInput(
+        Dataset(
+            name=data.name,
+            digest=data.digest[:_DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": data.source}),
+            profile=json.dumps({"num_rows": data.rows, "num_columns": data.columns}),
+        )
+    )

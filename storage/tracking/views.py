@@ -1,0 +1,191 @@
+"""A study's view in MLflow's UI: its trials as a table, the best first, and as charts.
+
+MLflow folds nested runs away and shows no metric. What its UI calls a shared view is a tag of the
+experiment: the state of the page, as compressed JSON. That format is the UI's own, of MLflow 3.17;
+this module is the one place that knows it.
+"""
+
+import base64
+import json
+import time
+import zlib
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from storage.records import StudyRecord
+from storage.tracking.runs import key_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_TAG = "mlflow.sharedViewState."
+_KNOWN_MAJOR = "3"
+# What trials differ by most; a chart of the score over each, where the space has it.
+_SCATTERED = ("max_features", "min_samples_leaf", "max_samples")
+_NAME_COLUMN = "attributes.`Run Name`"
+_WIDTH, _NARROW = 170, 135
+_SECTION = "trials"
+
+
+def save(
+    client: "MlflowClient", experiment_id: str, study: StudyRecord, condition: str, state_tag: str
+) -> bool:
+    """Keep a study's view with its experiment, unless it is there: people may have changed it.
+
+    Parameters
+    ----------
+    condition
+        The search that finds the trials' runs.
+    state_tag
+        Of a trial's run.
+
+    Returns
+    -------
+    whether this MLflow is one whose format is known; otherwise nothing is written
+
+    Raises
+    ------
+    MlflowException
+        When MLflow cannot be reached.
+    """
+    import mlflow
+
+    if mlflow.__version__.partition(".")[0] != _KNOWN_MAJOR:
+        return False
+    key = _TAG + _key(study.uid)
+    if key in client.get_experiment(experiment_id).tags:
+        return True
+    state = json.dumps(_state(study, condition, state_tag), separators=(",", ":"))
+    packed = base64.b64encode(zlib.compress(state.encode(), 9)).decode()
+    now = int(time.time() * 1000)
+    view = {"name": study.name, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
+    client.set_experiment_tag(experiment_id, key, json.dumps(view))
+    return True
+
+
+def delete(client: "MlflowClient", experiment_id: str, uid: str) -> None:
+    """Delete a study's view, if it is there."""
+    key = _TAG + _key(uid)
+    if key in client.get_experiment(experiment_id).tags:
+        client.delete_experiment_tag(experiment_id, key)
+
+
+def _key(uid: str) -> str:
+    return f"grovekeeper-{uid}"
+
+
+def page(server: str, experiment_id: str, uid: str, *, charts: bool = False) -> str:
+    """Return the address of a study's view, as a table or as charts."""
+    query = {"workflowType": "machine_learning", "viewStateShareKey": _key(uid)}
+    if charts:
+        query["compareRunsMode"] = "CHART"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query)}"
+
+
+def links(experiment_id: str, uid: str) -> str:
+    """Return links to a study's view as Markdown, for a page of the UI itself."""
+    table, charts = (page("", experiment_id, uid, charts=charts) for charts in (False, True))
+    return f"Its trials: [as a table]({table.lstrip('/')}), [as charts]({charts.lstrip('/')})"
+
+
+def artifact(experiment_id: str, run_id: str, path: str) -> str:
+    """Return a link to a run's artifact as Markdown, for a page of the UI itself."""
+    name = path.rpartition("/")[2].partition(".")[0]
+    return f"[{name}](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{path})"
+
+
+def _state(study: StudyRecord, condition: str, state_tag: str) -> dict[str, Any]:
+    metric = f"metrics.`{key_of(study.metric)}`"
+    params = [f"params.`{key_of(name)}`" for name in ("n_estimators", *study.hyperparameters)]
+    columns = [_NAME_COLUMN, metric, f"tags.`{state_tag}`", *params]
+    return {
+        "searchFilter": condition,
+        "orderByKey": metric,
+        "orderByAsc": study.direction == "minimize",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": columns,
+        # The UI gives a width only to the columns whose order is said.
+        "columnOrder": columns,
+        "columnWidths": dict.fromkeys(columns, _NARROW) | {_NAME_COLUMN: _WIDTH},
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": _charts(study),
+        "compareRunSections": [
+            _section(_SECTION, "Trials"),
+            _section("model", "Model metrics"),
+            _section("system", "System metrics"),
+        ],
+        "isAccordionReordered": True,
+        "viewMaximized": False,
+        "runListHidden": False,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {
+            "xAxisKey": "step",
+            "lineSmoothness": 0,
+            "selectedXAxisMetricKey": "",
+        },
+    }
+
+
+def _charts(study: StudyRecord) -> list[dict[str, Any]]:
+    scattered = [name for name in _SCATTERED if name in study.hyperparameters]
+    return [
+        _chart(
+            "LINE",
+            metricKey=study.guide,
+            selectedMetricKeys=[study.guide],
+            xAxisKey="step",
+            xAxisScaleType="linear",
+            scaleType="linear",
+            lineSmoothness=0,
+            selectedXAxisMetricKey="",
+        ),
+        _chart(
+            "PARALLEL",
+            selectedParams=[key_of(name) for name in study.hyperparameters],
+            selectedMetrics=[key_of(study.metric)],
+            showAllRuns=True,
+        ),
+        *(
+            _chart(
+                "SCATTER",
+                name,
+                xaxis={"key": name, "type": "PARAM"},
+                yaxis={"key": key_of(study.metric), "type": "METRIC"},
+            )
+            for name in scattered
+        ),
+    ]
+
+
+def _chart(kind: str, name: str = "", **settings: Any) -> dict[str, Any]:
+    return {
+        "uuid": f"{kind}{name}",
+        "type": kind,
+        "runsCountToCompare": 100,
+        "metricSectionId": _SECTION,
+        "deleted": False,
+        "isGenerated": False,
+        **settings,
+    }
+
+
+def _section(uuid: str, name: str) -> dict[str, Any]:
+    return {
+        "uuid": uuid,
+        "name": name,
+        "display": True,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": uuid != _SECTION,
+    }

@@ -1,0 +1,111 @@
+"""Tables that are in memory already, and what is made of them."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from shop import table
+
+from search import StudySpec
+from search.data.frames import to_pandas
+from search.data.table import read_table
+from search.errors import DataError, UsageError
+from search.study.problem import pose
+
+HOUSES = table(200)
+TWICE = pd.DataFrame([[1, 2]], columns=[1, "1"])
+
+
+@pytest.mark.parametrize("given", [HOUSES, pl.from_pandas(HOUSES)], ids=["pandas", "polars"])
+def test_frames_pose_the_problem_that_their_file_poses(given: Any, tmp_path: Path) -> None:
+    HOUSES.to_parquet(tmp_path / "houses.parquet")
+    here = pose(StudySpec(data=given, target="price"))
+    there = pose(StudySpec(data=tmp_path / "houses.parquet", target="price"))
+    assert here.dataset.digest == there.dataset.digest
+    assert (here.spec.study, there.spec.study) == ("frame", "houses")
+
+
+def test_an_arrays_columns_are_numbered_and_the_last_is_the_target() -> None:
+    problem = pose(StudySpec(data=np.random.default_rng(0).normal(size=(100, 3))))
+    assert problem.dataset.target == "x2"
+    assert list(problem.dataset.features.columns) == ["x0", "x1"]
+
+
+def test_labels_of_rows_are_no_column_and_the_frame_is_left_as_it_is() -> None:
+    chosen = HOUSES[HOUSES["size"] > -1].set_index(HOUSES.index[HOUSES["size"] > -1] + 7)
+    before = chosen.copy()
+    assert list(to_pandas(chosen).columns) == list(HOUSES.columns)
+    pose(StudySpec(data=chosen, target="price"))
+    pd.testing.assert_frame_equal(chosen, before)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ([1, 2], UsageError, "data of type list is no table: give a path"),
+        (np.zeros(3), UsageError, "an array of shape (3,) is no table"),
+        (pd.DataFrame({"a": []}), DataError, "the table has no rows (1 columns)"),
+        (
+            pd.DataFrame([[1, 2]], columns=[1, "1"]),
+            DataError,
+            "two columns of the table are called '1'",
+        ),
+    ],
+)
+def test_what_is_no_table_is_said(given: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message.replace("(", r"\(").replace(")", r"\)")):
+        StudySpec(data=given)
+
+
+def test_sparse_columns_are_what_they_hold() -> None:
+    sparse = HOUSES.assign(garden=pd.arrays.SparseArray([0.0, 1.0] * (len(HOUSES) // 2)))
+    assert to_pandas(sparse)["garden"].dtype == np.float64
+    pose(StudySpec(data=sparse, target="price"))
+
+
+def test_levels_of_names_become_one(tmp_path: Path) -> None:
+    frame = HOUSES.copy()
+    frame.columns = pd.MultiIndex.from_product([["house"], frame.columns])
+    assert pose(StudySpec(data=frame)).dataset.target == "('house', 'price')"
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert list(read_table(str(tmp_path / "t.parquet")).columns) == list(to_pandas(frame).columns)
+
+
+def test_a_tables_study_names_experiment_and_model() -> None:
+    spec = StudySpec(data=HOUSES, study="homes")
+    assert (spec.experiment, spec.model) == ("homes", "homes")
+    named = StudySpec(data=HOUSES, study="homes", model="best")
+    assert (named.experiment, named.model) == ("homes", "best")
+    assert StudySpec(data=HOUSES).study == "frame"
+
+
+def test_specifications_with_tables_can_be_compared_and_pickled() -> None:
+    spec = StudySpec(data=HOUSES)
+    assert spec == spec  # noqa: PLR0124 it would raise
+    assert spec != StudySpec(data=HOUSES)
+    again = pickle.loads(pickle.dumps(spec))  # noqa: S301 our own, as Dask sends it
+    assert again.table is not None
+    pd.testing.assert_frame_equal(again.table, HOUSES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trials": 0}, "trials 0 is no good"),
+        ({"target": 2}, "target 2 is no good: input should be a valid string"),
+        ({"trails": 5}, "there is no option 'trails': did you mean 'trials'"),
+    ],
+)
+def test_what_is_no_good_is_one_line_in_python_too(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        StudySpec(data=HOUSES, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_table_of_a_study_that_had_it_in_memory_is_asked_for() -> None:
+    with pytest.raises(DataError, match="was in memory: write it to a file"):
+        read_table("frame")

@@ -1,0 +1,198 @@
+"""How much memory reading takes, measured in a process of its own."""
+
+import gzip
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from search.data.limits import KNOWN, Bounds
+from search.environment import free_memory
+from search.errors import DataError
+
+ROOM = 100_000_000
+# Of a table with so much room: pieces that are under way, and their text.
+MOST = 3 * ROOM
+READ = f"""
+import resource, sys
+import pandas, pyarrow.parquet, pyarrow.dataset, sqlalchemy, fsspec
+from search.data.limits import Bounds
+from search.environment import free_memory
+from search.errors import DataError
+from search.data.table import read_table
+free_memory()
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+try:
+    read_table(sys.argv[1], sys.argv[2] or None, Bounds(max_bytes={ROOM}))
+except DataError as error:
+    print(peak() - before, error)
+"""
+
+
+ENDLESS = """
+import sys
+while True:
+    sys.stdout.write("1,2\\n" * 10_000)
+"""
+
+
+def test_a_third_of_what_is_free_is_room_for_a_table() -> None:
+    assert 0 < free_memory() <= psutil.virtual_memory().total
+    room = Bounds().room
+    assert room == pytest.approx(free_memory() / 3, rel=0.3)
+    with pytest.raises(DataError, match=r"a third of what is free: .* or allow more with --max-b"):
+        Bounds().check(10, room * 2)
+    Bounds().check(10**9, room // 2)
+
+
+def test_a_table_that_was_accepted_once_may_take_all_there_is() -> None:
+    KNOWN.check(10, Bounds().room * 2)
+    with pytest.raises(DataError, match=r"more than the .* of memory that are free: end what else"):
+        KNOWN.check(10, KNOWN.room * 2)
+
+
+def packed(path: Path, head: bytes, block: bytes, times: int) -> None:
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(head)
+        for _ in range(times):
+            file.write(block)
+
+
+def numbers(folder: Path) -> str:
+    packed(folder / "t.csv.gz", b"a,b\n", b"1,2\n" * 2**20, 300)
+    return str(folder / "t.csv.gz")
+
+
+def words(folder: Path) -> str:
+    block = b"".join(b"word %d,w%d\n" % (i, i) for i in range(100_000))
+    packed(folder / "t.csv.gz", b"a,b\n", block, 500)
+    return str(folder / "t.csv.gz")
+
+
+def a_line(folder: Path) -> str:
+    packed(folder / "t.csv.gz", b"a,b\n", b"q" * 10**7, 120)
+    return str(folder / "t.csv.gz")
+
+
+def a_cell(folder: Path) -> str:
+    packed(folder / "t.csv.gz", b'a,b\n1,"', b"q\n" * 10**7, 60)
+    return str(folder / "t.csv.gz")
+
+
+def a_header(folder: Path) -> str:
+    packed(folder / "t.csv.gz", b"", b"column," * 10**6, 100)
+    return str(folder / "t.csv.gz")
+
+
+def parquet(folder: Path) -> str:
+    table = pa.table({"a": np.zeros(10**6), "b": ["q" * 50] * 10**6})
+    with pq.ParquetWriter(folder / "t.parquet", table.schema, compression="zstd") as writer:
+        for _ in range(60):
+            writer.write_table(table)
+    return str(folder / "t.parquet")
+
+
+def commas(folder: Path) -> str:
+    packed(folder / "t.csv.gz", b"a,b\n1,2\n", b"," * 10**7, 20)
+    return str(folder / "t.csv.gz")
+
+
+def zeros_then_a_word(folder: Path) -> str:
+    """Numbers that take eight bytes each, and as text two hundred."""
+    with gzip.open(folder / "t.csv.gz", "wb", compresslevel=1) as file:
+        file.write(b"a,b\n" + (b"0" * 200 + b"1,2\n") * 2_000_000 + b"x,2\n")
+    return str(folder / "t.csv.gz")
+
+
+def stored(folder: Path, column: "pa.Array", **options: Any) -> str:
+    pq.write_table(pa.table({"a": column, "b": column}), folder / "t.parquet", **options)
+    return str(folder / "t.parquet")
+
+
+def nulls(folder: Path) -> str:
+    return stored(folder, pa.nulls(10**7, pa.null()))
+
+
+def logical(folder: Path) -> str:
+    return stored(folder, pa.array([True, None] * 4 * 10**6))
+
+
+def dates(folder: Path) -> str:
+    return stored(folder, pa.array(np.arange(2 * 10**6, dtype=np.int32), pa.date32()))
+
+
+def a_page(folder: Path) -> str:
+    zeros = pa.array(np.zeros(4 * 10**7))
+    size = {"row_group_size": 10**9, "data_page_size": 10**9, "compression": "zstd"}
+    return stored(folder, zeros, use_dictionary=False, **size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "made",
+    [
+        numbers,
+        words,
+        a_line,
+        a_cell,
+        a_header,
+        commas,
+        zeros_then_a_word,
+        parquet,
+        nulls,
+        logical,
+        dates,
+        a_page,
+    ],
+)
+def test_a_file_that_unpacks_to_gigabytes_is_refused_early(
+    made: Callable[[Path], str], tmp_path: Path
+) -> None:
+    grown, said = reading(made(tmp_path))
+    assert grown < MOST, said
+    assert "allow more with --max-bytes" in said or "its first line has" in said
+
+
+@pytest.mark.slow
+def test_an_endless_query_and_an_endless_pipe_are_refused_early(tmp_path: Path) -> None:
+    import sqlite3
+
+    sqlite3.connect(tmp_path / "empty.db").close()
+    endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select x, x from n"
+    query = endless.replace("x, x from", "x, 'text ' || x as t from")
+    grown, said = reading(f"sqlite:///{tmp_path}/empty.db", query)
+    assert grown < MOST, said
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as pipe:
+        try:
+            grown, said = reading("-", piped=pipe.stdout)
+        finally:
+            pipe.kill()
+    assert grown < MOST, said
+    assert "takes more than 100 MB in memory" in said
+
+
+def reading(source: str, query: str = "", piped: object = None) -> tuple[int, str]:
+    """Read a table in a process of its own; return the bytes it grew by, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, source, query],
+        stdin=piped,  # type: ignore[call-overload]
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    grown, _, said = done.stdout.partition(" ")
+    return int(grown), said

@@ -1,0 +1,119 @@
+"""Parquet files as they are, and as they should not be."""
+
+import datetime
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from odd import said_of
+
+from search.data.dataset import load_dataset
+from search.data.limits import Bounds
+from search.data.table import read_table
+from search.errors import DataError
+
+N = 60
+MANY = pd.DataFrame(
+    {
+        "x": np.arange(N) / 7,
+        "day": pd.date_range("2024-01-01", periods=N),
+        "far": np.array(["9999-01-01"] * N, dtype="datetime64[s]"),
+        "zoned": pd.date_range("2024-01-01", periods=N, tz="Europe/Paris"),
+        "date": [datetime.date(2024, 1, 1)] * N,
+        "cents": [Decimal(i) / 100 for i in range(N)],
+        "city": pd.Categorical(["Delft", "Leiden"] * 30),
+        "holes": pd.array([1, None] * 30, dtype="Int64"),
+        "maybe": pd.array([True, None] * 30, dtype="boolean"),
+        "word": ["x", None] * 30,
+        "y": np.arange(N) * 0.5,
+    }
+)
+
+
+def test_a_file_is_read_as_pandas_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    for table in (MANY, MANY.set_index("word"), MANY.drop(index=3)):
+        table.to_parquet(path)
+        expected = pd.read_parquet(path)
+        if expected.index.name or not expected.index.equals(pd.RangeIndex(len(expected))):
+            expected = expected.reset_index()
+        pd.testing.assert_frame_equal(read_table(str(path)), expected)
+
+
+def test_a_table_of_many_kinds_can_be_learned_from(tmp_path: Path) -> None:
+    MANY.to_parquet(tmp_path / "t.parquet")
+    dataset = load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.0)
+    assert len(dataset.X) == N
+    assert set(map(str, dataset.X.dtypes)) == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        pytest.param([[1, 2]] * N, "x", id="lists"),
+        pytest.param([[1, 2]] * N, "y", id="lists-target"),
+        pytest.param([{"k": 1}] * N, "x", id="structs"),
+        pytest.param([{"k": 1}] * N, "y", id="structs-target"),
+        pytest.param([b"x"] * N, "y", id="bytes-target"),
+    ],
+)
+def test_nested_columns_are_refused_by_name(
+    values: list[object], column: str, tmp_path: Path
+) -> None:
+    table = pd.DataFrame({"x": np.arange(N), "y": np.arange(N)}).assign(**{column: values})
+    table.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=f"column '{column}' holds values of type"):
+        load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.0)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    numbers = pa.array(range(N))
+    pq.write_table(pa.table([numbers, numbers, numbers], ["a", "a", "y"]), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"two columns of --data .* are called 'a'"):
+        read_table(str(tmp_path / "t.parquet"))
+
+
+def test_more_than_there_is_room_for_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    alike = pa.table({"a": pa.array(np.zeros(5_000_000)), "y": pa.array(np.zeros(5_000_000))})
+    pq.write_table(alike, path)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(DataError, match="takes more than 20 MB in memory"):
+        read_table(str(path), bounds=Bounds(max_bytes=20_000_000))
+    with pytest.raises(DataError, match="more than 1,000 rows"):
+        read_table(str(path), bounds=Bounds(max_rows=1000))
+
+
+def sound() -> bytes:
+    """Write the table without Arrow's own schema, which is base64 and would stop most lies."""
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(MANY.drop(columns="zoned")), file, store_schema=False)
+    return file.getvalue()
+
+
+SOUND = sound()
+
+
+@given(
+    flips=st.lists(
+        st.tuples(st.integers(0, len(SOUND) - 1), st.integers(1, 255)), min_size=1, max_size=8
+    ),
+    cut=st.integers(0, 3),
+)
+@settings(max_examples=200)
+def test_a_file_that_lies_is_a_table_or_a_line(
+    flips: list[tuple[int, int]], cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = bytearray(SOUND)
+    for place, change in flips:
+        content[place] ^= change
+    path = tmp_path_factory.mktemp("lies") / "t.parquet"
+    path.write_bytes(content[: len(content) - cut])
+    assert "\n" not in said_of(str(path), "y")

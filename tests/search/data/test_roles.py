@@ -1,0 +1,142 @@
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from search.data.roles import RoleColumns, Roles, read_roles
+from search.errors import DataError, UsageError
+
+TABLE = pd.DataFrame(
+    {
+        "customer": ["b", "a", "b", "c"],
+        "day": ["2024-03-01", "2023-12-31", "2024-03-01", "2024-01-15"],
+        "share": [0.5, 0.0, 2.0, 1.5],
+        "price": [1.0, 2.0, 3.0, 4.0],
+    }
+)
+
+
+def read(values: list[Any], role: str, name: str = "it") -> Any:
+    table = TABLE.assign(**{name: values})
+    return read_roles(table, RoleColumns(**{role: name}), "price")
+
+
+def test_columns_become_weights_and_numbers_of_groups_and_moments() -> None:
+    roles = read_roles(TABLE, RoleColumns("share", "customer", "day"), "price")
+    assert roles.weights is not None
+    assert roles.groups is not None
+    assert roles.times is not None
+    assert roles.weights.tolist() == [0.5, 0.0, 2.0, 1.5]
+    assert roles.groups.tolist() == [1, 0, 1, 2]
+    assert roles.times.tolist() == [2, 0, 2, 1]
+
+
+def test_what_is_not_named_is_none() -> None:
+    assert read_roles(TABLE, RoleColumns(), "price") == Roles(None, None, None)
+
+
+def test_the_roles_of_chosen_rows_are_numbered_without_gaps_and_in_their_order() -> None:
+    roles = read_roles(TABLE, RoleColumns("share", "customer", "day"), "price")
+    some = roles.of(np.array([True, False, True, True]))
+    assert some.weights is not None
+    assert some.groups is not None
+    assert some.times is not None
+    assert some.weights.tolist() == [0.5, 2.0, 1.5]
+    assert some.groups.tolist() == [0, 0, 1]
+    assert some.times.tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [3, 1, 3, 2],
+        [2.5, -1.0, 2.5, 0.0],
+        [Decimal("2.5"), Decimal(-1), Decimal("2.5"), Decimal(0)],
+        ["2024-01-03", "2023-01-01", "2024-01-03", "2024-01-01T10:00"],
+        ["2024-01-03T01:00+03:00", "2023-01-01", "2024-01-02T22:00Z", "2024-01-01"],
+        [date(2024, 3, 1), date(1999, 1, 1), date(2024, 3, 1), date(2000, 1, 1)],
+        list(pd.to_datetime(["2024-03-01", "1999-01-01", "2024-03-01", "2000-01-01"])),
+        ["3000-01-01", "1500-01-01", "3000-01-01", "1600-01-01"],
+    ],
+    ids=["whole", "numbers", "decimals", "texts", "zones", "dates", "timestamps", "far"],
+)
+def test_times_are_numbers_dates_or_texts_of_dates(values: list[Any]) -> None:
+    assert read(values, "time").times.tolist() == [2, 0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["10/02/2023", "13/01/2023", "10/02/2023", "01/02/2023"],
+        ["02/10/2023", "01/13/2023", "02/10/2023", "02/01/2023"],
+        ["10.02.2023", "13.01.2023", "10.02.2023", "01.02.2023"],
+        ["10 Feb 2023", "13 Jan 2023", "10 Feb 2023", "1 Feb 2023"],
+    ],
+    ids=["day first", "month first", "dots", "names"],
+)
+def test_dates_of_a_column_are_all_read_in_one_way(values: list[str]) -> None:
+    assert read(values, "time").times.tolist() == [2, 0, 2, 1]
+
+
+def test_dates_that_can_be_read_in_two_ways_are_asked_for_in_another() -> None:
+    with pytest.raises(DataError, match=r"such as 10/02/2023, .*: write them as 2024-12-31"):
+        read(["10/02/2023", "01/03/2023", "02/11/2023", "12/12/2023"], "time")
+    assert read(["01/01/2023", "02/02/2023", "03/03/2023", "04/04/2023"], "time") is not None
+
+
+def test_weights_may_be_decimals_or_texts_of_numbers() -> None:
+    for values in ([Decimal("0.5"), Decimal(0), 2, 1], ["0.5", "0", "2", "1"]):
+        assert read(values, "weight").weights.tolist() == [0.5, 0.0, 2.0, 1.0]
+
+
+def test_a_mistyped_column_gets_the_near_name_and_those_there_are() -> None:
+    with pytest.raises(UsageError) as error:
+        read_roles(TABLE, RoleColumns(group="custmer"), "price")
+    assert "--group 'custmer' is no column of the table: did you mean 'customer'?" in str(
+        error.value
+    )
+    assert "There are customer, day, share, price" in str(error.value)
+
+
+def test_of_a_wide_table_not_every_column_is_listed() -> None:
+    wide = pd.DataFrame(np.zeros((2, 50)), columns=[f"c{k}" for k in range(50)])
+    with pytest.raises(UsageError, match=r"c28, c29, …$"):
+        read_roles(wide, RoleColumns(time="zzz"), "c0")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (RoleColumns(weight="share", time="share"), "--weight 'share' is named for another role"),
+        (RoleColumns(group="day", time="day"), "--group 'day' is named for another role"),
+        (RoleColumns(group="price"), "--group 'price' is the target"),
+    ],
+)
+def test_a_column_has_one_role(names: RoleColumns, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        read_roles(TABLE, names, "price")
+
+
+@pytest.mark.parametrize(
+    ("role", "values", "says"),
+    [
+        ("weight", [1, 2, -0.5, 1], "--weight 'it' holds -0.5: weights are numbers, not below 0"),
+        ("weight", ["1", "heavy", "2", "3"], "--weight 'it' holds heavy"),
+        ("weight", [1.0, np.inf, 2.0, 3.0], "--weight 'it' holds inf"),
+        ("weight", [0, 0, 0, 0], "--weight 'it' is 0 in every row"),
+        ("weight", [1.0, None, 2.0, 3.0], "--weight 'it' is missing in 1 rows: fill it in"),
+        ("group", ["a", None, None, "b"], "--group 'it' is missing in 2 rows: fill it in"),
+        ("time", ["2024-01-01", None, "2024-01-01", "2"], "--time 'it' is missing in 1 rows"),
+        ("time", ["2024-01-01", "soon", "2024-01-02", "2024"], "neither numbers nor dates"),
+    ],
+)
+def test_a_column_that_does_not_hold_what_its_role_asks_for_is_one_line(
+    role: str, values: list[Any], says: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        read(values, role)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)

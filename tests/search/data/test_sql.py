@@ -1,0 +1,234 @@
+"""Tables of databases: real ones, read and never written."""
+
+import datetime
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from search.data.dataset import load_dataset
+from search.data.limits import Bounds
+from search.data.table import read_table
+from search.errors import DataError, UsageError
+
+Ask = Callable[[str], list[Any]]
+
+
+@contextmanager
+def asking(url: str) -> Iterator[Ask]:
+    engine = create_engine(url)
+
+    def ask(statement: str) -> list[Any]:
+        with engine.begin() as connection:
+            result = connection.execute(text(statement))
+            return list(result) if result.returns_rows else []
+
+    yield ask
+    engine.dispose()
+
+
+@pytest.fixture(
+    params=["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.mariadb)],
+    scope="module",
+)
+def shop(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Ask]]:
+    """A database's address, in which there is a table of houses, and a way to ask it."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('shop')}/shop.db"
+    else:
+        fixture = {"postgresql": "postgres", "mariadb": "mariadb"}[request.param]
+        url = request.getfixturevalue(fixture)()
+    with asking(url) as ask:
+        ask(
+            "create table houses (id integer, rooms integer, price decimal(9, 2), sold date, "
+            "seen timestamp null, city varchar(20), none varchar(9))"
+        )
+        values = ", ".join(
+            f"({i}, {i % 6 if i % 5 else 'null'}, {i}.25, '2024-02-{1 + i % 28:02}', "
+            f"'2024-02-03 04:05:06', '{['Delft', 'Leiden 100%'][i % 2]}', null)"
+            for i in range(60)
+        )
+        ask(f"insert into houses values {values}")  # noqa: S608 our own
+        yield url, ask
+
+
+HOUSES = "select * from houses order by id"
+
+
+def test_types_come_out_right(shop: tuple[str, Ask], monkeypatch: pytest.MonkeyPatch) -> None:
+    for batch in (10_000, 7):
+        monkeypatch.setattr("search.data.sql._BATCH", batch)
+        table = read_table(shop[0], HOUSES)
+        kinds = {name: dtype.kind for name, dtype in table.dtypes.items()}
+        assert table["id"].tolist() == list(range(60))
+        assert kinds["id"] == "i"
+        assert table["rooms"].isna().sum() == 12
+        assert kinds["rooms"] == kinds["price"] == kinds["none"] == "f"
+        assert table["price"].tolist()[:2] == [0.25, 1.25]
+        assert table["none"].isna().all()
+        assert table["city"].tolist()[:2] == ["Delft", "Leiden 100%"]
+        if not shop[0].startswith("sqlite"):  # which has no dates
+            assert kinds["sold"] == kinds["seen"] == "M"
+            assert table["sold"][0] == pd.Timestamp(2024, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from houses",
+        "insert into houses (id) values (99)",
+        "update houses set id = 0",
+        "drop table houses",
+        "create table other (id integer)",
+        "select 1 as a; delete from houses",
+        "delete from houses; commit",
+        "commit; delete from houses",
+    ],
+)
+def test_a_mistaken_query_changes_nothing(shop: tuple[str, Ask], statement: str) -> None:
+    url, ask = shop
+    before = ask(HOUSES)
+    with pytest.raises(DataError) as error:
+        read_table(url, statement)
+    assert "\n" not in str(error.value)
+    assert ask(HOUSES) == before
+
+
+def test_what_writes_within_a_select_is_refused_by_postgresql(shop: tuple[str, Ask]) -> None:
+    url, ask = shop
+    if not url.startswith("postgresql"):
+        pytest.skip("PostgreSQL's own")
+    ask("create function clear() returns integer language sql as 'delete from houses; select 1'")
+    with pytest.raises(DataError, match="cannot execute DELETE in a read-only transaction"):
+        read_table(url, "select clear() as y")
+    with pytest.raises(DataError, match="data-modifying statements"):
+        read_table(url, "with gone as (delete from houses returning *) select * from gone")
+    assert len(ask(HOUSES)) == 60
+
+
+def test_signs_of_other_languages_are_the_querys_own(shop: tuple[str, Ask]) -> None:
+    query = "select id, ':a %s' as \"x\" from houses where city like 'Leiden%' order by id"
+    if shop[0].startswith("mysql"):
+        query = query.replace('"', "`")
+    table = read_table(shop[0], query)
+    assert (len(table), table["x"][0]) == (30, ":a %s")
+
+
+@pytest.mark.parametrize(
+    ("query", "bounds", "says"),
+    [
+        ("select * from hauses", Bounds(), "hauses"),
+        ("select id, id from houses", Bounds(), "two columns of --query are called 'id'"),
+        ("select * from houses where id < 0", Bounds(), "has no rows (7 columns)"),
+        (HOUSES, Bounds(max_rows=59), "more than 59 rows: raise --max-rows"),
+        (HOUSES, Bounds(max_bytes=500), "more than 500 bytes in memory"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_one_line(
+    shop: tuple[str, Ask], query: str, bounds: Bounds, says: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        read_table(shop[0], query, bounds)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_query_without_an_order_is_told_of(shop: tuple[str, Ask]) -> None:
+    for query, told in ((HOUSES, False), ("select * from houses", True)):
+        notes = load_dataset(shop[0], "price", None, 0.0, query=query).notes
+        assert any("no `order by`" in note for note in notes) is told
+
+
+def test_a_database_takes_a_query() -> None:
+    with pytest.raises(UsageError, match="is a database: say what to read with --query"):
+        read_table("sqlite:///shop.db")
+
+
+def test_a_sqlite_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no database file"):
+        read_table(f"sqlite:///{tmp_path}/none.db", "select 1")
+    (tmp_path / "text.db").write_text("this is text, and a long one at that " * 99)
+    with pytest.raises(DataError, match="file is not a database"):
+        read_table(f"sqlite:///{tmp_path}/text.db", "select * from t")
+    path = tmp_path / "a b?.db"
+    sqlite3.connect(path).close()
+    url = make_url("sqlite://").set(database=str(path))
+    for statement in (f"attach database '{tmp_path}/new.db' as n", "pragma journal_mode=wal"):
+        with pytest.raises(DataError):
+            read_table(url.render_as_string(), statement)
+    assert {file.name for file in tmp_path.iterdir()} == {"text.db", "a b?.db"}
+
+
+def test_mixed_values_of_sqlite_are_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(tmp_path / "mixed.db")) as connection:
+        connection.execute("create table t (a, b, c)")
+        rows = [(i if i < 5 else f"w{i}", i if i % 2 else 0.5, None) for i in range(9)]
+        connection.executemany("insert into t values (?, ?, ?)", rows)
+        connection.commit()
+    for batch in (10_000, 3):
+        monkeypatch.setattr("search.data.sql._BATCH", batch)
+        table = read_table(f"sqlite:///{tmp_path}/mixed.db", "select * from t")
+        assert table["a"].tolist() == [*"01234", *(f"w{i}" for i in range(5, 9))]
+        assert table["b"].tolist()[:2] == [0.5, 1.0]
+        assert table["c"].isna().all()
+
+
+def test_postgresqls_own_types_are_read_or_refused_by_column(
+    postgres: Callable[[], str],
+) -> None:
+    url = postgres()
+    query = (
+        "select i, i::numeric / 3 as third, ('2024-01-01 00:00+02'::timestamptz) as zoned, "
+        "gen_random_uuid() as uid, (i % 2 = 0) as even, '09:30'::time as clock, "
+        "case when i > 3 then 'nan'::numeric end as hole from generate_series(1, 20) i order by i"
+    )
+    table = read_table(url, query)
+    assert [table.dtypes[name].kind for name in ("third", "zoned", "even")] == ["f", "M", "b"]
+    assert isinstance(table["uid"][0], str)
+    assert table["hole"].isna().all()
+    assert table["clock"][0] == datetime.time(9, 30)
+    for value in ("array[1, 2]", "'{\"k\": 1}'::jsonb", "interval '2 days'"):
+        with pytest.raises(DataError, match="column 'odd' holds"):
+            load_dataset(
+                url,
+                "i",
+                None,
+                0.0,
+                query=f"select {value} as odd, i from generate_series(1, 99) i",  # noqa: S608
+            )
+    with pytest.raises(DataError, match="by --query: timestamp too large"):
+        read_table(url, "select 'infinity'::timestamp as t, 1 as y")
+
+
+def test_a_server_that_is_not_reached_is_said_without_the_password() -> None:
+    address = "postgresql+psycopg://ann:swordfish@127.0.0.1:9/shop"
+    with pytest.raises(DataError, match=r"ann:\*\*\*@127.0.0.1.*refused") as error:
+        read_table(address, "select 1")
+    assert "swordfish" not in str(error.value)
+    assert error.value.__cause__ is None
+    with pytest.raises(DataError, match="its password is not kept: name it in full"):
+        read_table(address.replace("swordfish", "***"), "select 1")
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("postgres://ann:swordfish@db/shop", "name postgresql+psycopg://"),
+        ("mysql+mysqldb://ann:swordfish@db/shop", "name mysql+pymysql://"),
+        ("duck://shop", "one that SQLAlchemy has a driver for"),
+        ("https://host/t.csv", "one that SQLAlchemy has a driver for"),
+        ("postgresql+psycopg://db:port/shop", "cannot read --data"),
+    ],
+)
+def test_a_driver_that_is_missing_is_named(address: str, says: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_table(address, "select 1")
+    assert says in str(error.value)
+    assert "swordfish" not in str(error.value)

@@ -1,0 +1,81 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from search.data.target import detect_task, encode_target, plain_target
+from search.errors import DataError, UsageError
+from search.types import Task
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b", "a"], "classification"),
+        ([True, False, True], "classification"),
+        ([0, 1, 1, 0], "classification"),
+        ([1.0, 2.0, 1.0, 2.0], "classification"),
+        ([0.5, 1.5, 0.5], "classification"),
+        (list(range(10)) * 3, "classification"),
+        (list(range(11)) * 3, "regression"),
+        ([0.1, 0.2, 0.3, 0.1], "regression"),
+        ([1, 2, 3], "regression"),
+    ],
+)
+def test_task_follows_from_the_target(values: list[object], task: str) -> None:
+    assert detect_task(pd.Series(values)) == task
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([1, 0, 1, 0], [0, 1]),
+        ([1.0, 0.0, 1.0, 0.0], [0, 1]),
+        ([0.5, -0.5, 0.5, -0.5], ["-0.5", "0.5"]),
+        ([True, False, True, False], [False, True]),
+        (["yes", "no", "yes", "no"], ["no", "yes"]),
+        ([2**60 + 1, 2**60, 2**60 + 1, 2**60], [2**60, 2**60 + 1]),
+        ([5.0, 1e19, 5.0, 1e19], ["1e+19", "5.0"]),
+    ],
+)
+def test_classes_are_sorted_and_rows_hold_their_numbers(
+    values: list[object], classes: list[object]
+) -> None:
+    y, found = encode_target(pd.Series(values, name="y"), "classification")
+    assert found is not None
+    assert found.tolist() == classes
+    assert type(found.tolist()[0]) is type(classes[0])
+    assert y.tolist() == [1, 0, 1, 0]
+    assert y.dtype == np.int64
+
+
+def test_values_of_a_regression_are_floats() -> None:
+    for values in ([1, 2, 4], [True, False, True], [0.5, 1.5, 2.5]):
+        y, classes = encode_target(pd.Series(values, name="y"), "regression")
+        assert classes is None
+        assert y.dtype == np.float64
+        assert y.tolist() == [float(value) for value in values]
+
+
+def test_a_target_has_the_type_of_its_present_values() -> None:
+    from decimal import Decimal
+
+    holes = pd.Series([1, 2, None], dtype=object)[:2]
+    assert plain_target(holes).dtype == np.int64
+    assert plain_target(pd.Series([Decimal("0.5"), Decimal(1)])).tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "error", "says"),
+    [
+        ([3, 3, 3], "regression", DataError, "is 3 in all 3 rows that have one"),
+        (["a", "b"] * 2, "regression", UsageError, "'y' is not a number ('a')"),
+        ([1.0, np.inf, -np.inf], "regression", DataError, "'y' has 2 infinite values"),
+        (list("abcd"), "classification", DataError, "has 4 classes in 4 rows"),
+    ],
+)
+def test_a_target_that_nothing_can_be_learned_from_is_said(
+    values: list[object], task: Task, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error) as raised:
+        encode_target(pd.Series(values, name="y"), task)
+    assert says in str(raised.value)

@@ -1,0 +1,352 @@
+import subprocess
+import sys
+import tracemalloc
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn import metrics as reference
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from search.errors import UsageError
+from search.forest.metrics import (
+    EXCLUDED,
+    METRICS,
+    Metric,
+    check_metric,
+    evaluate,
+    get_metric,
+    names_for,
+)
+from search.forest.scorers import brier_errors
+from search.types import Task
+
+Array = NDArray[Any]
+Rows = tuple[Array, Array, Array]
+TASKS: list[Task] = ["regression", "classification"]
+SQUARED = {"rmse", "mse", "r2", "brier", "d2_brier_score"}
+OF_TWO_CLASSES = {"positive_likelihood_ratio", "negative_likelihood_ratio"}
+OF_MORE_CLASSES = {"top_k_accuracy"}
+# Whose scorers take no row weights.
+UNWEIGHTED = {
+    "adjusted_mutual_info_score",
+    "adjusted_rand_score",
+    "completeness_score",
+    "fowlkes_mallows_score",
+    "homogeneity_score",
+    "max_error",
+    "mutual_info_score",
+    "negative_likelihood_ratio",
+    "normalized_mutual_info_score",
+    "positive_likelihood_ratio",
+    "rand_score",
+    "v_measure_score",
+}
+
+pairs = st.lists(
+    st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=2, max_size=30
+).filter(lambda rows: np.var([y for y, _ in rows]) > 1e-6)
+
+
+class Values(RegressorMixin, BaseEstimator):
+    def __init__(self, p: Any) -> None:
+        self.p = p
+
+    def predict(self, X: Any) -> Any:
+        return self.p[X[:, 0]]
+
+
+class Probabilities(ClassifierMixin, BaseEstimator):
+    def __init__(self, p: Any) -> None:
+        self.p = p
+        self.classes_ = np.arange(p.shape[1])
+
+    def predict(self, X: Any) -> Any:
+        return self.p[X[:, 0]].argmax(axis=1)
+
+    def predict_proba(self, X: Any) -> Any:
+        return self.p[X[:, 0]]
+
+
+def values(seed: int, n_rows: int = 60) -> Rows:
+    """Return positive values, predictions and whole weights, some of them 0."""
+    random = np.random.default_rng(seed)
+    y = random.gamma(2.0, size=n_rows) + 0.1
+    return y, y * random.uniform(0.5, 1.5, n_rows), random.integers(0, 4, n_rows).astype(float)
+
+
+def probabilities(seed: int, n_classes: int, n_rows: int = 60) -> Rows:
+    """Return classes (all that there are), probabilities of few trees, and whole weights."""
+    random = np.random.default_rng(seed)
+    y = random.permutation(np.arange(n_rows) % n_classes)
+    p = random.multinomial(8, np.ones(n_classes) / n_classes, n_rows) + 4 * np.eye(n_classes)[y]
+    weights = random.integers(0, 4, n_rows).astype(float)
+    weights[np.unique(y, return_index=True)[1]] = 2.0
+    return y, p / p.sum(axis=1, keepdims=True), weights
+
+
+def rows_for(metric: Metric, seed: int = 0) -> Rows:
+    if metric.task == "regression":
+        return values(seed)
+    return probabilities(seed, 3 if metric.name in OF_MORE_CLASSES else 2)
+
+
+def of_scikit_learn(name: str, y: Array, p: Array, weights: Array | None = None) -> float:
+    """Score with scikit-learn, as its users would: the plain name of more classes is macro."""
+    if "log_loss" in name:
+        p = (p * 100 + 1 / p.shape[1]) / 101
+    if p.ndim > 1 and p.shape[1] > 2:
+        plain = {name: f"{name}_macro" for name in ("f1", "jaccard", "precision", "recall")}
+        name = (plain | {"roc_auc": "roc_auc_ovr"}).get(name, name)
+    stand_in = Values(p) if p.ndim == 1 else Probabilities(p)
+    rows = np.arange(len(y))[:, None]
+    value = reference.get_scorer(name)(stand_in, rows, y, sample_weight=weights)
+    return abs(value) if name.startswith("neg_") else value
+
+
+def metric_of(scorer: str) -> Metric:
+    for task in TASKS:
+        with suppress(UsageError):
+            return get_metric(scorer, task)
+    raise AssertionError(f"{scorer} fits no task")
+
+
+@pytest.mark.parametrize("scorer", reference.get_scorer_names())
+def test_every_scorer_of_scikit_learn_is_taken_or_refused_with_its_reason(scorer: str) -> None:
+    if scorer in EXCLUDED:
+        for task in TASKS:
+            with pytest.raises(UsageError, match="a row has one class"):
+                get_metric(scorer, task)
+        return
+    metric = metric_of(scorer)
+    assert metric.direction == ("minimize" if scorer.startswith("neg_") else "maximize")
+    assert METRICS[metric.name] is metric
+    several = (2, 4) if metric.task == "classification" else (0,)
+    for n_classes in several:
+        y, p, weights = probabilities(1, n_classes) if n_classes else values(1)
+        if metric.name in (OF_TWO_CLASSES if n_classes > 2 else OF_MORE_CLASSES):
+            with pytest.raises(UsageError, match=r"not defined on this target \(scikit-learn: "):
+                check_metric(metric, y, n_classes)
+            continue
+        check_metric(metric, y, n_classes)
+        score = metric.of_predictions(y, p, None)
+        assert score == pytest.approx(of_scikit_learn(scorer, y, p))
+        if metric.name in UNWEIGHTED or ("roc_auc_ovo" in scorer and n_classes > 2):
+            with pytest.raises(UsageError, match="does not work with these row weights"):
+                check_metric(metric, y, n_classes, weights)
+            continue
+        check_metric(metric, y, n_classes, weights)
+        score = metric.of_predictions(y, p, weights)
+        assert score == pytest.approx(of_scikit_learn(scorer, y, p, weights))
+
+
+def test_every_metric_is_a_scorer_of_scikit_learn_by_its_canonical_name() -> None:
+    found = {metric_of(name).name for name in reference.get_scorer_names() if name not in EXCLUDED}
+    assert set(METRICS) == found
+    assert len(METRICS) == len(reference.get_scorer_names()) - len(EXCLUDED)
+    assert set(EXCLUDED) <= set(reference.get_scorer_names())
+    assert not any(name.startswith("neg_") for name in METRICS)
+
+
+@given(st.sampled_from(sorted(METRICS)), st.integers(0, 1000))
+def test_weights_of_one_change_nothing_and_the_order_of_rows_neither(name: str, seed: int) -> None:
+    metric = METRICS[name]
+    y, p, _ = rows_for(metric, seed)
+    score = metric.of_predictions(y, p, None)
+    order = np.random.default_rng(seed).permutation(len(y))
+    assert metric.of_predictions(y[order], p[order], None) == pytest.approx(score, abs=1e-12)
+    if name not in UNWEIGHTED:
+        ones = np.ones(len(y))
+        assert metric.of_predictions(y, p, ones) == pytest.approx(score, abs=1e-12)
+
+
+@given(st.sampled_from(sorted(set(METRICS) - UNWEIGHTED)), st.integers(0, 1000))
+def test_whole_weights_are_repeated_rows(name: str, seed: int) -> None:
+    metric = METRICS[name]
+    y, p, weights = rows_for(metric, seed)
+    again = np.repeat(np.arange(len(y)), weights.astype(int))
+    expected = pytest.approx(metric.of_predictions(y[again], p[again], None), abs=1e-12)
+    assert metric.of_predictions(y, p, weights) == expected
+    assert metric.of_predictions(y, p, weights * 0.5) == expected
+    if metric.of_squares is not None:
+        errors = (y - p) ** 2 if metric.task == "regression" else brier_errors(y, p)
+        assert metric.of_squares(errors, y, weights, 0 if p.ndim == 1 else p.shape[1]) == expected
+
+
+def test_what_derives_from_squared_errors_and_only_that_has_the_infinite_forest_form() -> None:
+    assert {name for name, metric in METRICS.items() if metric.of_squares is not None} == SQUARED
+
+
+@pytest.mark.parametrize("name", sorted(SQUARED))
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_score_of_squared_errors_is_the_score_of_the_predictions(
+    name: str, n_classes: int
+) -> None:
+    metric = METRICS[name]
+    regression = metric.task == "regression"
+    y, p, weights = values(3) if regression else probabilities(3, n_classes)
+    errors = (y - p) ** 2 if regression else brier_errors(y, p)
+    assert metric.of_squares is not None
+    for each in (None, weights):
+        expected = metric.of_predictions(y, p, each)
+        assert metric.of_squares(errors, y, each, n_classes) == pytest.approx(expected)
+
+
+def test_explained_brier_score_is_on_one_scale_whichever_class_is_missing() -> None:
+    y, p, _ = probabilities(3, 3)
+    for missing in range(3):
+        chosen = y != missing
+        expected = reference.d2_brier_score(y[chosen], p[chosen], labels=[0, 1, 2])
+        assert METRICS["d2_brier_score"].of_predictions(y[chosen], p[chosen], None) == (
+            pytest.approx(expected)
+        )
+
+
+@given(pairs)
+def test_regression_scores_are_scikit_learns(rows: list[tuple[float, float]]) -> None:
+    y, p = np.array(rows).T
+    scores = evaluate("regression", y, p)
+    assert scores["rmse"] == pytest.approx(reference.root_mean_squared_error(y, p))
+    assert scores["mse"] == pytest.approx(reference.mean_squared_error(y, p))
+    assert scores["mae"] == pytest.approx(reference.mean_absolute_error(y, p))
+    assert scores["r2"] == pytest.approx(reference.r2_score(y, p), rel=1e-6, abs=1e-6)
+
+
+def test_log_loss_of_a_certain_mistake_is_finite() -> None:
+    y, p = np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]])
+    assert np.isfinite(METRICS["log_loss"].of_predictions(y, p, None))
+    assert METRICS["log_loss"].guide == "brier"
+
+
+def test_poisson_deviance_of_a_forest_that_says_0_is_finite() -> None:
+    y, p = np.array([0.0, 0.0, 3.0, 7.0]), np.array([0.0, 1.0, 0.0, 7.0])
+    deviance = METRICS["mean_poisson_deviance"].of_predictions(y, p, None)
+    assert deviance == pytest.approx(
+        reference.mean_poisson_deviance(y, [2.5 / 101, 1, 2.5 / 101, 7])
+    )
+
+
+def test_each_task_has_its_default_metric() -> None:
+    assert get_metric(None, "regression").name == names_for("regression")[0] == "rmse"
+    assert get_metric(None, "classification").name == names_for("classification")[0] == "brier"
+
+
+@pytest.mark.parametrize(
+    ("typed", "canonical"),
+    [
+        ("RMSE", "rmse"),
+        ("neg_rmse", "rmse"),
+        ("root_mean_squared_error", "rmse"),
+        ("neg_root_mean_squared_error", "rmse"),
+        ("neg_mean_gamma_deviance", "mean_gamma_deviance"),
+        ("r2_score", "r2"),
+        ("explained_variance_score", "explained_variance"),
+        ("mape", "mean_absolute_percentage_error"),
+        ("medae", "median_absolute_error"),
+        ("rmsle", "root_mean_squared_log_error"),
+        ("msle", "mean_squared_log_error"),
+        ("brier_score_loss", "brier"),
+        ("neg_brier_score", "brier"),
+        ("d2_brier", "d2_brier_score"),
+        ("logloss", "log_loss"),
+        ("log-loss", "log_loss"),
+        ("mcc", "matthews_corrcoef"),
+        ("auc", "roc_auc"),
+        ("ROC-AUC", "roc_auc"),
+        ("ap", "average_precision"),
+        ("balanced_acc", "balanced_accuracy"),
+        ("neg_negative_likelihood_ratio", "negative_likelihood_ratio"),
+        ("rand", "rand_score"),
+    ],
+)
+def test_a_metric_answers_to_the_names_that_people_type(typed: str, canonical: str) -> None:
+    assert metric_of(typed).name == canonical
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("rsme", "did you mean rmse? For regression there are rmse, mse, mae, r2"),
+        ("mean_gama_deviance", "did you mean mean_gamma_deviance? For regression"),
+        ("neg_median_absolut_error", "did you mean median_absolute_error? For regression"),
+        ("balancd_accuracy", "did you mean balanced_accuracy? For regression"),
+        ("accuracy", "does not fit regression"),
+        ("neg_log_loss", "does not fit regression"),
+        ("neg_r2", "is unknown"),
+        ("nothing_like_it", "is unknown: For regression"),
+        ("f1_samples", "cannot be used: it is a mean over the several labels of a row"),
+    ],
+)
+def test_an_unknown_or_unfit_metric_gets_the_fitting_names(name: str, says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        get_metric(name, "regression")
+    assert says in str(error.value)
+    assert all(fitting in str(error.value) for fitting in names_for("regression"))
+
+
+@pytest.mark.parametrize(
+    ("name", "y", "says"),
+    [
+        ("msle", [-2.0, 1.0, 3.0], "less than or equal to -1"),
+        ("gamma_deviance", [0.0, 1.0, 3.0], "strictly positive y and y_pred"),
+        ("poisson_deviance", [-1.0, 1.0, 3.0], "non-negative y"),
+        ("r2", [1.0, 1.0, 1.0], "it is nan where all rows are predicted alike"),
+    ],
+)
+def test_a_metric_that_the_target_does_not_allow_is_refused_with_the_reason(
+    name: str, y: list[float], says: str
+) -> None:
+    metric = get_metric(name, "regression")
+    with pytest.raises(UsageError, match="choose another: for regression there are") as error:
+        check_metric(metric, np.array(y), 0)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_evaluate_gives_the_main_metrics_that_are_defined_and_the_one_that_is_asked_for() -> None:
+    y, p, weights = probabilities(0, 3)
+    mcc = get_metric("mcc", "classification")
+    scores = evaluate("classification", y, p, weights, mcc)
+    assert list(scores) == [*names_for("classification"), "matthews_corrcoef"]
+    assert scores["accuracy"] == reference.accuracy_score(y, p.argmax(1), sample_weight=weights)
+    alone = np.zeros(len(y), dtype=int)
+    assert "roc_auc" not in evaluate("classification", alone, p[:, :2] + p[:, 2:] / 2)
+
+
+def test_the_scores_of_rows_without_weight_are_left_out() -> None:
+    for task, (y, p, _) in zip(TASKS, (values(0), probabilities(0, 2)), strict=True):
+        scores = evaluate(task, y, p, np.zeros(len(y)))
+        assert not scores.keys() - {"f1"}  # which scikit-learn has as 0
+
+
+def test_a_class_that_is_missing_from_the_rows_is_no_error() -> None:
+    y, p, _ = probabilities(0, 3)
+    y[y == 2] = 1
+    scores = evaluate("classification", y, p, None, METRICS["average_precision"])
+    assert scores.keys() >= {"brier", "log_loss", "accuracy", "balanced_accuracy", "f1"}
+    assert "average_precision" not in scores
+
+
+def test_scikit_learn_is_not_imported_before_it_is_needed() -> None:
+    code = (
+        "import sys; from search.forest.metrics import METRICS, get_metric; "
+        "get_metric('mse', 'regression'); METRICS.get('log_loss'); print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("n_rows", "n_classes"), [(60_000, 6000), (1_000_000, 900)])
+def test_trying_a_metric_takes_little_memory_whatever_the_target(
+    n_rows: int, n_classes: int
+) -> None:
+    y = np.arange(n_rows) % n_classes
+    tracemalloc.start()
+    check_metric(get_metric("brier", "classification"), y, n_classes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 500e6

@@ -1,0 +1,88 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.forest.pruning import Contest, is_behind
+from storage.records import Direction
+
+DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
+BLOCKS = st.lists(st.floats(-100, 100), min_size=2, max_size=20)
+
+
+def worse(blocks: list[float], by: float, direction: Direction) -> list[float]:
+    return [block + by if direction == "minimize" else block - by for block in blocks]
+
+
+@given(BLOCKS, st.floats(0.01, 50), st.sampled_from(DIRECTIONS))
+def test_what_is_worse_on_every_block_is_behind_and_what_is_better_is_not(
+    blocks: list[float], by: float, direction: Direction
+) -> None:
+    assert is_behind(worse(blocks, by, direction), blocks, direction)
+    assert not is_behind(worse(blocks, -by, direction), blocks, direction)
+
+
+@given(BLOCKS, st.sampled_from(DIRECTIONS))
+def test_what_cannot_be_told_apart_is_not_behind(blocks: list[float], direction: Direction) -> None:
+    assert not is_behind(blocks, blocks, direction)
+    turned = [-block for block in blocks]
+    either = is_behind(blocks, turned, direction), is_behind(turned, blocks, direction)
+    assert either != (True, True)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_what_is_worse_by_chance_only_is_not_behind(direction: Direction) -> None:
+    """Worse on the mean of the blocks, but not by as much as its error."""
+    noise = np.random.default_rng(0).normal(0, 1, 20)
+    noise -= noise.mean()
+    blocks = np.linspace(-3, 3, 20)
+    error = noise.std(ddof=1) / np.sqrt(20)
+    for behind, pruned in ((0.5 * error, False), (2.0 * error, True)):
+        trial = worse(list(blocks + noise), behind, direction)
+        assert is_behind(trial, list(blocks), direction) == pruned
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_what_is_hard_in_the_rows_cancels_out(direction: Direction) -> None:
+    """The blocks differ a thousand times more than the forests do, and in the same way."""
+    hard = [1000.0 * k for k in range(20)]
+    differ = [0.5 + 0.1 * (k % 3) for k in range(20)]
+    trial = [h + (d if direction == "minimize" else -d) for h, d in zip(hard, differ, strict=True)]
+    assert is_behind(trial, hard, direction)
+
+
+@given(BLOCKS, st.integers(0, 19), st.sampled_from(DIRECTIONS))
+def test_a_block_that_is_not_a_number_never_prunes(
+    blocks: list[float], k: int, direction: Direction
+) -> None:
+    trial = worse(blocks, 50, direction)
+    trial[k % len(trial)] = float("nan")
+    assert not is_behind(trial, blocks, direction)
+    assert not is_behind(blocks, trial, direction)
+
+
+def test_a_single_block_says_nothing_of_chance() -> None:
+    assert not is_behind([9.0], [1.0], "minimize")
+
+
+@given(st.lists(st.floats(-9, 9), min_size=1, max_size=12), st.sampled_from(DIRECTIONS))
+def test_the_incumbent_is_the_first_of_the_best_value(
+    values: list[float], direction: Direction
+) -> None:
+    contest = Contest(direction)
+    assert contest.rivals == {}
+    led = [contest.complete(value, {16: (float(k),)}) for k, value in enumerate(values)]
+    best = (min if direction == "minimize" else max)(values)
+    assert contest.rivals == {16: (float(values.index(best)),)}
+    assert led[values.index(best)]
+    leaders = [value for value, leads in zip(values, led, strict=True) if leads]
+    assert all((b < a) == (direction == "minimize") and a != b for a, b in pairwise(leaders))
+
+
+def test_the_incumbents_blocks_do_not_change_with_what_was_given() -> None:
+    contest, blocks = Contest("minimize"), {16: (1.0, 2.0)}
+    contest.complete(1.0, blocks)
+    blocks[64] = (3.0, 4.0)
+    assert contest.rivals == {16: (1.0, 2.0)}

@@ -1,0 +1,99 @@
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import resampled, rows_of
+
+from search.forest.resampling import CHUNK, Resampling
+from search.forest.training_set import Rows, load_rows, make_folder
+
+
+def assert_equal(one: Rows, other: Rows) -> None:
+    np.testing.assert_array_equal(one.X, other.X)
+    np.testing.assert_array_equal(one.y, other.y)
+    assert one.n_classes == other.n_classes
+    for a, b in ((one.weights, other.weights), (one.resampling.units, other.resampling.units)):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_array_equal(a, b)
+    for folds, others in zip(one.resampling.folds, other.resampling.folds, strict=True):
+        for numbers, other_numbers in zip(folds, others, strict=True):
+            np.testing.assert_array_equal(numbers, other_numbers)
+
+
+@pytest.mark.parametrize("n_classes", [0, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("divided", ["rows", "units", "folds"])
+def test_what_is_saved_is_read_back(
+    n_classes: int, weighted: bool, divided: str, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    y = np.arange(30) % 3 if n_classes else random.normal(size=30)
+    weights = random.uniform(1, 2, 30) if weighted else None
+    rows = rows_of(random.normal(size=(30, 4)), y, n_classes, weights)
+    folds = tuple((np.arange(k), np.arange(k, 30)) for k in range(3, 25, 2))
+    division = {
+        "rows": Resampling(),
+        "units": Resampling(np.arange(30) // 2),
+        "folds": Resampling(np.arange(30), folds),
+    }
+    rows = resampled(rows, **vars(division[divided]))
+    rows.save(tmp_path)
+    assert_equal(load_rows(tmp_path), rows)
+
+
+def test_columns_are_mapped_from_a_file_that_nobody_changes_and_read_once(
+    tmp_path: Path, few: Rows
+) -> None:
+    few.save(tmp_path)
+    loaded = load_rows(tmp_path)
+    assert isinstance(loaded.X, np.memmap)
+    assert loaded.X.dtype == np.float32
+    assert loaded.X.flags.c_contiguous
+    assert load_rows(tmp_path) is loaded
+    loaded.X[0, 0] = 7.0
+    load_rows.cache_clear()
+    assert load_rows(tmp_path).X[0, 0] == few.X[0, 0]
+
+
+def test_missing_values_are_noticed(diabetes: Rows) -> None:
+    assert not diabetes.has_missing
+    holes = diabetes.X.copy()
+    holes[3, 2] = np.nan
+    assert rows_of(holes, diabetes.y).has_missing
+
+
+def test_a_chunk_is_smaller_where_its_trees_take_long_and_divides_every_rung() -> None:
+    sizes = []
+    for n_rows in (100, 100_000, 3_000_000):
+        X = np.broadcast_to(np.float32(0), (n_rows, 10))
+        sizes.append(Rows(X, np.zeros(n_rows), 0).chunk)
+    assert sizes[0] == CHUNK
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < CHUNK
+    for division in (Resampling(), Resampling(folds=((np.arange(2), np.arange(2, 4)),) * 5)):
+        assert all(trees % size == 0 for trees in division.rungs for size in sizes)
+
+
+def test_folders_of_processes_that_were_killed_are_removed_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    with make_folder() as made:
+        ours = Path(made).name.partition(f"{os.getpid()}-")[0]
+    (tmp_path / f"{ours}{killed.pid}-abc").mkdir()
+    # Of a living process, of another machine that shares the folder, of something else.
+    others = [f"{ours}1-abc", f"grovekeeper-rows-0123abcd-{killed.pid}-abc", f"{ours}mine"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    with make_folder() as made, make_folder() as another:
+        assert Path(made).parent == tmp_path
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {*others, Path(made).name, Path(another).name}
+    assert {path.name for path in tmp_path.iterdir()} == set(others)

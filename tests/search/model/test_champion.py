@@ -1,0 +1,275 @@
+"""The champion from refit to registered model: made once, saved safely, loaded on raw rows."""
+
+import dataclasses
+import decimal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from search.data.dataset import Dataset, load_dataset
+from search.data.roles import RoleColumns
+from search.errors import StudyError
+from search.forest.growing import grow
+from search.forest.metrics import METRICS, Metric, get_metric
+from search.forest.oob import UNBOUNDED
+from search.model.champion import (
+    COPIES_SAVED,
+    FEWEST,
+    MOST,
+    champion_size,
+    check_fits,
+    make_champion,
+    predict,
+    remarks,
+)
+from search.model.serialization import TRUSTED_TYPES, save_model
+from search.study.problem import pose_on
+from search.study.spec import make_spec
+
+PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
+
+
+def metric_of(dataset: Dataset) -> Metric:
+    return get_metric(None, dataset.task)
+
+
+def save(dataset: Dataset, folder: Path, **params: Any) -> Any:
+    champion = make_champion(dataset, metric_of(dataset), PARAMS | params, 20, 0, jobs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save_model(champion.pipeline, dataset, folder, Model())
+    return champion
+
+
+def load(folder: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return mlflow.pyfunc.load_model(str(folder))
+
+
+@pytest.fixture
+def houses(mixed_csv: Path) -> Dataset:
+    return load_dataset(str(mixed_csv), "price", None, 0.2)
+
+
+def test_the_same_seed_makes_the_same_forest_whatever_the_threads(houses: Dataset) -> None:
+    one = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=1)
+    two = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=2)
+    other = make_champion(houses, METRICS["rmse"], PARAMS, 20, 1, jobs=1)
+    rows = houses.held_out_features
+    np.testing.assert_array_equal(one.pipeline.predict(rows), two.pipeline.predict(rows))
+    assert not np.array_equal(one.pipeline.predict(rows), other.pipeline.predict(rows))
+
+
+def test_it_is_judged_on_the_hold_out_in_every_metric(houses: Dataset) -> None:
+    champion = make_champion(houses, METRICS["rmse"], PARAMS, 50, 0, jobs=1)
+    assert set(champion.holdout) == {"rmse", "mse", "mae", "r2"}
+    predicted = predict(champion.pipeline, houses.held_out_features, "regression")
+    rmse = np.sqrt(np.mean((predicted - houses.held_out_y) ** 2))
+    assert champion.holdout["rmse"] == pytest.approx(rmse)
+    assert champion.holdout["r2"] > 0.3
+
+
+def test_it_is_judged_in_the_studys_metric_besides_the_main_ones(houses: Dataset) -> None:
+    champion = make_champion(houses, METRICS["max_error"], PARAMS, 20, 0, jobs=1)
+    assert set(champion.holdout) == {"rmse", "mse", "mae", "r2", "max_error"}
+
+
+def test_the_hold_outs_weights_count(mixed_csv: Path) -> None:
+    columns = RoleColumns(weight="rooms")
+    dataset = load_dataset(str(mixed_csv), "price", None, 0.2, columns)
+    champion = make_champion(dataset, METRICS["mae"], PARAMS, 20, 0, jobs=1)
+    predicted = predict(champion.pipeline, dataset.held_out_features, "regression")
+    weights = dataset.held_out_roles.weights
+    expected = np.average(np.abs(predicted - dataset.held_out_y), weights=weights)
+    assert champion.holdout["mae"] == pytest.approx(expected)
+    assert champion.holdout["mae"] != pytest.approx(np.abs(predicted - dataset.held_out_y).mean())
+
+
+def test_it_has_as_many_trees_as_are_enough_within_bounds() -> None:
+    assert [champion_size("auto", enough) for enough in (None, 3, 321, 10**6)] == [
+        FEWEST,
+        FEWEST,
+        321,
+        MOST,
+    ]
+
+
+def test_what_it_takes_and_what_is_amiss_is_said(houses: Dataset) -> None:
+    champion = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=1)
+    taken = sum(tree.tree_.__sizeof__() for tree in champion.pipeline[-1].estimators_)
+    assert champion.n_bytes > taken / 10
+    (text,) = remarks(champion, 40, None)
+    assert text.startswith("champion: 20 trees, about ")
+    assert text.endswith("squared error 1% above the infinite forest's")
+    large = dataclasses.replace(champion, n_bytes=10**9)
+    said = list(remarks(large, 40, 0.5))
+    assert len(said) == 3
+    assert "that is large; smaller: fewer and larger leaves by [space]" in said[1]
+    assert "only 50% of the rows, or of some class," in said[2]
+    assert "--evaluation cv" in said[2]
+    (text,) = remarks(champion, UNBOUNDED, None)
+    assert "infinite" not in text
+    many = dataclasses.replace(large, trees=500)
+    assert "that is large; smaller: --trees 250, or fewer" in list(remarks(many, 40, None))[1]
+
+
+def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
+    houses: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
+    monkeypatch.setattr("search.model.champion.free_memory", lambda: int(1.5 * whole.n_bytes))
+    again = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)  # measured, and grown
+    assert again.n_bytes == whole.n_bytes
+    monkeypatch.setattr("search.model.champion.free_memory", lambda: whole.n_bytes // 2)
+    with pytest.raises(
+        StudyError, match=r"100 trees takes .* kB are free: .*--trees 2\d "
+    ) as error:
+        make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
+    assert "\n" not in str(error.value)
+    make_champion(houses, METRICS["rmse"], PARAMS, 25, 0, jobs=1)
+    with pytest.raises(StudyError, match=r"25 trees takes .* kB while it is saved, and .*--trees"):
+        check_fits(houses, PARAMS, 25, 0, COPIES_SAVED)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [0.5, 1.5, None, 2.5] * 25,
+        ["red", "green", None, "blue"] * 25,
+        pd.to_datetime(["2026-01-01", "2026-03-02", None, "2025-07-03"] * 25),
+    ],
+)
+def test_one_column_with_gaps_is_table_enough(column: Any) -> None:
+    table = pd.DataFrame({"a": column, "y": np.arange(100.0)})
+    dataset = load_dataset("a table", "y", None, 0.0, table=table)
+    champion = make_champion(dataset, metric_of(dataset), {}, 3, 0, jobs=1)
+    assert predict(champion.pipeline, table[["a"]], "regression").shape == (100,)
+    rows = pose_on(make_spec({"data": table, "target": "y", "holdout": 0.0}), dataset).rows
+    assert next(grow(rows, {}, 0, 0, [0])).trees == rows.chunk
+
+
+def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:
+    dataset = load_dataset(str(mixed_csv), "price", None, 0.0)
+    assert make_champion(dataset, metric_of(dataset), PARAMS, 5, 0, jobs=1).holdout == {}
+
+
+@pytest.mark.parametrize("splitter", ["best", "random"])
+def test_the_saved_model_predicts_raw_rows_as_the_pipeline_does(
+    houses: Dataset, tmp_path: Path, splitter: str
+) -> None:
+    champion = save(houses, tmp_path / "model", splitter=splitter)
+    rows = houses.held_out_features
+    np.testing.assert_array_equal(
+        load(tmp_path / "model").predict(rows), champion.pipeline.predict(rows)
+    )
+
+
+def test_the_saved_model_takes_what_training_took_and_more(houses: Dataset, tmp_path: Path) -> None:
+    """Integers with holes, nullable integers, unseen categories and whole numbers as floats."""
+    save(houses, tmp_path / "model")
+    model = load(tmp_path / "model")
+    row = houses.features.head(2)
+    expected = model.predict(row)
+    np.testing.assert_array_equal(model.predict(row.astype({"rooms": float})), expected)
+    np.testing.assert_array_equal(model.predict(row.astype({"rooms": "Int64"})), expected)
+    hole = row.astype({"rooms": "Int64"}).assign(rooms=pd.array([None, 3], dtype="Int64"))
+    assert np.isfinite(model.predict(hole)).all()
+    unseen = row.assign(city=["Paris", None], rooms=[np.nan, 2.0])
+    assert np.isfinite(model.predict(unseen)).all()
+    np.testing.assert_array_equal(model.predict(row[row.columns[::-1]]), expected)
+
+
+def test_a_missing_column_is_a_schema_error(houses: Dataset, tmp_path: Path) -> None:
+    save(houses, tmp_path / "model")
+    with pytest.raises(MlflowException, match="rooms"):
+        load(tmp_path / "model").predict(houses.features.drop(columns="rooms"))
+
+
+def test_whatever_a_parquet_file_holds_is_saved_and_taken_at_prediction(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    n = 120
+    stamps = pd.date_range("2020-01-01", periods=n, freq="7h")
+    table = pd.DataFrame(
+        {
+            "stamp": stamps,
+            "zoned": stamps.tz_localize("Europe/Berlin"),
+            "utc": stamps.tz_localize("UTC"),
+            "iso": stamps.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "day": stamps.date,
+            "grade": pd.Categorical(random.choice(["lo", "hi"], n), ["lo", "mid", "hi"]),
+            "code": pd.Categorical(random.integers(0, 4, n)),
+            "cents": [decimal.Decimal(int(v)) / 100 for v in random.integers(0, 999, n)],
+            "flag": pd.array(random.choice([True, False, None], n), dtype="boolean"),
+            "raw": [b"x%d" % (i % 3) for i in range(n)],
+            "it's \"odd\", isn't it?": random.normal(size=n),
+            "y": random.normal(size=n),
+        }
+    )
+    table.to_parquet(tmp_path / "t.parquet")
+    dataset = load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.2)
+    champion = save(dataset, tmp_path / "model")
+    rows = dataset.held_out_features
+    model = load(tmp_path / "model")
+    np.testing.assert_array_equal(model.predict(rows), champion.pipeline.predict(rows))
+    missing = rows.assign(**{name: None for name in rows.columns if name != "stamp"})
+    assert np.isfinite(model.predict(missing)).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "params"),
+    [
+        (("high", "low"), {}),
+        (("high", "low"), {"splitter": "random", "class_weight": "balanced_subsample"}),
+        ((3, 1), {}),
+        ((0.5, 1e30), {}),
+    ],
+)
+def test_a_classifier_answers_with_the_tables_labels(
+    tmp_path: Path, labels: tuple[Any, Any], params: dict[str, Any]
+) -> None:
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"a": random.normal(size=300), "b": random.choice(list("xyz"), 300)})
+    table["kind"] = np.where(table["a"] > 0, *labels)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    dataset = load_dataset(str(tmp_path / "t.csv"), "kind", None, 0.2)
+    champion = save(dataset, tmp_path / "model", **params)
+    assert champion.holdout["accuracy"] > 0.95
+    predicted = load(tmp_path / "model").predict(dataset.held_out_features)
+    # What is no whole number is a text to scikit-learn's classifiers.
+    assert set(predicted) == set(map(str, labels) if isinstance(labels[0], float) else labels)
+
+
+def test_the_folder_holds_skops_example_signature_and_pinned_requirements(
+    houses: Dataset, tmp_path: Path
+) -> None:
+    save(houses, tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"MLmodel", "model.skops", "input_example.json", "requirements.txt"} <= names
+    assert not {name for name in names if name.endswith((".pkl", ".pickle"))}
+    requirements = (tmp_path / "model" / "requirements.txt").read_text().split()
+    assert all("==" in line for line in requirements)
+    assert {line.split("==")[0] for line in requirements} >= {"scikit-learn", "skrub", "skops"}
+    info = Model.load(str(tmp_path / "model"))
+    assert [column.name for column in info.signature.inputs] == list(houses.features.columns)
+    assert info.flavors["sklearn"]["skops_trusted_types"] == list(TRUSTED_TYPES)
+
+
+def test_a_type_that_is_not_trusted_is_refused_by_name(houses: Dataset, tmp_path: Path) -> None:
+    champion = make_champion(houses, METRICS["rmse"], PARAMS, 5, 0, jobs=1)
+
+    class Odd(type(champion.pipeline)):  # type: ignore[misc]
+        pass
+
+    odd = Odd(champion.pipeline.steps)
+    Odd.__qualname__ = Odd.__name__ = "Odd"
+    globals()["Odd"] = Odd
+    with pytest.raises(MlflowException, match="Odd"):
+        save_model(odd, houses, tmp_path / "model", Model())

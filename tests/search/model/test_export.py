@@ -1,0 +1,84 @@
+"""The printed code makes the champion: run as it stands, tree by tree the same."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from shop import GOOD, table
+
+from search.errors import StudyError
+from search.model.champion import make_champion, predict
+from search.model.export import as_python
+from search.study.problem import make_study, pose, settle
+from search.study.spec import StudySpec, make_spec
+from storage.records import TrialRecord
+from storage.studies.study import StudyBook
+
+
+def houses(kind: str) -> pd.DataFrame:
+    made = table(300)
+    if kind == "classes":
+        made["price"] = np.where(made["price"] > 0, "dear", "cheap")
+    if kind == "text":
+        made["street"] = made["street"].map("street {}".format)
+        made.loc[::7, "street"] = None
+    return made
+
+
+@pytest.mark.parametrize("kind", ["numbers", "classes", "text"])
+@pytest.mark.parametrize("splitter", ["best", "random"])
+def test_the_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -> None:
+    params: dict[str, Any] = GOOD | {"splitter": splitter, "max_samples": 0.7}
+    problem = pose(StudySpec(data=houses(kind), target="price", trees=20, seed=3))
+    study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    settle(problem, study)
+    study.put("asked", {"trees": 20, "model": "houses"})
+    study.enter_trial(
+        TrialRecord(0, "COMPLETE", params, value=1.0, enough_trees=300), problem.space
+    )
+    dataset = problem.dataset
+    champion = make_champion(dataset, problem.metric, params, 20, 3, jobs=1)
+
+    (tmp_path / "best.py").write_text(as_python(study))
+    names = runpy.run_path(str(tmp_path / "best.py"))
+    model = names.get("model", names["forest"])
+    assert ("model" in names) == (kind == "text")
+    # As float32, which the trees make of them anyway.
+    rows = dataset.features if kind == "text" else dataset.features.astype("float32")
+    model.fit(rows, dataset.labels)
+
+    expected = predict(champion.pipeline, dataset.held_out_features, dataset.task)
+    new = dataset.held_out_features
+    found = predict(model, new if kind == "text" else new.astype("float32"), dataset.task)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
+
+
+def test_it_says_how_weighted_and_grouped_rows_are_fitted(tmp_path: Path) -> None:
+    frame = houses("numbers").assign(share=1.5, owner=np.arange(300) // 3)
+    asked = {"target": "price", "weight": "share", "group": "owner", "trees": 20}
+    problem = pose(make_spec({"data": frame, **asked}))
+    study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    settle(problem, study)
+    study.enter_trial(TrialRecord(0, "COMPLETE", GOOD, value=1.0), problem.space)
+    code = as_python(study)
+    assert "# Column 'share' holds weights w: fit with sample_weight=w / w.mean()\n" in code
+    assert "# Column 'owner' binds rows together: it is no feature\n" in code
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
+
+
+def test_without_a_complete_trial_or_made_elsewhere_there_is_none(tmp_path: Path) -> None:
+    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    theirs = book.make("theirs", "minimize")
+    with pytest.raises(StudyError, match="was not made by grovekeeper"):
+        as_python(theirs)
+    theirs.put("spec", {"metric": "rmse"})
+    with pytest.raises(StudyError, match="has no complete trial yet"):
+        as_python(theirs)
+    book.rdb.remove_session()
+    book.rdb.engine.dispose()

@@ -1,0 +1,61 @@
+"""What is noted of a champion belongs together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from shop import GOOD, table
+
+from search.model.finalize import Finalizer
+from search.study.problem import make_study, pose, settle
+from search.study.spec import StudySpec
+from storage.records import TrialRecord
+from storage.studies.study import Study
+
+
+class Scene:
+    """A study whose champions are made and not registered."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        spec = StudySpec.model_validate(
+            {"data": table(200), "target": "price", "trees": 10, "register": False, "workers": 1}
+        )
+        problem = pose(spec)
+        self.study: Study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+        settle(problem, self.study)
+        self.said: list[str] = []
+        mirror_writer = cast("Any", SimpleNamespace(mirror=None))
+        self.finalizer = Finalizer(
+            problem, self.study, mirror_writer, lambda: None, self.said.append, self.study.put
+        )
+
+    def finalize(self, number: int) -> dict[str, Any]:
+        """Crown a trial; return the notes."""
+        best = TrialRecord(number, "COMPLETE", GOOD, value=1.0, enough_trees=10)
+        assert set(self.finalizer.finalize(best)) == {"champion"}
+        return self.study.notes()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    yield scene
+    scene.study.book.rdb.remove_session()
+    scene.study.book.rdb.engine.dispose()
+
+
+def test_hold_out_and_findings_are_noted_with_whose_they_are(scene: Scene) -> None:
+    notes = scene.finalize(3)
+    assert notes["champion"] == {"name": "frame", "trial": 3, "trees": 10}
+    assert notes["holdout"]["rmse"] > 0
+    assert {name for name, _ in notes["findings"]["importance"]} == {"size", "age", "street"}
+    assert len(notes["findings"]["true"]) == len(notes["findings"]["predicted"]) > 10
+    assert "model" not in notes
+
+
+def test_a_version_of_another_champion_is_no_longer_the_studys(scene: Scene) -> None:
+    scene.study.put("model", {"name": "frame", "trial": 3, "trees": 10, "version": 1})
+    assert scene.finalize(3)["model"]["version"] == 1
+    assert scene.finalize(5)["model"] is None

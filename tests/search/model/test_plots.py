@@ -1,0 +1,128 @@
+"""What a champion goes by, and where it errs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from shop import table
+
+from search.data.dataset import Dataset, load_dataset
+from search.forest.metrics import get_metric
+from search.model import diagnostics as room
+from search.model.champion import make_champion
+from search.model.diagnostics import examine, permutation_importance
+from search.model.plots import draw
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def houses(folder: Path, share: float = 0.2, classes: int = 0) -> Dataset:
+    made = table()
+    made["note"] = [f"house number {i}" for i in range(len(made))]
+    if classes:
+        made["price"] = pd.qcut(made["price"], classes, labels=False).map("grade {}".format)
+    made.to_csv(folder / "houses.csv", index=False)
+    return load_dataset(str(folder / "houses.csv"), "price", None, share)
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (0, {"importance", "residuals"}),
+        (2, {"importance", "confusion", "roc"}),
+        (5, {"importance", "confusion", "roc"}),
+    ],
+)
+def test_each_task_has_its_pictures(tmp_path: Path, classes: int, names: set[str]) -> None:
+    dataset = houses(tmp_path, classes=classes)
+    metric = get_metric(None, dataset.task)
+    champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    findings = examine(champion, dataset, metric)
+    assert findings is not None
+    draw(findings, dataset, metric, folder)
+    assert {path.stem for path in folder.iterdir()} == names
+    assert all(path.read_bytes().startswith(PNG) for path in folder.iterdir())
+
+
+def test_names_are_no_formulas_and_hold_nothing_unseen(tmp_path: Path) -> None:
+    made = table().rename(columns={"size": "$\\frac{$", "age": "\x1b[31m\u202e", "street": "a$b"})
+    made["price"] = np.where(made["price"] > 0, "$\\frac{$", "\x07 at $1 and $2")
+    made.to_csv(tmp_path / "houses.csv", index=False)
+    dataset = load_dataset(str(tmp_path / "houses.csv"), "price", None, 0.2)
+    metric = get_metric(None, dataset.task)
+    findings = examine(make_champion(dataset, metric, {}, 5, 0, jobs=1), dataset, metric)
+    assert findings is not None
+    draw(findings, dataset, metric, tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == 3
+
+
+def test_without_a_hold_out_there_are_none(tmp_path: Path) -> None:
+    dataset = houses(tmp_path, share=0.0)
+    metric = get_metric(None, dataset.task)
+    champion = make_champion(dataset, metric, {}, 5, 0, jobs=1)
+    assert examine(champion, dataset, metric) is None
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_what_is_noted_is_small_and_says_the_same(tmp_path: Path, classes: int) -> None:
+    dataset = houses(tmp_path, classes=classes)
+    metric = get_metric(None, dataset.task)
+    champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
+    findings = examine(champion, dataset, metric)
+    assert findings is not None
+    note = json.loads(json.dumps(findings.note(dataset)))
+    assert [name for name, _ in note["importance"]] == findings.columns
+    if classes:
+        assert note["classes"] == ["grade 0", "grade 1", "grade 2"]
+        counts = np.array(note["confusion"])
+        assert counts.sum() == len(dataset.held_out_y)
+        assert np.trace(counts) == (findings.forecast.argmax(axis=1) == dataset.held_out_y).sum()
+    else:
+        np.testing.assert_allclose(note["true"], dataset.held_out_y, rtol=1e-5)
+        np.testing.assert_allclose(note["predicted"], findings.forecast, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rmse", "r2"])
+def test_what_the_target_follows_from_matters_most_and_the_rest_not(
+    tmp_path: Path, name: str
+) -> None:
+    dataset = houses(tmp_path)
+    metric = get_metric(name, "regression")
+    champion = make_champion(dataset, metric, {}, 50, 0, jobs=2)
+    names, losses = permutation_importance(champion, dataset, metric)
+    assert set(names[:2]) == {"size", "age"}
+    assert set(names) == {"size", "age", "street", "note"}
+    medians = np.median(losses, axis=1)
+    assert (np.diff(medians) <= 0).all()
+    assert medians[1] > 5 * abs(medians[2])
+
+
+def test_a_rare_class_is_among_the_rows_that_importance_is_told_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`roc_auc` is not defined without it."""
+    monkeypatch.setattr(room, "_MOST_ROWS", 30)
+    random = np.random.default_rng(0)
+    size = random.normal(size=4000)
+    rare = np.where(size > np.sort(size)[-9], "rare", "common")
+    frame = pd.DataFrame({"size": size, "luck": random.normal(size=4000), "kind": rare})
+    frame.to_parquet(tmp_path / "t.parquet")
+    dataset = load_dataset(str(tmp_path / "t.parquet"), "kind", None, 0.6)
+    metric = get_metric("roc_auc", dataset.task)
+    champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
+    names, losses = permutation_importance(champion, dataset, metric)
+    assert names == ["size", "luck"]
+    assert np.isfinite(losses).all()
+
+
+def test_an_empty_column_has_no_importance_and_is_in_nobodys_way(tmp_path: Path) -> None:
+    table().assign(empty=None).to_parquet(tmp_path / "houses.parquet")
+    dataset = load_dataset(str(tmp_path / "houses.parquet"), "price", None, 0.2)
+    metric = get_metric(None, "regression")
+    champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
+    names, _ = permutation_importance(champion, dataset, metric)
+    assert set(names) == {"size", "age", "street"}

@@ -1,0 +1,70 @@
+"""Made again from the record, and compared to the bit."""
+
+from pathlib import Path
+
+import pytest
+from shop import GOOD, Shop, table
+
+from search import environment
+from search.model.provenance import Provenance
+from search.model.reproduction import reproduce_version
+from search.model.serialization import load_model
+
+
+@pytest.fixture
+def shop(mlflow_file: str, tmp_path: Path) -> Shop:
+    return Shop(mlflow_file, tmp_path)
+
+
+@pytest.mark.parametrize("holdout", [0.2, 0.0])
+def test_a_version_of_a_raw_table_is_made_again_bit_by_bit(
+    shop: Shop, mixed_csv: Path, holdout: float
+) -> None:
+    made = shop.add(GOOD, data=str(mixed_csv), holdout=holdout, seed=3)
+    loaded = load_model(shop.registry, made)
+    done = reproduce_version(loaded)
+    assert done.succeeded
+    assert set(done.compared) == {"data", "content", "predictions"}
+    assert done.compared["content"][0] == made.tags["grovekeeper.content_sha256"]
+    rows = int(str(done.compared["predictions"][0]).split()[0])
+    assert rows > 150 if holdout == 0 else 20 < rows < 90
+    assert done.changed == ()
+
+
+def test_another_table_is_said_and_not_refitted(shop: Shop) -> None:
+    loaded = load_model(shop.registry, shop.add())
+    shop.write(table(seed=1))
+    done = reproduce_version(loaded)
+    assert not done.succeeded
+    assert "houses.csv holds other values" in done.changed[0]
+    assert set(done.compared) == {"data"}
+
+
+def test_what_else_differs_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(shop.registry, shop.add())
+    now = environment.installed()
+    monkeypatch.setattr(environment, "installed", lambda: now | {"skrub": "9.9"})
+    done = reproduce_version(loaded)
+    assert done.succeeded  # other versions, and still the same to the bit
+    assert done.changed == (f"skrub is 9.9, was {now['skrub']}",)
+
+
+def test_another_forest_is_no_reproduction(shop: Shop) -> None:
+    loaded = load_model(shop.registry, shop.add())
+    forged = loaded.provenance.model_copy(update={"seed": 8})
+    loaded.__dict__["provenance"] = forged
+    done = reproduce_version(loaded)
+    assert not done.succeeded
+    assert done.compared["data"][0] == done.compared["data"][1]
+    assert done.compared["content"][0] != done.compared["content"][1]
+    assert done.compared["predictions"][1] != done.compared["predictions"][0]
+
+
+def test_the_record_is_read_as_it_was_written(shop: Shop) -> None:
+    params = {"max_features": 0.1 + 0.2, "min_samples_leaf": 3, "max_samples": 1e-5 + 0.5}
+    loaded = load_model(shop.registry, shop.add(params))
+    assert loaded.provenance.params == params
+    assert loaded.provenance.versions == environment.installed()
+    assert Provenance.model_validate_json(loaded.provenance.model_dump_json()) == (
+        loaded.provenance
+    )

@@ -1,0 +1,248 @@
+"""Only what was registered is loaded, and only types from the list."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import mlflow
+import pytest
+import skops.io
+from shop import Shop
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.svm import SVC
+
+from search.data.dataset import load_dataset, make_vectorizer
+from search.errors import StudyError
+from search.model.provenance import SHA_TAG
+from search.model.serialization import TRUSTED_TYPES, load_model
+from storage.errors import DatabaseError
+from storage.records import ModelVersion
+from storage.registry.client import folder_digest
+
+
+@pytest.fixture
+def shop(mlflow_file: str, tmp_path: Path) -> Shop:
+    return Shop(mlflow_file, tmp_path)
+
+
+def folder_of(shop: Shop) -> Path:
+    (model,) = shop.client.search_logged_models(["0"])
+    return Path(model.artifact_location.removeprefix("file://"))
+
+
+def register_again(shop: Shop, folder: Path) -> ModelVersion:
+    """What whoever can write both the files and the registry does: the digest fits."""
+    shop.client.set_model_version_tag("houses", "1", SHA_TAG, folder_digest(folder))
+    (made,) = shop.registry.versions("houses")
+    return made
+
+
+def test_the_trusted_types_are_those_of_a_fitted_vectorizer_and_a_tree(mixed_csv: Path) -> None:
+    houses = load_dataset(str(mixed_csv), "price", None, 0.2)
+    vectorizer = make_vectorizer().fit(houses.features)
+    found = set(skops.io.get_untrusted_types(data=skops.io.dumps(vectorizer)))
+    assert found <= set(TRUSTED_TYPES)
+    own = {"sklearn.tree._tree.Tree", "numpy.dtype"}
+    elsewhere = set(TRUSTED_TYPES) - found - own
+    # What only other tables need: time zones, and selectors that skrub chooses by the columns.
+    assert {name.split(".")[0] for name in elsewhere} <= {"datetime", "pandas", "skrub", "zoneinfo"}
+    assert not any(name.startswith(("builtins", "os", "subprocess")) for name in TRUSTED_TYPES)
+
+
+def test_a_forged_type_is_not_loaded_though_the_digest_fits(shop: Shop) -> None:
+    shop.add()
+    folder = folder_of(shop)
+    skops.io.dump(OrdinalEncoder(dtype=os.system), folder / "model.skops")
+    about = (folder / "MLmodel").read_text()
+    (folder / "MLmodel").write_text(
+        about.replace("trusted_types:", "trusted_types:\n    - posix.system")
+    )
+    made = register_again(shop, folder)
+    with pytest.raises(StudyError, match=r"version 1 of houses is not loaded.*posix\.system"):
+        load_model(shop.registry, made)
+
+
+def test_what_mlflow_has_loaded_is_still_what_was_registered(shop: Shop) -> None:
+    shop.add()
+    (made,) = shop.registry.versions("houses")
+    before = {path.name for path in folder_of(shop).iterdir()}
+    mlflow.set_tracking_uri(shop.tracking_uri)
+    mlflow.pyfunc.load_model("models:/houses/1")
+    assert {path.name for path in folder_of(shop).iterdir()} - before == {"registered_model_meta"}
+    assert load_model(shop.registry, made).version == made
+
+
+def change_a_node(field: str, value: int) -> Callable[[Any], None]:
+    def change(pipeline: Any) -> None:
+        tree = pipeline.steps[-1][1].estimators_[3].tree_
+        state = tree.__getstate__()
+        state["nodes"] = state["nodes"].copy()
+        state["nodes"][field][0] = value
+        tree.__setstate__(state)
+
+    return change
+
+
+def change_a_leaf(pipeline: Any) -> None:
+    tree = pipeline.steps[-1][1].estimators_[3].tree_
+    state = tree.__getstate__()
+    state["nodes"] = state["nodes"].copy()
+    state["nodes"]["right_child"][-1] = 10**9
+    tree.__setstate__(state)
+
+
+def widen(pipeline: Any) -> None:
+    pipeline.steps[-1][1].n_features_in_ = 10**6
+
+
+def put_another_last(pipeline: Any) -> None:
+    pipeline.steps[-1] = ("forest", OrdinalEncoder())
+
+
+def put_another_first(pipeline: Any) -> None:
+    pipeline.steps[0] = ("table", OrdinalEncoder())
+
+
+def put_another_tree(pipeline: Any) -> None:
+    forest = pipeline.steps[-1][1]
+    own, forest.estimators_[0] = forest.estimators_[0].tree_, OrdinalEncoder()
+    forest.estimators_[0].tree_ = own
+
+
+def hide_a_tree(pipeline: Any) -> None:
+    forged = RandomForestRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0])
+    pipeline.steps[0][1].low_cardinality = forged
+
+
+def hide_another(pipeline: Any) -> None:
+    """Of scikit-learn, and trusted by skops; its code follows its arrays anywhere."""
+    pipeline.steps[0][1].high_cardinality = SVC().fit([[0.0], [1.0]], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("forge", "says"),
+    [
+        (change_a_node("left_child", 10**9), "tree 3 of its forest points out of its arrays"),
+        (change_a_node("right_child", -7), "points out of its arrays"),
+        (change_a_node("left_child", 0), "points out of its arrays"),  # it would go round for ever
+        (change_a_node("feature", 10**6), "points out of its arrays"),
+        (change_a_node("feature", -3), "points out of its arrays"),
+        (change_a_leaf, "points out of its arrays"),
+        (widen, "is none of its columns"),
+        (put_another_last, "OrdinalEncoder behind TableVectorizer"),
+        (put_another_first, "RandomForestRegressor behind OrdinalEncoder"),
+        (hide_a_tree, "there are trees outside of its forest"),
+        (put_another_tree, r"tree 0 of its forest is none of its columns .OrdinalEncoder"),
+        (hide_another, r"it holds sklearn\.svm\._classes\.SVC"),
+    ],
+)
+def test_a_forest_that_nobody_grew_is_not_loaded_though_the_digest_fits(
+    shop: Shop, forge: Callable[[Any], None], says: str
+) -> None:
+    pipeline = load_model(shop.registry, shop.add()).pipeline
+    forge(pipeline)
+    folder = folder_of(shop)
+    skops.io.dump(pipeline, folder / "model.skops")
+    made = register_again(shop, folder)
+    with pytest.raises(StudyError, match=f"version 1 of houses is not loaded.*{says}"):
+        load_model(shop.registry, made)
+
+
+@pytest.mark.parametrize("nodes", [-5, 0, 1])
+def test_a_tree_that_says_it_has_other_nodes_than_it_brings_is_not_read(
+    shop: Shop, nodes: int
+) -> None:
+    shop.add()
+    folder = folder_of(shop)
+    with ZipFile(folder / "model.skops") as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    schema = files["schema.json"].decode()
+    before, count, after = schema.partition('"node_count": ')
+    forged = before + count + re.sub(r'"content": "\d+"', f'"content": "{nodes}"', after, count=1)
+    files["schema.json"] = forged.encode()
+    with ZipFile(folder / "model.skops", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    made = register_again(shop, folder)
+    with pytest.raises(StudyError, match="points out of its arrays"):
+        load_model(shop.registry, made)
+
+
+def test_what_is_no_skops_file_is_said(shop: Shop) -> None:
+    shop.add()
+    folder = folder_of(shop)
+    (folder / "model.skops").write_bytes(b"\x80\x04cposix\nsystem\n.")
+    made = register_again(shop, folder)
+    with pytest.raises(StudyError, match="version 1 of houses is not loaded, it is damaged"):
+        load_model(shop.registry, made)
+
+
+def test_a_file_from_elsewhere_is_refused(shop: Shop, tmp_path: Path) -> None:
+    """Another version's, a link out of the folder, and a version that names another folder."""
+    first = shop.add()
+    file = folder_of(shop) / "model.skops"
+    own, other = file.read_bytes(), tmp_path / "other.skops"
+    shop.add(trees=10)
+    ours = {Path(model.artifact_location.removeprefix("file://")) for model in
+            shop.client.search_logged_models(["0"])}  # fmt: skip
+    (second,) = ours - {file.parent}
+    file.write_bytes((second / "model.skops").read_bytes())
+    with pytest.raises(StudyError, match="were changed since they were registered"):
+        load_model(shop.registry, first)
+    file.unlink()
+    other.write_bytes(own)
+    file.symlink_to(other)
+    with pytest.raises((StudyError, DatabaseError)):
+        load_model(shop.registry, first)
+    tags = {SHA_TAG: first.tags[SHA_TAG]}
+    shop.client.create_registered_model("elsewhere")
+    for source in (f"file://{tmp_path}", f"file://{second}/../../../..", str(tmp_path)):
+        made = shop.client.create_model_version("elsewhere", source, tags=tags)
+        (version,) = shop.registry.versions("elsewhere")
+        with pytest.raises((StudyError, DatabaseError)):
+            load_model(shop.registry, version)
+        shop.client.delete_model_version("elsewhere", made.version)
+
+
+def test_nothing_of_a_model_is_run_and_nothing_unpickled(shop: Shop) -> None:
+    """Neither code that its folder brings, nor a loader or a file that it names, nor a pickle."""
+    shop.add()
+    folder = folder_of(shop)
+    (folder / "code").mkdir()
+    (folder / "code" / "grovekeeper_was_here.py").write_text("raise SystemExit('code was run')")
+    (folder / "model.pkl").write_bytes(b"\x80\x04cposix\nsystem\n.")
+    about = folder / "MLmodel"
+    text = about.read_text().replace(
+        "loader_module: mlflow.sklearn", "code: code\n    loader_module: grovekeeper_was_here"
+    )
+    assert "grovekeeper_was_here" in text
+    about.write_text(text.replace("pickled_model: model.skops", "pickled_model: ../model.pkl"))
+    made = register_again(shop, folder)
+    unpickled = []
+    sys.addaudithook(
+        lambda event, args: unpickled.append(args) if event == "pickle.find_class" else None
+    )
+    before = len(unpickled)
+    assert load_model(shop.registry, made).pipeline.steps
+    assert len(unpickled) == before
+    assert "grovekeeper_was_here" not in sys.modules
+
+
+def test_a_record_that_is_missing_or_odd_is_said(shop: Shop) -> None:
+    shop.add()
+    folder = folder_of(shop)
+    path = folder / "MLmodel"
+    text = path.read_text()
+    for changed, says in [
+        (text.replace("grovekeeper:", "other:"), "is not of grovekeeper"),
+        (text.replace("seed: 0", "seed: none"), "cannot be read"),
+    ]:
+        path.write_text(changed)
+        made = register_again(shop, folder)
+        with pytest.raises(StudyError, match=says):
+            load_model(shop.registry, made)

@@ -1,0 +1,83 @@
+"""A study watched through its database while another process runs it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution
+from settled import settle
+
+from search.monitoring.poller import StudyPoller
+from storage.leases.lease import Lease
+from storage.records import TrialRecord
+from storage.studies.study import Study, StudyBook
+
+SPACE = {"max_features": FloatDistribution(0.0, 1.0)}
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[Study]:
+    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    study = book.make("houses", "minimize")
+    settle(study, state="running")
+    yield study
+    book.rdb.remove_session()
+    book.rdb.engine.dispose()
+
+
+def trial(number: int, state: str = "COMPLETE") -> TrialRecord:
+    record = TrialRecord(number, "COMPLETE", {"max_features": 0.5}, started=NOW)
+    if state == "RUNNING":
+        return replace(record, state="RUNNING")
+    return replace(record, value=5.0 - number, trees=128, ended=NOW)
+
+
+def test_what_changes_is_seen_at_the_next_look(study: Study) -> None:
+    with Lease(study.book.leases, study.name):
+        study.enter_trial(trial(0), SPACE)
+        poller = StudyPoller(study)
+        now = poller.status
+        assert (now.state, now.goal, now.metric) == ("running", 50, "rmse")
+        assert now.statistics.finished == 1
+        assert now.began is not None
+        assert (now.workers, now.behind(), now.doing) == (None, None, "searching")
+
+        study.enter_trial(trial(1, "RUNNING"), SPACE)
+        study.report(1, 16, 4.5)
+        study.put("workers", 8)
+        study.put("mirror", {"runs": 1, "behind": 3})
+        study.put("doing", "making the champion")
+        poller.look()
+        assert poller.status is now
+        assert [t.scores for t in now.running] == [{16: 4.5}]
+        assert (now.workers, now.behind(), now.doing) == (8, 3, "making the champion")
+
+        study.end_trial(trial(1))
+        poller.look()
+        assert now.running == []
+        assert now.statistics.finished == 2
+    study.put("state", "finished")
+    poller.look()
+    assert poller.status.state == "finished"
+
+
+def test_another_launch_is_another_standing(study: Study) -> None:
+    with Lease(study.book.leases, study.name):
+        study.enter_trial(trial(0), SPACE)
+        poller = StudyPoller(study)
+        first = poller.status
+    with Lease(study.book.leases, study.name):
+        study.put("goal", 80)
+        study.enter_trial(trial(1), SPACE)
+        poller.look()
+        assert poller.status is not first
+        assert (poller.status.goal, poller.status.statistics.finished) == (80, 2)
+
+
+def test_a_coordinator_that_died_is_seen(study: Study) -> None:
+    poller = StudyPoller(study)  # "running", and nobody holds the lease
+    assert poller.status.state == "lost"
+    assert poller.status.began is None

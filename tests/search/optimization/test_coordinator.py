@@ -1,0 +1,593 @@
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made import grown, resampled, rows_of
+
+from search.errors import DeadlyTrialError, StudyError
+from search.forest.metrics import METRICS
+from search.forest.oob import score
+from search.forest.resampling import Resampling
+from search.forest.training_set import Rows
+from search.optimization.coordinator import Coordinator
+from search.optimization.plan import Plan
+from search.study.search_space import forest_of, make_space
+from search.study.spec import Choice
+from search.study.warm_starts import warm_starts
+from search.workers.base import Growth, Order, Workers
+from search.workers.task_sizing import Pace
+from storage.records import TrialRecord
+from storage.studies.study import Study, StudyBook
+from storage.studies.trial_writer import TrialWriter
+
+RUNGS = Resampling().rungs
+# A space of one forest, and one of two times three.
+ONE: dict[str, Choice] = {
+    "splitter": "best",
+    "max_features": 0.5,
+    "min_samples_leaf": 3,
+    "max_samples": 1.0,
+}
+SIX = ONE | {"min_samples_leaf": (1, 3, 9), "max_features": (0.3, 0.8)}
+# Rows times columns that make a first guess of a trial's time: of a moment, or of hours.
+SHORT, LONG = 4_000, 10**9
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> StudyBook:
+    return StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+
+
+@pytest.fixture
+def plan(few: Rows) -> Callable[..., Plan]:
+    return partial(plan_for, few)
+
+
+@pytest.fixture
+def growths(two_workers: Workers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Places of the trials that the two workers were given to grow."""
+    places: list[int] = []
+
+    def counted(grow: Callable[..., Growth]) -> Callable[..., Growth]:
+        def grow_and_count(order: Any, *arguments: Any) -> Growth:
+            places.append(order.place)
+            return grow(order, *arguments)
+
+        return grow_and_count
+
+    for name in ("grow", "grow_to_end"):
+        monkeypatch.setattr(two_workers, name, counted(getattr(two_workers, name)))
+    return places
+
+
+def plan_for(
+    rows: Rows,
+    trials: int,
+    metric: str = "rmse",
+    space: dict[str, Choice] | None = None,
+    **changes: Any,
+) -> Plan:
+    chosen, (n_rows, n_features) = METRICS[metric], rows.X.shape
+    distributions = make_space(chosen.task, n_rows, n_features, space or {}, metric)
+    first, kept = warm_starts(chosen.task, n_rows, n_features, distributions)
+    made = Plan(
+        space=distributions,
+        forest_of=partial(forest_of, n_rows=n_rows, n_features=n_features),
+        metric=chosen,
+        rungs=rows.resampling.rungs,
+        chunk=rows.chunk,
+        seed=0,
+        trials=trials,
+        first=first,
+        kept=kept,
+    )
+    return replace(made, **changes)
+
+
+class Recording:
+    """Runs a coordinator whose records are entered in a study, and keeps every one of them."""
+
+    def __init__(
+        self,
+        study: Study,
+        plan: Plan,
+        workers: Workers,
+        stop_after: int = 10**9,
+        n_values: int = SHORT,
+    ) -> None:
+        self.records: list[TrialRecord] = []
+        self._stop_after = stop_after
+        self._stop_at: Callable[[TrialRecord], bool] = lambda _: False
+        known = study.trials()
+        self._trial_writer = TrialWriter(
+            study, plan.space, lambda: None, lambda _: None, lambda _: None
+        )
+        pace = Pace(workers.count, n_values)
+        self._coordinator = Coordinator(plan, workers, pace, known, self._put, self._stop)
+
+    def run(self) -> str:
+        try:
+            end = self._coordinator.run()
+            self._trial_writer.flush()
+            return end
+        finally:
+            self._trial_writer.close()
+
+    def states(self, number: int) -> list[str]:
+        return [r.state for r in self.records if r.number == number]
+
+    def stop_at(self, record: Callable[[TrialRecord], bool]) -> None:
+        """Stop once such a record was put."""
+        self._stop_at = record
+
+    def _put(self, record: TrialRecord) -> None:
+        self.records.append(record)
+        self._trial_writer.put(record)
+
+    def _stop(self) -> bool:
+        finished = {r.number for r in self.records if r.state in {"COMPLETE", "PRUNED"}}
+        return len(finished) >= self._stop_after or any(map(self._stop_at, self.records))
+
+
+def outcome(trials: list[TrialRecord]) -> list[tuple[Any, ...]]:
+    """What was searched, by place; without what was interrupted, and without times."""
+    done = [t for t in trials if t.state != "FAIL"]
+    done.sort(key=lambda t: t.place)
+    return [(t.place, t.state, dict(t.params), dict(t.scores), t.value, t.blocks) for t in done]
+
+
+def finished(trials: list[TrialRecord]) -> list[TrialRecord]:
+    return [t for t in trials if t.state in {"COMPLETE", "PRUNED"}]
+
+
+def test_a_search_finishes_exactly_as_many_trials_as_asked_for(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(12), two_workers).run() == "finished"
+    trials = study.trials()
+    assert len(trials) == 12
+    assert {t.state for t in trials} <= {"COMPLETE", "PRUNED"}
+    for trial in trials:
+        assert list(trial.scores) == list(RUNGS[: len(trial.scores)])
+        assert trial.value == list(trial.scores.values())[-1]
+        assert trial.trees == max(trial.scores)
+        assert (trial.state == "COMPLETE") == (trial.trees == RUNGS[-1])
+        assert (trial.enough_trees is not None) == (trial.state == "COMPLETE")
+        assert trial.fit_seconds
+        assert trial.started is not None
+        assert trial.ended is not None
+        assert trial.started < trial.ended
+    assert [t.place for t in trials] == list(range(12))
+
+
+def test_a_trial_is_scored_by_the_trees_of_its_place_and_the_studys_seed(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: Rows
+) -> None:
+    study = book.make("s", "minimize")
+    Recording(study, plan(6, seed=7), two_workers).run()
+    for trial in study.trials():
+        for trees, value in trial.scores.items():
+            sums = grown(few, trial.params, trees, 7, trial.place)
+            assert score(sums, few, METRICS["rmse"]) == value
+
+
+def test_what_the_search_begins_with_is_tried_first_and_the_defaults_to_the_end(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study, asked = book.make("s", "minimize"), plan(9)
+    Recording(study, asked, two_workers).run()
+    trials = study.trials()
+    first = [t.params for t in sorted(trials, key=lambda t: t.place)]
+    assert first[: len(asked.first)] == [dict(params) for params in asked.first]
+    assert asked.kept == 1
+    assert trials[0].params == asked.first[0]
+    assert trials[0].state == "COMPLETE"
+
+
+def test_the_defaults_are_not_pruned_however_good_the_best_is(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    """They were interrupted, and a trial far better than any can be is there when they go on."""
+    study, asked = book.make("s", "minimize"), plan(3)
+    blocks = dict.fromkeys(RUNGS, (1.0,) * 20)
+    best = TrialRecord(0, "COMPLETE", asked.first[2], {128: 1.0}, 1.0, 128, 0.1, place=2)
+    study.enter_trial(replace(best, blocks=blocks), asked.space)
+    for number, place in ((1, 1), (2, 0)):
+        lost = TrialRecord(number, "FAIL", asked.first[place], place=place, interrupted=True)
+        study.enter_trial(lost, asked.space)
+    Recording(study, asked, two_workers).run()
+    states = {t.place: (t.state, t.trees) for t in study.trials() if t.repeats is not None}
+    assert states == {0: ("COMPLETE", RUNGS[-1]), 1: ("PRUNED", RUNGS[0])}
+
+
+def test_each_change_of_a_trial_is_passed_on_and_the_last_is_the_databases(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study = book.make("s", "minimize")
+    recording = Recording(study, plan(5), two_workers, n_values=LONG)
+    recording.run()
+    last = {record.number: record for record in recording.records}
+    read = study.trials()
+    assert sorted(last) == [t.number for t in read]
+    for trial in read:
+        passed = last[trial.number]
+        assert passed.ended is not None
+        assert trial.ended is not None
+        assert trial.ended >= passed.ended  # where it was entered while it ran
+        assert replace(trial, ended=passed.ended) == passed
+    assert recording.states(0) == ["RUNNING"] * len(RUNGS) + ["COMPLETE"]
+    scores = [list(r.scores) for r in recording.records if r.number == 0]
+    assert scores == [list(RUNGS[:k]) for k in range(len(RUNGS))] + [list(RUNGS)]
+
+
+def test_a_short_trial_is_passed_on_when_it_begins_and_when_it_ends(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    recording = Recording(book.make("s", "minimize"), plan(5), two_workers)
+    recording.run()
+    for number in range(5):
+        begun, ended = (r for r in recording.records if r.number == number)
+        assert (begun.state, begun.scores, begun.value) == ("RUNNING", {}, None)
+        assert ended.state in {"COMPLETE", "PRUNED"}
+        assert (begun.started, begun.params) == (ended.started, ended.params)
+
+
+@pytest.mark.parametrize("n_values", [SHORT, LONG], ids=["whole", "in parts"])
+def test_with_one_worker_the_same_spec_proposes_and_scores_the_same(
+    book: StudyBook, plan: Callable[..., Plan], one_worker: Workers, n_values: int
+) -> None:
+    """Also where trials are cut into tasks otherwise than before."""
+    first, second = book.make("a", "minimize"), book.make("b", "minimize")
+    Recording(first, plan(13), one_worker).run()
+    Recording(second, plan(13), one_worker, n_values=n_values).run()
+    assert outcome(first.trials()) == outcome(second.trials())
+    assert {t.state for t in first.trials()} == {"COMPLETE", "PRUNED"}
+
+
+def test_stopped_and_resumed_it_proposes_and_scores_as_if_it_had_not_been(
+    book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
+) -> None:
+    """The best so far has its blocks again, with which later trials are compared."""
+    whole, stopped = book.make("a", "minimize"), book.make("b", "minimize")
+    Recording(whole, plan(15), one_worker).run()
+    for stop_after in (3, 1, 4):
+        assert Recording(stopped, plan(15), one_worker, stop_after).run() == "stopped"
+        within = Recording(stopped, plan(15), one_worker, n_values=LONG)
+        within.stop_at(lambda record: record.state == "RUNNING" and len(record.scores) == 1)
+        assert within.run() == "stopped"
+    assert Recording(stopped, plan(15), one_worker).run() == "finished"
+    assert outcome(stopped.trials()) == outcome(whole.trials())
+    assert sum(t.interrupted for t in stopped.trials()) == 3
+
+
+def test_blocks_are_kept_of_each_trial_that_was_the_best_when_it_was_completed(
+    book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
+) -> None:
+    study = book.make("s", "minimize")
+    Recording(study, plan(13), one_worker).run()
+    best, leaders = float("inf"), 0
+    for trial in study.trials():
+        leads = trial.state == "COMPLETE" and (trial.value or 0) < best
+        assert (trial.blocks is not None) == leads
+        if trial.blocks is not None:
+            best, leaders = trial.value or 0, leaders + 1
+            assert list(trial.blocks) == list(RUNGS)
+            assert {len(row) for row in trial.blocks.values()} == {20}
+    assert leaders > 1
+
+
+def test_what_was_interrupted_is_failed_with_the_reason_and_repeated(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(20), two_workers, stop_after=4).run() == "stopped"
+    lost = [t for t in study.trials() if t.state == "FAIL"]
+    assert lost
+    assert all(t.interrupted and "interrupted" in (t.reason or "") for t in lost)
+    Recording(study, plan(20), two_workers).run()
+    trials = study.trials()
+    assert len(finished(trials)) == 20
+    again = {t.repeats: t for t in trials if t.repeats is not None}
+    assert {number: t.params for number, t in again.items()} == {t.number: t.params for t in lost}
+    assert sorted(t.place for t in trials if t.state != "FAIL") == list(range(20))
+
+
+def test_what_a_dead_coordinator_left_running_is_ended_and_repeated(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study, asked = book.make("s", "minimize"), plan(3)
+    study.enter_trial(TrialRecord(0, "RUNNING", asked.first[0]), asked.space)
+    recording = Recording(study, asked, two_workers)
+    assert recording.records[0].state == "FAIL"
+    recording.run()
+    trials = study.trials()
+    assert trials[0].reason == "interrupted: its coordinator ended"
+    assert trials[1].repeats == 0
+    assert trials[1].params == asked.first[0]
+    assert len(finished(trials)) == 3
+
+
+def test_a_time_limit_ends_the_search(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study = book.make("s", "minimize")
+    asked = plan(10**6, deadline=time.monotonic() + 1.5)
+    assert Recording(study, asked, two_workers).run() == "timeout"
+    assert finished(study.trials())
+    assert all(t.state != "RUNNING" for t in study.trials())
+
+
+def test_five_failures_in_a_row_end_the_study_with_their_error(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: Rows
+) -> None:
+    study = book.make("s", "minimize")
+    two_workers.load(replace(few, y=few.y[:-1]))
+    with pytest.raises(StudyError, match=r"5 trials in a row failed.*ValueError"):
+        Recording(study, plan(50), two_workers).run()
+    trials = study.trials()
+    assert {t.state for t in trials} == {"FAIL"}
+    gave_up = [t for t in trials if not t.interrupted]
+    assert len(gave_up) == 5
+    assert all("ValueError" in (t.reason or "") for t in gave_up)
+
+
+def failing(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, errors: Callable[[Order], Exception | None]
+) -> None:
+    """Have the growth of some trials fail: `errors` gives the error of the next attempt."""
+    deliver = workers._deliver
+
+    def deliver_or_fail(order: Any, growth: Growth) -> Growth:
+        error = errors(order)
+        if error is None:
+            return deliver(order, growth)
+        workers.finished.put((order.key, growth, error))
+        return growth
+
+    monkeypatch.setattr(workers, "_deliver", deliver_or_fail)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_failed_trial_is_tried_again_and_counted_apart(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+) -> None:
+    left = {1: times}
+
+    def error(order: Order) -> Exception | None:
+        left[order.place] = left.get(order.place, 0) - 1
+        return ValueError("once more") if left[order.place] >= 0 else None
+
+    failing(two_workers, monkeypatch, error)
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(8), two_workers).run() == "finished"
+    trials = study.trials()
+    assert sorted(t.place for t in finished(trials)) == list(range(8))
+    failed = [t for t in trials if t.state == "FAIL"]
+    assert [t.place for t in failed] == [1] * times
+    assert not any(t.given_up or t.interrupted for t in failed)
+    again = [t for t in trials if t.repeats is not None]
+    assert [t.repeats for t in again] == [t.number for t in failed]
+    assert all(t.params == failed[0].params for t in again)
+
+
+def test_a_trial_that_fails_a_fourth_time_is_given_up_and_replaced(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing(two_workers, monkeypatch, lambda order: ValueError("bad") if order.place == 1 else None)
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(8), two_workers).run() == "finished"
+    trials = study.trials()
+    assert sorted(t.place for t in finished(trials)) == [0, *range(2, 9)]
+    assert [t.given_up for t in trials if t.state == "FAIL"] == [False, False, False, True]
+    assert Recording(study, plan(10), two_workers).run() == "finished"
+    assert sorted(t.place for t in finished(study.trials())) == [0, *range(2, 11)]
+
+
+def test_a_trial_that_kills_its_workers_is_not_tried_again(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deadly = DeadlyTrialError("killed 3 workers")
+    failing(two_workers, monkeypatch, lambda order: deadly if order.place == 1 else None)
+    study = book.make("s", "minimize")
+    assert Recording(study, plan(8), two_workers).run() == "finished"
+    (failed,) = [t for t in study.trials() if t.state == "FAIL"]
+    assert (failed.place, failed.given_up, failed.reason) == (1, True, "killed 3 workers")
+
+
+@pytest.mark.parametrize("error", [DeadlyTrialError("killed 3 workers"), ValueError("bad")])
+def test_a_forest_that_was_given_up_is_not_proposed_again_neither_by_the_next_launch(
+    book: StudyBook,
+    plan: Callable[..., Plan],
+    two_workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    failing(
+        two_workers, monkeypatch, lambda o: error if o.params["min_samples_leaf"] == 9 else None
+    )
+    three, study = ONE | {"min_samples_leaf": (1, 3, 9)}, book.make("s", "minimize")
+    assert Recording(study, plan(8, space=three), two_workers).run() == "finished"
+    failed = [t for t in study.trials() if t.state == "FAIL"]
+    assert [t.given_up for t in failed][-1]
+    assert len(failed) == (1 if isinstance(error, DeadlyTrialError) else 4)
+    assert Recording(study, plan(12, space=three), two_workers).run() == "finished"
+    assert len([t for t in study.trials() if t.state == "FAIL"]) == len(failed)
+    assert len(finished(study.trials())) == 12
+
+
+def test_a_search_that_has_all_its_trials_is_finished_however_late_it_is(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    study, asked = book.make("s", "minimize"), plan(3)
+    assert Recording(study, asked, two_workers, stop_after=3).run() == "finished"
+    late = replace(asked, deadline=time.monotonic())
+    assert Recording(study, late, two_workers).run() == "finished"
+
+
+def test_nothing_is_passed_on_once_the_lease_is_lost(
+    plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    class LostError(Exception):
+        pass
+
+    records: list[TrialRecord] = []
+    lost = threading.Event()
+
+    def put(record: TrialRecord) -> None:
+        if lost.is_set():
+            raise LostError
+        records.append(record)
+        if record.state == "COMPLETE":
+            lost.set()
+
+    pace = Pace(lambda: 2, SHORT)
+    coordinator = Coordinator(plan(50), two_workers, pace, [], put, lambda: False)
+    with pytest.raises(LostError):
+        coordinator.run()
+    before = len(records)
+    time.sleep(0.5)
+    assert len(records) == before
+
+
+def test_a_forest_that_is_being_grown_is_not_grown_again_and_shares_its_result(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, growths: list[int]
+) -> None:
+    study = book.make("s", "minimize")
+    recording = Recording(study, plan(4, space=ONE), two_workers)
+    assert recording.run() == "finished"
+    original, *copies = study.trials()
+    assert growths == [0]
+    assert original.copies is None
+    for copy in copies:
+        assert recording.states(copy.number) == ["RUNNING", "COMPLETE"]
+        assert (copy.copies, copy.fit_seconds, copy.blocks) == (original.number, 0.0, None)
+        assert (copy.state, copy.value, copy.scores) == (
+            "COMPLETE",
+            original.value,
+            original.scores,
+        )
+        assert (copy.trees, copy.enough_trees) == (original.trees, original.enough_trees)
+        assert copy.params == original.params
+
+
+def test_a_forest_that_was_grown_is_not_grown_again_neither_by_the_next_launch(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, growths: list[int]
+) -> None:
+    study = book.make("s", "minimize")
+    Recording(study, plan(8, space=SIX), two_workers).run()
+    resumed = Recording(study, plan(11, space=SIX), two_workers)
+    resumed.run()
+    trials = study.trials()
+    assert sorted(set(growths)) == list(range(6))
+    assert [t.copies is not None for t in trials] == [False] * 6 + [True] * 5
+    by_number = {t.number: t for t in trials}
+    for copy in trials[6:]:
+        original = by_number[copy.copies or 0]
+        assert (copy.params, copy.state) == (original.params, original.state)
+        assert (copy.value, copy.scores) == (original.value, original.scores)
+    assert all(resumed.states(number) == [by_number[number].state] for number in (8, 9, 10))
+
+
+def test_a_copy_of_what_was_interrupted_is_repeated_as_a_copy(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, growths: list[int]
+) -> None:
+    study, asked = book.make("s", "minimize"), plan(3, space=ONE)
+    params = {name: d.choices[0] for name, d in asked.space.items()}  # type: ignore[attr-defined]
+    for place in range(2):
+        study.enter_trial(TrialRecord(place, "RUNNING", params, place=place), asked.space)
+    Recording(study, asked, two_workers).run()
+    again = [(t.place, t.repeats, t.copies) for t in study.trials()[2:]]
+    assert again == [(0, 0, None), (1, 1, 2), (2, None, 2)]
+    assert growths == [0]
+
+
+def test_a_search_that_only_repeats_itself_is_still_stopped_and_timed(
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
+) -> None:
+    """Copies end at once: there is no moment of waiting for workers."""
+    study = book.make("s", "minimize")
+    asked = plan(10**6, space=ONE)
+    assert Recording(study, asked, two_workers, stop_after=5).run() == "stopped"
+    asked = replace(asked, deadline=time.monotonic() + 0.1)
+    assert Recording(study, asked, two_workers).run() == "timeout"
+    assert 5 <= len(finished(study.trials())) < 10**5
+
+
+def test_where_the_brier_score_guides_it_is_the_curve_and_log_loss_the_value(
+    book: StudyBook, two_workers: Workers, cancer: Rows
+) -> None:
+    rows = rows_of(cancer.X[:200], cancer.y[:200], 2)
+    two_workers.load(rows)
+    study = book.make("s", "minimize")
+    Recording(study, plan_for(rows, 5, "log_loss"), two_workers).run()
+    for trial in study.trials():
+        for trees, value in trial.scores.items():
+            sums = grown(rows, trial.params, trees, 0, trial.place)
+            assert value == score(sums, rows, METRICS["brier"])
+        assert trial.value == score(sums, rows, METRICS["log_loss"])
+        assert trial.value != value
+
+
+def test_a_score_of_which_more_is_better_is_maximised(
+    book: StudyBook, one_worker: Workers, cancer: Rows
+) -> None:
+    """What is pruned is worse than the best at as many trees, and the best is complete."""
+    rows = rows_of(cancer.X[:200], cancer.y[:200], 2)
+    one_worker.load(rows)
+    study, leaves = book.make("s", "maximize"), (1, 3, 40, 60, 90)
+    asked = plan_for(rows, 5, "roc_auc", ONE | {"min_samples_leaf": leaves})
+    Recording(study, asked, one_worker).run()
+    trials = study.trials()
+    best = max((t for t in trials if t.blocks is not None), key=lambda t: t.value or 0)
+    assert best.value == max(t.value or 0 for t in trials if t.state == "COMPLETE")
+    assert best.params["min_samples_leaf"] in {1, 3}
+    pruned = [t for t in trials if t.state == "PRUNED"]
+    assert pruned
+    for trial in pruned:
+        assert trial.value is not None
+        assert trial.value < best.scores[trial.trees or 0]
+
+
+def test_by_folds_trials_are_compared_at_as_many_trees_for_each(
+    book: StudyBook, two_workers: Workers, few: Rows
+) -> None:
+    numbers = np.arange(len(few.y))
+    folds = tuple((numbers[numbers % 3 != k], numbers[numbers % 3 == k]) for k in range(3))
+    rows = resampled(few, folds=folds)
+    two_workers.load(rows)
+    study = book.make("s", "minimize")
+    Recording(study, plan_for(rows, 5), two_workers).run()
+    for trial in study.trials():
+        assert list(trial.scores) == list(rows.resampling.rungs[: len(trial.scores)])
+        sums = grown(rows, trial.params, trial.trees or 0, 0, trial.place)
+        assert trial.value == score(sums, rows, METRICS["rmse"])
+        assert trial.covered is None
+
+
+def test_rows_without_enough_votes_are_told_of(book: StudyBook, two_workers: Workers) -> None:
+    random = np.random.default_rng(0)
+    weights = np.r_[np.full(150, 1.0), np.full(50, 30.0)]
+    rows = rows_of(random.normal(size=(200, 3)), random.normal(size=200), 0, weights)
+    two_workers.load(rows)
+    study = book.make("s", "minimize")
+    Recording(study, plan_for(rows, 2, space=ONE), two_workers).run()
+    for trial in study.trials():
+        assert trial.covered is not None
+        assert 0.7 < trial.covered < 1

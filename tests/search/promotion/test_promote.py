@@ -1,0 +1,360 @@
+"""Through the gate into a stage, and back: on real registered versions."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import GOOD, WEAK, Shop, table
+
+from search.errors import StudyError, UsageError
+from search.model.provenance import HOLDOUT_PREFIX, REFIT_TAG
+from search.promotion import promote
+from search.promotion.history import BY_HAND, history
+from search.promotion.promote import check_reason
+from storage.errors import NotFoundError, StorageError
+from storage.records import Move
+from storage.registry import transitions
+from storage.registry.client import Registry
+
+
+@pytest.fixture
+def shop(mlflow_file: str, tmp_path: Path) -> Shop:
+    return Shop(mlflow_file, tmp_path)
+
+
+def test_the_first_must_beat_a_constant_and_is_shown_beside_the_default_forest(shop: Shop) -> None:
+    shop.add()
+    move = shop.promote()
+    assert move is not None
+    assert move.judgement is not None
+    assert move.judgement.verdict == "better than a constant forecast"
+    assert move.judgement.rows == pytest.approx(80, abs=25)
+    assert any("default forest: rmse" in text for text in shop.said)
+    assert shop.holder() == 1
+    assert shop.promote() is None  # it is there already
+    assert "moved to Staging" in shop.client.get_model_version("houses", "1").description
+
+
+def test_one_that_does_not_beat_a_constant_is_refused(shop: Shop) -> None:
+    shop.write(table(signal=0))
+    shop.add({"max_features": 0.1, "min_samples_leaf": 1}, trees=5)
+    with pytest.raises(StudyError, match="not better than a constant"):
+        shop.promote()
+    assert shop.holder() is None
+
+
+def test_one_shown_to_be_worse_is_refused_and_on_record_and_may_be_forced(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.promote()
+    shop.add(WEAK)
+    with pytest.raises(StudyError, match=r"shown to be worse.*Nothing is changed"):
+        shop.promote(2)
+    assert shop.holder() == 1
+    assert "refused for Staging" in shop.client.get_model_version("houses", "2").description
+    move = shop.promote(2, force=True, reason="a demonstration")
+    assert move is not None
+    assert (move.action, move.reason) == ("force", "a demonstration")
+    assert shop.holder() == 2
+    actions = [m["action"] for m in history(shop.registry, "houses")["moves"]]
+    assert actions == ["promote", "refuse", "force"]
+
+
+def test_by_default_the_best_is_taken_and_replaces_a_worse_one(shop: Shop) -> None:
+    shop.add(WEAK)
+    shop.promote()
+    shop.add(GOOD)
+    shop.add(WEAK)
+    move = shop.promote(strict=True)
+    assert move is not None
+    assert move.judgement is not None
+    assert (move.version, move.incumbent) == (2, 1)
+    assert move.judgement.verdict == "shown to be better"
+    assert move.judgement.interval is not None
+    assert move.judgement.interval[1] < 0
+    assert "version 2 is the best on the hold-out" in shop.said
+
+
+def test_where_no_difference_is_shown_it_passes_but_not_if_strict(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.promote()
+    shop.add(GOOD, trees=21)
+    with pytest.raises(StudyError, match="no difference shown"):
+        shop.promote(2, strict=True)
+    move = shop.promote(2)
+    assert move is not None
+    assert move.judgement is not None
+    assert move.judgement.verdict == "no difference shown"
+
+
+def test_tolerance_lets_a_worse_one_pass_and_a_required_score_stops_a_good_one(shop: Shop) -> None:
+    shop.add(GOOD)
+    with pytest.raises(StudyError, match=r"rmse is .*, required is at most 0\.01"):
+        shop.promote(required=("r2=0.1", "rmse=0.01"))
+    with pytest.raises(UsageError, match="did you mean rmse"):
+        shop.promote(required=("rsme=0.01",))
+    shop.promote(required=("r2=0.1",))
+    shop.add(WEAK)
+    assert shop.promote(2, tolerance=1.0) is not None
+
+
+def test_without_a_hold_out_nothing_can_be_judged(shop: Shop) -> None:
+    shop.add(GOOD, holdout=0.0)
+    with pytest.raises(StudyError, match=r"was trained on every row.*--force --reason TEXT"):
+        shop.promote()
+    move = shop.promote(force=True, reason="first of all")
+    assert move is not None
+    assert move.judgement is not None
+    assert move.judgement.verdict == "could not be judged"
+    shop.add(GOOD)
+    with pytest.raises(StudyError, match="to be replaced, was trained on every row"):
+        shop.promote(2)
+
+
+def test_of_two_hold_outs_the_rows_in_both_judge(shop: Shop) -> None:
+    shop.add(GOOD, holdout=0.4)
+    first = shop.promote()
+    shop.add(GOOD, trees=30, holdout=0.2)
+    second = shop.promote(2)
+    shop.add(GOOD, trees=40, holdout=0.4)
+    third = shop.promote(3)
+    rows = [move.judgement.rows for move in (first, second, third) if move and move.judgement]
+    assert rows[0] > 1.5 * rows[1]
+    assert rows[1] == rows[2]
+
+
+def test_in_a_grown_table_the_rows_keep_their_sides_and_other_columns_are_said(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.promote()
+    shop.add(GOOD, trees=25, data=shop.write(table(600), "longer.csv"))
+    shop.said.clear()
+    move = shop.promote(2)
+    assert move is not None
+    assert not any("not known" in text for text in shop.said)
+    wider = table(600)
+    wider["garden"] = range(600)
+    shop.add(GOOD, trees=25, data=shop.write(wider, "wider.csv"))
+    shop.promote(3, tolerance=1.0)
+    assert any("not known whether version 2" in text for text in shop.said)
+    shop.add(GOOD, trees=25)
+    with pytest.raises(StudyError, match="needs the column 'garden'"):
+        shop.promote(4)
+
+
+def test_another_target_is_not_compared(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.promote()
+    shop.add(GOOD, target="size")
+    with pytest.raises(StudyError, match=r"predicts 'price'.*not 'size'"):
+        shop.promote(2)
+
+
+@pytest.mark.parametrize("role", [{}, {"weight": "weight"}, {"group": "owner"}, {"time": "age"}])
+def test_classes_groups_times_and_weights_are_judged(shop: Shop, role: dict[str, str]) -> None:
+    houses = table()
+    houses["dear"] = (houses.pop("price") > 0).map({True: "yes", False: "no"})
+    houses["weight"] = 1.0
+    houses["owner"] = houses.index // 4
+    path = shop.write(houses, "classes.csv")
+    for number, trees in enumerate((20, 25), 1):
+        shop.add(GOOD, trees, data=path, target="dear", **role)
+        move = shop.promote(number, tolerance=1.0)
+        assert move is not None
+        assert move.judgement is not None
+        assert move.judgement.metric == "brier"
+    houses["dear"] = houses["dear"].replace({"no": "never"})
+    shop.add(GOOD, data=shop.write(houses, "others.csv"), target="dear", **role)
+    with pytest.raises(StudyError, match="knows other classes"):
+        shop.promote(3)
+
+
+def test_a_table_that_changed_or_went_away_is_said(shop: Shop) -> None:
+    shop.add(GOOD)
+    (shop.folder / "houses.csv").rename(shop.folder / "moved.csv")
+    with pytest.raises(StudyError, match="name it with --data"):
+        shop.promote()
+    shop.write(table(seed=1))
+    with pytest.raises(StudyError, match="is not the table that version 1"):
+        shop.promote()
+    assert shop.promote(data=str(shop.folder / "moved.csv")) is not None
+
+
+def test_a_version_refitted_on_every_row_is_moved_and_the_judged_one_stands_in(shop: Shop) -> None:
+    shop.add(GOOD)
+    move = shop.promote(refit_all=True)
+    assert move is not None
+    assert move.version == 2
+    refitted = shop.client.get_model_version("houses", "2")
+    assert refitted.tags[REFIT_TAG] == "1"
+    assert not any(name.startswith(HOLDOUT_PREFIX) for name in refitted.tags)
+    shop.add(WEAK)
+    with pytest.raises(StudyError, match="shown to be worse"):
+        shop.promote(3)
+    assert shop.promote(1, refit_all=True) is None  # it is there already
+    shop.promote(1)
+    assert shop.holder() == 1
+    shop.promote(1, refit_all=True)
+    assert shop.holder() == 2
+    assert shop.promote(2, refit_all=True) is None  # a refit is not refitted
+    assert len(shop.registry.versions("houses")) == 3
+    shop.promote(2, stage="Production")
+    assert shop.holder("Production") == 2
+    with pytest.raises(StudyError, match="would leave Production empty"):
+        shop.promote(1, refit_all=True)
+
+
+def test_a_refit_is_of_the_table_that_was_learned_from_even_by_force(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.write(table(seed=1))
+    with pytest.raises(StudyError, match="cannot be refitted on it; name that one with --data"):
+        shop.promote(refit_all=True, force=True, reason="now")
+    assert len(shop.registry.versions("houses")) == 1
+
+
+def test_a_refit_may_leave_the_version_that_it_is_of_in_production(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.promote(1, stage="Production")
+    assert shop.promote(1, refit_all=True) is not None
+    assert (shop.holder("Production"), shop.holder()) == (1, 2)
+
+
+def test_changed_files_are_refused_with_both_digests_also_by_force(shop: Shop) -> None:
+    made = shop.add(GOOD)
+    (model,) = shop.client.search_logged_models(["0"])
+    path = Path(model.artifact_location.removeprefix("file://")) / "model.skops"
+    path.write_bytes(path.read_bytes() + b"\0")
+    registered = made.tags["grovekeeper.model_sha256"]
+    with pytest.raises(StudyError, match=rf"SHA-256 is [0-9a-f]{{64}}, registered is {registered}"):
+        shop.promote(force=True, reason="in a hurry")
+    shop.client.delete_model_version_tag("houses", "1", "grovekeeper.model_sha256")
+    with pytest.raises(StudyError, match="not of grovekeeper"):
+        shop.promote(force=True, reason="in a hurry")
+
+
+def test_rollback_goes_back_and_further_back(shop: Shop) -> None:
+    for trees in (20, 21, 22):
+        shop.add(GOOD, trees=trees)
+        shop.promote(trees - 19)
+    with pytest.raises(StudyError, match="nothing to go back to: nothing is in Production"):
+        shop.rollback("Production")
+    move = shop.rollback(reason="it drifts")
+    assert (move.version, move.incumbent, move.reason) == (2, 3, "it drifts")
+    assert shop.rollback().version == 1
+    with pytest.raises(StudyError, match="version 1 is in Staging"):
+        shop.rollback()
+    assert shop.holder() == 1
+
+
+def test_what_was_put_there_by_hand_is_shown_and_rolled_back(shop: Shop) -> None:
+    for trees in (20, 21):
+        shop.add(GOOD, trees=trees)
+    shop.promote(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shop.client.transition_model_version_stage("houses", "2", "Staging", True)
+    found = history(shop.registry, "houses")
+    assert [(m["action"], m["version"]) for m in found["moves"]] == [("promote", 1), (BY_HAND, 2)]
+    assert found["now"]["Staging"] == {"version": 2, "alias": 1}
+    assert shop.rollback().version == 1
+    found = history(shop.registry, "houses")
+    assert [m["action"] for m in found["moves"]] == ["promote", BY_HAND, "rollback"]
+    assert found["now"]["Staging"] == {"version": 1, "alias": 1}
+    assert found["now"]["Production"] == {"version": None, "alias": None}
+    json.dumps(found)
+
+
+def test_a_move_on_to_production_is_no_change_by_hand(shop: Shop) -> None:
+    shop.add(GOOD)
+    shop.promote()
+    shop.promote(stage="Production")
+    found = history(shop.registry, "houses")
+    assert [m["action"] for m in found["moves"]] == ["promote", "promote"]
+    with pytest.raises(StudyError, match="would leave Production empty"):
+        shop.promote(1)
+
+
+def test_one_that_is_overtaken_is_told_by_whom(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for trees in (20, 21):
+        shop.add(GOOD, trees=trees)
+    settle = transitions.settle
+
+    def overtaken(registry: Registry, model: str, stage: str) -> Move | None:
+        other = registry.versions(model)[1]
+        theirs = transitions.new_move(other, "Staging", action="promote", incumbent=None)
+        transitions.record(registry, model, theirs)
+        return settle(registry, model, "Staging")
+
+    monkeypatch.setattr("search.promotion.promote._complete", lambda *_: None)
+    monkeypatch.setattr("search.promotion.promote.settle", overtaken)
+    with pytest.raises(StorageError, match=r"version 1 of houses was overtaken: .* version 2"):
+        shop.promote(1)
+    assert shop.holder() == 2
+    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    assert states == ["overtaken", "done"]
+
+
+def test_one_judged_against_what_no_longer_stands_there_is_not_moved(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trees in (20, 21):
+        shop.add(GOOD, trees=trees)
+    judge = promote._judge
+
+    def judge_slowly(*asked: Any) -> Any:
+        monkeypatch.setattr(promote, "_judge", judge)
+        shop.promote(1)
+        return judge(*asked)
+
+    monkeypatch.setattr(promote, "_judge", judge_slowly)
+    with pytest.raises(
+        StudyError, match="Staging of houses has changed while version 2 was judged"
+    ):
+        shop.promote(2)
+    assert shop.holder() == 1
+    assert [m["version"] for m in history(shop.registry, "houses")["moves"]] == [1]
+
+
+def test_a_move_that_was_not_completed_is_by_the_next_call(shop: Shop) -> None:
+    for trees in (20, 21, 22):
+        shop.add(GOOD, trees=trees)
+    first, gone, _ = shop.registry.versions("houses")
+    more = {"action": "promote", "incumbent": None}
+    transitions.record(shop.registry, "houses", transitions.new_move(first, "Production", **more))
+    transitions.record(shop.registry, "houses", transitions.new_move(gone, "Staging", **more))
+    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    assert states == ["open", "open"]
+    shop.client.delete_model_version("houses", "2")
+    shop.promote(3)
+    assert (shop.holder("Production"), shop.holder()) == (1, 3)
+    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    assert states == ["done", "overtaken", "done"]
+
+
+def test_it_is_the_same_on_a_server(mlflow_server: str, tmp_path: Path) -> None:
+    shop = Shop(mlflow_server, tmp_path)
+    shop.add(WEAK)
+    shop.promote()
+    shop.add(GOOD)
+    move = shop.promote()
+    assert move is not None
+    assert (move.version, move.incumbent) == (2, 1)
+    assert shop.holder() == 2
+    assert shop.rollback().version == 1
+    found = history(shop.registry, "houses")
+    assert [m["action"] for m in found["moves"]] == ["promote", "promote", "rollback"]
+
+
+def test_what_is_not_there_is_named(shop: Shop) -> None:
+    with pytest.raises(NotFoundError, match="no model 'houses'"):
+        shop.promote()
+    shop.add(GOOD)
+    with pytest.raises(UsageError, match="houses has no version 7: there are 1"):
+        shop.promote(7)
+
+
+def test_a_reason_is_one_line_and_fits() -> None:
+    assert check_reason(None) is None
+    assert check_reason(" it\ndrifts ") == "it drifts"
+    with pytest.raises(UsageError, match="1001 characters"):
+        check_reason("x" * 1001)

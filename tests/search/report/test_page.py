@@ -1,0 +1,482 @@
+"""A study's page: what each figure shows, and what it says where there is nothing to show."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+from plotly.offline import get_plotlyjs
+from settled import settle
+
+from search.report import Figure, make_report
+from search.report.study_data import log_ticks
+from storage.studies.study import Study, StudyBook
+
+BEGIN = datetime(2026, 1, 1)
+SPACE: dict[str, BaseDistribution] = {
+    "max_depth": CategoricalDistribution([None, 4, 8, 16]),
+    "max_features": FloatDistribution(0.1, 1.0),
+    "min_samples_leaf": IntDistribution(1, 64, log=True),
+}
+DEPTHS = (None, 16, 8, 4)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[StudyBook]:
+    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    yield book
+    book.rdb.remove_session()
+    book.rdb.engine.dispose()
+
+
+@pytest.fixture
+def study(book: StudyBook) -> Study:
+    made = book.make("houses", "minimize")
+    settle(made)
+    return made
+
+
+def add(
+    study: Study,
+    value: float | None = None,
+    state: str = "COMPLETE",
+    space: dict[str, BaseDistribution] | None = None,
+    begin: float | None = None,
+    **params: Any,
+) -> None:
+    """Add a trial that ran for a second, from `begin` seconds on; by default one after another."""
+    trial = optuna.trial.create_trial(
+        state=TrialState[state],
+        value=value,
+        params=params,
+        distributions={name: (space or SPACE)[name] for name in params},
+        intermediate_values={} if value is None else {32: value + 1, 128: value},
+    )
+    place = len(study.trials()) if begin is None else begin
+    trial.datetime_start = BEGIN + timedelta(seconds=place)
+    if state != "RUNNING":
+        trial.datetime_complete = trial.datetime_start + timedelta(seconds=1)
+    study.optuna.add_trial(trial)
+
+
+def fill(study: Study, n: int = 20) -> None:
+    """Add complete trials, of which the last is the lowest; every third one is pruned."""
+    for place in range(n):
+        params = {
+            "max_depth": DEPTHS[place % 4],
+            "max_features": 0.1 + 0.9 * place / n,
+            "min_samples_leaf": 1 + 3 * place,
+        }
+        pruned = place % 3 == 1
+        add(study, 60.0 - place, "PRUNED" if pruned else "COMPLETE", None, None, **params)
+
+
+def figures_of(study: Study, guide: str | None = None) -> dict[str, Figure]:
+    """Return the figures on the search, by name."""
+    if guide:
+        study.put("guide", guide)
+    others = {"columns", "errors", "workers"}
+    return {f.name: f for f in make_report(study).figures if f.name not in others}
+
+
+def missing(figures: dict[str, Figure]) -> dict[str, str]:
+    return {name: figure.text for name, figure in figures.items() if figure.plot is None}
+
+
+def trace(figure: Figure, name: str) -> dict[str, Any]:
+    assert figure.plot is not None
+    (found,) = [t for t in figure.plot["data"] if t["name"].startswith(name)]
+    return dict(found)
+
+
+def layout(figure: Figure) -> dict[str, Any]:
+    assert figure.plot is not None
+    return dict(figure.plot["layout"])
+
+
+class Elements(HTMLParser):
+    """Collects the page's elements with their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_a_study_of_trials_gets_every_figure_with_its_finding(study: Study) -> None:
+    fill(study)
+    figures = figures_of(study)
+    slices = [name for name in figures if name.startswith("slice-")]
+    assert list(figures) == ["history", "time", "curves", "importance", *slices, "parallel"]
+    assert len(slices) == 3
+    assert missing(figures) == {}
+    assert figures["history"].text == "best rmse 42 at trial 18 of 20"
+    assert figures["time"].text == "best rmse 42 after 19 of 20 seconds"
+    assert "curves: 20, of trials stopped early: 7; the best, trial 18, has rmse 43 at 32" in (
+        figures["curves"].text
+    )
+    assert re.search("max_features 0\\.[0-9]+", figures["importance"].text)
+    assert "best rmse 42 at max_depth 8" in {figures[name].text for name in slices}
+    assert "the best, trial 18: rmse 42 with" in figures["parallel"].text
+
+
+def test_the_page_needs_no_network_and_holds_plotly_once(study: Study) -> None:
+    fill(study)
+    html = make_report(study).html
+    assert html.count(get_plotlyjs()) == 1
+    own = html.replace(get_plotlyjs(), "")
+    assert "http" not in own.replace("http-equiv", "")
+    assert "default-src 'none'" in own
+    assert len(own) < 60_000
+
+
+def test_each_figure_has_a_heading_a_sentence_and_a_text_alternative(study: Study) -> None:
+    fill(study)
+    page = make_report(study)
+    elements = Elements()
+    elements.feed(page.html.replace(get_plotlyjs(), ""))
+    images = {at["id"]: at for _, at in elements.found if at.get("role") == "img"}
+    shown = [figure for figure in page.figures if figure.plot is not None]
+    assert set(images) == {figure.name for figure in shown}
+    for figure in shown:
+        assert images[figure.name]["aria-label"] == figure.text
+        assert f"<h3>{figure.title}</h3>" in page.html
+        assert escape(figure.reading) in page.html
+        assert re.fullmatch(r"[^.]+(\d\.\d[^.]*)?\.", figure.reading)
+    tags = [tag for tag, _ in elements.found]
+    assert tags.count("h3") == len(page.figures)
+    assert tags.count("h1") == 1
+    assert ("html", {"lang": "en"}) in elements.found
+
+
+def test_the_plots_in_the_page_are_those_of_the_figures(study: Study) -> None:
+    fill(study)
+    page = make_report(study)
+    (text,) = re.findall(r"^const plots = (.*);$", page.html, re.MULTILINE)
+    plots = json.loads(text)
+    assert set(plots) == {f.name for f in page.figures if f.plot is not None}
+    assert plots["history"]["layout"]["yaxis"]["title"]["text"] == "rmse (lower is better)"
+
+
+def test_the_direction_is_respected(book: StudyBook) -> None:
+    study = book.make("flats", "maximize")
+    settle(study, "r2")
+    fill(study)
+    figures = figures_of(study)
+    assert figures["history"].text == "best r2 60 at trial 0 of 20"
+    assert figures["time"].text == "best r2 60 after 1 of 20 seconds"
+    assert set(trace(figures["history"], "best so far")["y"]) == {60.0}
+    assert layout(figures["history"])["yaxis"]["title"]["text"] == "r2 (higher is better)"
+    assert figures["parallel"].text.startswith("the best, trial 0: r2 60")
+    plot = figures["parallel"].plot
+    assert plot is not None
+    assert plot["data"][-2]["y"][0] == 1.0  # the last line, on top, is the best
+
+
+def test_a_study_without_trials_says_so_everywhere(study: Study) -> None:
+    figures = figures_of(study)
+    assert set(missing(figures)) == set(figures)
+    assert set(figures) == {"history", "time", "curves", "importance", "slices", "parallel"}
+    assert "Trials: none." in make_report(study).html
+
+
+def test_without_a_complete_trial_the_curves_are_shown_alone(study: Study) -> None:
+    add(study, 50.0, "PRUNED", max_features=0.5)
+    add(study, None, "FAIL", max_features=0.6)
+    add(study, None, "RUNNING", max_features=0.7)
+    figures = figures_of(study)
+    assert set(missing(figures)) == {"history", "time", "importance", "slices", "parallel"}
+    assert set(missing(figures).values()) == {"No trial is complete yet."}
+    assert figures["curves"].text == "curves: 1, of trials stopped early: 1"
+    assert "Trials: 1 pruned, 1 failed, 1 running." in make_report(study).html
+
+
+def test_one_trial_has_a_history_and_nothing_to_compare(study: Study) -> None:
+    add(study, 50.0, max_features=0.5, max_depth=None)
+    figures = figures_of(study)
+    assert set(missing(figures)) == {"importance", "slices", "parallel"}
+    (why,) = set(missing(figures).values())
+    assert "nothing to compare" in why
+    assert figures["history"].text == "best rmse 50 at trial 0 of 1"
+
+
+def test_a_constant_parameter_has_no_slice_and_the_page_says_its_value(study: Study) -> None:
+    for place in range(12):
+        features = 0.2 + place / 20
+        add(study, 50.0 + place, max_depth=8, max_features=features, min_samples_leaf=1 + place)
+    figures = figures_of(study)
+    assert {name for name in figures if name.startswith("slice-")} == {"slice-1", "slice-2"}
+    assert missing(figures) == {"constant": "In every complete trial max_depth was 8."}
+    assert "max_depth" not in figures["importance"].text
+    assert "max_depth" not in figures["parallel"].text
+
+
+def test_one_parameter_has_a_slice_only(study: Study) -> None:
+    for place in range(12):
+        add(study, 50.0 + place, max_features=0.2 + place / 20)
+    figures = figures_of(study)
+    assert set(missing(figures)) == {"importance", "parallel"}
+    assert "nothing to weigh it by" in figures["importance"].text
+    assert "its slice shows" in figures["parallel"].text
+    assert figures["slice-1"].title == "Slice: max_features"
+
+
+@pytest.mark.parametrize("params", [{}, {"max_depth": 4}])
+def test_parameters_that_never_vary_have_no_figures(study: Study, params: dict[str, Any]) -> None:
+    add(study, 50.0, **params)
+    add(study, 51.0, **params)
+    figures = figures_of(study)
+    assert set(missing(figures)) == {"importance", "slices", "parallel"}
+    expected = "In every complete trial max_depth was 4." if params else "have no parameters"
+    assert expected in figures["slices"].text
+
+
+def test_few_trials_and_equal_ones_have_no_importance(study: Study, book: StudyBook) -> None:
+    fill(study, 9)
+    assert "6 trials are complete" in missing(figures_of(study))["importance"]
+    equal = book.make("equal", "minimize")
+    for place in range(12):
+        add(equal, 1.0, max_features=0.2 + place / 20, min_samples_leaf=1 + place)
+    figures = figures_of(equal)
+    assert missing(figures) == {"importance": "All complete trials have the same value."}
+
+
+def test_failed_trials_are_counted_and_drawn_nowhere(study: Study) -> None:
+    add(study, None, "FAIL", max_features=0.5)
+    fill(study)
+    add(study, None, "FAIL", max_features=0.5)
+    figures = figures_of(study)
+    assert missing(figures) == {}
+    assert figures["history"].text == "best rmse 42 at trial 19 of 22"
+    assert 0 not in trace(figures["history"], "complete")["x"]
+    assert "2 failed" in make_report(study).html
+
+
+def test_categories_stand_in_the_order_of_their_choices(study: Study) -> None:
+    fill(study)
+    figures = figures_of(study)
+    (depth,) = [f for f in figures.values() if f.title == "Slice: max_depth"]
+    axis = layout(depth)["xaxis"]
+    assert (axis["type"], axis["categoryarray"]) == ("category", ["None", "4", "8", "16"])
+    assert set(trace(depth, "complete")["x"]) == {"None", "4", "8", "16"}
+    notes = layout(figures["parallel"])["annotations"]
+    ticks = sorted((note["y"], note["text"]) for note in notes if note["x"] == 1)
+    assert [text for _, text in ticks] == ["None", "4", "8", "16"]
+    heights = {text: y for y, text in ticks}
+    plot = figures["parallel"].plot
+    assert plot is not None
+    for line in plot["data"][:-1]:
+        assert line["y"][1] == heights[line["customdata"][1][1]]
+
+
+def test_a_logarithmic_parameter_has_a_logarithmic_axis(study: Study) -> None:
+    fill(study)
+    (leaf,) = [f for f in figures_of(study).values() if f.title == "Slice: min_samples_leaf"]
+    axis = layout(leaf)["xaxis"]
+    assert (axis["type"], axis["ticktext"]) == ("log", ["1", "2", "5", "10", "20", "50"])
+    assert "logarithmic" in leaf.reading
+
+
+def test_ticks_of_a_logarithmic_axis_are_never_missing() -> None:
+    assert log_ticks(1, 1e6)["ticktext"][:2] == ["1", "10"]
+    assert log_ticks(0.001, 0.02)["ticktext"] == ["0.001", "0.002", "0.005", "0.01", "0.02"]
+    assert log_ticks(3, 4)["ticktext"] == ["3", "4"]
+
+
+def test_time_between_launches_is_left_out(study: Study) -> None:
+    add(study, 50.0, begin=0, max_features=0.1)
+    add(study, 49.0, begin=0.5, max_features=0.2)
+    add(study, 48.0, begin=1000, max_features=0.3)
+    figure = figures_of(study)["time"]
+    assert figure.text == "best rmse 48 after 2.5 of 2.5 seconds"
+
+
+def test_a_trial_found_dead_long_after_adds_no_time(study: Study) -> None:
+    add(study, 50.0, begin=0, max_features=0.1)
+    dead = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"interrupted": True})
+    dead.datetime_start = BEGIN
+    dead.datetime_complete = BEGIN + timedelta(days=3)
+    study.optuna.add_trial(dead)
+    assert figures_of(study)["time"].text == "best rmse 50 after 1 of 1 seconds"
+
+
+def test_trials_without_times_say_so(study: Study) -> None:
+    for value in (2.0, 1.0):
+        trial = optuna.trial.create_trial(value=value)
+        trial.datetime_start = trial.datetime_complete = BEGIN
+        study.optuna.add_trial(trial)
+    assert missing(figures_of(study))["time"] == "The trials hold no times."
+
+
+def test_pruned_curves_are_pale_and_the_best_is_thick(study: Study) -> None:
+    fill(study)
+    add(study, None, "RUNNING", max_features=0.5)
+    study.report(20, 32, 50.0)
+    curves = figures_of(study)["curves"]
+    assert curves.plot is not None
+    names = [trace["name"] for trace in curves.plot["data"]]
+    assert names == ["pruned (7)", "running (1)", "complete (12)", "best (trial 18)"]
+    pruned, best = trace(curves, "pruned"), trace(curves, "best")
+    assert pruned["x"][:3] == (32, 128, None)
+    assert pruned["y"][:3] == (60.0, 59.0, None)
+    assert pruned["line"]["color"] != trace(curves, "complete")["line"]["color"]
+    assert best["line"]["width"] > pruned["line"]["width"]
+    assert layout(curves)["xaxis"]["ticktext"] == ["32", "128"]
+
+
+def test_the_curves_may_show_another_score_than_the_value(study: Study) -> None:
+    settle(study, "log_loss")
+    fill(study)
+    figures = figures_of(study, "brier")
+    assert figures["curves"].title == "brier by number of trees"
+    assert "has brier 43 at 32 trees" in figures["curves"].text
+    assert layout(figures["curves"])["yaxis"]["title"]["text"] == "brier"
+    assert figures["history"].text.startswith("best log_loss 42")
+    assert "brier" not in figures["parallel"].text
+
+
+def test_trials_without_reports_have_no_curves(study: Study) -> None:
+    study.optuna.add_trial(optuna.trial.create_trial(value=1.0))
+    assert "No trial has reported" in missing(figures_of(study))["curves"]
+
+
+def test_a_step_of_zero_leaves_the_axis_linear(study: Study) -> None:
+    study.optuna.add_trial(
+        optuna.trial.create_trial(value=1.0, intermediate_values={0: 2.0, 1: float("nan")})
+    )
+    assert "type" not in layout(figures_of(study)["curves"])["xaxis"]
+    assert "NaN" not in make_report(study).html.replace(get_plotlyjs(), "")
+
+
+def test_names_are_escaped_and_shown_as_they_are(book: StudyBook) -> None:
+    name = "</script><b onclick='x'>&amp;"
+    study = book.make(name, "minimize")
+    evil = "<img src=x onerror=alert(1)>"
+    found = {"importance": [(evil, 1.0)], "classes": ["<u>a", "b"], "confusion": [[1, 2], [0, 3]]}
+    model = {"name": evil, "version": 1, "trial": 0, "trees": 100}
+    settle(study, "<i>rmse", findings=found, holdout={"<i>rmse": 1.0}, model=model)
+    space: dict[str, BaseDistribution] = {
+        evil: FloatDistribution(0, 1),
+        "kind": CategoricalDistribution(["<u>a", "b"]),
+    }
+    for place in range(12):
+        kind = ("b", "<u>a")[place % 2]
+        add(study, 1.0 + place, "COMPLETE", space, None, **{evil: place / 12, "kind": kind})
+    page = make_report(study)
+    shown = {figure.name: figure for figure in page.figures}
+    assert set(missing(shown)) == {"workers"}
+    own = page.html.replace(get_plotlyjs(), "")
+    elements = Elements()
+    elements.feed(own)
+    tags = {tag for tag, _ in elements.found}
+    assert tags.isdisjoint({"img", "b", "i", "u"})
+    assert own.count("</script>") == 2
+    (text,) = re.findall(r"^const plots = (.*);$", own, re.MULTILINE)
+    assert "<" not in text
+    strings = re.sub(r"<br>|<extra></extra>", "", json.dumps(json.loads(text)))
+    assert "<" not in strings
+    assert "&lt;img src=x" in strings
+    assert "&lt;u&gt;a" in strings
+    assert "&amp;lt;" not in strings
+
+
+def test_infinite_values_are_left_out(study: Study) -> None:
+    fill(study)
+    add(study, float("inf"), max_features=0.5, max_depth=4, min_samples_leaf=1)
+    add(study, float("-inf"), max_features=0.5, max_depth=4, min_samples_leaf=1)
+    figures = figures_of(study)
+    assert missing(figures) == {}
+    assert figures["history"].text == "best rmse 42 at trial 18 of 22"
+
+
+def test_parameters_that_not_all_trials_have_are_drawn_where_they_are(study: Study) -> None:
+    fill(study)
+    for place in range(6):
+        add(study, 70.0 + place, max_features=0.5 + place / 20)
+    add(study, 80.0, max_depth=4)
+    assert missing(figures_of(study)) == {}
+
+
+def test_a_changed_range_is_drawn(study: Study) -> None:
+    fill(study)
+    wide: dict[str, BaseDistribution] = {"max_features": FloatDistribution(0.01, 2.0)}
+    add(study, 70.0, "COMPLETE", wide, None, max_features=1.5)
+    assert missing(figures_of(study)) == {}
+
+
+def test_of_several_objectives_the_first_is_drawn(book: StudyBook) -> None:
+    theirs = optuna.create_study(
+        study_name="theirs", storage=book.storage, directions=["maximize", "minimize"]
+    )
+    for place in range(12):
+        theirs.add_trial(
+            optuna.trial.create_trial(
+                values=[float(place), 1.0],
+                params={"max_features": 0.2 + place / 20, "min_samples_leaf": 1 + place % 3},
+                distributions={name: SPACE[name] for name in ("max_features", "min_samples_leaf")},
+            )
+        )
+    figures = figures_of(book.open("theirs"))
+    assert figures["history"].text == "best value 11 at trial 11 of 12"
+    assert "time" in figures
+    assert set(missing(figures)) <= {"time", "curves"}
+
+
+def test_many_trials_are_drawn_as_a_few_traces_and_sampled_lines(study: Study) -> None:
+    fill(study, 3)
+    trials = []
+    for place in range(600):
+        params = {"max_features": 0.1 + place / 1000, "min_samples_leaf": 1 + place % 60}
+        space = {name: SPACE[name] for name in params}
+        trials.append(
+            optuna.trial.create_trial(
+                value=100.0 + place, params=params, distributions=space, intermediate_values={32: 1}
+            )
+        )
+    study.optuna.add_trials(trials)
+    page = make_report(study)
+    figures = {figure.name: figure for figure in page.figures}
+    plot, curves = figures["parallel"].plot, figures["curves"].plot
+    assert plot is not None
+    assert curves is not None
+    assert len(plot["data"]) == 201
+    assert "200 evenly chosen" in figures["parallel"].reading
+    assert figures["parallel"].text.startswith("the best, trial 2: rmse 58")
+    assert len(curves["data"]) == 3
+
+
+def test_equal_importances_keep_their_order(study: Study) -> None:
+    space: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in "cab"}
+    for place in range(12):
+        add(study, float(place), "COMPLETE", space, None, **dict.fromkeys("cab", place / 12))
+    figures = figures_of(study)
+    assert [figures[f"slice-{place}"].title for place in (1, 2, 3)] == [
+        *("Slice: a", "Slice: b", "Slice: c")
+    ]
+
+
+def test_nothing_is_warned_of_and_nothing_logged(
+    study: Study, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fill(study)
+    add(study, float("inf"), max_features=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make_report(study)
+    assert capfd.readouterr() == ("", "")

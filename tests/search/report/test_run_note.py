@@ -1,0 +1,85 @@
+"""The note on a study's run."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+import pytest
+
+from search.report.run_note import describe
+from search.study.importance import importance
+from storage.records import TrialRecord
+from storage.studies.statistics import TrialStatistics
+
+_NOTES: dict[str, Any] = {
+    "spec": {"metric": "rmse", "data": "houses.csv", "target": "pr`ice"},
+    "goal": 50,
+    "rows": 442,
+    "columns": 10,
+}
+
+
+def trial(number: int, state: Any, value: float | None) -> TrialRecord:
+    params = {"max_features": 0.25, "splitter": "best"}
+    return TrialRecord(number, state, params, value=value, ended=datetime.now(UTC))
+
+
+def test_it_says_how_far_the_search_is_and_what_is_best() -> None:
+    trials = [trial(0, "COMPLETE", 5.25), trial(1, "PRUNED", 9.0), trial(2, "FAIL", None)]
+    said = describe(_NOTES, TrialStatistics("minimize", trials), "running").splitlines()
+    assert said == [
+        "- **running**: 2 of 50 trials finished (1 complete, 1 pruned, 1 failed)",
+        "- **Best**: trial 0, rmse 5.25 (`max_features 0.25, splitter best`)",
+        "- **Data**: `houses.csv`, target `pr'ice`, 442 rows, 10 columns",
+    ]
+
+
+def test_what_others_call_their_hyperparameters_is_no_markdown() -> None:
+    odd = TrialRecord(0, "COMPLETE", {"<img src=x>`": "[x](javascript:1)"}, value=1.0)
+    said = describe(_NOTES, TrialStatistics("minimize", [odd]), "running")
+    assert "(`<img src=x>' [x](javascript:1)`)" in said
+
+
+def test_before_the_first_trial_it_says_so() -> None:
+    assert "0 of 50 trials finished (none yet)" in describe(
+        _NOTES, TrialStatistics("minimize"), "running"
+    )
+
+
+def test_at_the_end_it_says_what_was_learned() -> None:
+    notes = _NOTES | {
+        "importance": {"max_features": 0.82},
+        "holdout": {"rmse": 6.0},
+        "model": {"name": "houses", "version": 3},
+    }
+    said = describe(notes, TrialStatistics("minimize", [trial(0, "COMPLETE", 5.0)]), "finished")
+    assert "- **What mattered**: `max_features` (82%)" in said
+    assert "- **Hold-out**: rmse 6" in said
+    assert "- **Model**: `houses` version 3" in said
+
+
+def _study(trials: int, weight: float = 1.0, low: float = 0.0) -> optuna.Study:
+    """A study in which `a` decides, by its weight, and `b` does nothing."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(
+        lambda t: weight * t.suggest_float("a", low, 1) ** 2 + 0 * t.suggest_float("b", low, 1),
+        n_trials=trials,
+    )
+    return study
+
+
+def test_what_decides_matters_most() -> None:
+    found = importance(_study(60))
+    assert next(iter(found)) == "a"
+    assert 0.5 < found["a"] <= 1.0
+
+
+@pytest.mark.parametrize(("trials", "weight", "low"), [(9, 1, 0), (20, 0, 0), (20, 1, 1)])
+def test_of_few_or_equal_trials_nothing_is_said(trials: int, weight: float, low: float) -> None:
+    assert importance(_study(trials, weight, low)) == {}
+
+
+def test_a_single_parameter_is_all_that_matters() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    study.optimize(lambda t: t.suggest_float("a", 0, 1), n_trials=20)
+    assert importance(study) == {"a": 1.0}

@@ -1,0 +1,95 @@
+"""Trials as a table: what stands in a row, and which is the best."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution
+from settled import settle
+
+from search.report.comparison import compare_studies
+from search.report.summary import of_another, summarize
+from search.report.trial_table import trial_table
+from search.study.ranking import best_first
+from storage.records import TrialRecord
+from storage.studies.statistics import TrialStatistics
+from storage.studies.study import Study, StudyBook
+
+SPACE = {"max_features": FloatDistribution(0.1, 1.0)}
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[StudyBook]:
+    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    yield book
+    book.rdb.remove_session()
+    book.rdb.engine.dispose()
+
+
+@pytest.fixture
+def study(book: StudyBook) -> Study:
+    """A study of a complete trial and of one that grows."""
+    study = book.make("houses", "minimize")
+    complete = TrialRecord(0, "COMPLETE", {"max_features": 0.5}, {16: 9.0}, value=3.0, trees=128)
+    study.enter_trial(complete, SPACE)
+    study.enter_trial(TrialRecord(1, "RUNNING", {"max_features": 0.25}, {16: 7.0}), SPACE)
+    return study
+
+
+def test_a_running_trial_has_its_last_score_where_that_is_the_metrics(study: Study) -> None:
+    settle(study)
+    columns, rows = trial_table(study, study.trials())
+    assert columns == ["trial", "rmse", "state", "trees", "seconds", "max_features"]
+    assert [row[:4] for row in rows] == [[0, 3.0, "complete", 128], [1, 7.0, "running", 16]]
+    settle(study, "log_loss", guide="brier")
+    _, rows = trial_table(study, study.trials())
+    assert [row[:4] for row in rows] == [[0, 3.0, "complete", 128], [1, None, "running", 16]]
+
+
+def test_steps_of_a_study_made_elsewhere_are_no_trees(study: Study) -> None:
+    _, rows = trial_table(study, study.trials())
+    assert [row[:4] for row in rows] == [[0, 3.0, "complete", None], [1, None, "running", None]]
+
+
+def test_what_breaks_a_constraint_is_not_among_the_best() -> None:
+    kept = TrialRecord(0, "COMPLETE", {}, value=3.0)
+    broken = TrialRecord(1, "COMPLETE", {}, value=1.0, feasible=False)
+    assert best_first([kept, broken], "minimize") == [kept]
+
+
+def test_an_infinite_value_which_others_enter_is_not_among_the_best() -> None:
+    trials = [
+        TrialRecord(0, "COMPLETE", {}, value=math.inf),
+        TrialRecord(1, "COMPLETE", {}, value=1.0),
+    ]
+    assert [trial.number for trial in best_first(trials, "maximize")] == [1]
+    best = TrialStatistics("maximize", trials).champion
+    assert best is not None
+    assert best.number == 1
+
+
+def test_an_older_champion_is_told_from_the_best(study: Study) -> None:
+    settle(study, champion={"trial": 0, "trees": 128})
+    assert of_another(summarize(study)) == ""
+    better = TrialRecord(2, "COMPLETE", {"max_features": 0.75}, value=2.0)
+    study.enter_trial(better, SPACE)
+    assert of_another(summarize(study)) == " (of trial 0)"
+
+
+def test_studies_made_elsewhere_are_not_said_to_be_comparable(book: StudyBook) -> None:
+    apart = [book.make("low", "minimize"), book.make("high", "maximize")]
+    found = compare_studies(apart)
+    assert (found["comparable"], found["differ"]) == (False, ["data", "direction"])
+
+
+def test_a_choice_of_none_is_told_from_none_at_all(book: StudyBook) -> None:
+    from optuna.distributions import CategoricalDistribution
+
+    depths = {"max_depth": CategoricalDistribution([None, 4])}
+    studies = [book.make(name, "minimize") for name in ("a", "b")]
+    for study, params in zip(studies, ({"max_depth": None}, {}), strict=True):
+        settle(study)
+        space = {name: depths[name] for name in params}
+        study.enter_trial(TrialRecord(0, "COMPLETE", params, value=1.0), space)
+    assert compare_studies(studies)["params"] == {"max_depth": ["none", None]}

@@ -1,0 +1,133 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from search.monitoring.status import SearchStatus
+from search.service import supervisor as supervisor_module
+from search.service.supervisor import Supervisor
+from storage.leases.lease import Lease
+from storage.studies.study import Study, StudyBook
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True).make("s", "minimize")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "_LOOK_EVERY", 0.0)
+    monkeypatch.setattr(supervisor_module, "_NOTE_EVERY", 0.0)
+
+
+class Scene:
+    """An attendant, and what is around it."""
+
+    def __init__(self, study: Study, epoch: int = 1) -> None:
+        self.workers, self.signalled, self.said = 2, False, list[str]()
+        self.mirror: dict[str, Any] = {"runs": 3, "behind": 4, "run_id": None}
+        self.shown: list[dict[str, Any]] = []
+        self.status = SearchStatus("s", "rmse", "minimize", 50)
+        self.supervisor = Supervisor(
+            study,
+            epoch,
+            cast("Any", SimpleNamespace(present=lambda: self.workers)),
+            cast("Any", SimpleNamespace(requested=lambda: self.signalled)),
+            cast("Any", SimpleNamespace(say=self.said.append, shown=self.shown.append)),
+            self.status,
+            lambda: self.mirror,
+        )
+
+
+def test_a_signal_ends_the_search_and_is_no_request(study: Study) -> None:
+    scene = Scene(study)
+    assert not scene.supervisor.stop_asked()
+    scene.signalled = True
+    assert scene.supervisor.stop_asked()
+    assert not scene.supervisor.by_request
+
+
+def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_meant(
+    study: Study,
+) -> None:
+    assert study.ask_to_stop() is None
+    leases = study.book.leases
+    with Lease(leases, "s") as first:
+        scene = Scene(study, first.epoch)
+        assert not scene.supervisor.stop_asked()
+        asked = study.ask_to_stop()
+        assert asked is not None
+        assert asked.epoch == first.epoch
+        assert scene.supervisor.stop_asked()
+        assert scene.supervisor.by_request
+    with Lease(leases, "s") as second:
+        assert not Scene(study, second.epoch).supervisor.stop_asked()
+
+
+def test_that_no_worker_is_left_is_said_once_and_so_is_its_return(study: Study) -> None:
+    scene = Scene(study)
+    for workers in (2, 0, 0, 1, 2, 0):
+        scene.workers = workers
+        assert not scene.supervisor.stop_asked()
+    assert [text.split(":")[0] for text in scene.said] == [
+        "no worker is left",
+        "a worker is back",
+        "no worker is left",
+    ]
+
+
+def test_the_number_of_workers_is_told_and_noted(study: Study) -> None:
+    scene = Scene(study)
+    for workers in (2, 5):
+        scene.workers = workers
+        scene.supervisor.stop_asked()
+        assert scene.status.workers == workers
+        assert study.get("workers") == workers
+
+
+def test_the_mirrors_delay_is_noted(study: Study) -> None:
+    Scene(study).supervisor.stop_asked()
+    assert study.get("mirror") == {"runs": 3, "behind": 4, "run_id": None}
+
+
+def test_that_the_studys_run_stands_is_noted_and_told_once(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "_NOTE_EVERY", 1e9)
+    scene = Scene(study)
+    scene.supervisor.stop_asked()
+    assert not scene.shown
+    scene.mirror = scene.mirror | {"run_id": "abc"}
+    scene.supervisor.stop_asked()
+    scene.supervisor.stop_asked()
+    assert [summary["mlflow"]["run_id"] for summary in scene.shown] == ["abc"]
+
+
+def test_a_database_that_stumbles_does_not_end_the_search(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: Any) -> None:
+        raise OperationalError("select", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(Study, "get", stumble)
+    assert not Scene(study).supervisor.stop_asked()
+
+
+def test_what_it_stumbled_over_is_told_the_next_time(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(study)
+    scene.mirror["run_id"] = "abc"
+
+    def stumble(*_: Any) -> None:
+        raise OperationalError("select", {}, Exception("database is locked"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(supervisor_module, "summarize", stumble)
+        scene.supervisor.stop_asked()
+    assert scene.shown == []
+    scene.supervisor.stop_asked()
+    assert len(scene.shown) == 1

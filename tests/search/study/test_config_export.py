@@ -1,0 +1,86 @@
+"""A settled study written down as a configuration file."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop import table
+
+from search.study.config_export import recipe
+from search.study.problem import Problem, make_study, pose, settle
+from search.study.spec import make_spec
+from storage.studies.study import StudyBook
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[str]:
+    return f"sqlite:///{tmp_path}/optuna.db"
+
+
+def settled(storage: str, **options: Any) -> tuple[Problem, str | None]:
+    problem = pose(make_spec(options))
+    study = make_study(problem, storage)
+    settle(problem, study)
+    study.put("goal", problem.spec.trials)
+    study.put("asked", {"model": problem.spec.model, "trees": problem.spec.trees})
+    try:
+        return problem, recipe(study)
+    finally:
+        study.book.rdb.remove_session()
+        study.book.rdb.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"metric": "mae", "seed": 7, "holdout": 0.0, "trials": 12},
+        {"experiment": "all", "model": "best", "trees": 60},
+        {"evaluation": "cv", "folds": 3},
+        {"group": "street"},
+        {"time": "age", "folds": 4},
+        {"weight": "age"},
+        {
+            "space": {
+                "max_depth": ["none", 4, 8],
+                "min_samples_leaf": {"low": 2, "high": 9, "log": True},
+                "max_features": 0.5,
+                "criterion": "squared_error",
+            }
+        },
+    ],
+    ids=lambda options: " ".join(options) or "defaults",
+)
+def test_what_is_written_down_poses_the_same_problem(
+    storage: str, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    houses = table(200).assign(age=lambda t: t["age"].abs() + 1, street=lambda t: t.index % 40)
+    houses.to_csv(tmp_path / "houses.csv", index=False)
+    problem, text = settled(
+        storage, data=str(tmp_path / "houses.csv"), target="price", study="homes", **options
+    )
+    assert text is not None
+    again = pose(make_spec(tomllib.loads(text)))
+    assert again.identity() == problem.identity()
+    asked = ("study", "experiment", "model", "trials", "trees")
+    for name in asked:
+        assert getattr(again.spec, name) == getattr(problem.spec, name)
+    assert again.space == problem.space
+
+
+def test_odd_names_survive(storage: str, tmp_path: Path) -> None:
+    odd = 'größe "x"\\\n'
+    houses = table(200).rename(columns={"price": odd})
+    houses.to_parquet(tmp_path / "a 'b'.parquet")
+    problem, text = settled(storage, data=str(tmp_path / "a 'b'.parquet"), target=odd)
+    assert text is not None
+    assert pose(make_spec(tomllib.loads(text))).identity() == problem.identity()
+
+
+def test_of_a_study_made_elsewhere_there_is_none(storage: str) -> None:
+    study = StudyBook(storage, create=True).make("theirs", "minimize")
+    assert recipe(study) is None
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()

@@ -1,0 +1,112 @@
+"""The file that `init` writes: a study as it stands, and every option when it is uncommented."""
+
+import json
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import Draft7Validator
+from shop import table
+
+from search.errors import DataError, UsageError
+from search.study.config_template import SCHEMA, draft
+from search.study.problem import pose
+from search.study.spec import StudySpec, make_spec
+
+EVERYTHING = {field.alias or name for name, field in StudySpec.model_fields.items()}
+
+
+@pytest.fixture
+def houses(tmp_path: Path) -> str:
+    made = table(200)
+    made["street"] = made["street"].map("street {}".format)
+    made.loc[:9, "street"] = None
+    made.to_csv(tmp_path / "houses.csv", index=False)
+    return str(tmp_path / "houses.csv")
+
+
+def uncommented(text: str) -> dict[str, object]:
+    return tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
+
+
+def test_as_it_stands_it_poses_the_problem_that_its_table_poses(houses: str) -> None:
+    text = draft(houses, None, "houses.toml")
+    found = tomllib.loads(text)
+    assert found == {"data": houses, "target": "price", "space": {}}
+    assert pose(make_spec(found)).identity() == pose(make_spec({"data": houses})).identity()
+
+
+def test_it_names_every_option_and_each_can_be_uncommented(houses: str) -> None:
+    found = uncommented(draft(houses, None, "houses.toml"))
+    assert set(found) == EVERYTHING
+    spec = make_spec(found | {"data": "sqlite:///shop.db"})
+    for name in ("trials", "holdout", "trees", "seed", "folds", "evaluation", "detach"):
+        assert getattr(spec, name) == StudySpec.model_fields[name].default
+    without = {k: v for k, v in found.items() if k not in {"query", "weight", "group", "time"}}
+    assert pose(make_spec(without)).space.keys() == pose(make_spec({"data": houses})).space.keys()
+
+
+def test_it_lists_the_columns(houses: str) -> None:
+    text = draft(houses, "street", "houses.toml")
+    assert re.search(r"#   street +\w+, 5 values, 10 missing\n", text)
+    assert re.search(r"#   size +float64, 200 values\n", text)
+    assert 'target = "street"  # what is to be predicted: as asked' in text
+    assert '# task = "classification"' in text
+    assert '# metric = "brier"' in text
+
+
+def test_odd_names_stay_in_their_line(tmp_path: Path) -> None:
+    odd = 'a\n"b" \\ #é'
+    frame = pd.DataFrame({"x" * 99: range(30), odd: np.arange(30) * 0.5})
+    frame.to_parquet(tmp_path / "a 'b'.parquet")
+    found = uncommented(draft(str(tmp_path / "a 'b'.parquet"), None, "odd.toml"))
+    assert found["target"] == odd
+
+
+def test_a_column_of_lists_or_of_odd_signs_does_not_spoil_the_file(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"l": [[1], [2]] * 20, "a\x1bb": range(40), "y": np.arange(40) * 0.5})
+    frame.to_parquet(tmp_path / "odd.parquet")
+    text = draft(str(tmp_path / "odd.parquet"), "y", "odd.toml")
+    assert tomllib.loads(text)["target"] == "y"
+    assert re.search(r"#   l +object\n#   a b +int64, 40 values\n", text)
+
+
+def test_of_a_wide_table_not_all_columns_are_listed(tmp_path: Path) -> None:
+    frame = pd.DataFrame(np.zeros((20, 300)), columns=[f"x{k}" for k in range(300)])
+    frame.to_parquet(tmp_path / "wide.parquet")
+    assert "… and 100 more" in draft(str(tmp_path / "wide.parquet"), None, "wide.toml")
+
+
+def test_a_target_of_decimals_is_guessed_as_it_will_be_learned(tmp_path: Path) -> None:
+    price = [Decimal(k) / 4 for k in range(40)]
+    pd.DataFrame({"a": range(40), "price": price}).to_parquet(tmp_path / "t.parquet")
+    assert '# task = "regression"' in draft(str(tmp_path / "t.parquet"), None, "t.toml")
+
+
+def test_a_target_without_a_value_is_said(tmp_path: Path) -> None:
+    pd.DataFrame({"a": range(40), "y": [None] * 40}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="all 40 values of the target 'y' are missing"):
+        draft(str(tmp_path / "t.parquet"), None, "t.toml")
+
+
+def test_a_column_that_is_not_there_is_said(houses: str) -> None:
+    with pytest.raises(UsageError, match="did you mean 'price'"):
+        draft(houses, "prize", "houses.toml")
+
+
+def test_the_schema_is_that_of_the_specification(houses: str) -> None:
+    kept = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    made = StudySpec.model_json_schema()
+    assert kept["$defs"] == made["$defs"]
+    assert kept["additionalProperties"] is False
+    assert set(kept["properties"]) == EVERYTHING
+    for name, about in made["properties"].items():
+        assert about.items() <= kept["properties"][name].items(), "python docs/schema.py"
+    validator = Draft7Validator(kept)
+    assert list(validator.iter_errors(uncommented(draft(houses, None, "houses.toml")))) == []
+    wrong = {"data": "a.csv", "trails": 5, "holdout": 2, "metric": 3}
+    assert len(list(validator.iter_errors(wrong))) == 3

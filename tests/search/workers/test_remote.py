@@ -1,0 +1,312 @@
+"""Trees grown on a Dask cluster that is there already."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dask
+import psutil
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from dask_servers import DaskServers
+from made import PARAMS, grown
+from processes import free_port
+
+from search.environment import installed
+from search.errors import DataError, StudyError
+from search.forest.oob import Outcome, outcome
+from search.forest.training_set import Rows
+from search.workers import remote
+from search.workers.base import Order, Workers
+from search.workers.remote import RemoteWorkers, RowsPlugin, differing
+from storage import scheduler
+from storage.errors import LeaseLostError, SchedulerError
+
+# Dask leaves the connection to a scheduler that died, or never was there, to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+RUNGS = (16, 64)
+PATIENCE = 60
+
+
+@pytest.fixture(autouse=True)
+def collect_what_dask_leaves() -> Iterator[None]:
+    """Have it collected here, where its warnings are expected, and not in another test."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[DaskServers]:
+    servers = DaskServers(tmp_path)
+    yield servers
+    servers.stop()
+
+
+def order(rows: Rows, key: int = 1) -> Order:
+    return Order(
+        key=key,
+        seed=7,
+        place=3,
+        params=PARAMS,
+        start=0,
+        rungs=RUNGS,
+        metric="rmse",
+        rivals={},
+        chunk=rows.chunk,
+    )
+
+
+def grow(workers: Workers, rows: Rows, key: int = 1) -> list[dict[str, Any]]:
+    workers.grow_to_end(order(rows, key))
+    found_key, _, found = workers.finished.get(timeout=PATIENCE)
+    assert found_key == key
+    assert isinstance(found, list), found
+    return [but_time(each) for each in found]
+
+
+def but_time(found: Outcome) -> dict[str, Any]:
+    measured = {"seconds", "spans"}
+    return {name: value for name, value in asdict(found).items() if name not in measured}
+
+
+def expected(rows: Rows) -> list[dict[str, Any]]:
+    return [but_time(outcome(grown(rows, PARAMS, n, 7, 3), rows, "rmse", {})) for n in RUNGS]
+
+
+def put_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have workers not find the coordinator's folder, as on another machine."""
+    make = RowsPlugin.__init__
+
+    def elsewhere(self: RowsPlugin, owner: str, key: str, folder: str, *rest: Any) -> None:
+        make(self, owner, key, f"/nowhere{folder}", *rest)
+
+    monkeypatch.setattr(RowsPlugin, "__init__", elsewhere)
+
+
+def wait_for(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_trees_are_the_same_as_anywhere_wherever_the_rows_are_read(
+    servers: DaskServers, few: Rows, reachable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not reachable:  # as on a worker of another machine
+        put_elsewhere(monkeypatch)
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as workers:
+        wait_for(lambda: workers.present() == 1)
+        workers.load(few)
+        assert grow(workers, few) == expected(few)
+    with RemoteWorkers(servers.address, "uid") as workers:  # and again: nothing is left from before
+        workers.load(few)
+        assert grow(workers, few) == expected(few)
+
+
+def test_workers_come_and_go_and_all_their_threads_count(servers: DaskServers, few: Rows) -> None:
+    with RemoteWorkers(servers.address, "uid") as workers:
+        assert (workers.present(), workers.count()) == (0, 1)
+        workers.load(few)
+        workers.grow_to_end(order(few))
+        first = servers.add_worker(threads=2)
+        wait_for(lambda: workers.present() == 2)
+        assert workers.count() == 2
+        assert workers.finished.get(timeout=PATIENCE)[0] == 1
+        servers.add_worker()
+        wait_for(lambda: workers.present() == 3)
+        first.kill()
+        wait_for(lambda: workers.present() == 1)
+        assert grow(workers, few, key=2) == expected(few)  # the second had the rows sent, too
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_TIMEOUT", 1)
+    for address in (f"tcp://127.0.0.1:{free_port()}", "nonsense://x", "tcp://"):
+        with pytest.raises(
+            SchedulerError, match=r"no Dask scheduler answers at .*`dask scheduler`"
+        ):
+            RemoteWorkers(address, "uid").__enter__()
+
+
+@pytest.mark.parametrize("restarted", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_a_scheduler_that_dies_or_is_restarted_is_said(
+    servers: DaskServers, few: Rows, restarted: bool
+) -> None:
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as workers:
+        workers.load(few)
+        assert grow(workers, few) == expected(few)
+        servers.kill_scheduler()
+        if restarted:
+            servers.start_scheduler()
+        with pytest.raises(StudyError, match="is gone, or was restarted: what is finished is kept"):
+            wait_for(lambda: workers.present() < 0)
+        assert workers.finished.empty()
+
+
+def test_tls_by_dasks_own_settings(tmp_path: Path, few: Rows) -> None:
+    certificate, key = make_certificate(tmp_path)
+    files = {"ca-file": certificate, "cert": certificate, "key": key}
+    options = [text for name, path in files.items() for text in (f"--tls-{name}", str(path))]
+    servers = DaskServers(tmp_path, "tls", options)
+    address = servers.address
+    try:
+        servers.add_worker()
+        mine = {"ca-file": certificate, "client.cert": certificate, "client.key": key}
+        tls = {f"distributed.comm.tls.{name}": str(path) for name, path in mine.items()}
+        with dask.config.set(tls), RemoteWorkers(address, "uid") as workers:
+            wait_for(lambda: workers.present() == 1)
+            workers.load(few)
+            assert grow(workers, few) == expected(few)
+        with pytest.raises(SchedulerError, match="no Dask scheduler answers at tls://"):
+            RemoteWorkers(address, "uid").__enter__()
+    finally:
+        servers.stop()
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for loopback, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, secret = folder / "certificate.pem", folder / "key.pem"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return certificate, secret
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> tuple[str, str]:
+    """Options of a worker of other versions."""
+    module = tmp_path / "older.py"
+    module.write_text(
+        "from search import environment\n"
+        "now = environment.installed()\n"
+        "environment.installed = lambda: now | {'numpy': '1.0'}\n"
+        "import search.workers.remote\n"
+        "search.workers.remote.installed = environment.installed\n"
+    )
+    return "--preload", str(module)
+
+
+def test_a_worker_of_other_versions_that_comes_later_is_sent_away(
+    servers: DaskServers, few: Rows, older: tuple[str, str]
+) -> None:
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as workers:
+        wait_for(lambda: workers.present() == 1)
+        workers.load(few)
+        late = servers.add_worker(*older)
+        wait_for(lambda: bool(workers._without))
+        for key in range(12):
+            workers.grow_to_end(order(few, key))
+        assert workers.present() == 1
+        wait_for(lambda: late.poll() is not None)
+        assert workers._without == set()  # repaired, it may come back under its address
+        for _ in range(12):
+            assert isinstance(workers.finished.get(timeout=PATIENCE)[2], list)
+
+
+def test_rows_of_a_dead_coordinator_make_way_for_those_of_the_next(
+    servers: DaskServers, few: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_elsewhere(monkeypatch)
+    servers.add_worker()
+    with (
+        RemoteWorkers(servers.address, "uid") as dead,
+        RemoteWorkers(servers.address, "uid") as live,
+    ):
+        wait_for(lambda: live.present() == 1)
+        dead.load(few)
+        live.load(few)
+        assert grow(live, few) == expected(few)
+        assert len(list(Path(servers._folder).rglob("rows-*/X.npy"))) == 1
+
+
+def test_who_was_replaced_leaves_the_others_rows(servers: DaskServers, few: Rows) -> None:
+    """Frozen past its lease, a coordinator wakes up and leaves."""
+
+    def check() -> None:
+        raise LeaseLostError("another one has it")
+
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as live:
+        wait_for(lambda: live.present() == 1)
+        with RemoteWorkers(servers.address, "uid", check) as replaced:
+            replaced.load(few)
+            live.load(few)
+        assert grow(live, few) == expected(few)
+
+
+def test_a_worker_of_other_versions_is_refused(
+    servers: DaskServers, older: tuple[str, str]
+) -> None:
+    servers.add_worker(*older)
+    with pytest.raises(StudyError, match=r"has numpy 1\.0 \(here .*same versions on every worker"):
+        wait_for(lambda: _enters(servers.address))
+    assert differing(installed(), installed() | {"pandas": "1"}) == ""
+    assert "python missing" in differing(installed(), {})
+
+
+def _enters(address: str) -> bool:
+    with RemoteWorkers(address, "uid") as workers:
+        return workers.present() < 0
+
+
+def test_rows_that_do_not_fit_into_a_worker_are_refused(
+    servers: DaskServers, few: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers.add_worker()
+    monkeypatch.setattr(remote, "in_a_worker", lambda *_: 3e9)
+    with RemoteWorkers(servers.address, "uid") as workers:
+        wait_for(lambda: workers.present() == 1)
+        with pytest.raises(DataError, match=r"150 rows take 3 GB in worker .*, which has 2 GB"):
+            workers.load(few)
+
+
+def test_nothing_of_the_rows_is_left_on_the_workers(
+    servers: DaskServers, few: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_elsewhere(monkeypatch)
+    servers.add_worker()
+
+    def files() -> list[Path]:
+        return list(Path(servers._folder).rglob("rows-*/X.npy"))
+
+    with RemoteWorkers(servers.address, "uid") as workers:
+        wait_for(lambda: workers.present() == 1)
+        workers.load(few)
+        grow(workers, few)
+        assert len(files()) == 1
+    wait_for(lambda: files() == [])
+    assert psutil.pid_exists(servers.workers[0].pid)

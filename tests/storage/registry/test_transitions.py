@@ -1,0 +1,325 @@
+"""Moves between stages: on record before they are carried out, whatever happens on the way."""
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from examples import add_version
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from storage.errors import StorageError
+from storage.records import Judgement, ModelVersion, Move
+from storage.registry import transitions
+from storage.registry.client import Registry
+from storage.registry.transitions import REASON_LENGTH, new_move, read_moves, record, settle
+
+FOUND = Judgement("shown to be better", "rmse", 3.5, 4.0, (-1.0, -0.25), 90)
+WRITES = (
+    "set_registered_model_tag",
+    "transition_model_version_stage",
+    "set_registered_model_alias",
+    "delete_registered_model_alias",
+)
+
+
+class KilledError(BaseException):
+    """What a crash looks like from within."""
+
+
+def promotion(version: ModelVersion, stage: Any = "Staging", **more: Any) -> Move:
+    return new_move(version, stage, **({"action": "promote", "incumbent": None} | more))
+
+
+def promote(registry: Registry, version: ModelVersion, stage: Any = "Staging") -> Move | None:
+    record(registry, version.name, promotion(version, stage))
+    return settle(registry, version.name, stage)
+
+
+def there(registry: Registry, name: str, stage: str) -> tuple[list[int], list[int]]:
+    """Versions in a stage, and those that its alias names."""
+    versions = registry.versions(name)
+    return (
+        [v.version for v in versions if v.stage == stage],
+        [v.version for v in versions if stage.lower() in v.aliases],
+    )
+
+
+def two_versions(registry: Registry, name: str, folder: Path) -> list[ModelVersion]:
+    return [add_version(registry, name, folder / "m", str(n)) for n in range(2)]
+
+
+def test_a_move_is_on_record_with_all_that_is_known_of_it(
+    registry: Registry, name: str, tmp_path: Path
+) -> None:
+    version, _ = two_versions(registry, name, tmp_path)
+    reason = ("ä" * REASON_LENGTH)[:REASON_LENGTH]
+    move = record(registry, name, promotion(version, incumbent=7, reason=reason, judgement=FOUND))
+    assert read_moves(registry, name) == [move]
+    done = settle(registry, name, "Staging")
+    assert done == replace(move, state="done")
+    assert read_moves(registry, name) == [done]
+    refused = record(registry, name, promotion(version, action="refuse", state="refused"))
+    assert settle(registry, name, "Staging") == done
+    assert read_moves(registry, name) == [done, refused]
+    tags = MlflowClient(registry._uri, registry._uri).get_registered_model(name).tags
+    assert max(map(len, tags.values())) < 5000
+
+
+def test_other_peoples_tags_are_no_moves(registry: Registry, name: str, tmp_path: Path) -> None:
+    version, _ = two_versions(registry, name, tmp_path)
+    move = record(registry, name, promotion(version))
+    for key, text in [
+        ("grovekeeper.move.000009-00000000", "no JSON"),
+        ("grovekeeper.move.000009-00000001", "[1]"),
+        ("grovekeeper.move.000009-00000002", json.dumps({"judgement": None, "odd": 1})),
+        ("grovekeeper.move.9", "{}"),
+        ("team", "forests"),
+    ]:
+        registry.set_tag(name, key, text)
+    assert read_moves(registry, name) == [move]
+
+
+def test_an_alias_does_not_stay_where_its_version_left(
+    registry: Registry, name: str, tmp_path: Path
+) -> None:
+    version, _ = two_versions(registry, name, tmp_path)
+    promote(registry, version)
+    promote(registry, registry.versions(name)[0], "Production")
+    assert there(registry, name, "Staging") == ([], [])
+    assert there(registry, name, "Production") == ([1], [1])
+
+
+def test_what_was_changed_by_hand_since_is_left_alone(
+    registry: Registry, name: str, tmp_path: Path
+) -> None:
+    first, second = two_versions(registry, name, tmp_path)
+    promote(registry, first)
+    registry.move(second, "Staging")
+    settle(registry, name, "Staging")
+    assert there(registry, name, "Staging") == ([2], [2])
+
+
+def test_a_version_that_is_gone_is_said_and_in_nobodys_way(
+    registry: Registry, name: str, tmp_path: Path
+) -> None:
+    first, second = two_versions(registry, name, tmp_path)
+    record(registry, name, promotion(first))
+    MlflowClient(registry._uri, registry._uri).delete_model_version(name, "1")
+    with pytest.raises(StorageError, match=r"version 1 .* is gone"):
+        settle(registry, name, "Staging")
+    promote(registry, second)
+    assert there(registry, name, "Staging") == ([2], [2])
+
+
+@pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
+def test_a_crash_between_any_two_calls_is_completed_by_the_next(
+    registry: Registry, name: str, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = two_versions(registry, name, tmp_path)
+    promote(registry, second)
+    promote(registry, first, "Production")
+    calls = 0
+    while True:
+        calls += 1
+        with monkeypatch.context() as patch:
+            _die_at(patch, registry, calls, when)
+            try:
+                # From Production to Staging: stage, alias and the alias that it leaves.
+                promote(registry, registry.versions(name)[0])
+            except KilledError:
+                pass
+            else:
+                break
+        # Whatever was done, somebody who loads the model by stage or by alias gets a version.
+        held, named = there(registry, name, "Staging")
+        assert len(held) == len(named) == 1
+        done = settle(registry, name, "Staging")
+        assert done is not None
+        expected = (
+            1
+            if any(
+                move.version == 1 and move.stage == "Staging" for move in read_moves(registry, name)
+            )
+            else 2
+        )
+        assert there(registry, name, "Staging") == ([expected], [expected])
+        assert {move.state for move in read_moves(registry, name)} == {"done"}
+        promote(registry, registry.versions(name)[1])
+        promote(registry, registry.versions(name)[0], "Production")
+    assert calls > 5
+
+
+def _die_at(patch: pytest.MonkeyPatch, registry: Registry, call: int, when: str) -> None:
+    """Have the process "killed" at its so manieth write."""
+    count = [0]
+
+    def deadly(original: Callable[..., Any]) -> Callable[..., Any]:
+        def write(*args: Any, **kwargs: Any) -> Any:
+            count[0] += 1
+            if count[0] == call and when == "before":
+                raise KilledError
+            result = original(*args, **kwargs)
+            if count[0] == call:
+                raise KilledError
+            return result
+
+        return write
+
+    for method in WRITES:
+        patch.setattr(registry._client, method, deadly(getattr(registry._client, method)))
+
+
+def test_who_collides_with_another_in_mlflows_database_does_it_once_more(
+    registry: Registry, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, _ = two_versions(registry, name, tmp_path)
+    monkeypatch.setattr(transitions, "_PAUSE", 0.0)
+    calls, original = [0], registry._client.set_registered_model_alias
+
+    def collide(*args: Any) -> None:
+        calls[0] += 1
+        if calls[0] < 3:
+            raise MlflowException("UNIQUE constraint failed: registered_model_aliases.alias")
+        original(*args)
+
+    monkeypatch.setattr(registry._client, "set_registered_model_alias", collide)
+    promote(registry, version)
+    assert there(registry, name, "Staging") == ([1], [1])
+    calls[0] = -100
+    with pytest.raises(MlflowException, match="UNIQUE"):
+        promote(registry, registry.versions(name)[1])
+
+
+def test_of_two_at_once_one_wins_and_both_are_on_record(
+    registry: Registry, name: str, tmp_path: Path
+) -> None:
+    versions = two_versions(registry, name, tmp_path)
+    barrier, found = threading.Barrier(2), {}
+
+    def run(version: ModelVersion) -> None:
+        own = Registry(registry._uri)
+        barrier.wait()
+        found[version.version] = promote(own, version)
+
+    threads = [threading.Thread(target=run, args=[version]) for version in versions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = read_moves(registry, name)
+    assert sorted(move.version for move in kept) == [1, 2]
+    last = kept[-1].version
+    assert there(registry, name, "Staging") == ([last], [last])
+    assert kept[-1].state == "done"
+    winner = found[last]
+    assert winner is not None
+    assert winner.version == last
+
+
+class Store:
+    """What MLflow's registry keeps of one model, in memory, with a turn for each call."""
+
+    def __init__(self, wait: Callable[[], None]) -> None:
+        self.wait = wait
+        self.model_tags: dict[str, str] = {}
+        self.stages = {"1": "None", "2": "None", "3": "Staging"}
+        self.aliases = {"staging": "3"}
+
+    def get_registered_model(self, name: str) -> Any:
+        self.wait()
+        return SimpleNamespace(tags=dict(self.model_tags), aliases=dict(self.aliases))
+
+    def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
+        self.wait()
+        self.model_tags[key] = value
+
+    def search_model_versions(self, query: str, **more: Any) -> Any:
+        self.wait()
+        found = [
+            SimpleNamespace(name="m", version=n, current_stage=stage, run_id="r", tags={})
+            for n, stage in self.stages.items()
+        ]
+        return type("Page", (list,), {"token": None})(found)
+
+    def transition_model_version_stage(
+        self, name: str, number: str, stage: str, **more: Any
+    ) -> None:
+        self.wait()
+        for other, held in self.stages.items():
+            if held == stage:
+                self.stages[other] = "Archived"
+        self.stages[number] = stage
+
+    def set_registered_model_alias(self, name: str, alias: str, number: str) -> None:
+        self.wait()
+        self.aliases[alias] = number
+
+    def delete_registered_model_alias(self, name: str, alias: str) -> None:
+        self.wait()
+        del self.aliases[alias]
+
+
+class Turns:
+    """Lets one of two threads make its next call, as a list of turns has it."""
+
+    def __init__(self, turns: list[bool]) -> None:
+        self._turns = turns
+        self._changed = threading.Condition()
+        self._ended: set[bool] = set()
+        self.local = threading.local()
+
+    def wait(self) -> None:
+        me = getattr(self.local, "me", None)
+        if me is None:
+            return
+        with self._changed:
+            self._changed.wait_for(
+                lambda: not self._turns or self._turns[0] == me or self._turns[0] in self._ended
+            )
+            if self._turns:
+                self._turns.pop(0)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self._ended.add(self.local.me)
+            self._changed.notify_all()
+
+
+@settings(max_examples=200)
+@given(st.lists(st.booleans(), max_size=60))
+def test_however_two_interleave_stage_and_alias_are_as_the_newest_move_has_them(
+    turns: list[bool],
+) -> None:
+    order = Turns(list(turns))
+    store = Store(order.wait)
+    registry = Registry.__new__(Registry)
+    registry._uri, registry._client = "memory", store  # type: ignore[assignment]
+    versions = registry.versions("m")
+
+    def run(me: bool) -> None:
+        order.local.me = me
+        try:
+            promote(registry, versions[int(me)])
+        finally:
+            order.end()
+
+    threads = [threading.Thread(target=run, args=[me]) for me in (False, True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    kept = read_moves(registry, "m")
+    assert len(kept) == 2
+    newest = kept[-1].version
+    assert there(registry, "m", "Staging") == ([newest], [newest])
+    assert kept[-1].state == "done"
+    assert kept[0].state in {"done", "overtaken"}

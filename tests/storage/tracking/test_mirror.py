@@ -1,0 +1,470 @@
+import dataclasses
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from examples import BEGIN, study_record, trial
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from storage.errors import DatabaseError
+from storage.tracking import client as mlflow_client
+from storage.tracking.mirror import Mirror
+
+
+@pytest.fixture
+def experiment(request: pytest.FixtureRequest) -> str:
+    return f"houses-{abs(hash(request.node.name))}"
+
+
+@pytest.fixture
+def mirror(tracking_uri: str, experiment: str) -> Iterator[Mirror]:
+    mirror = Mirror(tracking_uri, experiment)
+    mirror.connect()
+    return mirror
+
+
+def children(mirror: Mirror) -> list[Any]:
+    runs = MlflowClient(mirror.tracking_uri).search_runs(
+        [mirror.experiment_id], f"tags.`mlflow.parentRunId` = '{mirror.run_id}'"
+    )
+    return sorted(runs, key=lambda run: str(run.info.run_name))
+
+
+def test_a_trials_run_shows_its_record(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    for record in (trial(0), trial(1, "PRUNED"), trial(2, "FAIL"), trial(3, "RUNNING")):
+        mirror.write_trial(record)
+    runs = children(mirror)
+    assert [run.info.run_name for run in runs] == [f"trial-000{n}" for n in range(4)]
+    statuses = [run.info.status for run in runs]
+    assert statuses == ["FINISHED", "KILLED", "FAILED", "RUNNING"]
+    first = runs[0]
+    assert first.data.params == {"max_depth": "None", "max_features": "0.1", "n_estimators": "64"}
+    assert first.data.metrics == {"rmse": 50.0, "fit_seconds": 0.5}
+    history = MlflowClient(mirror.tracking_uri).get_metric_history(first.info.run_id, "rmse")
+    assert {point.step: point.value for point in history} == {16: 51.0, 64: 50.0}
+    assert first.data.tags["optuna.trial.number"] == "0"
+    assert first.data.tags["optuna.trial.state"] == "COMPLETE"
+    assert first.data.tags["grovekeeper.kind"] == "trial"
+    assert first.data.tags["grovekeeper.study"] == "houses"
+    assert runs[2].data.tags["grovekeeper.reason"] == "it broke"
+    assert first.info.end_time - first.info.start_time == 60_000
+
+
+def test_the_studys_run_shows_spec_data_counts_and_best(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    done = dataclasses.replace(
+        record,
+        state="finished",
+        counts={"complete": 2, "pruned": 1},
+        best=((0, 5.0), (2, 4.0)),
+        holdout={"rmse": 4.5},
+    )
+    mirror.write_study(done)
+    run = MlflowClient(mirror.tracking_uri).get_run(mirror.run_id)
+    assert run.info.run_name == "houses"
+    assert run.info.start_time == BEGIN.timestamp() * 1000
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"target": "price", "seed": "0"}
+    assert run.data.metrics["best_rmse"] == 4.0
+    assert run.data.metrics["holdout_rmse"] == 4.5
+    assert run.data.metrics["trials_pruned"] == 1.0
+    assert run.data.tags["mlflow.user"]
+    dataset = run.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("houses", "d" * 32)
+    mirror.write_study(dataclasses.replace(done, state="running"))
+    assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "RUNNING"
+
+
+def test_where_another_score_guides_the_curve_is_its_and_the_value_the_metrics(
+    mirror: Mirror,
+) -> None:
+    mirror.adopt(study_record(metric="log_loss", guide="brier"))
+    running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 0.25})
+    mirror.write_trial(running)
+    mirror.write_trial(dataclasses.replace(trial(0, value=0.625), scores={16: 0.25, 64: 0.125}))
+    (run,) = children(mirror)
+    assert run.data.metrics == {"brier": 0.125, "log_loss": 0.625, "fit_seconds": 0.5}
+    client = MlflowClient(mirror.tracking_uri)
+    curve = client.get_metric_history(run.info.run_id, "brier")
+    assert {point.step: point.value for point in curve} == {16: 0.25, 64: 0.125}
+    (value,) = client.get_metric_history(run.info.run_id, "log_loss")
+    assert (value.step, value.value) == (64, 0.625)
+
+
+def test_a_copys_run_names_the_trial_that_it_copies(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    mirror.write_trial(trial(0))
+    mirror.write_trial(dataclasses.replace(trial(1), copies=0, fit_seconds=0.0))
+    first, copy = children(mirror)
+    assert "grovekeeper.copies" not in first.data.tags
+    assert copy.data.tags["grovekeeper.copies"] == "0"
+    assert copy.data.metrics["fit_seconds"] == 0.0
+
+
+def test_each_improvement_is_a_point_of_the_studys_run(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_study(dataclasses.replace(record, best=((0, 5.0), (7, 4.0))))
+    client = MlflowClient(mirror.tracking_uri)
+    best = client.get_metric_history(mirror.run_id, "best_rmse")
+    assert {point.step: point.value for point in best} == {0: 5.0, 7: 4.0}
+
+
+def test_a_deleted_study_leaves_no_run_wherever_they_are(mirror: Mirror) -> None:
+    study = study_record()
+    mirror.connect()
+    mirror.adopt(study)
+    for number in range(3):
+        mirror.write_trial(trial(number))
+    mirror._client.delete_run(mirror.run_id)  # by hand: what was below it is below nothing
+    assert mirror.delete(study.uid, lambda: None) == 3
+    assert mirror._client.search_runs([mirror.experiment_id]) == []
+    mirror._client.delete_experiment(mirror.experiment_id)
+    assert Mirror(mirror.tracking_uri, mirror._experiment).delete(study.uid, lambda: None) == 0
+
+
+def test_throughput_is_points_of_the_studys_run(mirror: Mirror) -> None:
+    study = dataclasses.replace(study_record(), throughput=((10, 120.5), (20, 130.0)))
+    mirror.connect()
+    mirror.adopt(study)
+    mirror.write_study(study)
+    points = mirror._client.get_metric_history(mirror.run_id, "trees_per_second")
+    assert [(point.step, point.value) for point in points] == [(10, 120.5), (20, 130.0)]
+    # Counted again in another order, a point may be another: what is shown stays.
+    mirror.write_study(dataclasses.replace(study, throughput=((10, 99.0), (20, 130.0), (30, 1.0))))
+    points = mirror._client.get_metric_history(mirror.run_id, "trees_per_second")
+    assert [point.value for point in points] == [120.5, 130.0, 1.0]
+
+
+def test_writing_twice_changes_nothing(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    assert mirror.write_trial(trial(0))
+    assert not mirror.write_trial(trial(0))
+    assert len(children(mirror)) == 1
+
+
+def test_a_growing_trial_is_written_step_by_step(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 51.0})
+    mirror.write_trial(running)
+    (run,) = children(mirror)
+    assert (run.info.status, run.data.metrics) == ("RUNNING", {"rmse": 51.0})
+    assert "n_estimators" not in run.data.params
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    assert (run.info.status, run.data.metrics["rmse"]) == ("FINISHED", 50.0)
+
+
+def test_a_new_mirror_adopts_what_an_old_one_wrote(
+    mirror: Mirror, tracking_uri: str, experiment: str
+) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    mirror.write_trial(dataclasses.replace(trial(1, "RUNNING"), scores={16: 50.0}))
+    again = Mirror(tracking_uri, experiment)
+    again.connect()
+    again.adopt(record)
+    assert again.run_id == mirror.run_id
+    assert not again.write_trial(trial(0))
+    assert again.write_trial(trial(1))
+    assert again.write_trial(trial(2))
+    runs = children(again)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    history = MlflowClient(tracking_uri).get_metric_history(runs[1].info.run_id, "rmse")
+    assert sorted(point.step for point in history) == [16, 64]
+
+
+def test_adopting_asks_nothing_of_runs_that_have_ended_unless_thoroughly(
+    mirror: Mirror, tracking_uri: str, experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    for number in range(3):
+        mirror.write_trial(trial(number))
+    mirror._client.log_metric(mirror._trials[0].run_id, "rmse", 1e6, step=16)  # by hand
+    mirror._client.set_terminated(mirror._trials[1].run_id, "FAILED")
+    asked: list[str] = []
+    ask = MlflowClient.get_metric_history
+
+    def count(self: MlflowClient, run_id: str, key: str) -> Any:
+        asked.append(run_id)
+        return ask(self, run_id, key)
+
+    monkeypatch.setattr(MlflowClient, "get_metric_history", count)
+    again = Mirror(tracking_uri, experiment)
+    again.connect()
+    again.adopt(record)
+    assert {again.run_id} >= set(asked)
+    assert [again.write_trial(trial(number)) for number in range(3)] == [False, True, False]
+    assert children(again)[1].info.status == "FINISHED"
+    again.adopt(record, thoroughly=True)
+    assert [again.write_trial(trial(number)) for number in range(3)] == [True, False, False]
+
+
+def test_studies_of_one_name_from_two_databases_do_not_mix(
+    mirror: Mirror, tracking_uri: str, experiment: str
+) -> None:
+    mirror.adopt(study_record())
+    mirror.write_trial(trial(0))
+    other = Mirror(tracking_uri, experiment)
+    other.connect()
+    other.adopt(study_record())
+    assert other.run_id != mirror.run_id
+    assert children(other) == []
+
+
+def test_no_second_run_when_the_answer_to_the_first_was_lost(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    create = mirror._client.create_run
+
+    def lose_the_answer(*args: Any, **kwargs: Any) -> None:
+        create(*args, **kwargs)
+        raise MlflowException("connection reset")
+
+    with (
+        patch.object(mirror._client, "create_run", lose_the_answer),
+        pytest.raises(MlflowException),
+    ):
+        mirror.write_trial(trial(0))
+    mirror.write_trial(trial(0))
+    assert len(children(mirror)) == 1
+    assert children(mirror)[0].info.status == "FINISHED"
+
+
+def second_run(mirror: Mirror, first: Any) -> str:
+    """Make a run as a request would that came through after it was given up."""
+    client = MlflowClient(mirror.tracking_uri)
+    run = client.create_run(mirror.experiment_id, tags=dict(first.data.tags))
+    return str(run.info.run_id)
+
+
+def test_of_two_runs_of_a_trial_one_is_deleted(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    second_run(mirror, children(mirror)[0])
+    assert len(children(mirror)) == 2
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["rmse"] == trial(0).value
+
+
+def test_a_run_that_came_late_is_gone_when_the_study_ends(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    with (
+        patch.object(mirror._client, "create_run", side_effect=MlflowException("timed out")),
+        pytest.raises(MlflowException),
+    ):
+        mirror.write_trial(trial(0))
+    mirror.write_trial(trial(0))
+    second_run(mirror, children(mirror)[0])
+    mirror.write_study(record)
+    assert len(children(mirror)) == 2
+    mirror.write_study(dataclasses.replace(record, state="finished"))
+    (run,) = children(mirror)
+    assert run.data.metrics["rmse"] == trial(0).value
+
+
+def test_of_two_runs_of_a_study_one_is_kept_with_all_trials_below_it(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    client, first = MlflowClient(mirror.tracking_uri), mirror.run_id
+    second = second_run(mirror, client.get_run(first))
+    for child in children(mirror):
+        client.set_tag(child.info.run_id, "mlflow.parentRunId", second)
+        client.set_tag(second_run(mirror, child), "mlflow.parentRunId", first)
+    mirror.adopt(record)
+    (gone,) = {first, second} - {mirror.run_id}
+    assert client.get_run(gone).info.lifecycle_stage == "deleted"
+    (run,) = children(mirror)
+    assert run.data.tags["optuna.trial.number"] == "0"
+    assert len(client.search_runs([mirror.experiment_id])) == 2
+
+
+def test_runs_of_no_trial_are_deleted_and_other_peoples_are_not(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    for number in range(3):
+        mirror.write_trial(trial(number))
+    client = MlflowClient(mirror.tracking_uri)
+    alone = client.create_run(mirror.experiment_id).info.run_id
+    below = {"mlflow.parentRunId": mirror.run_id}
+    nested = client.create_run(mirror.experiment_id, tags=below).info.run_id
+    assert mirror.keep_only({0, 2}) == 1
+    assert [run.info.run_name for run in children(mirror) if run.info.run_id != nested] == [
+        "trial-0000",
+        "trial-0002",
+    ]
+    for run_id in (alone, nested, mirror.run_id):
+        assert client.get_run(run_id).info.lifecycle_stage == "active"
+
+
+def test_a_run_that_was_deleted_under_way_is_made_again(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    mirror.write_trial(trial(0, "RUNNING"))
+    MlflowClient(mirror.tracking_uri).delete_run(children(mirror)[0].info.run_id)
+    with pytest.raises(MlflowException):
+        mirror.write_trial(trial(0))
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    assert run.info.status == "FINISHED"
+
+
+def test_a_studys_run_that_was_deleted_is_said(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    MlflowClient(mirror.tracking_uri).delete_run(mirror.run_id)
+    done = dataclasses.replace(record, state="finished")
+    with pytest.raises(MlflowException):
+        mirror.write_study(done)
+    with pytest.raises(DatabaseError, match="the run of study houses was deleted"):
+        mirror.write_study(done)
+    MlflowClient(mirror.tracking_uri).restore_run(mirror.run_id)
+    mirror.write_study(done)
+    assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
+
+
+def test_what_got_through_without_an_answer_is_not_written_twice(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 51.0})
+    write = mirror._client.log_batch
+
+    def lose_the_answer(*args: Any, **kwargs: Any) -> None:
+        write(*args, **kwargs)
+        raise MlflowException("connection reset")
+
+    with (
+        patch.object(mirror._client, "log_batch", lose_the_answer),
+        pytest.raises(MlflowException),
+    ):
+        mirror.write_trial(running)
+    mirror.write_trial(running)
+    mirror.write_trial(trial(0))
+    (run,) = children(mirror)
+    history = MlflowClient(mirror.tracking_uri).get_metric_history(run.info.run_id, "rmse")
+    assert sorted((point.step, point.value) for point in history) == [(16, 51.0), (64, 50.0)]
+
+
+def test_a_failed_trial_and_the_one_that_repeats_it_name_each_other(mirror: Mirror) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0, "FAIL"))
+    mirror.write_trial(dataclasses.replace(trial(1), repeats=0))
+    failed, again = children(mirror)
+    assert again.data.tags["grovekeeper.repeats"] == "0"
+    assert failed.data.tags["grovekeeper.repeated_by"] == "1"
+    mirror.adopt(record)
+    assert not mirror.write_trial(trial(0, "FAIL"))
+    assert not mirror.write_trial(dataclasses.replace(trial(1), repeats=0))
+
+
+def test_more_runs_than_a_page_are_found(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.tracking.runs._PAGE", 2)
+    record = study_record()
+    mirror.adopt(record)
+    for number in range(5):
+        mirror.write_trial(trial(number))
+    mirror.adopt(record)
+    assert not any(mirror.write_trial(trial(number)) for number in range(5))
+
+
+def test_a_deleted_experiment_is_said(mirror: Mirror, tracking_uri: str, experiment: str) -> None:
+    mirror.adopt(study_record())
+    MlflowClient(tracking_uri).delete_experiment(mirror.experiment_id)
+    with pytest.raises(DatabaseError, match="was deleted in MLflow"):
+        Mirror(tracking_uri, experiment).connect()
+
+
+def test_a_server_that_does_not_answer_is_said_at_once() -> None:
+    with pytest.raises(DatabaseError, match="does not answer"):
+        mlflow_client.check("http://127.0.0.1:9")
+
+
+def test_an_older_schema_names_the_command_that_upgrades_it(
+    mlflow_file: str, tmp_path: Path
+) -> None:
+    uri = mlflow_file
+    connection = sqlite3.connect(tmp_path / "mlflow.db")
+    connection.execute("update alembic_version set version_num = '451aebb31d03'")
+    connection.commit()
+    connection.close()
+    code = (
+        "from storage.tracking.mirror import Mirror; from storage.tracking import client\n"
+        f"try: Mirror({uri!r}, 'houses').connect()\n"
+        f"except Exception as error: print(client.explain({uri!r}, error))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"run `mlflow db upgrade {uri}`" in said.stdout
+
+
+@pytest.mark.slow
+def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path: Path) -> None:
+    uri, half = f"sqlite:///{tmp_path}/new.db", tmp_path / "new.db.half"
+    code = f"from storage.tracking import client; client.connect({uri!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as maker:
+        deadline = time.monotonic() + 120
+        while not half.exists() or not half.stat().st_size:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        maker.kill()
+    assert not (tmp_path / "new.db").exists()
+    assert mlflow_client.connect(uri).search_experiments()
+    assert not half.exists()
+
+
+@pytest.mark.slow
+def test_several_processes_make_a_new_store_at_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new.db"
+    script = f"from storage.tracking.mirror import Mirror; Mirror({uri!r}, 'houses').connect()"
+    makers = [
+        subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [maker.communicate(timeout=120)[1] for maker in makers]
+    assert [maker.returncode for maker in makers] == [0, 0, 0], said
+
+
+_FAILS_ONCE = """
+import sys
+
+class Once:
+    failed = False
+    def find_spec(self, name, path=None, target=None):
+        if name == "mlflow.entities" and not self.failed:
+            self.failed = True
+            raise RuntimeError("two threads import at once")
+
+sys.meta_path.insert(0, Once())
+from storage.tracking import client as mlflow_client
+from storage.tracking.mirror import Mirror
+try:
+    import mlflow
+except RuntimeError:
+    print("failed")
+Mirror(sys.argv[1], "houses").connect()
+"""
+
+
+def test_mlflow_whose_import_failed_is_imported_again(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FAILS_ONCE, f"sqlite:///{tmp_path}/mlflow.db"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "failed\n"), done.stderr
+    assert (tmp_path / "mlflow.db").exists()

@@ -1,0 +1,142 @@
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from examples import study_record, trial
+from mlflow import MlflowClient
+
+from storage.errors import DatabaseError
+from storage.records import StudyRecord, TrialRecord
+from storage.tracking import mirror_writer as mirror_writer_module
+from storage.tracking.mirror import Mirror
+from storage.tracking.mirror_writer import MirrorWriter
+
+
+def open_recorder(tracking_uri: str) -> MirrorWriter:
+    return MirrorWriter(Mirror(tracking_uri, "houses"))
+
+
+def test_everything_handed_over_is_written_by_the_end(mlflow_file: str) -> None:
+    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer.put_study(study_record())
+    for number in range(20):
+        mirror_writer.put_trial(trial(number, "RUNNING"))
+        mirror_writer.put_trial(trial(number))
+    assert mirror_writer.close(60)
+    assert mirror_writer.behind == 0
+    client = MlflowClient(mirror_writer.mirror.tracking_uri)
+    runs = client.search_runs([mirror_writer.mirror.experiment_id])
+    assert len(runs) == 21
+
+
+def test_trials_may_come_before_the_study(mlflow_file: str) -> None:
+    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer.wait_connected()
+    mirror_writer.put_trial(trial(0))
+    time.sleep(0.1)
+    assert mirror_writer.behind == 1
+    mirror_writer.put_study(study_record())
+    assert mirror_writer.close(60)
+
+
+def test_an_outage_is_ridden_out(mlflow_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror_writer_module, "_FIRST_PAUSE", 0.05)
+    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer.put_study(study_record())
+    assert mirror_writer.wait_adopted(60)
+    broken = threading.Event()
+    broken.set()
+    write = mirror_writer.mirror.write_trial
+
+    def write_or_break(record: TrialRecord) -> Any:
+        if broken.is_set():
+            raise ConnectionError("no route to host")
+        return write(record)
+
+    monkeypatch.setattr(mirror_writer.mirror, "write_trial", write_or_break)
+    for number in range(3):
+        mirror_writer.put_trial(trial(number))
+    assert not mirror_writer.wait_level(0.3)
+    assert mirror_writer.behind == 3
+    assert "no route to host" in str(mirror_writer.failure)
+    broken.clear()
+    assert mirror_writer.close(60)
+    assert mirror_writer.failure is None
+
+
+def test_a_slow_store_is_waited_for_while_something_gets_through(
+    mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer.put_study(study_record())
+    assert mirror_writer.wait_level(60)
+    write = mirror_writer.mirror.write_trial
+
+    def write_slowly(record: TrialRecord) -> Any:
+        time.sleep(0.2)
+        return write(record)
+
+    monkeypatch.setattr(mirror_writer.mirror, "write_trial", write_slowly)
+    for number in range(8):
+        mirror_writer.put_trial(trial(number))
+    assert not mirror_writer.wait_level(1.0)
+    assert mirror_writer.wait_level(1.0, steadily=True)
+    assert mirror_writer.close(60)
+
+
+def test_a_study_is_behind_until_its_record_is_written_whole(
+    mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its report takes long: as long it is not level, and whoever waits is told so."""
+    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer.put_study(study_record())
+    assert mirror_writer.wait_level(60)
+    write, go_on = mirror_writer.mirror.write_study, threading.Event()
+
+    def write_late(record: StudyRecord) -> None:
+        go_on.wait(60)
+        write(record)
+
+    monkeypatch.setattr(mirror_writer.mirror, "write_study", write_late)
+    mirror_writer.put_study(replace(study_record(uid="abc"), state="finished"))
+    assert not mirror_writer.wait_level(1.5)
+    assert mirror_writer.behind == 1
+    go_on.set()
+    assert mirror_writer.close(60)
+    assert mirror_writer.behind == 0
+
+
+def test_a_closed_recorder_begins_no_other_run(
+    mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer.put_study(study_record())
+    assert mirror_writer.wait_level(60)
+    begun: list[int] = []
+
+    def write_slowly(record: TrialRecord) -> Any:
+        begun.append(record.number)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(mirror_writer.mirror, "write_trial", write_slowly)
+    for number in range(20):
+        mirror_writer.put_trial(trial(number))
+    assert not mirror_writer.wait_level(0.5)
+    assert not mirror_writer.close()
+    assert not mirror_writer._thread.is_alive()
+    assert 0 < len(begun) < 10
+
+
+def test_a_store_that_cannot_be_opened_is_an_error_for_who_waits() -> None:
+    mirror_writer = MirrorWriter(Mirror("http://127.0.0.1:9", "houses"))
+    with pytest.raises(DatabaseError, match="MLflow at http"):
+        mirror_writer.wait_connected()
+
+
+def test_closing_does_not_wait_for_what_never_comes(mlflow_file: str) -> None:
+    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer.wait_connected()
+    mirror_writer.put_trial(trial(0))
+    assert not mirror_writer.close(0.2)

@@ -1,0 +1,110 @@
+"""The study's own run: its note and its report."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from examples import study_record
+from mlflow import MlflowClient
+
+from storage.records import StudyRecord
+from storage.tracking.mirror import Mirror
+
+PAGE = {"report.html": b"<p>a page</p>", "history.png": b"PNG"}
+
+
+@dataclass
+class Scene:
+    """A mirror whose report is counted, and what is said."""
+
+    tracking_uri: str
+    experiment: str
+    study: StudyRecord = field(default_factory=lambda: replace(study_record(), note="a note"))
+    made: int = 0
+    broken: bool = False
+    said: list[str] = field(default_factory=list)
+    seen: list[tuple[str, str]] = field(default_factory=list)
+
+    def report(self) -> dict[str, bytes]:
+        self.made += 1
+        (run,) = MlflowClient(self.tracking_uri).search_runs(["1"])
+        self.seen.append((run.info.status, str(run.data.tags["mlflow.note.content"])[:6]))
+        if self.broken:
+            raise ValueError("no plot today\nand more")
+        return PAGE
+
+    def adopted(self, *, thoroughly: bool = False) -> Mirror:
+        mirror = Mirror(self.tracking_uri, self.experiment, self.said.append, self.report)
+        mirror.connect()
+        mirror.adopt(self.study, thoroughly=thoroughly)
+        return mirror
+
+    def kept(self, mirror: Mirror) -> set[str]:
+        found = MlflowClient(self.tracking_uri).list_artifacts(mirror.run_id, "report")
+        return {Path(file.path).name for file in found}
+
+    def note(self, mirror: Mirror) -> str:
+        run = MlflowClient(self.tracking_uri).get_run(mirror.run_id)
+        return str(run.data.tags["mlflow.note.content"])
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.chdir(tmp_path)
+    return Scene(f"sqlite:///{tmp_path}/mlflow.db", "houses")
+
+
+def test_while_it_runs_or_is_to_go_on_a_study_has_no_report(scene: Scene) -> None:
+    mirror = scene.adopted()
+    for state in ("running", "interrupted", "failed", "lost"):
+        mirror.write_study(replace(scene.study, state=state))
+    assert (scene.made, scene.kept(mirror)) == (0, set())
+    assert "report" not in scene.note(mirror)
+
+
+@pytest.mark.parametrize("state", ["finished", "stopped"])
+def test_at_its_end_the_run_keeps_the_report_and_its_note_leads_there(
+    scene: Scene, state: str
+) -> None:
+    mirror = scene.adopted()
+    ended = replace(scene.study, state=state)
+    mirror.write_study(ended)
+    assert scene.kept(mirror) == set(PAGE)
+    link = f"[report](#/experiments/{mirror.experiment_id}/runs/{mirror.run_id}/artifacts/report/"
+    # All the rest is there before: a report takes long, and may fail.
+    assert scene.seen == [("FINISHED" if state == "finished" else "KILLED", "a note")]
+    assert scene.note(mirror).startswith("a note\n\n")
+    assert link in scene.note(mirror)
+    mirror.write_study(ended)
+    again = scene.adopted()
+    again.write_study(ended)
+    assert scene.made == 1
+    again.write_study(replace(ended, note="another note"))
+    assert scene.made == 2
+
+
+def test_a_report_that_was_deleted_is_made_again_when_all_is_looked_at(scene: Scene) -> None:
+    ended = replace(scene.study, state="finished")
+    mirror = scene.adopted()
+    mirror.write_study(ended)
+    for page in Path.cwd().rglob("report.html"):
+        page.unlink()
+    scene.adopted().write_study(ended)
+    assert scene.made == 1
+    scene.adopted(thoroughly=True).write_study(ended)
+    assert scene.made == 2
+    assert scene.kept(mirror) == set(PAGE)
+
+
+def test_a_report_that_cannot_be_made_is_said_and_holds_nothing_up(scene: Scene) -> None:
+    scene.broken = True
+    mirror = scene.adopted()
+    mirror.write_study(replace(scene.study, state="finished"))
+    assert scene.said == [
+        "the report is not on the study's run (no plot today): `grovekeeper sync` retries"
+    ]
+    assert MlflowClient(scene.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
+    scene.broken = False
+    mirror.write_study(replace(scene.study, state="finished"))
+    assert scene.kept(mirror) == set(PAGE)

@@ -1,0 +1,91 @@
+"""A study's view: what MLflow's experiment keeps for its UI."""
+
+import base64
+import json
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import mlflow
+import pytest
+from examples import study_record
+from mlflow import MlflowClient
+
+from storage.records import StudyRecord
+from storage.tracking import views
+from storage.tracking.mirror import Mirror
+
+_TAG = "mlflow.sharedViewState.grovekeeper-"
+
+
+@pytest.fixture
+def mirror(tracking_uri: str, name: str) -> Mirror:
+    mirror = Mirror(tracking_uri, name)
+    mirror.connect()
+    return mirror
+
+
+@pytest.fixture
+def study() -> StudyRecord:
+    names = ("splitter", "max_features", "min_samples_leaf")
+    return replace(study_record(), metric="r2", direction="maximize", hyperparameters=names)
+
+
+def tags(mirror: Mirror) -> dict[str, str]:
+    experiment = MlflowClient(mirror.tracking_uri).get_experiment(mirror.experiment_id)
+    return dict(experiment.tags)
+
+
+def state(mirror: Mirror, study: StudyRecord) -> dict[str, Any]:
+    view = json.loads(tags(mirror)[_TAG + study.uid])
+    assert view["name"] == study.name
+    packed = view["state"].removeprefix("deflate;")
+    found: dict[str, Any] = json.loads(zlib.decompress(base64.b64decode(packed)))
+    return found
+
+
+def test_it_shows_the_trials_alone_the_best_first(mirror: Mirror, study: StudyRecord) -> None:
+    mirror.adopt(study)
+    found = state(mirror, study)
+    assert study.uid in found["searchFilter"]
+    assert "= 'trial'" in found["searchFilter"]
+    assert (found["orderByKey"], found["orderByAsc"]) == ("metrics.`r2`", False)
+    shown = {"metrics.`r2`", "tags.`optuna.trial.state`", "params.`n_estimators`"}
+    shown |= {f"params.`{name}`" for name in study.hyperparameters}
+    assert shown <= set(found["selectedColumns"])
+    found_charts = [chart["type"] for chart in found["compareRunCharts"]]
+    assert found_charts == ["LINE", "PARALLEL", "SCATTER", "SCATTER"]
+
+
+def test_what_people_made_of_it_stays(mirror: Mirror, study: StudyRecord) -> None:
+    mirror.adopt(study)
+    client = MlflowClient(mirror.tracking_uri)
+    client.set_experiment_tag(mirror.experiment_id, _TAG + study.uid, "theirs")
+    mirror.adopt(study)
+    assert tags(mirror)[_TAG + study.uid] == "theirs"
+
+
+def test_studies_of_one_experiment_have_one_each(mirror: Mirror, study: StudyRecord) -> None:
+    mirror.adopt(study)
+    mirror.adopt(replace(study, uid="another"))
+    assert len([tag for tag in tags(mirror) if tag.startswith(_TAG)]) == 2
+
+
+def test_another_mlflow_has_none_and_the_study_goes_on(
+    tracking_uri: str, name: str, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    mirror = Mirror(tracking_uri, name, said.append)
+    mirror.connect()
+    monkeypatch.setattr(mlflow, "__version__", "4.0.0")
+    mirror.adopt(study)
+    assert not [tag for tag in tags(mirror) if tag.startswith(_TAG)]
+    assert len(said) == 1
+    assert mirror.run_id
+
+
+def test_its_page_names_server_experiment_and_study() -> None:
+    page = views.page("http://host:5000/", "7", "abc", charts=True)
+    assert page.startswith("http://host:5000/#/experiments/7/runs?")
+    assert "viewStateShareKey=grovekeeper-abc" in page
+    assert "compareRunsMode=CHART" in page
