@@ -10,6 +10,7 @@ COPY requirements-image.txt ./
 RUN python3 -m venv /opt/grovekeeper \
     && /opt/grovekeeper/bin/pip install --no-cache-dir --require-hashes -r requirements-image.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY grovekeeper grovekeeper
 COPY search search
 COPY storage storage
 RUN /opt/grovekeeper/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \

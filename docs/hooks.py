@@ -75,11 +75,12 @@ def _bounded(kind: dict[str, Any]) -> str:
 _OPTIONS = """\
 # The file of options
 
-What `launch --config FILE` takes, in TOML. Each key is the option of
-[`launch`](command-line.md#grovekeeper-launch) of the same name, which beats it, but for `space`,
-which the file alone has ([how to](../how-to/data.md#what-is-searched)). `grovekeeper init TABLE`
-writes such a file with everything explained; `search/study/study.schema.json`, from which this table is
-made, is what editors check it by.
+`launch --config FILE` reads a TOML file. Each key is the
+[`launch`](command-line.md#grovekeeper-launch) option of the same name; an option on the command
+line overrides it. `space` can only be given in the file
+([Search space](../how-to/data.md#what-is-searched)). `grovekeeper init TABLE` writes such a file,
+with a comment for each option. Editors can validate it with the JSON Schema
+`search/study/study.schema.json`, from which this table is generated.
 
-| key | values | default | |
+| key | values | default | description |
 |---|---|---|---|"""

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from search import StudySpec
+from grovekeeper import StudySpec
 from search.study.config_template import SCHEMA
 
 

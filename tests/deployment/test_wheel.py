@@ -26,20 +26,24 @@ def pip(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_it_holds_the_two_packages_with_what_they_need(wheel: Path) -> None:
+PACKAGES = ("grovekeeper", "search", "storage")
+
+
+def test_it_contains_the_three_packages_and_their_data_files(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {"search", "storage"} < tops
-    assert all(top in {"search", "storage"} or top.endswith(".dist-info") for top in tops)
+    assert set(PACKAGES) < tops
+    assert all(top in PACKAGES or top.endswith(".dist-info") for top in tops)
     assert "search/study/study.schema.json" in names
-    for package in ("search", "storage"):
+    for package in PACKAGES:
         kept = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
+        assert f"{package}/py.typed" in names
         assert kept <= set(names)
 
 
 @pytest.mark.slow
-def test_it_runs_where_there_is_no_checkout(wheel: Path, tmp_path: Path) -> None:
+def test_it_runs_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     installed, folder = tmp_path / "installed", tmp_path / "work"
     folder.mkdir()
     pip(folder, "install", "--no-deps", "--target", str(installed), str(wheel))
@@ -52,7 +56,7 @@ def test_it_runs_where_there_is_no_checkout(wheel: Path, tmp_path: Path) -> None
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    where = run(sys.executable, "-c", "import search, storage; print(search.__file__)")
+    where = run(sys.executable, "-c", "import grovekeeper; print(grovekeeper.__file__)")
     assert where.startswith(str(installed))
     command = str(installed / "bin" / "grovekeeper")
     summary = json.loads(run(command, "launch", "--trials", "2", "--no-register", "--json"))

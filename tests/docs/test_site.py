@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from snippets import ROOT
 
-import search
+import grovekeeper
 from search.cli.app import app
 from search.study.spec import StudySpec
 
@@ -34,9 +34,10 @@ def test_reference_has_every_command_and_every_option(site: Path) -> None:
 
 def test_reference_has_the_interface_for_python(site: Path) -> None:
     page = (site / "reference/python.html").read_text(encoding="utf-8")
-    for name in (*search.__all__, "Result.to_frame"):
-        assert f'id="search.{name}"' in page, name
-    documented = " ".join(re.findall(r'title="search.StudySpec.([\w, ]+)"', page))
+    public = set(grovekeeper.__all__) - {"__version__"}
+    for name in (*public, "Result.to_frame"):
+        assert f'id="grovekeeper.{name}"' in page, name
+    documented = " ".join(re.findall(r'title="grovekeeper.StudySpec.([\w, ]+)"', page))
     for name, field in StudySpec.model_fields.items():
         assert (field.alias or name) in documented.replace(",", "").split(), name
 
