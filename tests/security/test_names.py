@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from search.cli.app import run
-from storage.tracking.client import client
+from storage.tracking.client import connect
 
 SCRIPT = "<script>alert(1)</script>"
 LINK = "a` [x](javascript:alert(1)) `b"
@@ -84,7 +84,7 @@ def test_a_table_of_hostile_names_is_learned_from_and_harms_nobody(
     assert own.count("</script>") == 1
     assert "alert(1)</" not in own
     assert not UNSEEN & set(own)
-    mlflow = client("sqlite:///mlflow.db")
+    mlflow = connect("sqlite:///mlflow.db")
     card = mlflow.get_model_version("hostile", "1").description or ""
     (study,) = mlflow.search_runs(["1"], "tags.`grovekeeper.kind` = 'study'")
     for text in (card, study.data.tags["mlflow.note.content"]):

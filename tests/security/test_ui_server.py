@@ -15,7 +15,7 @@ import psutil
 import pytest
 from processes import environment, free_port, wait_until_up
 
-from storage.tracking.client import client
+from storage.tracking.client import connect
 
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 
@@ -69,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iter
     folder = tmp_path_factory.mktemp("ui")
     (folder / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
     (folder / "secret.txt").write_text("swordfish")
-    made = client(f"sqlite:///{folder}/mlflow.db")
+    made = connect(f"sqlite:///{folder}/mlflow.db")
     experiment = made.create_experiment("houses", artifact_location=f"file://{folder}/artifacts")
     run_id = made.create_run(experiment).info.run_id
     made.log_text(run_id, "a note", "note.txt")
