@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from search.forest.growing import grow
 from search.forest.oob import OobSums, squared_errors
 from search.forest.resampling import CHUNK, Resampling
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 
 Array = NDArray[Any]
 TREES = (16, 32, 64, 128)
@@ -142,7 +142,7 @@ def measure(table: Table, split: int, n: int) -> dict[str, Array]:
     order = np.random.default_rng(split).permutation(len(y))
     n_train = min(_MOST_ROWS, int(len(y) * (1 - _TEST_SHARE)))
     X, y = np.ascontiguousarray(X[order]), y[order]
-    rows = Rows(X, y, n_classes, TestRowsOut(n_train=n_train))
+    rows = TrainingSet(X, y, n_classes, TestRowsOut(n_train=n_train))
     found: dict[str, list[Any]] = {k: [] for k in ("oob", "test", "errors", "seconds")}
     for number, configuration in enumerate(configurations(n)):
         params = params_of(configuration, n_classes)

@@ -26,9 +26,9 @@ from measure import Measured, run
 from sklearn.datasets import make_friedman1
 
 from search.forest.growing import grow
-from search.forest.memory import in_a_worker
-from search.forest.oob import outcome
-from search.forest.training_set import Rows, load_rows
+from search.forest.memory import worker_memory
+from search.forest.oob import evaluate_rung
+from search.forest.training_set import TrainingSet, load_training_set
 
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 # Rows and columns: a trial costs a worker little, and no two proposals make the same forest.
@@ -145,7 +145,7 @@ def _alone(shape: tuple[int, int], number: int) -> float:
     """How much faster so many processes grow trees than one, with nothing between them."""
     with tempfile.TemporaryDirectory() as name:
         X, y = make_friedman1(shape[0], n_features=shape[1], noise=1.0, random_state=0)
-        Rows(X.astype(np.float32), y, 0).save(Path(name))
+        TrainingSet(X.astype(np.float32), y, 0).save(Path(name))
         seconds = []
         for processes in (1, number):
             with multiprocessing.get_context("spawn").Pool(processes) as pool:
@@ -164,20 +164,20 @@ def _rows(numbers: Sequence[int]) -> None:
             multiprocessing.get_context("spawn").Pool(1) as pool,
         ):
             X, y = make_friedman1(number, n_features=_COLUMNS, noise=1.0, random_state=0)
-            rows = Rows(X.astype(np.float32), y, 0)
+            rows = TrainingSet(X.astype(np.float32), y, 0)
             rows.save(Path(name))
-            forecast = in_a_worker(rows, 1) / 1e6
+            forecast = worker_memory(rows, 1) / 1e6
             seconds, most = pool.apply(_grow, (Path(name),))
         _row(number, f"{seconds:.3g}", f"{most:.0f}", f"{forecast:.0f}")
 
 
 def _grow(folder: Path) -> tuple[float, float]:
     """Grow two chunks as a worker does; return seconds a tree, and this process's peak in MB."""
-    rows = load_rows(folder)
+    rows = load_training_set(folder)
     began = time.perf_counter()
     first, second = grow(rows, {}, 0, 0, range(2))
     seconds = (time.perf_counter() - began) / (first.trees + second.trees)
-    outcome(first + second, rows, "rmse", {})
+    evaluate_rung(first + second, rows, "rmse", {})
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from distributed import LocalCluster
 
 from search.forest.oob import OobSums
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from search.workers import base
 
 # Trees of a block; a trial's first rung is one block, and a whole trial is four.
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def sleep(
-        rows: Rows, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
+        rows: TrainingSet, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
     ) -> Iterator[OobSums]:
         """Stand in for `search.forest.growing.grow`: better leaves, better votes."""
         random = np.random.default_rng([seed, place])

@@ -27,15 +27,15 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from search.forest import pruning, resampling
 from search.forest.growing import grow
 from search.forest.metrics import METRICS
-from search.forest.oob import OobSums, Outcome, outcome, squared_errors
+from search.forest.oob import OobSums, RungResult, evaluate_rung, squared_errors
 from search.forest.resampling import CHUNK, Resampling
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from search.optimization.coordinator import Coordinator
 from search.optimization.plan import Plan
-from search.study.search_space import forest_of, make_space
+from search.study.search_space import forest_key, make_space
 from search.study.warm_starts import warm_starts
-from search.workers.base import Growth, Order
-from search.workers.task_sizing import Pace
+from search.workers.base import GrowthRequest, PendingGrowth
+from search.workers.task_sizing import TaskSizer
 from storage.records import TrialRecord
 
 Array = NDArray[Any]
@@ -49,33 +49,33 @@ class Inline:
 
     count = 1
 
-    def __init__(self, rows: Rows, variant: "Variant") -> None:
-        self.finished: queue.SimpleQueue[tuple[int, Growth, list[Outcome] | Exception]] = (
-            queue.SimpleQueue()
-        )
+    def __init__(self, rows: TrainingSet, variant: "Variant") -> None:
+        self.finished: queue.SimpleQueue[
+            tuple[int, PendingGrowth, list[RungResult] | Exception]
+        ] = queue.SimpleQueue()
         self._rows = rows
         self._variant = variant
         self._scores: dict[tuple[int, int], list[float]] = {}
 
-    def grow_to_end(self, order: Order) -> Growth:
-        """Grow at once; the outcomes are there when this returns."""
+    def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
+        """Grow at once; the results are there when this returns."""
         chunks: list[OobSums] = []
-        outcomes: list[Outcome] = []
-        for step in order.steps():
-            chunks += grow(self._rows, order.params, order.seed, order.place, step)
+        results: list[RungResult] = []
+        for step in request.steps():
+            chunks += grow(self._rows, request.params, request.seed, request.place, step)
             sums = reduce(add, chunks)
-            judged = outcome(sums, self._rows, order.metric, order.rivals)
+            judged = evaluate_rung(sums, self._rows, request.metric, request.incumbent)
             if self._variant.share is not None:
-                behind = order.place > 0 and self._is_below(order.place, judged)
+                behind = request.place > 0 and self._is_below(request.place, judged)
                 judged = replace(judged, behind=behind)
-            outcomes.append(judged)
+            results.append(judged)
             if judged.behind:
                 break
-        growth = Growth(outcomes)
-        self.finished.put((order.key, growth, outcomes))
+        growth = PendingGrowth(results)
+        self.finished.put((request.key, growth, results))
         return growth
 
-    def _is_below(self, place: int, judged: Outcome) -> bool:
+    def _is_below(self, place: int, judged: RungResult) -> bool:
         """Whether a trial is below the share of a rung that successive halving keeps.
 
         Hyperband's brackets take turns; the next one judges from the next rung on.
@@ -84,13 +84,13 @@ class Inline:
         if judged.trees < self._variant.rungs[bracket]:
             return False
         rivals = self._scores.setdefault((bracket, judged.trees), [])
-        better = bisect_left(rivals, judged.guide)
-        insort(rivals, judged.guide)
+        better = bisect_left(rivals, judged.guide_score)
+        insort(rivals, judged.guide_score)
         return better >= max(1, int(len(rivals) * (self._variant.share or 1.0)))
 
 
-class Hurried(Pace):
-    """A pace at which every trial is short: here nobody waits for another."""
+class Hurried(TaskSizer):
+    """Treats every trial as short: this benchmark has one worker, which waits for nobody."""
 
     def is_short(self, _trees: int) -> bool:
         """Whatever it takes."""
@@ -157,7 +157,9 @@ VARIANTS = {
 }
 
 
-def search(rows: Rows, task: str, variant: Variant, seed: int) -> tuple[list[TrialRecord], Plan]:
+def search(
+    rows: TrainingSet, task: str, variant: Variant, seed: int
+) -> tuple[list[TrialRecord], Plan]:
     """Run a search; return its trials as they ended, and its plan."""
     n_rows, n_features = rows.X.shape
     space = variant.space(make_space(task, n_rows, n_features, {}), task)
@@ -165,7 +167,7 @@ def search(rows: Rows, task: str, variant: Variant, seed: int) -> tuple[list[Tri
     metric = METRICS["rmse" if task == "regression" else "brier"]
     plan = Plan(
         space=space,
-        forest_of=partial(forest_of, n_rows=n_rows, n_features=n_features),
+        forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
         metric=metric,
         rungs=variant.rungs,
         chunk=rows.chunk,
@@ -188,7 +190,7 @@ def search(rows: Rows, task: str, variant: Variant, seed: int) -> tuple[list[Tri
 
 
 def choose(
-    trials: list[TrialRecord], plan: Plan, rows: Rows, variant: Variant
+    trials: list[TrialRecord], plan: Plan, rows: TrainingSet, variant: Variant
 ) -> tuple[dict[str, Any], int]:
     """Return the champion's hyperparameters, and the trees that choosing it took."""
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
@@ -201,7 +203,7 @@ def choose(
         ]
         scores = [
             trees * (trial.value or 0.0)
-            + variant.fresh * outcome(sums, rows, plan.metric.name, {}).score
+            + variant.fresh * evaluate_rung(sums, rows, plan.metric.name, {}).score
             for trial, sums in zip(best, fresh, strict=True)
         ]
         return dict(best[int(np.argmin(scores))].params), variant.fresh * len(best)
@@ -221,7 +223,7 @@ def choose(
 
 def judge(X: Array, y: Array, n_classes: int, n_train: int, params: dict[str, Any]) -> float:
     """Return the test rows' error in the infinite forest: rmse or Brier."""
-    rows = Rows(X, y, n_classes, TestRowsOut(n_train=n_train))
+    rows = TrainingSet(X, y, n_classes, TestRowsOut(n_train=n_train))
     sums = reduce(add, grow(rows, params, 10**6, 0, range(_JUDGED_TREES // CHUNK)))
     error = float(squared_errors(part(sums, slice(n_train, None)), y[n_train:]).mean())
     return error if n_classes else float(np.sqrt(error))
@@ -233,7 +235,7 @@ def measure(table: Table, split: int, variant: Variant) -> tuple[float, float]:
     order = np.random.default_rng(split).permutation(len(y))
     n_train = min(2000, int(len(y) * 0.7))
     X, y = np.ascontiguousarray(X[order]), y[order]
-    rows = Rows(np.ascontiguousarray(X[:n_train]), y[:n_train], n_classes, Resampling())
+    rows = TrainingSet(np.ascontiguousarray(X[:n_train]), y[:n_train], n_classes, Resampling())
     trials, plan = search(rows, table.task, variant, split)
     params, more = choose(trials, plan, rows, variant)
     trees = sum(trial.trees or 0 for trial in trials) + more

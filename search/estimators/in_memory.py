@@ -11,7 +11,7 @@ from search.optimization.plan import make_plan
 from search.study.problem import Problem
 from search.workers.inline import InlineWorkers
 from search.workers.local import LocalWorkers
-from search.workers.task_sizing import Pace
+from search.workers.task_sizing import TaskSizer
 from storage.records import TrialRecord
 from storage.studies.trials import template_of
 
@@ -53,10 +53,10 @@ def search_in_memory(
     observer.begin(status)
     try:
         with InlineWorkers() if jobs == 1 else LocalWorkers(jobs) as workers:
-            workers.load(problem.rows)
-            pace = Pace(workers.count, problem.rows.X.size)
+            workers.load(problem.training_set)
+            task_sizer = TaskSizer(workers.count, problem.training_set.X.size)
             plan = make_plan(problem, time.monotonic())
-            Coordinator(plan, workers, pace, [], put, lambda: False).run()
+            Coordinator(plan, workers, task_sizer, [], put, lambda: False).run()
     finally:
         observer.end()
     if status.statistics.champion is None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.forest.oob import OobSums
-from search.forest.training_set import Rows, writable
+from search.forest.training_set import TrainingSet, writable
 
 if TYPE_CHECKING:
     from sklearn.ensemble import (
@@ -78,7 +78,7 @@ def fit_forest(forest: "Forest", X: Any, y: Any, weights: Array | None) -> "Fore
 
 
 def grow(
-    rows: Rows, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
+    rows: TrainingSet, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
 ) -> Iterator[OobSums]:
     """Grow chunks of a trial's trees, one after the other.
 
@@ -101,7 +101,7 @@ def grow(
             yield _grow_chunk(rows, params, chunk, seed_of(seed, place, chunk))
 
 
-def _grow_chunk(rows: Rows, params: Mapping[str, Any], chunk: int, seed: int) -> OobSums:
+def _grow_chunk(rows: TrainingSet, params: Mapping[str, Any], chunk: int, seed: int) -> OobSums:
     """Grow one chunk as scikit-learn's forests do: a bootstrap's counts as weights, a tree on each.
 
     Its own loop, because a forest clones and validates each tree anew, which on a few hundred rows

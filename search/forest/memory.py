@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from search.environment import free_memory
 from search.errors import DataError
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from search.formatting import size
 
 # A worker's libraries.
@@ -20,7 +20,7 @@ _NODES_A_ROW = 2
 _WORTH_A_WORD = 500e6
 
 
-def check_memory(rows: Rows, workers: int) -> str | None:
+def check_memory(rows: TrainingSet, workers: int) -> str | None:
     """Compare what a study takes with what is free on this machine.
 
     Each tree is dropped as soon as it has voted; what stays is a vector over classes for each row.
@@ -53,7 +53,7 @@ def check_memory(rows: Rows, workers: int) -> str | None:
     )
 
 
-def in_a_worker(rows: Rows, threads: int) -> float:
+def worker_memory(rows: TrainingSet, threads: int) -> float:
     """Return the bytes that a study takes in a worker process of another machine."""
     return _BASE + rows.X.nbytes + threads * _growing(rows)
 
@@ -63,14 +63,14 @@ def node_bytes(n_classes: int) -> int:
     return _NODE_BYTES + 8 * max(n_classes, 1)
 
 
-def largest_tree(n_rows: int, n_classes: int) -> int:
+def max_tree_bytes(n_rows: int, n_classes: int) -> int:
     """Return the bytes of a tree of so many rows, at most."""
     return _NODES_A_ROW * n_rows * node_bytes(n_classes)
 
 
-def _growing(rows: Rows) -> float:
+def _growing(rows: TrainingSet) -> float:
     """Return the bytes that one trial takes while it grows: its sums, and a tree."""
     width = max(rows.n_classes, 1) + 2
     chunks = max(after - before for before, after in pairwise((0, *rows.resampling.rungs)))
     sums = 8.0 * len(rows.y) * width * (_COPIES + chunks // rows.chunk)
-    return sums + largest_tree(len(rows.y), rows.n_classes)
+    return sums + max_tree_bytes(len(rows.y), rows.n_classes)

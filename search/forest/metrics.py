@@ -44,11 +44,11 @@ class Metric:
     ----------
     name
         The canonical one.
-    of_predictions
+    from_predictions
         ``f(y, p, weights=None)``: y of shape (n,); p of shape (n,) for a regression, and for a
         classification probabilities of shape (n, n_classes), y being the index of the class;
         weights of the rows, shape (n,).
-    of_squares
+    from_squared_errors
         ``f(errors, y, weights, n_classes)``: squared errors a row, shape (n,), instead of
         predictions; ``None`` where the score is no function of squared errors.
     guide
@@ -58,8 +58,8 @@ class Metric:
     name: str
     task: Task
     direction: Literal["minimize", "maximize"]
-    of_predictions: Callable[[Array, Array, Array | None], float]
-    of_squares: scorers.SquaresScore | None = None
+    from_predictions: Callable[[Array, Array, Array | None], float]
+    from_squared_errors: scorers.SquaresScore | None = None
     guide: str | None = None
 
 
@@ -256,7 +256,7 @@ def check_metric(metric: Metric, y: Array, n_classes: int, weights: Array | None
 
 
 def _objection(metric: Metric, y: Array, p: Array, weights: Array | None) -> str | None:
-    value = metric.of_predictions(y, p, weights)
+    value = metric.from_predictions(y, p, weights)
     if np.isfinite(value):
         return None
     for name in {metric.name, f"neg_{metric.name}"} & scorers.scorer_names():
@@ -272,5 +272,5 @@ def evaluate(
 ) -> dict[str, float]:
     """Compute the main metrics of the task, and `metric` besides, where defined on these rows."""
     chosen = [METRICS[name] for name in names_for(task)] + ([metric] if metric else [])
-    scores = {each.name: each.of_predictions(y, p, weights) for each in chosen}
+    scores = {each.name: each.from_predictions(y, p, weights) for each in chosen}
     return {name: value for name, value in scores.items() if np.isfinite(value)}

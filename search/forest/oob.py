@@ -14,7 +14,7 @@ from search.errors import StudyError
 from search.forest.metrics import METRICS, Metric
 from search.forest.pruning import Blocks, is_behind
 from search.forest.scorers import brier_errors, brier_scale
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from storage.records import Span
 
 # How close to the infinite forest's squared error is close enough.
@@ -65,7 +65,7 @@ class OobSums:
         )
 
     @property
-    def seen(self) -> Array:
+    def scorable(self) -> Array:
         """Which rows have votes enough to be counted, two or more; shape (n_rows,)."""
         return np.asarray(self.votes >= _ENOUGH_VOTES)
 
@@ -117,7 +117,7 @@ def squared_errors(sums: OobSums, y: Array) -> Array:
         return np.asarray(errors - scale * sums.variance() / sums.votes)
 
 
-def score(sums: OobSums, rows: Rows, metric: Metric) -> float:
+def score(sums: OobSums, rows: TrainingSet, metric: Metric) -> float:
     """Score the sums' predictions; rows with fewer than two votes are not counted.
 
     Raises
@@ -125,14 +125,14 @@ def score(sums: OobSums, rows: Rows, metric: Metric) -> float:
     StudyError
         When the score is not a number: no row has enough votes, or a class has none.
     """
-    value = _Scorer(sums, rows, metric)(sums.seen)
+    value = _Scorer(sums, rows, metric)(sums.scorable)
     if not np.isfinite(value):
-        text = f"{int(sums.seen.sum())} of {len(rows.y)} rows have two votes"
+        text = f"{int(sums.scorable.sum())} of {len(rows.y)} rows have two votes"
         raise StudyError(f"{metric.name} of {sums.trees} trees is {value}: {text}")
     return value
 
 
-def jackknife(sums: OobSums, rows: Rows, metric: Metric) -> tuple[float, ...]:
+def jackknife(sums: OobSums, rows: TrainingSet, metric: Metric) -> tuple[float, ...]:
     """Return what each block of rows says of the score, to be compared with another forest's.
 
     The pseudo-values of the delete-a-group jackknife (Quenouille 1956; Shao and Tu 1995, section
@@ -141,9 +141,9 @@ def jackknife(sums: OobSums, rows: Rows, metric: Metric) -> tuple[float, ...]:
 
     Returns
     -------
-    one number a block of `Rows.blocks`; not a number where the rest has no score
+    one number a block of `TrainingSet.blocks`; not a number where the rest has no score
     """
-    scorer, seen, blocks = _Scorer(sums, rows, metric), sums.seen, rows.blocks
+    scorer, seen, blocks = _Scorer(sums, rows, metric), sums.scorable, rows.blocks
     n_blocks = int(blocks.max()) + 1
     whole = scorer(seen)
     return tuple(
@@ -154,11 +154,11 @@ def jackknife(sums: OobSums, rows: Rows, metric: Metric) -> tuple[float, ...]:
 class _Scorer:
     """Scores some of the rows; what all of them share is computed once."""
 
-    def __init__(self, sums: OobSums, rows: Rows, metric: Metric) -> None:
+    def __init__(self, sums: OobSums, rows: TrainingSet, metric: Metric) -> None:
         self._y, self._weights, self._n_classes = rows.y, rows.weights, rows.n_classes
-        squares = metric.of_squares
+        squares = metric.from_squared_errors
         self._values = sums.mean() if squares is None else squared_errors(sums, rows.y)
-        self._of_predictions, self._of_squares = metric.of_predictions, squares
+        self._of_predictions, self._of_squares = metric.from_predictions, squares
 
     def __call__(self, chosen: Array) -> float:
         if not chosen.any():
@@ -170,12 +170,14 @@ class _Scorer:
         return self._of_predictions(y, values, weights)
 
 
-def excess(sums: OobSums, y: Array, weights: Array | None = None) -> tuple[float, float]:
+def infinite_forest_error(
+    sums: OobSums, y: Array, weights: Array | None = None
+) -> tuple[float, float]:
     """Return the infinite forest's squared error, and V: what a forest of T trees adds is V / T.
 
     V is the mean variance between trees. Of class probabilities both are of the Brier score.
     """
-    seen = sums.seen
+    seen = sums.scorable
     counted = None if weights is None else weights[seen]
     infinite = float(np.average(squared_errors(sums, y)[seen], weights=counted))
     scale = 1.0 if sums.total.ndim == 1 else brier_scale(sums.total.shape[1])
@@ -184,7 +186,7 @@ def excess(sums: OobSums, y: Array, weights: Array | None = None) -> tuple[float
 
 def enough_trees(sums: OobSums, y: Array, weights: Array | None = None) -> int:
     """Size of the smallest forest whose squared error is within 0.5% of the infinite one's."""
-    infinite, between = excess(sums, y, weights)
+    infinite, between = infinite_forest_error(sums, y, weights)
     if between <= 0:
         return 1
     if infinite <= 0:
@@ -192,71 +194,73 @@ def enough_trees(sums: OobSums, y: Array, weights: Array | None = None) -> int:
     return int(np.clip(np.ceil(between / (_EXCESS * infinite)), 1, UNBOUNDED))
 
 
-def coverage(sums: OobSums, rows: Rows) -> float:
+def coverage(sums: OobSums, rows: TrainingSet) -> float:
     """Share of the rows, by weight, that have votes enough, and of each class's: the least.
 
     Rows that are in no fold's test rows do not count.
     """
-    could, y = rows.voted_on, rows.y
+    could, y = rows.test_mask, rows.y
     parts = [could] + [could & (y == k) for k in range(rows.n_classes)]
     weights = np.ones(len(y)) if rows.weights is None else rows.weights
-    shares = [np.average(sums.seen[p], weights=weights[p]) for p in parts if weights[p].any()]
+    shares = [np.average(sums.scorable[p], weights=weights[p]) for p in parts if weights[p].any()]
     return float(min(shares, default=0.0))
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RungResult:
     """What the coordinator learns of grown trees.
 
     Attributes
     ----------
     score
         In the study's metric.
-    guide
+    guide_score
         The score by which trials are compared at a rung: the same, unless the metric has a guide.
-    blocks
+    pseudo_values
         The guide's `jackknife`.
     behind
         Whether they are worse than the rival's, beyond chance.
-    enough
+    enough_trees
         As `enough_trees` has it.
-    covered
+    coverage
         As `coverage` has it.
     spans
         Where and when all of the trees were grown.
     """
 
     score: float
-    guide: float
-    blocks: tuple[float, ...]
+    guide_score: float
+    pseudo_values: tuple[float, ...]
     behind: bool
     trees: int
     seconds: float
-    enough: int
-    covered: float
+    enough_trees: int
+    coverage: float
     spans: tuple[Span, ...] = ()
 
 
-def outcome(sums: OobSums, rows: Rows, metric: str, rivals: Mapping[int, Blocks]) -> Outcome:
+def evaluate_rung(
+    sums: OobSums, rows: TrainingSet, metric: str, incumbent: Mapping[int, Blocks]
+) -> RungResult:
     """Judge sums where they are, so that only a few numbers travel.
 
     Parameters
     ----------
-    rivals
+    incumbent
         The blocks of the trial to compare with, by number of trees.
     """
     chosen = METRICS[metric]
     guide = METRICS[chosen.guide] if chosen.guide else chosen
     value = score(sums, rows, chosen)
-    blocks, rival = jackknife(sums, rows, guide), rivals.get(sums.trees)
-    return Outcome(
+    blocks, rival = jackknife(sums, rows, guide), incumbent.get(sums.trees)
+    return RungResult(
         score=value,
-        guide=value if guide is chosen else score(sums, rows, guide),
-        blocks=blocks,
+        guide_score=value if guide is chosen else score(sums, rows, guide),
+        pseudo_values=blocks,
         behind=rival is not None and is_behind(blocks, rival, guide.direction),
         trees=sums.trees,
         seconds=sums.seconds,
-        enough=enough_trees(sums, rows.y, rows.weights),
-        covered=coverage(sums, rows),
+        enough_trees=enough_trees(sums, rows.y, rows.weights),
+        coverage=coverage(sums, rows),
         spans=sums.spans,
     )

@@ -25,23 +25,23 @@ def is_behind(blocks: Blocks, rival: Blocks, direction: Direction) -> bool:
     return bool(behind.mean() > BEHIND * error)
 
 
-class Contest:
+class Incumbent:
     """Knows the incumbent: the complete trial of the best value so far.
 
     Attributes
     ----------
-    rivals
+    pseudo_values
         What the blocks of rows say of it, by number of trees; empty where there is none yet.
     """
 
     def __init__(self, direction: Direction) -> None:
-        self.rivals: Mapping[int, Blocks] = {}
+        self.pseudo_values: Mapping[int, Blocks] = {}
         self._sign = sign(direction)
         self._value: float | None = None
 
-    def complete(self, value: float, blocks: Mapping[int, Blocks]) -> bool:
+    def update(self, value: float, blocks: Mapping[int, Blocks]) -> bool:
         """Take a complete trial; return whether it is the incumbent now."""
         if self._value is not None and self._sign * value >= self._sign * self._value:
             return False
-        self._value, self.rivals = value, dict(blocks)
+        self._value, self.pseudo_values = value, dict(blocks)
         return True

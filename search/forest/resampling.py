@@ -47,7 +47,7 @@ class Resampling:
             return _OOB_RUNGS
         return tuple(trees * len(self.folds) for trees in _FOLD_RUNGS)
 
-    def voted_on(self, n_rows: int) -> Array:
+    def test_mask(self, n_rows: int) -> Array:
         """Return which rows are voted on at all, as booleans of shape (n_rows,)."""
         if not self.folds:
             return np.ones(n_rows, dtype=bool)
@@ -131,7 +131,7 @@ def _bootstrap(
     return np.bincount(rows, minlength=n_rows)
 
 
-def covers(y: Array, n_classes: int, weights: Array) -> bool:
+def has_enough_oob_votes(y: Array, n_classes: int, weights: Array) -> bool:
     """Whether out-of-bag votes will do where rows have weights.
 
     A row of weight w (of a mean of 1) is out of a tree's bag with a chance of about exp(-w): heavy

@@ -22,7 +22,7 @@ _SMALLER_CHUNKS = ((10_000_000, 1), (500_000, 4))
 
 
 @dataclass(frozen=True)
-class Rows:
+class TrainingSet:
     """The rows that trees grow on.
 
     Attributes
@@ -53,9 +53,9 @@ class Rows:
         return bool(np.isnan(self.X).any())
 
     @cached_property
-    def voted_on(self) -> Array:
+    def test_mask(self) -> Array:
         """Which rows are voted on at all; booleans of shape (n_rows,)."""
-        return self.resampling.voted_on(len(self.y))
+        return self.resampling.test_mask(len(self.y))
 
     @cached_property
     def blocks(self) -> Array:
@@ -63,7 +63,7 @@ class Rows:
         return self.resampling.blocks(len(self.y))
 
     def save(self, folder: Path) -> None:
-        """Write the rows as files that `load_rows` reads."""
+        """Write the rows as files that `load_training_set` reads."""
         arrays = {"y": self.y, "n_classes": np.array(self.n_classes)}
         if self.weights is not None:
             arrays["weights"] = self.weights
@@ -89,30 +89,30 @@ def make_folder() -> "TemporaryDirectory[str]":
 
 
 # On a worker of a cluster: where this process has each study's rows; ``None`` where it could not.
-PLACES: dict[str, Path | None] = {}
+LOCATIONS: dict[str, Path | None] = {}
 
 
-class NoRowsError(Exception):
+class MissingTrainingSetError(Exception):
     """This worker has not got the rows of a study."""
 
 
-def rows_at(key: str) -> Rows:
-    """Return the rows that workers find under a key: a folder, or what `PLACES` has for it.
+def find_training_set(key: str) -> TrainingSet:
+    """Return the rows that workers find under a key: a folder, or what `LOCATIONS` has for it.
 
     Raises
     ------
-    NoRowsError
+    MissingTrainingSetError
         Where this process could not take them.
     """
-    place = PLACES.get(key, Path(key))
+    place = LOCATIONS.get(key, Path(key))
     if place is None:
-        raise NoRowsError(key)
-    return load_rows(place)
+        raise MissingTrainingSetError(key)
+    return load_training_set(place)
 
 
 @lru_cache(maxsize=2)
-def load_rows(folder: Path) -> Rows:
-    """Read what `Rows.save` wrote; `X` is mapped, so that workers of one machine share its memory.
+def load_training_set(folder: Path) -> TrainingSet:
+    """Read what `TrainingSet.save` wrote, with `X` mapped so that local workers share its memory.
 
     Kept for the next task of the same process. Mapped copy-on-write, though nobody writes:
     scikit-learn's trees ask for a writable array where values are missing.
@@ -120,7 +120,7 @@ def load_rows(folder: Path) -> Rows:
     with np.load(folder / "rows.npz", allow_pickle=False) as arrays:
         n_folds = sum(name.startswith("train") for name in arrays)
         folds = tuple((arrays[f"train{k}"], arrays[f"test{k}"]) for k in range(n_folds))
-        return Rows(
+        return TrainingSet(
             X=np.load(folder / "X.npy", mmap_mode="c"),
             y=arrays["y"],
             n_classes=int(arrays["n_classes"]),

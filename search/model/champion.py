@@ -10,7 +10,7 @@ from search.data.dataset import Dataset
 from search.environment import free_memory
 from search.errors import StudyError
 from search.forest.growing import champion_seed, fit_forest, make_forest
-from search.forest.memory import largest_tree, node_bytes
+from search.forest.memory import max_tree_bytes, node_bytes
 from search.forest.metrics import Metric, evaluate
 from search.forest.oob import UNBOUNDED
 from search.formatting import size
@@ -99,7 +99,7 @@ def check_fits(
     Where that could be, one tree is grown and measured.
     """
     free, grown = free_memory(), copies * trees
-    if grown * largest_tree(len(dataset.y), dataset.n_classes) < free:
+    if grown * max_tree_bytes(len(dataset.y), dataset.n_classes) < free:
         return
     one = make_forest(params, dataset.n_classes, 1, champion_seed(seed))
     needed = grown * _bytes_of(fit_forest(one, dataset.X, dataset.labels, dataset.weights), dataset)

@@ -103,7 +103,7 @@ def permutation_importance(
     weights = None if weights is None else weights[chosen]
 
     def loss(values: "pd.DataFrame") -> float:
-        return sign(metric.direction) * metric.of_predictions(
+        return sign(metric.direction) * metric.from_predictions(
             y, predict(forest, values, dataset.task), weights
         )
 

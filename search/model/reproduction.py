@@ -9,7 +9,7 @@ from operator import add
 from search.environment import changes
 from search.errors import StudyError
 from search.forest.growing import grow
-from search.forest.oob import OobSums, outcome
+from search.forest.oob import OobSums, evaluate_rung
 from search.model.champion import predict
 from search.model.fingerprint import fingerprint
 from search.model.serialization import LoadedModel
@@ -112,13 +112,13 @@ def reproduce_trial(
 
 def _grow_again(problem: Problem, trial: TrialRecord) -> tuple[dict[int, float], float]:
     """Return a trial's scores at its rungs, and its value, of trees grown anew."""
-    rows, seed = problem.rows, problem.spec.seed
+    rows, seed = problem.training_set, problem.spec.seed
     sums: OobSums | None = None
     scores, value = {}, 0.0
     for first, last in pairwise((0, *sorted(trial.scores))):
         chunks = range(first // rows.chunk, last // rows.chunk)
         grown: Iterable[OobSums] = grow(rows, trial.params, seed, trial.place, chunks)
         sums = reduce(add, grown if sums is None else [sums, *grown])
-        found = outcome(sums, rows, problem.metric.name, {})
-        scores[last], value = found.guide, found.score
+        found = evaluate_rung(sums, rows, problem.metric.name, {})
+        scores[last], value = found.guide_score, found.score
     return scores, value

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from search.errors import DeadlyTrialError, StudyError
-from search.forest.oob import Outcome
-from search.forest.pruning import Contest
+from search.forest.oob import RungResult
+from search.forest.pruning import Incumbent
 from search.optimization.plan import Plan
 from search.optimization.proposer import Proposer
 from search.optimization.trial_queue import TrialQueue
-from search.workers.base import Growth, Order, Workers
-from search.workers.task_sizing import Pace
+from search.workers.base import GrowthRequest, PendingGrowth, Workers
+from search.workers.task_sizing import TaskSizer
 from storage.records import LOST_REASON, TrialRecord
 
 _POLL = 0.2
@@ -31,7 +31,7 @@ End = Literal["finished", "timeout", "stopped"]
 @dataclass
 class _Running:
     record: TrialRecord
-    growth: Growth | None = None
+    growth: PendingGrowth | None = None
     blocks: dict[int, tuple[float, ...]] = field(default_factory=dict)
     copies: list[TrialRecord] = field(default_factory=list)
 
@@ -53,14 +53,14 @@ class Coordinator:
         self,
         plan: Plan,
         workers: Workers,
-        pace: Pace,
+        task_sizer: TaskSizer,
         known: Iterable[TrialRecord],
         put: Callable[[TrialRecord], None],
         stop: Callable[[], bool],
     ) -> None:
         self._plan = plan
         self._workers = workers
-        self._pace = pace
+        self._task_sizer = task_sizer
         self._put = put
         self._stop = stop
         self._running: dict[int, _Running] = {}
@@ -74,12 +74,12 @@ class Coordinator:
         direction = plan.metric.direction
         given_up = [record for record in trials if record.given_up]
         self._proposer = Proposer(
-            direction, plan.space, plan.forest_of, plan.seed, finished, given_up
+            direction, plan.space, plan.forest_key, plan.seed, finished, given_up
         )
-        self._contest = Contest(direction)
+        self._incumbent = Incumbent(direction)
         for record in sorted(finished, key=lambda record: record.place):
             if record.blocks is not None and record.value is not None:
-                self._contest.complete(record.value, record.blocks)
+                self._incumbent.update(record.value, record.blocks)
 
     def run(self) -> End:
         """Search until enough trials are finished, time is up, or `stop` says so.
@@ -102,18 +102,18 @@ class Coordinator:
                 return self._abandon("stopped")
             if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
                 return self._abandon("timeout")
-            starts = wanted and self._pace.has_room()
+            starts = wanted and self._task_sizer.has_room()
             if starts:
                 self._start_trial()
             wait = 0.0 if starts else _POLL
             try:
-                place, growth, outcomes = self._workers.finished.get(timeout=wait)
+                place, growth, results = self._workers.finished.get(timeout=wait)
             except queue.Empty:
                 continue
             running = self._running.get(place)
             if running is not None and running.growth is growth:
-                self._pace.ended(growth)
-                self._judge(running, outcomes)
+                self._task_sizer.ended(growth)
+                self._judge(running, results)
         return "finished"
 
     def _wanted(self) -> bool:
@@ -154,9 +154,9 @@ class Coordinator:
         record, rungs = running.record, self._plan.rungs
         start = max(record.scores, default=0)
         left = tuple(trees for trees in rungs if trees > start)
-        short = running.growth is None and self._pace.is_short(rungs[-1])
+        short = running.growth is None and self._task_sizer.is_short(rungs[-1])
         kept = record.place < self._plan.kept
-        order = Order(
+        request = GrowthRequest(
             key=record.place,
             seed=self._plan.seed,
             place=record.place,
@@ -164,29 +164,29 @@ class Coordinator:
             start=start,
             rungs=left if short else left[:1],
             metric=self._plan.metric.name,
-            rivals={} if kept else self._contest.rivals,
+            incumbent={} if kept else self._incumbent.pseudo_values,
             chunk=self._plan.chunk,
         )
         if short:
-            parts, running.growth = 1, self._workers.grow_to_end(order)
+            parts, running.growth = 1, self._workers.grow_to_end(request)
         else:
-            parts = self._pace.parts(len(order.chunks), order.chunk)
-            running.growth = self._workers.grow(order, running.growth, parts)
-        self._pace.begun(running.growth, parts)
+            parts = self._task_sizer.parts(len(request.chunks), request.chunk)
+            running.growth = self._workers.grow(request, running.growth, parts)
+        self._task_sizer.begun(running.growth, parts)
 
-    def _judge(self, running: _Running, outcomes: list[Outcome] | Exception) -> None:
+    def _judge(self, running: _Running, results: list[RungResult] | Exception) -> None:
         """Take the scores of one rung or more; then prune, complete or go on with the trial."""
-        if isinstance(outcomes, Exception):  # whatever a fit raises fails its trial only
-            self._fail_trial(running, outcomes)
+        if isinstance(results, Exception):  # whatever a fit raises fails its trial only
+            self._fail_trial(running, results)
             return
         self._failing.clear()
         scores = dict(running.record.scores)
-        for outcome in outcomes:
-            scores[outcome.trees] = outcome.guide
-            running.blocks[outcome.trees] = outcome.blocks
-        last = outcomes[-1]
+        for result in results:
+            scores[result.trees] = result.guide_score
+            running.blocks[result.trees] = result.pseudo_values
+        last = results[-1]
         running.record = replace(running.record, scores=scores, spans=last.spans)
-        self._pace.learn(last.seconds / last.trees)
+        self._task_sizer.learn(last.seconds / last.trees)
         complete = last.trees == self._plan.rungs[-1]
         if complete or last.behind:
             self._end(running, last, complete=complete)
@@ -194,16 +194,16 @@ class Coordinator:
             self._grow(running)
             self._put(running.record)
 
-    def _end(self, running: _Running, outcome: Outcome, *, complete: bool) -> None:
-        leads = complete and self._contest.complete(outcome.score, running.blocks)
+    def _end(self, running: _Running, result: RungResult, *, complete: bool) -> None:
+        leads = complete and self._incumbent.update(result.score, running.blocks)
         record = replace(
             running.record,
             state="COMPLETE" if complete else "PRUNED",
-            value=outcome.score,
-            trees=outcome.trees,
-            fit_seconds=outcome.seconds,
-            enough_trees=outcome.enough if complete else None,
-            covered=outcome.covered if complete and outcome.covered < 1 else None,
+            value=result.score,
+            trees=result.trees,
+            fit_seconds=result.seconds,
+            enough_trees=result.enough_trees if complete else None,
+            covered=result.coverage if complete and result.coverage < 1 else None,
             blocks=running.blocks if leads else None,
             ended=datetime.now(UTC),
         )

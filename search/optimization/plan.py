@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.forest.metrics import Metric
 from search.study.problem import Problem
-from search.study.search_space import forest_of
+from search.study.search_space import forest_key
 from search.study.warm_starts import warm_starts
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Plan:
 
     Attributes
     ----------
-    forest_of
+    forest_key
         Gives equal answers for hyperparameters that make the same forest.
     rungs
         Numbers of trees at which trials are compared.
@@ -37,7 +37,7 @@ class Plan:
     """
 
     space: Mapping[str, "BaseDistribution"]
-    forest_of: Callable[[Mapping[str, Any]], Hashable]
+    forest_key: Callable[[Mapping[str, Any]], Hashable]
     metric: Metric
     rungs: tuple[int, ...]
     chunk: int
@@ -50,12 +50,12 @@ class Plan:
 
 def make_plan(problem: Problem, began: float) -> Plan:
     """Plan the search of a problem, from a moment on the monotonic clock."""
-    spec, rows = problem.spec, problem.rows
+    spec, rows = problem.spec, problem.training_set
     n_rows, n_features = rows.X.shape
     first, kept = warm_starts(problem.dataset.task, n_rows, n_features, problem.space)
     return Plan(
         space=problem.space,
-        forest_of=partial(forest_of, n_rows=n_rows, n_features=n_features),
+        forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
         metric=problem.metric,
         rungs=problem.resampling.rungs,
         chunk=rows.chunk,

@@ -53,7 +53,7 @@ class Proposer:
 
     Parameters
     ----------
-    forest_of
+    forest_key
         Gives equal answers for hyperparameters that make the same forest.
     known
         Trials that the search has finished before, complete or pruned.
@@ -63,7 +63,7 @@ class Proposer:
         self,
         direction: Direction,
         space: Mapping[str, "BaseDistribution"],
-        forest_of: Callable[[Mapping[str, Any]], Hashable],
+        forest_key: Callable[[Mapping[str, Any]], Hashable],
         seed: int,
         known: Iterable[TrialRecord],
         given_up: Iterable[TrialRecord] = (),
@@ -72,16 +72,16 @@ class Proposer:
         self._direction = direction
         self._space = dict(space)
         self._points = _points_of(space)
-        self._forest_of = forest_of
+        self._forest_of = forest_key
         self._seed = seed
         self._ended: list[FrozenTrial] = []
         self._running: dict[int, Mapping[str, Any]] = {}
         self._numbers: dict[int, int] = {}
         self._places: dict[Hashable, int] = {}
         # Forests that cannot be grown, and are not proposed again.
-        self._barred = {forest_of(record.params) for record in given_up}
+        self._barred = {forest_key(record.params) for record in given_up}
         for record in sorted(known, key=lambda record: record.place):
-            self._places.setdefault(forest_of(record.params), record.place)
+            self._places.setdefault(forest_key(record.params), record.place)
             self._remember(self._frozen(record))
         self._rebuild()
 

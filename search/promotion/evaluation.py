@@ -206,7 +206,7 @@ def _units(dataset: Dataset) -> Array | None:
 
 def _score(dataset: Dataset, metric: Metric, forecast: Array) -> float:
     weights = dataset.held_out_roles.weights
-    return float(metric.of_predictions(dataset.held_out_y, forecast, weights))
+    return float(metric.from_predictions(dataset.held_out_y, forecast, weights))
 
 
 def _constant(dataset: Dataset, metric: Metric) -> Array:
@@ -223,7 +223,7 @@ def _constant(dataset: Dataset, metric: Metric) -> Array:
 
     def loss(value: float) -> float:
         alike = np.full(len(dataset.y), value)
-        return sign * float(metric.of_predictions(dataset.y, alike, dataset.weights))
+        return sign * float(metric.from_predictions(dataset.y, alike, dataset.weights))
 
     return np.full(n_rows, min(constants, key=loss))
 

@@ -77,7 +77,7 @@ def compare(
     Parameters
     ----------
     y
-        The target, shape (n,), as `Metric.of_predictions` takes it.
+        The target, shape (n,), as `Metric.from_predictions` takes it.
     candidate, incumbent
         Forecasts, shape (n,) or for classes (n, n_classes).
     weights
@@ -93,7 +93,7 @@ def compare(
 
     def score(forecast: Array, rows: Array | slice = slice(None)) -> float:
         drawn = None if weights is None else weights[rows]
-        return float(metric.of_predictions(y[rows], forecast[rows], drawn))
+        return float(metric.from_predictions(y[rows], forecast[rows], drawn))
 
     random = np.random.default_rng(_SEED)
     differences = []

@@ -23,7 +23,7 @@ from search.stores import Stores
 from search.study.problem import Problem, find_study, make_study, pose, settle
 from search.study.spec import StudySpec
 from search.workers.factory import prepare, scheduler_of, workers_for
-from search.workers.task_sizing import Pace
+from search.workers.task_sizing import TaskSizer
 from storage.errors import LeaseLostError
 from storage.leases.lease import Lease
 from storage.records import StudyState, TrialRecord
@@ -76,7 +76,7 @@ def launch(
     study = find_study(problem, stores.storage)
     memory = None
     if scheduler_of(spec) is None:
-        memory = check_memory(problem.rows, spec.workers or cores())
+        memory = check_memory(problem.training_set, spec.workers or cores())
     for note in (*warned, *problem.notes, memory):
         if note is not None:
             observer.say(note)
@@ -197,7 +197,7 @@ class _Launch:
         if self._statistics.finished >= spec.trials and not self._statistics.counts["running"]:
             self._open_mirror()
             return "finished"
-        rows = problem.rows
+        rows = problem.training_set
         plan = make_plan(problem, clock)
         self._status.deadline = plan.deadline
         check, say = self._lease.check, self._observer.say
@@ -207,7 +207,7 @@ class _Launch:
                 workers.load(rows)
                 self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
                 clock = time.monotonic()
-                pace = Pace(workers.count, rows.X.size)
+                task_sizer = TaskSizer(workers.count, rows.X.size)
                 supervisor = Supervisor(
                     self._study,
                     self._lease.epoch,
@@ -218,7 +218,7 @@ class _Launch:
                     self._mirror,
                 )
                 coordinator = Coordinator(
-                    plan, workers, pace, self._known, trial_writer.put, supervisor.stop_asked
+                    plan, workers, task_sizer, self._known, trial_writer.put, supervisor.stop_asked
                 )
                 self._stop.patient = True
                 self._open_mirror()

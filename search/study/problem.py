@@ -17,7 +17,7 @@ from search.environment import installed
 from search.errors import DataError, StudyError, UsageError
 from search.forest.metrics import Metric, check_metric, get_metric
 from search.forest.resampling import Resampling
-from search.forest.training_set import Rows, writable
+from search.forest.training_set import TrainingSet, writable
 from search.study.search_space import make_space
 from search.study.spec import StudySpec, make_spec
 from search.study.splitting import choose_resampling
@@ -65,11 +65,11 @@ class Problem:
         }
 
     @cached_property
-    def rows(self) -> Rows:
+    def training_set(self) -> TrainingSet:
         """The training rows as workers get them."""
         dataset = self.dataset
         X = writable(dataset.X.to_numpy(dtype="float32", copy=False))
-        return Rows(X, dataset.y, dataset.n_classes, self.resampling, dataset.weights)
+        return TrainingSet(X, dataset.y, dataset.n_classes, self.resampling, dataset.weights)
 
     @property
     def evaluation(self) -> str:
@@ -108,7 +108,7 @@ def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
     """Settle metric and space on data that is there; raises as `pose` does."""
     metric = get_metric(spec.metric, dataset.task)
     resampling, notes = choose_resampling(spec, dataset)
-    voted, weights = resampling.voted_on(len(dataset.y)), dataset.weights
+    voted, weights = resampling.test_mask(len(dataset.y)), dataset.weights
     own = None if weights is None else weights[voted]
     check_metric(metric, dataset.y[voted], dataset.n_classes, own)
     _check_encoded(dataset)

@@ -111,7 +111,7 @@ def point_of(
     return {name: params[name] for name in space}
 
 
-def forest_of(params: Mapping[str, Any], n_rows: int, n_features: int) -> tuple[Any, ...]:
+def forest_key(params: Mapping[str, Any], n_rows: int, n_features: int) -> tuple[Any, ...]:
     """Return what a forest is made with: equal for hyperparameters that make the same one.
 
     Shares of the columns and of the rows are whole numbers of them in the end.

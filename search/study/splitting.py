@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from search.data.dataset import Dataset
 from search.errors import DataError, UsageError
-from search.forest.resampling import Resampling, covers
+from search.forest.resampling import Resampling, has_enough_oob_votes
 from search.study.spec import StudySpec
 
 Array = NDArray[Any]
@@ -46,7 +46,7 @@ def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tu
         return Resampling(roles.times, folds), (text,)
     units, notes = _units(dataset)
     wanted = spec.evaluation == "cv"
-    if dataset.weights is not None and not covers(y, n_classes, dataset.weights):
+    if dataset.weights is not None and not has_enough_oob_votes(y, n_classes, dataset.weights):
         text = "heavy rows stand in nearly every bag and get too few out-of-bag votes"
         if spec.evaluation == "oob":
             notes += (f"--evaluation oob, but {text}: they hardly count",)

@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from search.forest.growing import grow
-from search.forest.oob import OobSums, Outcome, outcome
+from search.forest.oob import OobSums, RungResult, evaluate_rung
 from search.forest.pruning import Blocks
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from storage.records import Span
 
 
-class Pending(Protocol):
+class Cancellable(Protocol):
     """What a task will have for its result, here or on another machine."""
 
     def cancel(self) -> Any:
@@ -27,22 +27,22 @@ class Pending(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Growth:
-    """Trees being grown: the sums stay with the workers, the outcomes come back."""
+class PendingGrowth:
+    """Trees being grown: the sums stay with the workers, the results come back."""
 
-    outcomes: Pending
+    results: Cancellable
     sums: Any = None
-    parts: tuple[Pending, ...] = ()
+    parts: tuple[Cancellable, ...] = ()
 
     def cancel(self) -> None:
         """Abandon the trees."""
-        for pending in (self.outcomes, self.sums, *self.parts):
+        for pending in (self.results, self.sums, *self.parts):
             if pending is not None:
                 pending.cancel()
 
 
 @dataclass(frozen=True)
-class Order:
+class GrowthRequest:
     """Trees to grow.
 
     Attributes
@@ -55,10 +55,10 @@ class Order:
         Trees that are grown already, and at which numbers of trees they are judged; multiples of
         `chunk`.
     chunk
-        Trees in a chunk, as `Rows.chunk` has it.
+        Trees in a chunk, as `TrainingSet.chunk` has it.
     metric
         Name of the score.
-    rivals
+    incumbent
         The blocks of the trial to compare with, by number of trees: growing ends where this one is
         behind.
     """
@@ -70,7 +70,7 @@ class Order:
     start: int
     rungs: tuple[int, ...]
     metric: str
-    rivals: Mapping[int, Blocks]
+    incumbent: Mapping[int, Blocks]
     chunk: int
 
     @property
@@ -87,13 +87,14 @@ class Order:
 class Workers(ABC):
     """Whoever grows trees: a context manager.
 
-    Finished growths arrive in `finished`, as (key, `Growth`, outcomes or error): an outcome a rung.
+    Finished growths arrive in `finished` as (key, `PendingGrowth`, results or error), with one
+    result per rung.
     """
 
     def __init__(self) -> None:
-        self.finished: queue.SimpleQueue[tuple[int, Growth, list[Outcome] | Exception]] = (
-            queue.SimpleQueue()
-        )
+        self.finished: queue.SimpleQueue[
+            tuple[int, PendingGrowth, list[RungResult] | Exception]
+        ] = queue.SimpleQueue()
         # What is to be closed at the end, filled by whoever enters.
         self._open = ExitStack()
 
@@ -109,7 +110,7 @@ class Workers(ABC):
         self._open.close()
 
     @abstractmethod
-    def load(self, rows: Rows) -> None:
+    def load(self, rows: TrainingSet) -> None:
         """Put the training rows where every worker finds them."""
 
     @abstractmethod
@@ -127,11 +128,13 @@ class Workers(ABC):
         """
 
     @abstractmethod
-    def grow_to_end(self, order: Order) -> Growth:
+    def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
         """Grow a trial through its rungs in one task: for trials that are short."""
 
     @abstractmethod
-    def grow(self, order: Order, before: Growth | None, parts: int = 1) -> Growth:
+    def grow(
+        self, request: GrowthRequest, before: PendingGrowth | None, parts: int = 1
+    ) -> PendingGrowth:
         """Grow a trial to its next rung, after the trees of `before`.
 
         Parameters
@@ -141,26 +144,28 @@ class Workers(ABC):
         """
 
 
-def grow_through(rows: Rows, order: Order, worker: str) -> list[Outcome]:
-    """Grow a trial through its rungs, until it is behind; return an outcome a rung."""
-    sums, outcomes = None, list[Outcome]()
-    for chunks in order.steps():
-        sums = add_up(sums, grow_chunks(rows, order, chunks, worker))
-        outcomes.append(outcome(sums, rows, order.metric, order.rivals))
-        if outcomes[-1].behind:
+def grow_through(rows: TrainingSet, request: GrowthRequest, worker: str) -> list[RungResult]:
+    """Grow a trial through its rungs, until it is behind; return one result per rung."""
+    sums, results = None, list[RungResult]()
+    for chunks in request.steps():
+        sums = add_up(sums, grow_chunks(rows, request, chunks, worker))
+        results.append(evaluate_rung(sums, rows, request.metric, request.incumbent))
+        if results[-1].behind:
             break
-    return outcomes
+    return results
 
 
-def grow_chunks(rows: Rows, order: Order, chunks: Iterable[int], worker: str) -> Iterator[OobSums]:
+def grow_chunks(
+    rows: TrainingSet, request: GrowthRequest, chunks: Iterable[int], worker: str
+) -> Iterator[OobSums]:
     """Grow chunks, and note when, and that this worker did."""
     began = time.time()
-    for sums in grow(rows, order.params, order.seed, order.place, chunks):
+    for sums in grow(rows, request.params, request.seed, request.place, chunks):
         ended = time.time()
         yield replace(sums, spans=(Span(worker, round(began, 3), round(ended, 3)),))
         began = ended
 
 
 def add_up(before: OobSums | None, chunks: Iterable[OobSums]) -> OobSums:
-    """Add chunk after chunk: in another order, the last bit would be another."""
+    """Add chunk after chunk: in another request, the last bit would be another."""
     return reduce(add, chunks if before is None else chain([before], chunks))

@@ -5,9 +5,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from search.errors import DeadlyTrialError
-from search.forest.oob import OobSums, Outcome, outcome
-from search.forest.training_set import NoRowsError, Rows, rows_at
-from search.workers.base import Growth, Order, Workers, add_up, grow_chunks, grow_through
+from search.forest.oob import OobSums, RungResult, evaluate_rung
+from search.forest.training_set import MissingTrainingSetError, TrainingSet, find_training_set
+from search.workers.base import (
+    GrowthRequest,
+    PendingGrowth,
+    Workers,
+    add_up,
+    grow_chunks,
+    grow_through,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +37,16 @@ class DaskWorkers(Workers):
         # Under which workers find the training rows.
         self._rows = ""
 
-    def grow_to_end(self, order: Order) -> Growth:
+    def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
         """See `Workers`."""
-        outcomes = self._submit(_grow_to_end, self._rows, order)
-        return self._deliver(order, outcomes)
+        results = self._submit(_grow_to_end, self._rows, request)
+        return self._deliver(request, results)
 
-    def grow(self, order: Order, before: Growth | None, parts: int = 1) -> Growth:
+    def grow(
+        self, request: GrowthRequest, before: PendingGrowth | None, parts: int = 1
+    ) -> PendingGrowth:
         """See `Workers`."""
-        common = (self._rows, order)
+        common = (self._rows, request)
         earlier = before.sums if before else None
         pieces: tuple[Future[Any], ...] = ()
         if parts == 1:
@@ -45,36 +54,36 @@ class DaskWorkers(Workers):
         else:
             pieces = tuple(self._submit(_grow_part, *common, part, parts) for part in range(parts))
             sums = self._submit(_join, earlier, list(pieces))
-        outcomes = self._submit(_judge, *common, sums)
-        return self._deliver(order, outcomes, sums, pieces)
+        results = self._submit(_judge, *common, sums)
+        return self._deliver(request, results, sums, pieces)
 
     def _submit(self, task: "Callable[..., Any]", *arguments: Any) -> "Future[Any]":
         return self._client.submit(task, *arguments, pure=False)
 
     def _deliver(
         self,
-        order: Order,
-        outcomes: "Future[Any]",
+        request: GrowthRequest,
+        results: "Future[Any]",
         sums: "Future[Any] | None" = None,
         parts: "tuple[Future[Any], ...]" = (),
-    ) -> Growth:
-        growth = Growth(outcomes, sums, parts)
+    ) -> PendingGrowth:
+        growth = PendingGrowth(results, sums, parts)
 
         def deliver(done: "Future[Any]") -> None:
             # What a client that lost its scheduler cancels says nothing of the trial.
             if self._client.status == "running":
-                self.finished.put((order.key, growth, _result(done)))
+                self.finished.put((request.key, growth, _result(done)))
 
-        # Called in a thread of Dask's, where fetching the outcomes keeps nobody waiting.
-        outcomes.add_done_callback(deliver)
+        # Called in a thread of Dask's, where fetching the results keeps nobody waiting.
+        results.add_done_callback(deliver)
         return growth
 
 
-def _rows_here(key: str) -> Rows:
+def _rows_here(key: str) -> TrainingSet:
     """Return the rows; where this worker could not take them, the task goes to another."""
     try:
-        return rows_at(key)
-    except NoRowsError:
+        return find_training_set(key)
+    except MissingTrainingSetError:
         from distributed import Reschedule
 
         # It may come back, until the coordinator has sent this worker away.
@@ -82,19 +91,19 @@ def _rows_here(key: str) -> Rows:
         raise Reschedule from None
 
 
-def _grow_to_end(key: str, order: Order) -> list[Outcome]:
-    return grow_through(_rows_here(key), order, _name())
+def _grow_to_end(key: str, request: GrowthRequest) -> list[RungResult]:
+    return grow_through(_rows_here(key), request, _name())
 
 
-def _grow_on(key: str, order: Order, before: OobSums | None) -> OobSums:
-    return add_up(before, grow_chunks(_rows_here(key), order, order.chunks, _name()))
+def _grow_on(key: str, request: GrowthRequest, before: OobSums | None) -> OobSums:
+    return add_up(before, grow_chunks(_rows_here(key), request, request.chunks, _name()))
 
 
-def _grow_part(key: str, order: Order, part: int, parts: int) -> list[OobSums]:
+def _grow_part(key: str, request: GrowthRequest, part: int, parts: int) -> list[OobSums]:
     """Grow one of `parts` stretches of the chunks."""
-    chunks, n = order.chunks, len(order.chunks)
+    chunks, n = request.chunks, len(request.chunks)
     own = chunks[part * n // parts : (part + 1) * n // parts]
-    return list(grow_chunks(_rows_here(key), order, own, _name()))
+    return list(grow_chunks(_rows_here(key), request, own, _name()))
 
 
 def _name() -> str:
@@ -107,17 +116,17 @@ def _join(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
     return add_up(before, chain.from_iterable(parts))
 
 
-def _judge(key: str, order: Order, sums: OobSums) -> list[Outcome]:
-    return [outcome(sums, _rows_here(key), order.metric, order.rivals)]
+def _judge(key: str, request: GrowthRequest, sums: OobSums) -> list[RungResult]:
+    return [evaluate_rung(sums, _rows_here(key), request.metric, request.incumbent)]
 
 
-def _result(done: "Future[Any]") -> "list[Outcome] | Exception":
+def _result(done: "Future[Any]") -> "list[RungResult] | Exception":
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker
 
     try:
-        result: list[Outcome] = done.result()
+        result: list[RungResult] = done.result()
     except KilledWorker as error:
         killed = error.allowed_failures + 1
         return DeadlyTrialError(f"killed {killed} workers one after another: out of memory?")

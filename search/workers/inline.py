@@ -3,9 +3,16 @@
 from concurrent.futures import Future
 from typing import Any, Self
 
-from search.forest.oob import Outcome, outcome
-from search.forest.training_set import Rows
-from search.workers.base import Growth, Order, Workers, add_up, grow_chunks, grow_through
+from search.forest.oob import RungResult, evaluate_rung
+from search.forest.training_set import TrainingSet
+from search.workers.base import (
+    GrowthRequest,
+    PendingGrowth,
+    Workers,
+    add_up,
+    grow_chunks,
+    grow_through,
+)
 
 _NAME = "0"
 
@@ -16,7 +23,7 @@ class InlineWorkers(Workers):
     def __enter__(self) -> Self:
         return self
 
-    def load(self, rows: Rows) -> None:
+    def load(self, rows: TrainingSet) -> None:
         """Keep the rows."""
         self._rows = rows
 
@@ -28,30 +35,35 @@ class InlineWorkers(Workers):
         """One."""
         return 1
 
-    def grow_to_end(self, order: Order) -> Growth:
+    def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
         """See `Workers`."""
-        return self._deliver(order, lambda: (grow_through(self._rows, order, _NAME), None))
+        return self._deliver(request, lambda: (grow_through(self._rows, request, _NAME), None))
 
-    def grow(self, order: Order, before: Growth | None, parts: int = 1) -> Growth:  # noqa: ARG002
+    def grow(
+        self,
+        request: GrowthRequest,
+        before: PendingGrowth | None,
+        parts: int = 1,  # noqa: ARG002 the work is never divided
+    ) -> PendingGrowth:
         """See `Workers`; one part is all there is."""
 
-        def work() -> tuple[list[Outcome], Any]:
-            grown = grow_chunks(self._rows, order, order.chunks, _NAME)
+        def work() -> tuple[list[RungResult], Any]:
+            grown = grow_chunks(self._rows, request, request.chunks, _NAME)
             sums = add_up(before.sums.result() if before else None, grown)
-            return [outcome(sums, self._rows, order.metric, order.rivals)], sums
+            return [evaluate_rung(sums, self._rows, request.metric, request.incumbent)], sums
 
-        return self._deliver(order, work)
+        return self._deliver(request, work)
 
-    def _deliver(self, order: Order, work: Any) -> Growth:
+    def _deliver(self, request: GrowthRequest, work: Any) -> PendingGrowth:
         """Do it, and put what came of it where the coordinator looks."""
-        result: list[Outcome] | Exception
+        result: list[RungResult] | Exception
         sums = None
         try:
             result, sums = work()
         except Exception as error:  # whatever a fit raises fails its trial only
             result = error
-        growth = Growth(Future(), _done(sums))
-        self.finished.put((order.key, growth, result))
+        growth = PendingGrowth(Future(), _done(sums))
+        self.finished.put((request.key, growth, result))
         return growth
 
 

@@ -12,7 +12,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Self
 
-from search.forest.training_set import Rows, make_folder
+from search.forest.training_set import TrainingSet, make_folder
 from search.workers.dask_workers import MOST_KILLED, DaskWorkers
 from storage.scheduler import silence
 
@@ -119,7 +119,7 @@ class LocalWorkers(DaskWorkers):
         """Workers that are there now."""
         return len(self._client.nthreads())
 
-    def load(self, rows: Rows) -> None:
+    def load(self, rows: TrainingSet) -> None:
         """Put the training rows into a folder that every worker maps."""
         self._rows = tempfile.mkdtemp(dir=self._folder)
         rows.save(Path(self._rows))

@@ -14,8 +14,8 @@ from distributed import Client, WorkerPlugin
 
 from search.environment import installed
 from search.errors import DataError, StudyError
-from search.forest.memory import in_a_worker
-from search.forest.training_set import PLACES, Rows, make_folder
+from search.forest.memory import worker_memory
+from search.forest.training_set import LOCATIONS, TrainingSet, make_folder
 from search.formatting import size
 from search.workers.dask_workers import DaskWorkers
 from storage.scheduler import connect
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SAME = ("python", "grovekeeper", "numpy", "scikit-learn", "scipy")
 
 
-class RowsPlugin(WorkerPlugin):
+class TrainingSetPlugin(WorkerPlugin):
     """Gives a worker the rows when it joins, and checks that it grows the same trees.
 
     The scheduler keeps it and sends it to each worker once, also to those that join later.
@@ -59,10 +59,10 @@ class RowsPlugin(WorkerPlugin):
     def setup(self, worker: "Worker") -> None:
         """Find the rows, or write them into a folder of the worker's."""
         try:
-            PLACES[self.key] = self._place(worker)
+            LOCATIONS[self.key] = self._place(worker)
         except Exception:
             # Dask lets the worker in all the same.
-            PLACES[self.key] = None
+            LOCATIONS[self.key] = None
             worker.log_event(self.name, worker.address)
             raise
 
@@ -79,7 +79,7 @@ class RowsPlugin(WorkerPlugin):
 
     def teardown(self, worker: "Worker") -> None:  # noqa: ARG002 Dask's signature
         """Drop the rows: the study's search is over, or the worker leaves."""
-        PLACES.pop(self.key, None)
+        LOCATIONS.pop(self.key, None)
         if self._own is not None:
             self._own.cleanup()
 
@@ -136,7 +136,7 @@ class RemoteWorkers(DaskWorkers):
         self._check = check
         self._threads = 0
         self._scheduler_id = ""
-        self._plugin: RowsPlugin | None = None
+        self._plugin: TrainingSetPlugin | None = None
         # Addresses of workers that came later and could not take the rows.
         self._without: set[str] = set()
 
@@ -151,7 +151,7 @@ class RemoteWorkers(DaskWorkers):
         self.present()
         return self
 
-    def load(self, rows: Rows) -> None:
+    def load(self, rows: TrainingSet) -> None:
         """Send the training rows to every worker, now or when it joins.
 
         Raises
@@ -169,7 +169,7 @@ class RemoteWorkers(DaskWorkers):
         with ZipFile(content, "w", ZIP_STORED) as archive:
             for path in folder.iterdir():
                 archive.write(path, path.name)
-        self._plugin = RowsPlugin(
+        self._plugin = TrainingSetPlugin(
             self._owner, self._rows, str(folder), content.getvalue(), installed()
         )
         self._client.subscribe_topic(self._plugin.name, lambda event: self._without.add(event[1]))
@@ -178,10 +178,10 @@ class RemoteWorkers(DaskWorkers):
         except Exception as error:
             raise StudyError(f"the rows cannot be given to the workers: {error}") from error
 
-    def _check_memory(self, rows: Rows) -> None:
+    def _check_memory(self, rows: TrainingSet) -> None:
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         for name, about in workers.items():
-            needed, limit = in_a_worker(rows, about["nthreads"]), about["memory_limit"]
+            needed, limit = worker_memory(rows, about["nthreads"]), about["memory_limit"]
             if limit and needed > limit:
                 raise DataError(
                     f"{len(rows.y)} rows take {size(needed)} in worker {name}, which has "

@@ -13,7 +13,7 @@ _WORKERS_A_SPARE = 8
 _LEARN = 0.2
 
 
-class Pace:
+class TaskSizer:
     """Keeps every worker busy: counts the tasks under way and cuts long work into several.
 
     Parameters

@@ -6,25 +6,25 @@ import pytest
 from made import rows_of
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from search.workers.base import Workers
 from search.workers.local import LocalWorkers, prepare
 
 
 @pytest.fixture(scope="session")
-def diabetes() -> Rows:
+def diabetes() -> TrainingSet:
     X, y = load_diabetes(return_X_y=True)
     return rows_of(X, y)
 
 
 @pytest.fixture(scope="session")
-def few(diabetes: Rows) -> Rows:
+def few(diabetes: TrainingSet) -> TrainingSet:
     """The first 150 rows of the diabetes data, for searches that are to be quick."""
     return rows_of(diabetes.X[:150], diabetes.y[:150])
 
 
 @pytest.fixture(scope="session")
-def cancer() -> Rows:
+def cancer() -> TrainingSet:
     X, y = load_breast_cancer(return_X_y=True)
     return rows_of(X, y, 2)
 
@@ -44,14 +44,14 @@ def pool_of_two() -> Iterator[Workers]:
 
 
 @pytest.fixture
-def one_worker(pool_of_one: Workers, few: Rows) -> Workers:
+def one_worker(pool_of_one: Workers, few: TrainingSet) -> Workers:
     """One worker that has the few rows."""
     pool_of_one.load(few)
     return pool_of_one
 
 
 @pytest.fixture
-def two_workers(pool_of_two: Workers, few: Rows) -> Workers:
+def two_workers(pool_of_two: Workers, few: TrainingSet) -> Workers:
     """Two workers that have the few rows."""
     pool_of_two.load(few)
     return pool_of_two

@@ -12,25 +12,27 @@ from numpy.typing import NDArray
 from search.forest.growing import grow
 from search.forest.oob import OobSums
 from search.forest.resampling import Resampling
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 
 PARAMS: dict[str, Any] = {"max_features": 0.5, "min_samples_leaf": 3, "max_depth": None}
 
 
 def rows_of(
     X: NDArray[Any], y: NDArray[Any], n_classes: int = 0, weights: NDArray[Any] | None = None
-) -> Rows:
+) -> TrainingSet:
     X = np.ascontiguousarray(X, dtype=np.float32)
-    return Rows(X, y, n_classes, weights=None if weights is None else weights / weights.mean())
+    return TrainingSet(
+        X, y, n_classes, weights=None if weights is None else weights / weights.mean()
+    )
 
 
-def resampled(rows: Rows, **division: Any) -> Rows:
+def resampled(rows: TrainingSet, **division: Any) -> TrainingSet:
     """The same rows, divided otherwise."""
     return replace(rows, resampling=Resampling(**division))
 
 
 def grown(
-    rows: Rows, params: Mapping[str, Any], trees: int, seed: int = 0, place: int = 0
+    rows: TrainingSet, params: Mapping[str, Any], trees: int, seed: int = 0, place: int = 0
 ) -> OobSums:
     """Grow trees and add up their chunks."""
     return reduce(add, grow(rows, params, seed, place, range(trees // rows.chunk)))

@@ -22,7 +22,7 @@ def said_of(source: str, target: str | None) -> str:
             problem = pose_on(
                 make_spec({"data": source, "target": target, "holdout": 0.0}), dataset
             )
-            next(grow(problem.rows, {}, 0, 0, [0]))
+            next(grow(problem.training_set, {}, 0, 0, [0]))
             make_champion(dataset, problem.metric, {}, 2, 0, jobs=1)
     except SearchError as error:
         return str(error)

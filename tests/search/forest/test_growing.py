@@ -16,13 +16,13 @@ from search.forest import growing
 from search.forest.growing import champion_seed, grow, make_forest, seed_of
 from search.forest.metrics import METRICS
 from search.forest.oob import score
-from search.forest.training_set import Rows, load_rows
+from search.forest.training_set import TrainingSet, load_training_set
 
 Array = NDArray[Any]
 KINDS = ("best", "random")
 
 
-def rare(n_rows: int = 600, seed: int = 0) -> Rows:
+def rare(n_rows: int = 600, seed: int = 0) -> TrainingSet:
     """Two classes that overlap, one row in eight of the second."""
     random = np.random.default_rng(seed)
     y = (np.arange(n_rows) % 8 == 0).astype(int)
@@ -33,7 +33,7 @@ def rare(n_rows: int = 600, seed: int = 0) -> Rows:
 
 @pytest.mark.parametrize("splitter", KINDS)
 def test_growing_chunks_in_two_goes_equals_growing_them_in_one(
-    diabetes: Rows, splitter: str
+    diabetes: TrainingSet, splitter: str
 ) -> None:
     params = PARAMS | {"splitter": splitter}
     at_once = list(grow(diabetes, params, 7, 3, range(4)))
@@ -43,7 +43,7 @@ def test_growing_chunks_in_two_goes_equals_growing_them_in_one(
     assert reduce(add, at_once).trees == 4 * diabetes.chunk
 
 
-def test_seed_place_and_chunk_each_change_the_trees(diabetes: Rows) -> None:
+def test_seed_place_and_chunk_each_change_the_trees(diabetes: TrainingSet) -> None:
     places = [(7, 3, 0), (8, 3, 0), (7, 4, 0), (7, 3, 1)]
     totals = [
         next(iter(grow(diabetes, PARAMS, seed, place, [chunk]))).total
@@ -60,7 +60,9 @@ def test_grown_chunks_do_not_depend_on_the_champions_seed() -> None:
     assert champion_seed(0) not in seeds
 
 
-def oob_prediction(rows: Rows, params: dict[str, Any], trees: int, weights: Array | None) -> Array:
+def oob_prediction(
+    rows: TrainingSet, params: dict[str, Any], trees: int, weights: Array | None
+) -> Array:
     """Return the out-of-bag predictions of scikit-learn's own forest."""
     reference = make_forest(params, rows.n_classes, trees, 0)
     reference.set_params(oob_score=True)
@@ -73,7 +75,7 @@ def oob_prediction(rows: Rows, params: dict[str, Any], trees: int, weights: Arra
 @pytest.mark.parametrize("splitter", KINDS)
 @pytest.mark.parametrize("samples", [1.0, 0.4])
 def test_out_of_bag_score_agrees_with_scikit_learns(
-    diabetes: Rows, splitter: str, samples: float
+    diabetes: TrainingSet, splitter: str, samples: float
 ) -> None:
     params = PARAMS | {"splitter": splitter, "max_samples": samples}
     ours = grown(diabetes, params, 256).mean()
@@ -131,21 +133,21 @@ def test_the_random_splitter_makes_extremely_randomised_trees_on_bootstraps(
     assert make_forest({}, n_classes, 7, 3).bootstrap
 
 
-def test_splitters_grow_different_trees_from_the_same_rows(diabetes: Rows) -> None:
+def test_splitters_grow_different_trees_from_the_same_rows(diabetes: TrainingSet) -> None:
     best, random = (grown(diabetes, PARAMS | {"splitter": kind}, 64) for kind in KINDS)
     np.testing.assert_array_equal(best.votes > 0, random.votes > 0)
     assert not np.array_equal(best.total, random.total)
 
 
 @pytest.mark.parametrize("samples", [0.2, 0.5])
-def test_a_tree_draws_a_share_of_the_rows(diabetes: Rows, samples: float) -> None:
+def test_a_tree_draws_a_share_of_the_rows(diabetes: TrainingSet, samples: float) -> None:
     sums, n = grown(diabetes, PARAMS | {"max_samples": samples}, 320), len(diabetes.y)
     expected = (1 - 1 / n) ** int(samples * n)
     assert sums.votes.mean() / sums.trees == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("splitter", KINDS)
-def test_class_probabilities_add_to_the_votes(cancer: Rows, splitter: str) -> None:
+def test_class_probabilities_add_to_the_votes(cancer: TrainingSet, splitter: str) -> None:
     sums = grown(cancer, PARAMS | {"splitter": splitter}, 32)
     assert sums.total.shape == (len(cancer.y), 2)
     np.testing.assert_allclose(sums.total.sum(axis=1), sums.votes)
@@ -164,16 +166,18 @@ def test_missing_values_are_grown_and_predicted_on(
     y = (random.random(300) < 0.5).astype(int)
     X[y == 1, 1] = np.nan
     rows_of(X, y if n_classes else y.astype(float), n_classes).save(tmp_path)
-    rows, params = load_rows(tmp_path), PARAMS | {"splitter": splitter, "max_features": 1.0}
+    rows, params = load_training_set(tmp_path), PARAMS | {"splitter": splitter, "max_features": 1.0}
     assert score(grown(rows, params, 32), rows, METRICS["brier" if n_classes else "mse"]) < 0.05
 
 
-def test_rows_mapped_from_a_file_grow_the_same_trees(few: Rows, tmp_path: Path) -> None:
+def test_rows_mapped_from_a_file_grow_the_same_trees(few: TrainingSet, tmp_path: Path) -> None:
     few.save(tmp_path)
-    assert_same(grown(load_rows(tmp_path), PARAMS, 16), grown(few, PARAMS, 16))
+    assert_same(grown(load_training_set(tmp_path), PARAMS, 16), grown(few, PARAMS, 16))
 
 
-def test_by_folds_a_tree_never_votes_on_a_row_that_it_could_have_grown_on(diabetes: Rows) -> None:
+def test_by_folds_a_tree_never_votes_on_a_row_that_it_could_have_grown_on(
+    diabetes: TrainingSet,
+) -> None:
     """Targets that only a tree that has grown on them could know: leaves of one row learn them."""
     random = np.random.default_rng(0)
     noise = rows_of(random.normal(size=(200, 3)), random.normal(size=200))
@@ -187,7 +191,7 @@ def test_by_folds_a_tree_never_votes_on_a_row_that_it_could_have_grown_on(diabet
     assert abs(told) < 0.3
 
 
-def test_every_criterion_grows(diabetes: Rows, cancer: Rows) -> None:
+def test_every_criterion_grows(diabetes: TrainingSet, cancer: TrainingSet) -> None:
     for criterion in ("squared_error", "absolute_error", "poisson"):
         sums = grown(diabetes, PARAMS | {"criterion": criterion, "max_samples": 0.2}, 16)
         assert score(sums, diabetes, METRICS["rmse"]) < diabetes.y.std()

@@ -5,15 +5,15 @@ from made import rows_of
 from search.errors import DataError
 from search.forest import memory
 from search.forest.memory import check_memory
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from search.formatting import size
 
 
-def wide(n_rows: int, n_features: int, n_classes: int = 0) -> Rows:
+def wide(n_rows: int, n_features: int, n_classes: int = 0) -> TrainingSet:
     """Rows that only seem to be there: one value, looked at many times."""
     X = np.broadcast_to(np.float32(0), (n_rows, n_features))
     y = np.broadcast_to(np.int64(0), (n_rows,))
-    return Rows(X, y, n_classes)
+    return TrainingSet(X, y, n_classes)
 
 
 def test_of_a_small_study_nothing_is_said() -> None:

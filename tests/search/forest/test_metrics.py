@@ -133,14 +133,14 @@ def test_every_scorer_of_scikit_learn_is_taken_or_refused_with_its_reason(scorer
                 check_metric(metric, y, n_classes)
             continue
         check_metric(metric, y, n_classes)
-        score = metric.of_predictions(y, p, None)
+        score = metric.from_predictions(y, p, None)
         assert score == pytest.approx(of_scikit_learn(scorer, y, p))
         if metric.name in UNWEIGHTED or ("roc_auc_ovo" in scorer and n_classes > 2):
             with pytest.raises(UsageError, match="does not work with these row weights"):
                 check_metric(metric, y, n_classes, weights)
             continue
         check_metric(metric, y, n_classes, weights)
-        score = metric.of_predictions(y, p, weights)
+        score = metric.from_predictions(y, p, weights)
         assert score == pytest.approx(of_scikit_learn(scorer, y, p, weights))
 
 
@@ -156,12 +156,12 @@ def test_every_metric_is_a_scorer_of_scikit_learn_by_its_canonical_name() -> Non
 def test_weights_of_one_change_nothing_and_the_order_of_rows_neither(name: str, seed: int) -> None:
     metric = METRICS[name]
     y, p, _ = rows_for(metric, seed)
-    score = metric.of_predictions(y, p, None)
+    score = metric.from_predictions(y, p, None)
     order = np.random.default_rng(seed).permutation(len(y))
-    assert metric.of_predictions(y[order], p[order], None) == pytest.approx(score, abs=1e-12)
+    assert metric.from_predictions(y[order], p[order], None) == pytest.approx(score, abs=1e-12)
     if name not in UNWEIGHTED:
         ones = np.ones(len(y))
-        assert metric.of_predictions(y, p, ones) == pytest.approx(score, abs=1e-12)
+        assert metric.from_predictions(y, p, ones) == pytest.approx(score, abs=1e-12)
 
 
 @given(st.sampled_from(sorted(set(METRICS) - UNWEIGHTED)), st.integers(0, 1000))
@@ -169,16 +169,21 @@ def test_whole_weights_are_repeated_rows(name: str, seed: int) -> None:
     metric = METRICS[name]
     y, p, weights = rows_for(metric, seed)
     again = np.repeat(np.arange(len(y)), weights.astype(int))
-    expected = pytest.approx(metric.of_predictions(y[again], p[again], None), abs=1e-12)
-    assert metric.of_predictions(y, p, weights) == expected
-    assert metric.of_predictions(y, p, weights * 0.5) == expected
-    if metric.of_squares is not None:
+    expected = pytest.approx(metric.from_predictions(y[again], p[again], None), abs=1e-12)
+    assert metric.from_predictions(y, p, weights) == expected
+    assert metric.from_predictions(y, p, weights * 0.5) == expected
+    if metric.from_squared_errors is not None:
         errors = (y - p) ** 2 if metric.task == "regression" else brier_errors(y, p)
-        assert metric.of_squares(errors, y, weights, 0 if p.ndim == 1 else p.shape[1]) == expected
+        assert (
+            metric.from_squared_errors(errors, y, weights, 0 if p.ndim == 1 else p.shape[1])
+            == expected
+        )
 
 
 def test_what_derives_from_squared_errors_and_only_that_has_the_infinite_forest_form() -> None:
-    assert {name for name, metric in METRICS.items() if metric.of_squares is not None} == SQUARED
+    assert {
+        name for name, metric in METRICS.items() if metric.from_squared_errors is not None
+    } == SQUARED
 
 
 @pytest.mark.parametrize("name", sorted(SQUARED))
@@ -190,10 +195,10 @@ def test_a_score_of_squared_errors_is_the_score_of_the_predictions(
     regression = metric.task == "regression"
     y, p, weights = values(3) if regression else probabilities(3, n_classes)
     errors = (y - p) ** 2 if regression else brier_errors(y, p)
-    assert metric.of_squares is not None
+    assert metric.from_squared_errors is not None
     for each in (None, weights):
-        expected = metric.of_predictions(y, p, each)
-        assert metric.of_squares(errors, y, each, n_classes) == pytest.approx(expected)
+        expected = metric.from_predictions(y, p, each)
+        assert metric.from_squared_errors(errors, y, each, n_classes) == pytest.approx(expected)
 
 
 def test_explained_brier_score_is_on_one_scale_whichever_class_is_missing() -> None:
@@ -201,7 +206,7 @@ def test_explained_brier_score_is_on_one_scale_whichever_class_is_missing() -> N
     for missing in range(3):
         chosen = y != missing
         expected = reference.d2_brier_score(y[chosen], p[chosen], labels=[0, 1, 2])
-        assert METRICS["d2_brier_score"].of_predictions(y[chosen], p[chosen], None) == (
+        assert METRICS["d2_brier_score"].from_predictions(y[chosen], p[chosen], None) == (
             pytest.approx(expected)
         )
 
@@ -218,13 +223,13 @@ def test_regression_scores_are_scikit_learns(rows: list[tuple[float, float]]) ->
 
 def test_log_loss_of_a_certain_mistake_is_finite() -> None:
     y, p = np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]])
-    assert np.isfinite(METRICS["log_loss"].of_predictions(y, p, None))
+    assert np.isfinite(METRICS["log_loss"].from_predictions(y, p, None))
     assert METRICS["log_loss"].guide == "brier"
 
 
 def test_poisson_deviance_of_a_forest_that_says_0_is_finite() -> None:
     y, p = np.array([0.0, 0.0, 3.0, 7.0]), np.array([0.0, 1.0, 0.0, 7.0])
-    deviance = METRICS["mean_poisson_deviance"].of_predictions(y, p, None)
+    deviance = METRICS["mean_poisson_deviance"].from_predictions(y, p, None)
     assert deviance == pytest.approx(
         reference.mean_poisson_deviance(y, [2.5 / 101, 1, 2.5 / 101, 7])
     )

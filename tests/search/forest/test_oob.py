@@ -14,14 +14,14 @@ from search.forest.oob import (
     OobSums,
     coverage,
     enough_trees,
-    excess,
+    evaluate_rung,
+    infinite_forest_error,
     jackknife,
-    outcome,
     score,
     squared_errors,
 )
 from search.forest.scorers import brier_errors
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 
 Array = NDArray[Any]
 BLOCKS = 20
@@ -31,7 +31,7 @@ def without_votes(n_rows: int) -> OobSums:
     return OobSums(np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows), 1, 0.0)
 
 
-def targets(*y: float) -> Rows:
+def targets(*y: float) -> TrainingSet:
     return rows_of(np.zeros((len(y), 1)), np.array(y))
 
 
@@ -100,12 +100,14 @@ def test_where_trees_agree_the_brier_score_is_scikit_learns(n_classes: int) -> N
     assert score(sums, rows, METRICS["brier"]) == pytest.approx(expected)
 
 
-def test_infinite_forest_estimate_does_not_drift_with_the_number_of_trees(diabetes: Rows) -> None:
+def test_infinite_forest_estimate_does_not_drift_with_the_number_of_trees(
+    diabetes: TrainingSet,
+) -> None:
     """The plain out-of-bag error of 16 trees is far above that of 512; the estimate is not."""
     mse, y = METRICS["mse"], diabetes.y
     small = [grown(diabetes, PARAMS, 16, seed) for seed in range(24)]
     large = grown(diabetes, PARAMS, 512, 99)
-    plain = np.mean([np.mean((y - s.mean())[s.seen] ** 2) for s in small])
+    plain = np.mean([np.mean((y - s.mean())[s.scorable] ** 2) for s in small])
     estimate = np.mean([score(s, diabetes, mse) for s in small])
     reference = score(large, diabetes, mse)
     assert plain > 1.08 * reference
@@ -115,7 +117,7 @@ def test_infinite_forest_estimate_does_not_drift_with_the_number_of_trees(diabet
 def test_rows_with_fewer_than_two_votes_do_not_count() -> None:
     sums = sums_of([[1.0, 1.0], [50.0], []])
     rows = targets(3.0, 0.0, 0.0)
-    assert list(sums.seen) == [True, False, False]
+    assert list(sums.scorable) == [True, False, False]
     assert score(sums, rows, METRICS["mae"]) == 2.0
     assert score(sums, rows, METRICS["mse"]) == 4.0
     with pytest.raises(StudyError, match="0 of 1 rows"):
@@ -127,7 +129,7 @@ def test_rows_count_by_their_weights() -> None:
     sums = sums_of([[0.0, 0.0], [0.0, 0.0]])
     assert score(sums, rows, METRICS["mae"]) == pytest.approx((3 * 1 + 1 * 2) / 4)
     assert score(sums, rows, METRICS["mse"]) == pytest.approx((3 * 1 + 1 * 4) / 4)
-    infinite, between = excess(sums, rows.y, rows.weights)
+    infinite, between = infinite_forest_error(sums, rows.y, rows.weights)
     assert infinite == pytest.approx((3 * 1 + 1 * 4) / 4)
     assert between == 0.0
 
@@ -145,7 +147,7 @@ def test_of_a_score_that_is_a_mean_over_rows_the_pseudo_values_are_the_blocks_me
     random = np.random.default_rng(seed)
     y = random.integers(0, 3, n_rows) if n_classes else random.normal(size=n_rows)
     rows, sums = rows_of(np.zeros((n_rows, 1)), y, n_classes), random_sums(seed, n_rows, n_classes)
-    if metric.of_squares is not None:
+    if metric.from_squared_errors is not None:
         each = squared_errors(sums, y)
     elif name == "mae":
         each = np.abs(y - sums.mean())
@@ -209,11 +211,11 @@ def test_how_many_trees_are_enough_follows_from_how_much_they_differ() -> None:
 
 
 def test_a_forest_of_enough_trees_is_within_half_a_percent_of_the_infinite_ones_error(
-    diabetes: Rows,
+    diabetes: TrainingSet,
 ) -> None:
     sums = grown(diabetes, PARAMS, 512)
     trees = enough_trees(sums, diabetes.y)
-    infinite, between = excess(sums, diabetes.y)
+    infinite, between = infinite_forest_error(sums, diabetes.y)
     assert between / trees <= 0.005 * infinite < between / (trees - 1)
     plain = np.mean((diabetes.y - sums.mean()) ** 2)
     votes = sums.votes.mean()
@@ -229,7 +231,7 @@ def test_coverage_is_the_least_share_of_all_rows_and_of_each_class_that_has_vote
     assert coverage(values, targets(*y)) == pytest.approx(4 / 6)
 
 
-def test_rows_that_no_fold_tests_do_not_lessen_the_coverage(diabetes: Rows) -> None:
+def test_rows_that_no_fold_tests_do_not_lessen_the_coverage(diabetes: TrainingSet) -> None:
     """As the earliest rows of a time series, on which only trees grow."""
     early, late = np.arange(100), np.arange(100, len(diabetes.y))
     rows = resampled(diabetes, folds=((early, late[:150]), (np.arange(250), late[150:])))
@@ -239,22 +241,22 @@ def test_rows_that_no_fold_tests_do_not_lessen_the_coverage(diabetes: Rows) -> N
     assert np.isfinite(score(sums, rows, METRICS["rmse"]))
 
 
-def test_an_outcome_says_what_its_sums_do(cancer: Rows) -> None:
+def test_an_outcome_says_what_its_sums_do(cancer: TrainingSet) -> None:
     sums = grown(cancer, PARAMS, 32)
-    found = outcome(sums, cancer, "log_loss", {})
+    found = evaluate_rung(sums, cancer, "log_loss", {})
     assert found.score == score(sums, cancer, METRICS["log_loss"])
-    assert found.guide == score(sums, cancer, METRICS["brier"])
-    assert found.blocks == jackknife(sums, cancer, METRICS["brier"])
+    assert found.guide_score == score(sums, cancer, METRICS["brier"])
+    assert found.pseudo_values == jackknife(sums, cancer, METRICS["brier"])
     assert (found.trees, found.seconds) == (32, sums.seconds)
-    assert found.enough == enough_trees(sums, cancer.y)
-    assert found.covered == coverage(sums, cancer)
+    assert found.enough_trees == enough_trees(sums, cancer.y)
+    assert found.coverage == coverage(sums, cancer)
     assert not found.behind
 
 
-def test_an_outcome_is_behind_a_rival_that_is_better_at_as_many_trees(cancer: Rows) -> None:
+def test_an_outcome_is_behind_a_rival_that_is_better_at_as_many_trees(cancer: TrainingSet) -> None:
     better = grown(cancer, PARAMS, 32)
     worse = grown(cancer, PARAMS | {"max_depth": 1}, 32)
-    blocks = outcome(better, cancer, "accuracy", {}).blocks
-    assert outcome(worse, cancer, "accuracy", {32: blocks}).behind
-    assert not outcome(worse, cancer, "accuracy", {64: blocks}).behind
-    assert not outcome(better, cancer, "accuracy", {32: blocks}).behind
+    blocks = evaluate_rung(better, cancer, "accuracy", {}).pseudo_values
+    assert evaluate_rung(worse, cancer, "accuracy", {32: blocks}).behind
+    assert not evaluate_rung(worse, cancer, "accuracy", {64: blocks}).behind
+    assert not evaluate_rung(better, cancer, "accuracy", {32: blocks}).behind

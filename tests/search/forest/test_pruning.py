@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.forest.pruning import Contest, is_behind
+from search.forest.pruning import Incumbent, is_behind
 from storage.records import Direction
 
 DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize")
@@ -71,18 +71,18 @@ def test_a_single_block_says_nothing_of_chance() -> None:
 def test_the_incumbent_is_the_first_of_the_best_value(
     values: list[float], direction: Direction
 ) -> None:
-    contest = Contest(direction)
-    assert contest.rivals == {}
-    led = [contest.complete(value, {16: (float(k),)}) for k, value in enumerate(values)]
+    incumbent = Incumbent(direction)
+    assert incumbent.pseudo_values == {}
+    led = [incumbent.update(value, {16: (float(k),)}) for k, value in enumerate(values)]
     best = (min if direction == "minimize" else max)(values)
-    assert contest.rivals == {16: (float(values.index(best)),)}
+    assert incumbent.pseudo_values == {16: (float(values.index(best)),)}
     assert led[values.index(best)]
     leaders = [value for value, leads in zip(values, led, strict=True) if leads]
     assert all((b < a) == (direction == "minimize") and a != b for a, b in pairwise(leaders))
 
 
 def test_the_incumbents_blocks_do_not_change_with_what_was_given() -> None:
-    contest, blocks = Contest("minimize"), {16: (1.0, 2.0)}
-    contest.complete(1.0, blocks)
+    incumbent, blocks = Incumbent("minimize"), {16: (1.0, 2.0)}
+    incumbent.update(1.0, blocks)
     blocks[64] = (3.0, 4.0)
-    assert contest.rivals == {16: (1.0, 2.0)}
+    assert incumbent.pseudo_values == {16: (1.0, 2.0)}

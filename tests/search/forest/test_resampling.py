@@ -8,8 +8,8 @@ from made import PARAMS, grown, resampled
 from numpy.typing import NDArray
 
 from search.forest.growing import grow
-from search.forest.resampling import Resampling, covers
-from search.forest.training_set import Rows
+from search.forest.resampling import Resampling, has_enough_oob_votes
+from search.forest.training_set import TrainingSet
 
 Array = NDArray[Any]
 N = 60
@@ -81,7 +81,7 @@ def test_a_tree_grows_on_its_folds_training_rows_and_votes_on_its_test_rows(
     np.testing.assert_array_equal(votes, test)
 
 
-def test_chunks_go_round_the_folds_until_every_row_has_as_many_votes(diabetes: Rows) -> None:
+def test_chunks_go_round_the_folds_until_every_row_has_as_many_votes(diabetes: TrainingSet) -> None:
     numbers = np.arange(len(diabetes.y))
     folds = tuple((numbers[numbers % 4 != k], numbers[numbers % 4 == k]) for k in range(4))
     rows = resampled(diabetes, folds=folds)
@@ -99,7 +99,7 @@ def test_the_seed_alone_decides_what_is_drawn() -> None:
         assert not np.array_equal(one, other)
 
 
-def test_each_row_is_left_out_as_often_as_a_bootstrap_leaves_it_out(diabetes: Rows) -> None:
+def test_each_row_is_left_out_as_often_as_a_bootstrap_leaves_it_out(diabetes: TrainingSet) -> None:
     sums, n = grown(diabetes, PARAMS, 256), len(diabetes.y)
     assert sums.votes.mean() / sums.trees == pytest.approx((1 - 1 / n) ** n, abs=0.01)
 
@@ -149,12 +149,12 @@ def test_blocks_are_the_same_every_time_and_do_not_follow_the_rows_order() -> No
 
 
 def test_out_of_bag_every_row_is_voted_on_and_by_folds_those_that_are_tested() -> None:
-    assert Resampling().voted_on(5).all()
+    assert Resampling().test_mask(5).all()
     folds = ((np.array([0, 1]), np.array([2])), (np.array([0, 1, 2]), np.array([3])))
-    np.testing.assert_array_equal(Resampling(folds=folds).voted_on(5), [0, 0, 1, 1, 0])
+    np.testing.assert_array_equal(Resampling(folds=folds).test_mask(5), [0, 0, 1, 1, 0])
 
 
-def test_by_folds_as_many_trees_are_grown_for_each(diabetes: Rows) -> None:
+def test_by_folds_as_many_trees_are_grown_for_each(diabetes: TrainingSet) -> None:
     assert all(trees % 3 == 0 for trees in Resampling(folds=THIRDS).rungs)
     assert Resampling(folds=THIRDS).rungs[0] == 3 * Resampling().rungs[0]
 
@@ -176,8 +176,8 @@ def test_heavy_rows_are_found_to_have_too_few_votes(
     weights: Array, n_classes: int, enough: bool
 ) -> None:
     y = (np.arange(100) >= 95).astype(int)
-    assert covers(y, n_classes, weights) == enough
-    assert covers(y, n_classes, weights * 7) == enough
+    assert has_enough_oob_votes(y, n_classes, weights) == enough
+    assert has_enough_oob_votes(y, n_classes, weights * 7) == enough
 
 
 def test_what_covers_expects_is_what_bootstraps_do() -> None:

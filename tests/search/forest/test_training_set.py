@@ -9,10 +9,10 @@ import pytest
 from made import resampled, rows_of
 
 from search.forest.resampling import CHUNK, Resampling
-from search.forest.training_set import Rows, load_rows, make_folder
+from search.forest.training_set import TrainingSet, load_training_set, make_folder
 
 
-def assert_equal(one: Rows, other: Rows) -> None:
+def assert_equal(one: TrainingSet, other: TrainingSet) -> None:
     np.testing.assert_array_equal(one.X, other.X)
     np.testing.assert_array_equal(one.y, other.y)
     assert one.n_classes == other.n_classes
@@ -43,24 +43,24 @@ def test_what_is_saved_is_read_back(
     }
     rows = resampled(rows, **vars(division[divided]))
     rows.save(tmp_path)
-    assert_equal(load_rows(tmp_path), rows)
+    assert_equal(load_training_set(tmp_path), rows)
 
 
 def test_columns_are_mapped_from_a_file_that_nobody_changes_and_read_once(
-    tmp_path: Path, few: Rows
+    tmp_path: Path, few: TrainingSet
 ) -> None:
     few.save(tmp_path)
-    loaded = load_rows(tmp_path)
+    loaded = load_training_set(tmp_path)
     assert isinstance(loaded.X, np.memmap)
     assert loaded.X.dtype == np.float32
     assert loaded.X.flags.c_contiguous
-    assert load_rows(tmp_path) is loaded
+    assert load_training_set(tmp_path) is loaded
     loaded.X[0, 0] = 7.0
-    load_rows.cache_clear()
-    assert load_rows(tmp_path).X[0, 0] == few.X[0, 0]
+    load_training_set.cache_clear()
+    assert load_training_set(tmp_path).X[0, 0] == few.X[0, 0]
 
 
-def test_missing_values_are_noticed(diabetes: Rows) -> None:
+def test_missing_values_are_noticed(diabetes: TrainingSet) -> None:
     assert not diabetes.has_missing
     holes = diabetes.X.copy()
     holes[3, 2] = np.nan
@@ -71,7 +71,7 @@ def test_a_chunk_is_smaller_where_its_trees_take_long_and_divides_every_rung() -
     sizes = []
     for n_rows in (100, 100_000, 3_000_000):
         X = np.broadcast_to(np.float32(0), (n_rows, 10))
-        sizes.append(Rows(X, np.zeros(n_rows), 0).chunk)
+        sizes.append(TrainingSet(X, np.zeros(n_rows), 0).chunk)
     assert sizes[0] == CHUNK
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < CHUNK

@@ -152,7 +152,7 @@ def test_one_column_with_gaps_is_table_enough(column: Any) -> None:
     dataset = load_dataset("a table", "y", None, 0.0, table=table)
     champion = make_champion(dataset, metric_of(dataset), {}, 3, 0, jobs=1)
     assert predict(champion.pipeline, table[["a"]], "regression").shape == (100,)
-    rows = pose_on(make_spec({"data": table, "target": "y", "holdout": 0.0}), dataset).rows
+    rows = pose_on(make_spec({"data": table, "target": "y", "holdout": 0.0}), dataset).training_set
     assert next(grow(rows, {}, 0, 0, [0])).trees == rows.chunk
 
 

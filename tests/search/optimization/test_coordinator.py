@@ -14,14 +14,14 @@ from search.errors import DeadlyTrialError, StudyError
 from search.forest.metrics import METRICS
 from search.forest.oob import score
 from search.forest.resampling import Resampling
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from search.optimization.coordinator import Coordinator
 from search.optimization.plan import Plan
-from search.study.search_space import forest_of, make_space
+from search.study.search_space import forest_key, make_space
 from search.study.spec import Choice
 from search.study.warm_starts import warm_starts
-from search.workers.base import Growth, Order, Workers
-from search.workers.task_sizing import Pace
+from search.workers.base import GrowthRequest, PendingGrowth, Workers
+from search.workers.task_sizing import TaskSizer
 from storage.records import TrialRecord
 from storage.studies.study import Study, StudyBook
 from storage.studies.trial_writer import TrialWriter
@@ -45,7 +45,7 @@ def book(tmp_path: Path) -> StudyBook:
 
 
 @pytest.fixture
-def plan(few: Rows) -> Callable[..., Plan]:
+def plan(few: TrainingSet) -> Callable[..., Plan]:
     return partial(plan_for, few)
 
 
@@ -54,10 +54,10 @@ def growths(two_workers: Workers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Places of the trials that the two workers were given to grow."""
     places: list[int] = []
 
-    def counted(grow: Callable[..., Growth]) -> Callable[..., Growth]:
-        def grow_and_count(order: Any, *arguments: Any) -> Growth:
-            places.append(order.place)
-            return grow(order, *arguments)
+    def counted(grow: Callable[..., PendingGrowth]) -> Callable[..., PendingGrowth]:
+        def grow_and_count(request: Any, *arguments: Any) -> PendingGrowth:
+            places.append(request.place)
+            return grow(request, *arguments)
 
         return grow_and_count
 
@@ -67,7 +67,7 @@ def growths(two_workers: Workers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def plan_for(
-    rows: Rows,
+    rows: TrainingSet,
     trials: int,
     metric: str = "rmse",
     space: dict[str, Choice] | None = None,
@@ -78,7 +78,7 @@ def plan_for(
     first, kept = warm_starts(chosen.task, n_rows, n_features, distributions)
     made = Plan(
         space=distributions,
-        forest_of=partial(forest_of, n_rows=n_rows, n_features=n_features),
+        forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
         metric=chosen,
         rungs=rows.resampling.rungs,
         chunk=rows.chunk,
@@ -108,8 +108,8 @@ class Recording:
         self._trial_writer = TrialWriter(
             study, plan.space, lambda: None, lambda _: None, lambda _: None
         )
-        pace = Pace(workers.count, n_values)
-        self._coordinator = Coordinator(plan, workers, pace, known, self._put, self._stop)
+        task_sizer = TaskSizer(workers.count, n_values)
+        self._coordinator = Coordinator(plan, workers, task_sizer, known, self._put, self._stop)
 
     def run(self) -> str:
         try:
@@ -135,7 +135,7 @@ class Recording:
         return len(finished) >= self._stop_after or any(map(self._stop_at, self.records))
 
 
-def outcome(trials: list[TrialRecord]) -> list[tuple[Any, ...]]:
+def results(trials: list[TrialRecord]) -> list[tuple[Any, ...]]:
     """What was searched, by place; without what was interrupted, and without times."""
     done = [t for t in trials if t.state != "FAIL"]
     done.sort(key=lambda t: t.place)
@@ -168,7 +168,7 @@ def test_a_search_finishes_exactly_as_many_trials_as_asked_for(
 
 
 def test_a_trial_is_scored_by_the_trees_of_its_place_and_the_studys_seed(
-    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: Rows
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: TrainingSet
 ) -> None:
     study = book.make("s", "minimize")
     Recording(study, plan(6, seed=7), two_workers).run()
@@ -247,7 +247,7 @@ def test_with_one_worker_the_same_spec_proposes_and_scores_the_same(
     first, second = book.make("a", "minimize"), book.make("b", "minimize")
     Recording(first, plan(13), one_worker).run()
     Recording(second, plan(13), one_worker, n_values=n_values).run()
-    assert outcome(first.trials()) == outcome(second.trials())
+    assert results(first.trials()) == results(second.trials())
     assert {t.state for t in first.trials()} == {"COMPLETE", "PRUNED"}
 
 
@@ -263,7 +263,7 @@ def test_stopped_and_resumed_it_proposes_and_scores_as_if_it_had_not_been(
         within.stop_at(lambda record: record.state == "RUNNING" and len(record.scores) == 1)
         assert within.run() == "stopped"
     assert Recording(stopped, plan(15), one_worker).run() == "finished"
-    assert outcome(stopped.trials()) == outcome(whole.trials())
+    assert results(stopped.trials()) == results(whole.trials())
     assert sum(t.interrupted for t in stopped.trials()) == 3
 
 
@@ -325,7 +325,7 @@ def test_a_time_limit_ends_the_search(
 
 
 def test_five_failures_in_a_row_end_the_study_with_their_error(
-    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: Rows
+    book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: TrainingSet
 ) -> None:
     study = book.make("s", "minimize")
     two_workers.load(replace(few, y=few.y[:-1]))
@@ -339,16 +339,18 @@ def test_five_failures_in_a_row_end_the_study_with_their_error(
 
 
 def failing(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch, errors: Callable[[Order], Exception | None]
+    workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    errors: Callable[[GrowthRequest], Exception | None],
 ) -> None:
     """Have the growth of some trials fail: `errors` gives the error of the next attempt."""
     deliver = workers._deliver
 
-    def deliver_or_fail(order: Any, growth: Growth) -> Growth:
-        error = errors(order)
+    def deliver_or_fail(request: Any, growth: PendingGrowth) -> PendingGrowth:
+        error = errors(request)
         if error is None:
-            return deliver(order, growth)
-        workers.finished.put((order.key, growth, error))
+            return deliver(request, growth)
+        workers.finished.put((request.key, growth, error))
         return growth
 
     monkeypatch.setattr(workers, "_deliver", deliver_or_fail)
@@ -364,9 +366,9 @@ def test_a_failed_trial_is_tried_again_and_counted_apart(
 ) -> None:
     left = {1: times}
 
-    def error(order: Order) -> Exception | None:
-        left[order.place] = left.get(order.place, 0) - 1
-        return ValueError("once more") if left[order.place] >= 0 else None
+    def error(request: GrowthRequest) -> Exception | None:
+        left[request.place] = left.get(request.place, 0) - 1
+        return ValueError("once more") if left[request.place] >= 0 else None
 
     failing(two_workers, monkeypatch, error)
     study = book.make("s", "minimize")
@@ -387,7 +389,9 @@ def test_a_trial_that_fails_a_fourth_time_is_given_up_and_replaced(
     two_workers: Workers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    failing(two_workers, monkeypatch, lambda order: ValueError("bad") if order.place == 1 else None)
+    failing(
+        two_workers, monkeypatch, lambda request: ValueError("bad") if request.place == 1 else None
+    )
     study = book.make("s", "minimize")
     assert Recording(study, plan(8), two_workers).run() == "finished"
     trials = study.trials()
@@ -404,7 +408,7 @@ def test_a_trial_that_kills_its_workers_is_not_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deadly = DeadlyTrialError("killed 3 workers")
-    failing(two_workers, monkeypatch, lambda order: deadly if order.place == 1 else None)
+    failing(two_workers, monkeypatch, lambda request: deadly if request.place == 1 else None)
     study = book.make("s", "minimize")
     assert Recording(study, plan(8), two_workers).run() == "finished"
     (failed,) = [t for t in study.trials() if t.state == "FAIL"]
@@ -457,8 +461,8 @@ def test_nothing_is_passed_on_once_the_lease_is_lost(
         if record.state == "COMPLETE":
             lost.set()
 
-    pace = Pace(lambda: 2, SHORT)
-    coordinator = Coordinator(plan(50), two_workers, pace, [], put, lambda: False)
+    task_sizer = TaskSizer(lambda: 2, SHORT)
+    coordinator = Coordinator(plan(50), two_workers, task_sizer, [], put, lambda: False)
     with pytest.raises(LostError):
         coordinator.run()
     before = len(records)
@@ -531,7 +535,7 @@ def test_a_search_that_only_repeats_itself_is_still_stopped_and_timed(
 
 
 def test_where_the_brier_score_guides_it_is_the_curve_and_log_loss_the_value(
-    book: StudyBook, two_workers: Workers, cancer: Rows
+    book: StudyBook, two_workers: Workers, cancer: TrainingSet
 ) -> None:
     rows = rows_of(cancer.X[:200], cancer.y[:200], 2)
     two_workers.load(rows)
@@ -546,7 +550,7 @@ def test_where_the_brier_score_guides_it_is_the_curve_and_log_loss_the_value(
 
 
 def test_a_score_of_which_more_is_better_is_maximised(
-    book: StudyBook, one_worker: Workers, cancer: Rows
+    book: StudyBook, one_worker: Workers, cancer: TrainingSet
 ) -> None:
     """What is pruned is worse than the best at as many trees, and the best is complete."""
     rows = rows_of(cancer.X[:200], cancer.y[:200], 2)
@@ -566,7 +570,7 @@ def test_a_score_of_which_more_is_better_is_maximised(
 
 
 def test_by_folds_trials_are_compared_at_as_many_trees_for_each(
-    book: StudyBook, two_workers: Workers, few: Rows
+    book: StudyBook, two_workers: Workers, few: TrainingSet
 ) -> None:
     numbers = np.arange(len(few.y))
     folds = tuple((numbers[numbers % 3 != k], numbers[numbers % 3 == k]) for k in range(3))

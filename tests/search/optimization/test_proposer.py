@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from search.optimization.proposer import Proposal, Proposer
-from search.study.search_space import forest_of, make_space
+from search.study.search_space import forest_key, make_space
 from search.study.spec import Choice, Range
 from storage.records import Direction, TrialRecord
 
@@ -29,7 +29,7 @@ def make(
     direction: Direction = "minimize",
 ) -> Proposer:
     space = make_space("regression", N_ROWS, N_FEATURES, changes or {})
-    forests = partial(forest_of, n_rows=N_ROWS, n_features=N_FEATURES)
+    forests = partial(forest_key, n_rows=N_ROWS, n_features=N_FEATURES)
     return Proposer(direction, space, forests, seed, known)
 
 

@@ -75,7 +75,7 @@ def test_the_score_that_guides_is_noted_where_there_is_one(storage: str, mixed_c
 
 def test_a_metric_that_the_weights_do_not_allow_is_refused(mixed_csv: Path) -> None:
     common = {"data": str(mixed_csv), "target": "price", "weight": "rooms"}
-    assert posed(metric="mae", **common).rows.weights is not None
+    assert posed(metric="mae", **common).training_set.weights is not None
     with pytest.raises(UsageError, match="does not work with these row weights"):
         posed(metric="max_error", **common)
 
@@ -121,9 +121,9 @@ def test_choices_made_for_the_user_are_noted_and_rows_are_divided_as_said(
 ) -> None:
     problem = posed(data=str(mixed_csv), target="price", group="note", folds=3)
     assert problem.notes[-1] == "scored by 3 folds of whole groups"
-    assert (problem.evaluation, len(problem.rows.resampling.folds)) == ("3 folds", 3)
+    assert (problem.evaluation, len(problem.training_set.resampling.folds)) == ("3 folds", 3)
     assert problem.identity()["group"] == "note"
-    assert problem.rows.X.dtype.name == "float32"
+    assert problem.training_set.X.dtype.name == "float32"
 
 
 def test_a_study_made_elsewhere_is_refused(storage: str) -> None:

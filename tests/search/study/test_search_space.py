@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from search.errors import UsageError
 from search.forest.growing import make_forest
-from search.study.search_space import default_params, forest_of, make_space, point_of
+from search.study.search_space import default_params, forest_key, make_space, point_of
 from search.study.spec import Range, make_spec, read_config
 from search.types import Task
 
@@ -165,7 +165,7 @@ def test_forests_are_the_same_for_shares_that_come_to_as_many_columns_and_rows(
 
     def forest(share: float) -> Any:
         params = {"max_features": share, "min_samples_leaf": 2, "max_samples": samples}
-        return forest_of(params, n_rows, n_features)
+        return forest_key(params, n_rows, n_features)
 
     assert (forest(share) == forest(other)) == (columns(share) == columns(other))
     hash(forest(share))
@@ -183,9 +183,9 @@ def test_forests_differ_where_anything_else_does() -> None:
         {"criterion": "entropy"},
         {"class_weight": "balanced_subsample"},
     ]
-    assert len({forest_of(params | change, 100, 10) for change in changes}) == len(changes)
+    assert len({forest_key(params | change, 100, 10) for change in changes}) == len(changes)
     same = dict(reversed((params | {"max_samples": 0.501}).items()))
-    assert forest_of(same, 100, 10) == forest_of(params | {"max_samples": 0.509}, 100, 10)
+    assert forest_key(same, 100, 10) == forest_key(params | {"max_samples": 0.509}, 100, 10)
 
 
 @pytest.mark.parametrize(

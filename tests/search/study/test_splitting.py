@@ -17,7 +17,7 @@ from search.forest.growing import make_forest
 from search.forest.metrics import METRICS
 from search.forest.oob import coverage, score
 from search.forest.resampling import Resampling
-from search.forest.training_set import Rows
+from search.forest.training_set import TrainingSet
 from search.study.problem import Problem, pose
 from search.study.spec import StudySpec, make_spec
 from search.study.splitting import choose_resampling
@@ -196,7 +196,7 @@ def test_heavy_rows_are_scored_by_folds_and_it_is_said(choose: Choose) -> None:
         "heavy rows stand in nearly every bag and get too few out-of-bag votes: "
         "scored by 5 folds instead",
     )
-    rows = Rows(dataset.X.to_numpy(), dataset.y, 0, resampling, dataset.weights)
+    rows = TrainingSet(dataset.X.to_numpy(), dataset.y, 0, resampling, dataset.weights)
     assert coverage(grown(rows, FOREST, 80), rows) == 1.0
     assert coverage(grown(resampled(rows), FOREST, 16), resampled(rows)) < 0.9
     _, resampling, notes = choose(heavy, weight="w", evaluation="oob")
@@ -219,8 +219,8 @@ def test_light_weights_are_scored_out_of_bag(choose: Choose) -> None:
     assert choose(light, weight="w")[1:] == (Resampling(), ())
 
 
-def score_of(problem: Problem, rows: Rows | None = None) -> float:
-    rows = rows or problem.rows
+def score_of(problem: Problem, rows: TrainingSet | None = None) -> float:
+    rows = rows or problem.training_set
     return score(grown(rows, FOREST, rows.resampling.rungs[0]), rows, METRICS["rmse"])
 
 
@@ -248,7 +248,7 @@ def test_of_rows_in_groups_out_of_bag_votes_would_have_fooled_and_folds_do_not(
     problem = pose(spec)
     forest = make_forest(FOREST, 0, 200, 0).fit(problem.dataset.X, problem.dataset.y)
     truth = rmse(new["y"].to_numpy(), forest.predict(new[["a", "b", "c", "dose"]]))
-    out_of_bag = score_of(problem, resampled(problem.rows))
+    out_of_bag = score_of(problem, resampled(problem.training_set))
     assert out_of_bag < 0.5 * truth
     assert score_of(problem) == pytest.approx(truth, rel=0.15)
 
@@ -274,7 +274,7 @@ def test_of_a_time_series_out_of_bag_votes_would_have_fooled_and_folds_do_not(
         spec = {"data": write(days), "target": "y", "time": "day", "holdout": 0}
         problem = pose(make_spec(spec))
         folds.append(score_of(problem))
-        out_of_bag.append(score_of(problem, resampled(problem.rows)))
+        out_of_bag.append(score_of(problem, resampled(problem.training_set)))
     expected = float(np.sqrt(np.mean(np.square(truth))))
     assert np.max(out_of_bag) < 0.3 * expected
     assert np.sqrt(np.mean(np.square(folds))) == pytest.approx(expected, rel=0.2)
@@ -293,12 +293,12 @@ def test_of_repeated_rows_out_of_bag_votes_would_have_fooled_and_units_do_not(wr
     problem = pose(make_spec({"data": write(twice), "target": "y", "holdout": 0}))
     forest = make_forest(FOREST, 0, 200, 0).fit(once[[*"abcd"]], once["y"])
     truth = rmse(new["y"].to_numpy(), forest.predict(new[[*"abcd"]]))
-    assert score_of(problem, resampled(problem.rows)) < 0.85 * truth
+    assert score_of(problem, resampled(problem.training_set)) < 0.85 * truth
     assert score_of(problem) == pytest.approx(truth, rel=0.1)
 
 
 def test_blocks_have_no_gaps_where_groups_are_held_out(write: Write) -> None:
     """Of 30 groups some are held out; each block of the rest has one group or two."""
     spec = {"data": write(table(300, who=np.arange(300) // 10)), "target": "y", "group": "who"}
-    blocks = pose(make_spec(spec)).rows.blocks
+    blocks = pose(make_spec(spec)).training_set.blocks
     assert set(np.bincount(blocks)) <= {10, 20}

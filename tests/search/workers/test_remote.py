@@ -21,11 +21,11 @@ from processes import free_port
 
 from search.environment import installed
 from search.errors import DataError, StudyError
-from search.forest.oob import Outcome, outcome
-from search.forest.training_set import Rows
+from search.forest.oob import RungResult, evaluate_rung
+from search.forest.training_set import TrainingSet
 from search.workers import remote
-from search.workers.base import Order, Workers
-from search.workers.remote import RemoteWorkers, RowsPlugin, differing
+from search.workers.base import GrowthRequest, Workers
+from search.workers.remote import RemoteWorkers, TrainingSetPlugin, differing
 from storage import scheduler
 from storage.errors import LeaseLostError, SchedulerError
 
@@ -52,8 +52,8 @@ def servers(tmp_path: Path) -> Iterator[DaskServers]:
     servers.stop()
 
 
-def order(rows: Rows, key: int = 1) -> Order:
-    return Order(
+def make_request(rows: TrainingSet, key: int = 1) -> GrowthRequest:
+    return GrowthRequest(
         key=key,
         seed=7,
         place=3,
@@ -61,36 +61,36 @@ def order(rows: Rows, key: int = 1) -> Order:
         start=0,
         rungs=RUNGS,
         metric="rmse",
-        rivals={},
+        incumbent={},
         chunk=rows.chunk,
     )
 
 
-def grow(workers: Workers, rows: Rows, key: int = 1) -> list[dict[str, Any]]:
-    workers.grow_to_end(order(rows, key))
+def grow(workers: Workers, rows: TrainingSet, key: int = 1) -> list[dict[str, Any]]:
+    workers.grow_to_end(make_request(rows, key))
     found_key, _, found = workers.finished.get(timeout=PATIENCE)
     assert found_key == key
     assert isinstance(found, list), found
     return [but_time(each) for each in found]
 
 
-def but_time(found: Outcome) -> dict[str, Any]:
+def but_time(found: RungResult) -> dict[str, Any]:
     measured = {"seconds", "spans"}
     return {name: value for name, value in asdict(found).items() if name not in measured}
 
 
-def expected(rows: Rows) -> list[dict[str, Any]]:
-    return [but_time(outcome(grown(rows, PARAMS, n, 7, 3), rows, "rmse", {})) for n in RUNGS]
+def expected(rows: TrainingSet) -> list[dict[str, Any]]:
+    return [but_time(evaluate_rung(grown(rows, PARAMS, n, 7, 3), rows, "rmse", {})) for n in RUNGS]
 
 
 def put_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have workers not find the coordinator's folder, as on another machine."""
-    make = RowsPlugin.__init__
+    make = TrainingSetPlugin.__init__
 
-    def elsewhere(self: RowsPlugin, owner: str, key: str, folder: str, *rest: Any) -> None:
+    def elsewhere(self: TrainingSetPlugin, owner: str, key: str, folder: str, *rest: Any) -> None:
         make(self, owner, key, f"/nowhere{folder}", *rest)
 
-    monkeypatch.setattr(RowsPlugin, "__init__", elsewhere)
+    monkeypatch.setattr(TrainingSetPlugin, "__init__", elsewhere)
 
 
 def wait_for(reached: Callable[[], bool]) -> None:
@@ -102,7 +102,7 @@ def wait_for(reached: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("reachable", [True, False])
 def test_trees_are_the_same_as_anywhere_wherever_the_rows_are_read(
-    servers: DaskServers, few: Rows, reachable: bool, monkeypatch: pytest.MonkeyPatch
+    servers: DaskServers, few: TrainingSet, reachable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not reachable:  # as on a worker of another machine
         put_elsewhere(monkeypatch)
@@ -116,11 +116,13 @@ def test_trees_are_the_same_as_anywhere_wherever_the_rows_are_read(
         assert grow(workers, few) == expected(few)
 
 
-def test_workers_come_and_go_and_all_their_threads_count(servers: DaskServers, few: Rows) -> None:
+def test_workers_come_and_go_and_all_their_threads_count(
+    servers: DaskServers, few: TrainingSet
+) -> None:
     with RemoteWorkers(servers.address, "uid") as workers:
         assert (workers.present(), workers.count()) == (0, 1)
         workers.load(few)
-        workers.grow_to_end(order(few))
+        workers.grow_to_end(make_request(few))
         first = servers.add_worker(threads=2)
         wait_for(lambda: workers.present() == 2)
         assert workers.count() == 2
@@ -143,7 +145,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("restarted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_scheduler_that_dies_or_is_restarted_is_said(
-    servers: DaskServers, few: Rows, restarted: bool
+    servers: DaskServers, few: TrainingSet, restarted: bool
 ) -> None:
     servers.add_worker()
     with RemoteWorkers(servers.address, "uid") as workers:
@@ -157,7 +159,7 @@ def test_a_scheduler_that_dies_or_is_restarted_is_said(
         assert workers.finished.empty()
 
 
-def test_tls_by_dasks_own_settings(tmp_path: Path, few: Rows) -> None:
+def test_tls_by_dasks_own_settings(tmp_path: Path, few: TrainingSet) -> None:
     certificate, key = make_certificate(tmp_path)
     files = {"ca-file": certificate, "cert": certificate, "key": key}
     options = [text for name, path in files.items() for text in (f"--tls-{name}", str(path))]
@@ -220,7 +222,7 @@ def older(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_a_worker_of_other_versions_that_comes_later_is_sent_away(
-    servers: DaskServers, few: Rows, older: tuple[str, str]
+    servers: DaskServers, few: TrainingSet, older: tuple[str, str]
 ) -> None:
     servers.add_worker()
     with RemoteWorkers(servers.address, "uid") as workers:
@@ -229,7 +231,7 @@ def test_a_worker_of_other_versions_that_comes_later_is_sent_away(
         late = servers.add_worker(*older)
         wait_for(lambda: bool(workers._without))
         for key in range(12):
-            workers.grow_to_end(order(few, key))
+            workers.grow_to_end(make_request(few, key))
         assert workers.present() == 1
         wait_for(lambda: late.poll() is not None)
         assert workers._without == set()  # repaired, it may come back under its address
@@ -238,7 +240,7 @@ def test_a_worker_of_other_versions_that_comes_later_is_sent_away(
 
 
 def test_rows_of_a_dead_coordinator_make_way_for_those_of_the_next(
-    servers: DaskServers, few: Rows, monkeypatch: pytest.MonkeyPatch
+    servers: DaskServers, few: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_elsewhere(monkeypatch)
     servers.add_worker()
@@ -253,7 +255,7 @@ def test_rows_of_a_dead_coordinator_make_way_for_those_of_the_next(
         assert len(list(Path(servers._folder).rglob("rows-*/X.npy"))) == 1
 
 
-def test_who_was_replaced_leaves_the_others_rows(servers: DaskServers, few: Rows) -> None:
+def test_who_was_replaced_leaves_the_others_rows(servers: DaskServers, few: TrainingSet) -> None:
     """Frozen past its lease, a coordinator wakes up and leaves."""
 
     def check() -> None:
@@ -284,10 +286,10 @@ def _enters(address: str) -> bool:
 
 
 def test_rows_that_do_not_fit_into_a_worker_are_refused(
-    servers: DaskServers, few: Rows, monkeypatch: pytest.MonkeyPatch
+    servers: DaskServers, few: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers.add_worker()
-    monkeypatch.setattr(remote, "in_a_worker", lambda *_: 3e9)
+    monkeypatch.setattr(remote, "worker_memory", lambda *_: 3e9)
     with RemoteWorkers(servers.address, "uid") as workers:
         wait_for(lambda: workers.present() == 1)
         with pytest.raises(DataError, match=r"150 rows take 3 GB in worker .*, which has 2 GB"):
@@ -295,7 +297,7 @@ def test_rows_that_do_not_fit_into_a_worker_are_refused(
 
 
 def test_nothing_of_the_rows_is_left_on_the_workers(
-    servers: DaskServers, few: Rows, monkeypatch: pytest.MonkeyPatch
+    servers: DaskServers, few: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_elsewhere(monkeypatch)
     servers.add_worker()
