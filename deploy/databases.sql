@@ -1,3 +1,4 @@
--- Beside Optuna's, which PostgreSQL's image makes: MLflow's, and that of its users.
+-- The PostgreSQL image creates Optuna's database (POSTGRES_DB). MLflow needs one for its runs and
+-- one for its user accounts.
 create database mlflow;
 create database mlflow_auth;

@@ -39,7 +39,7 @@ def test_it_is_what_the_compose_specification_describes(document: Any) -> None:
 def test_nothing_starts_without_its_passwords_and_none_stands_in_the_file() -> None:
     text = FILE.read_text()
     for name in _PASSWORDS:
-        with pytest.raises(ValueError, match=f"{name} is missing: make .env first"):
+        with pytest.raises(ValueError, match=f"{name} is missing: create .env first"):
             interpolate(text, {key: value for key, value in _PASSWORDS.items() if key != name})
     assert ".env" in (ROOT / ".gitignore").read_text().split()
     assert not re.search(r"PASSWORD[^$\n]*:-", text)
@@ -60,7 +60,7 @@ def test_containers_are_plain_users_that_can_write_to_volumes_only(document: Any
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert re.search(r":\d+(\.\d+)+", service["image"]), name
         assert "build" in service or service["user"] not in {"root", "0"}, name
-    *_, user = re.findall(r"^USER (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    *_, user = re.findall(r"^USER (\S+)$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE)
     assert user == "10001:10001"
 
 
@@ -75,7 +75,7 @@ def test_what_is_mounted_into_a_read_only_container_is_a_file_without_secrets(
 
 
 def test_the_image_is_made_of_pinned_packages_whose_hashes_are_known() -> None:
-    text = (ROOT / "requirements-image.txt").read_text()
+    text = (ROOT / "deploy/requirements-image.txt").read_text()
     assert "://" not in text  # where packages come from is no matter of the project's
     assert "--index" not in text
     pinned: dict[str, str] = {}
@@ -92,7 +92,7 @@ def test_the_image_is_made_of_pinned_packages_whose_hashes_are_known() -> None:
     for requirement in map(Requirement, needed + extras["server"] + extras["postgres"]):
         if requirement.name != "grovekeeper":
             assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, requirement
-    assert "--require-hashes" in (ROOT / "Dockerfile").read_text()
+    assert "--require-hashes" in (ROOT / "deploy/Dockerfile").read_text()
 
 
 def test_only_who_needs_them_has_the_passwords(document: Any) -> None:
