@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from search.errors import UsageError
 from storage import database
+from storage.redaction import redact
 from storage.tracking import client as mlflow_client
 
 DEFAULT_STORAGE = "sqlite:///optuna.db"
@@ -28,7 +29,7 @@ class Stores:
         """
         if database.absolute(self.storage) == database.absolute(self.tracking_uri):
             msg = (
-                f"--storage and --tracking-uri are both {database.masked(self.storage)}: "
+                f"--storage and --tracking-uri are both {redact(self.storage)}: "
                 "Optuna and MLflow need a database each"
             )
             raise UsageError(msg)
@@ -39,5 +40,5 @@ class Stores:
         for url in (self.storage, self.tracking_uri):
             kind = database.remote_filesystem(url)
             if kind is not None:
-                place = database.masked(url)
+                place = redact(url)
                 yield f"{place} is on a network file system ({kind}): SQLite is unsafe there"

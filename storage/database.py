@@ -1,7 +1,6 @@
-"""Database addresses: check and mask them, open Optuna's storage as each dialect needs it."""
+"""Database addresses: check them, open Optuna's storage as each dialect needs it."""
 
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import DatabaseError, NotFoundError, driver_said, first_line
+from storage.redaction import redact
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -23,12 +23,6 @@ SERVED = "dask+"
 _RACE_PAUSE = 0.3
 # Of each index: enough to tell a rare value from a frequent one, in milliseconds.
 _ANALYZED_ROWS = 1000
-# A text that begins with an address is taken for one, and its password may hold a space.
-_LOGIN = re.compile(r"(^[\w+.-]+://[^\s:/]*):.*@|(^[^\s:/@]*(?=:[^/])|\w://[^\s:/]*):\S*@")
-_TOKEN = re.compile(r"(\bhttps?://)[^\s:/@]+@")  # as a user without a password
-_QUERY = re.compile(
-    r"([?&;#][\w-]*(?:pass(?!file)|pwd|secret|token|odbc_connect)[\w-]*=)[^&\s]*", re.IGNORECASE
-)
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
 
@@ -68,16 +62,8 @@ def parse(url: str) -> "URL":
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
-        msg = f"'{masked(url)}' is no database address: use, for instance, sqlite:///optuna.db"
+        msg = f"'{redact(url)}' is no database address: use, for instance, sqlite:///optuna.db"
         raise DatabaseError(msg) from None
-
-
-def masked(text: str) -> str:
-    """Return a text with the passwords of all addresses in it replaced by asterisks.
-
-    Before the host, up to the last at sign, for passwords hold some unescaped; and in the query.
-    """
-    return _QUERY.sub(r"\1***", _TOKEN.sub(r"\1***@", _LOGIN.sub(r"\1\2:***@", text)))
 
 
 def is_served(url: str) -> bool:
@@ -110,10 +96,10 @@ def check_writable(url: str) -> None:
     if path is None:
         return
     if not path.parent.is_dir():
-        place = f"cannot open {masked(url)}: there is no folder {path.parent}"
+        place = f"cannot open {redact(url)}: there is no folder {path.parent}"
         raise DatabaseError(f"{place}; make it, or name another file")
     if path.is_dir():
-        raise DatabaseError(f"cannot open {masked(url)}: {path} is a folder; name a file in it")
+        raise DatabaseError(f"cannot open {redact(url)}: {path} is a folder; name a file in it")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         msg = f"cannot write {path}: no permission; name a file elsewhere"
         raise DatabaseError(msg)
@@ -195,11 +181,11 @@ def _engine(url: str, options: str) -> "Iterator[Engine]":
         finally:
             engine.dispose()
     except (ImportError, NoSuchModuleError) as error:
-        msg = f"cannot open {masked(url)}: {error}; install the driver that the address names"
+        msg = f"cannot open {redact(url)}: {error}; install the driver that the address names"
         raise DatabaseError(msg) from error
     except SQLAlchemyError as error:
         cause = driver_said(error)
-        raise DatabaseError(f"cannot open {masked(url)}: {cause}; check {options}") from error
+        raise DatabaseError(f"cannot open {redact(url)}: {cause}; check {options}") from error
 
 
 def _look(url: str) -> tuple[set[str], bool]:
@@ -246,10 +232,10 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
         check_writable(url)
     tables, ready = (set[str](), False) if missing else _look(url)
     if "studies" not in tables and "experiments" in tables:
-        msg = f"{masked(url)} holds MLflow's tables: Optuna needs a database of its own"
+        msg = f"{redact(url)} holds MLflow's tables: Optuna needs a database of its own"
         raise DatabaseError(msg)
     if not ready and not create:
-        raise NotFoundError(f"there are no studies in {masked(url)} yet")
+        raise NotFoundError(f"there are no studies in {redact(url)} yet")
     if not ready:
         _make_tables(url)
     return _open(url)
@@ -311,10 +297,10 @@ def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -
         )
     except RuntimeError as error:  # how Optuna says that the schema is another version's
         msg = (
-            f"{masked(url)} was made by another version of Optuna: back it up, then run "
-            f"`optuna storage upgrade --storage {masked(url)}` ({optuna.__version__} is installed)"
+            f"{redact(url)} was made by another version of Optuna: back it up, then run "
+            f"`optuna storage upgrade --storage {redact(url)}` ({optuna.__version__} is installed)"
         )
         raise DatabaseError(msg) from error
     except (StorageInternalError, SQLAlchemyError, AssertionError) as error:
-        msg = f"cannot open {masked(url)}: {first_line(error)}"
+        msg = f"cannot open {redact(url)}: {first_line(error)}"
         raise DatabaseError(msg) from error

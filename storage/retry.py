@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from storage import database
 from storage.errors import DatabaseError, driver_said
+from storage.redaction import redact
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def retry(
                 raise _broken(url, error) from error
             if lasts > _UNNOTICED and not said:
                 said = True
-                say(f"cannot write to {database.masked(url)}: {_cause(error)}; trying again")
+                say(f"cannot write to {redact(url)}: {_cause(error)}; trying again")
         except OSError as error:  # a scheduler that served it is gone, and with it our cluster
             raise _broken(url, error) from error
         again = True
@@ -64,7 +64,7 @@ def retry(
 
 def _broken(url: str, error: Exception) -> DatabaseError:
     return DatabaseError(
-        f"cannot write to {database.masked(url)}: {_cause(error)}. What was entered is safe: when "
+        f"cannot write to {redact(url)}: {_cause(error)}. What was entered is safe: when "
         "the database is well, the same launch goes on"
     )
 

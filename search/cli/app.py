@@ -31,8 +31,8 @@ from search.cli.options import Globals, echo
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
-from storage.database import masked
 from storage.errors import StorageError, first_line
+from storage.redaction import redact_text
 
 _GC_THRESHOLD = 50_000
 # Of an error: a name in it may have been meant to hide the rest.
@@ -136,19 +136,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int, options: Globals) -> int:
+    addresses = (options.storage, options.tracking_uri)
     if options.debug:
         import traceback
 
-        echo(_without_passwords(traceback.format_exc(), options), err=True)
-    line = " ".join(_without_passwords(message, options).split())
+        echo(redact_text(traceback.format_exc(), *addresses), err=True)
+    line = " ".join(redact_text(message, *addresses).split())
     if len(line) > _LONGEST_LINE:
         line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
     echo(f"grovekeeper: {line}", err=True)
     return code
-
-
-def _without_passwords(text: str, options: Globals) -> str:
-    """Mask what libraries say of addresses; ours, whatever is odd about them."""
-    for address in (options.storage, options.tracking_uri):
-        text = text.replace(address, masked(address)) if address else text
-    return masked(text)

@@ -36,7 +36,7 @@ def ui(
 
     Example: grovekeeper ui --study diabetes
     """
-    from storage import database
+    from storage.redaction import redact
     from storage.registry.client import open_registry
     from storage.tracking import client as mlflow_client
 
@@ -45,7 +45,7 @@ def ui(
     pages = _pages_of(study, options.storage, uri)
     if mlflow_client.is_server(uri):
         mlflow_client.check(uri)
-        echo("\n".join([f"MLflow UI: {database.masked(uri)}", *pages(database.masked(uri))]))
+        echo("\n".join([f"MLflow UI: {redact(uri)}", *pages(redact(uri))]))
         return
     open_registry(uri)
     _check_free(host, port)

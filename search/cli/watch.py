@@ -9,8 +9,8 @@ from search.cli.ending import print_ending
 from search.cli.options import Json, globals_of, print_json
 from search.cli.signals import StopSignals
 from search.monitoring.display import Display
-from storage import database
 from storage.errors import DatabaseError, NotFoundError, first_line
+from storage.redaction import redact
 
 if TYPE_CHECKING:
     from search.monitoring.poller import StudyPoller
@@ -76,7 +76,7 @@ def _look(poller: "StudyPoller", storage: str) -> None:
             raise NotFoundError(f"study '{name}' was deleted while it was watched") from None
         except (StorageInternalError, SQLAlchemyError, OSError) as error:
             if time.monotonic() > deadline:
-                msg = f"{database.masked(storage)} does not answer: {first_line(error)}"
+                msg = f"{redact(storage)} does not answer: {first_line(error)}"
                 raise DatabaseError(msg) from error
         else:
             return

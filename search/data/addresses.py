@@ -5,8 +5,9 @@ signatures. Whoever reads the table again brings them again.
 """
 
 import re
-from collections.abc import Iterator
 from urllib.parse import unquote
+
+from storage.redaction import HIDDEN, redact, redact_message
 
 DIABETES = "diabetes"
 # What a table in memory is called, and one that came on standard input.
@@ -14,25 +15,9 @@ FRAME = "frame"
 STDIN = "stdin"
 # How standard input is asked for.
 PIPED = "-"
-HIDDEN = "***"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.+-]*)(?:://|::)")
 _DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
-# user:password@, or a token alone; a "/" belongs to it only where no port number ends it before.
-_USER = re.compile(r"(?<=://)(?:[^/?#@:]*:(?!\d*(?:[/?#]|$))[^?#]*|[^/?#]*)(?=@)")
-# A database's password may hold "/".
-_DATABASE_USER = re.compile(r"://[^:/?#]*:([^?#]*)@")
-_PARAMETER = re.compile(r"(?<=[?&;#])([^=?&;#]+)=([^&;#]+)")
-_DATABASE_SECRET = re.compile(r"pass(?!file)|pwd|secret|token|odbc_connect", re.IGNORECASE)
-_SECRET = re.compile(
-    r"sig|token|secret|pass|pwd|credential|jwt"
-    r"|(?:^|[-_.]|access|api|auth)(?:key|auth|code|session|keyid)(?:$|[-_.])",
-    re.IGNORECASE,
-)
-# Of a parameter's value; signatures and tokens are longer.
-_LONGEST_SHOWN = 20
-# A text from which shorter ones were taken could not be read.
-_SHORTEST_SECRET = 3
 _SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
@@ -54,22 +39,14 @@ def shown(address: str) -> str:
         return STDIN
     if "://" not in address:
         return address
-    for start, end in sorted(_secrets(address), reverse=True):
-        address = address[:start] + HIDDEN + address[end:]
-    return address
+    return redact(address, is_file=not is_database(address))
 
 
 def scrubbed(text: str, address: str) -> str:
     """Return what a library says of an address, without the address's secrets."""
     if "://" not in address:
         return text
-    text = text.replace(address, shown(address))
-    found = {address[start:end] for start, end in _secrets(address)}
-    found |= {part for secret in found for part in secret.split(":", 1)}
-    for secret in sorted(found | {unquote(secret) for secret in found}, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, HIDDEN)
-    return text
+    return redact_message(text, address, is_file=not is_database(address))
 
 
 def without_hidden(address: str) -> str:
@@ -116,21 +93,3 @@ def default_name(data: str) -> str:
         name = name[: name.rindex(".")]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100]
     return name if name.strip(".") else "study"
-
-
-def _secrets(address: str) -> Iterator[tuple[int, int]]:
-    """Yield where the secrets of an address begin and end."""
-    if is_database(address):
-        for user in _DATABASE_USER.finditer(address):
-            yield user.span(1)
-        secret, longest = _DATABASE_SECRET, len(address)
-    else:
-        # fsspec chains addresses: each is looked at by itself.
-        for part in re.finditer(r"(?:(?!::).)+", address, re.DOTALL):
-            for user in _USER.finditer(address, *part.span()):
-                yield user.span()
-        secret, longest = _SECRET, _LONGEST_SHOWN
-    for parameter in _PARAMETER.finditer(address):
-        name, value = unquote(parameter.group(1)), parameter.group(2)
-        if secret.search(name) or len(value) > longest:
-            yield parameter.span(2)

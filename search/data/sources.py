@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from search.data.addresses import DIABETES, HIDDEN, PIPED, STDIN, scheme, shown
+from search.data.addresses import DIABETES, PIPED, STDIN, scheme, shown
 from search.errors import DataError, UsageError
+from storage.redaction import HIDDEN
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

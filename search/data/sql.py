@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID
 
-from search.data.addresses import HIDDEN, scheme, scrubbed, shown, without_hidden
+from search.data.addresses import scheme, scrubbed, shown, without_hidden
 from search.data.limits import Bounds, bytes_in_pandas
 from search.errors import DataError, SearchError
 from storage.errors import driver_said
+from storage.redaction import HIDDEN
 
 if TYPE_CHECKING:
     import pandas as pd

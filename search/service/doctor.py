@@ -13,6 +13,7 @@ from search.formatting import size
 from search.stores import Stores
 from storage import database
 from storage.errors import DatabaseError, NotFoundError, StorageError, first_line
+from storage.redaction import redact
 from storage.registry.client import Registry
 from storage.studies.study import StudyBook
 from storage.tracking import client as mlflow_client
@@ -90,7 +91,7 @@ def _addresses(stores: Stores) -> str:
 
 
 def _studies(storage: str, scheduler: str | None) -> str:
-    place = database.masked(storage)
+    place = redact(storage)
     try:
         names = StudyBook(storage, scheduler=scheduler).names()
     except NotFoundError:
@@ -100,7 +101,7 @@ def _studies(storage: str, scheduler: str | None) -> str:
 
 
 def _mlflow(tracking_uri: str) -> str:
-    place = database.masked(tracking_uri)
+    place = redact(tracking_uri)
     mlflow_client.check(tracking_uri)
     if mlflow_client.is_new(tracking_uri):
         return f"{place} is not there yet: the first launch makes it"

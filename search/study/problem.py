@@ -21,8 +21,8 @@ from search.forest.training_set import TrainingSet, writable
 from search.study.search_space import make_space
 from search.study.spec import StudySpec, make_spec
 from search.study.splitting import choose_resampling
-from storage import database
 from storage.errors import NotFoundError
+from storage.redaction import redact
 from storage.studies.study import Study, StudyBook
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def _check_same(problem: Problem, study: Study) -> bool:
     name, known = problem.spec.study, study.get("spec")
     if known is None:
         if study.trials() or study.direction != problem.metric.direction:
-            place = database.masked(study.book.url)
+            place = redact(study.book.url)
             msg = f"study '{name}' in {place} was not made by grovekeeper: name another study"
             raise StudyError(msg)
         return False

@@ -19,6 +19,7 @@ from optuna_integration import DaskStorage
 from storage import database
 from storage.errors import DatabaseError, LeaseLostError
 from storage.leases.store import Holder, LeaseRecord, SqlLeases
+from storage.redaction import redact
 from storage.scheduler import connect
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class ServedDatabase:
         address = scheduler or dask.config.get("scheduler-address", None)
         if address is None:
             raise DatabaseError(
-                f"{database.masked(url)} is served by a Dask scheduler: name it with --scheduler "
+                f"{redact(url)} is served by a Dask scheduler: name it with --scheduler "
                 "or DASK_SCHEDULER_ADDRESS"
             )
         self._url = url

@@ -12,6 +12,7 @@ from storage import database
 from storage.errors import NotFoundError
 from storage.leases.store import LeaseRecord, Leases, SqlLeases
 from storage.records import DataRecord, Direction, StudyRecord, StudyState, TrialRecord
+from storage.redaction import redact
 from storage.studies.statistics import TrialStatistics
 from storage.studies.trials import attributes_of, record_of, template_of
 
@@ -91,7 +92,7 @@ class StudyBook:
             names = self.names()
             near = get_close_matches(name, names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else "`grovekeeper studies` lists them"
-            msg = f"there is no study '{name}' in {database.masked(self.url)}; {hint}"
+            msg = f"there is no study '{name}' in {redact(self.url)}; {hint}"
             raise NotFoundError(msg) from None
         return Study(study, self)
 

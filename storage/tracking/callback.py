@@ -10,9 +10,9 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from storage import database
 from storage.errors import DatabaseError, StorageError, first_line
 from storage.records import StudyState
+from storage.redaction import redact
 from storage.studies.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.tracking import client as mlflow_client
 from storage.tracking.mirror import Mirror
@@ -181,8 +181,7 @@ class _Following:
         run = mirror.run_of(trial.number)
         if run is None:
             raise self._mirror_writer.failure or DatabaseError(
-                f"MLflow at {database.masked(mirror.tracking_uri)} has not answered within "
-                f"{_PATIENCE:g} s"
+                f"MLflow at {redact(mirror.tracking_uri)} has not answered within {_PATIENCE:g} s"
             )
         import mlflow
         from mlflow.exceptions import MlflowException

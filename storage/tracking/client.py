@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from storage import database
 from storage.errors import DatabaseError, first_line
+from storage.redaction import redact, redact_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -144,7 +145,7 @@ def check(tracking_uri: str) -> None:
     """
     if not is_server(tracking_uri):
         if "://" not in tracking_uri:
-            place = database.masked(tracking_uri)
+            place = redact(tracking_uri)
             msg = (
                 f"'{place}' is no MLflow store: use, for instance, sqlite:///mlflow.db or "
                 "http://host:5000 (--tracking-uri or MLFLOW_TRACKING_URI)"
@@ -170,13 +171,13 @@ def _ping(server: str) -> None:
     except (InvalidURL, ValueError):
         # What is wrong with it may be within its password.
         raise DatabaseError(
-            f"'{database.masked(server)}' is no address of a server: in its user and password, "
+            f"'{redact(server)}' is no address of a server: in its user and password, "
             "write / as %2F, ? as %3F and # as %23"
         ) from None
     except (OSError, HTTPException) as error:
         cause = getattr(error, "reason", error)
         msg = (
-            f"the MLflow server {database.masked(server)} does not answer ({cause}): "
+            f"the MLflow server {redact(server)} does not answer ({cause}): "
             "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
         )
         raise DatabaseError(msg) from error
@@ -195,14 +196,14 @@ def explain(tracking_uri: str, error: Exception) -> DatabaseError:
     """Turn whatever MLflow raised into one line that says what to do."""
     if isinstance(error, DatabaseError):
         return error
-    place = database.masked(tracking_uri)
+    place = redact(tracking_uri)
     text = str(error)
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return DatabaseError(
             f"{place} was made by another version of MLflow: back it up, then run "
             f"`mlflow db upgrade {place}`"
         )
-    said = database.masked(first_line(error).replace(tracking_uri.rstrip("/"), place.rstrip("/")))
+    said = redact_text(first_line(error), tracking_uri.rstrip("/"))
     return DatabaseError(f"MLflow at {place}: {said} (check --tracking-uri or MLFLOW_TRACKING_URI)")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from storage import database
 from storage.errors import DatabaseError
 from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
+from storage.redaction import redact
 from storage.tracking import client as mlflow_client
 from storage.tracking import views
 from storage.tracking.runs import Runs, Shown
@@ -92,7 +93,7 @@ class Mirror:
 
     def place(self) -> dict[str, str | None]:
         """Where the study's run is found, as far as it is known; pages where there is a server."""
-        server = database.masked(self.tracking_uri)
+        server = redact(self.tracking_uri)
         place: dict[str, str | None] = {
             "tracking_uri": server,
             "experiment_id": self.experiment_id or None,

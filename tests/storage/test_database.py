@@ -15,27 +15,6 @@ from storage import database
 from storage.errors import DatabaseError, NotFoundError
 
 
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://ann:secret@host/db", "postgresql://ann:***@host/db"),
-        ("https://ann:secret@mlflow.example.org", "https://ann:***@mlflow.example.org"),
-        ("postgresql://ann@corp:secret@host/db", "postgresql://ann@corp:***@host/db"),
-        ("see http://ann:secret/x@host", "see http://ann:***@host"),
-        ("https://token@host/mlflow", "https://***@host/mlflow"),
-        ("mssql+pyodbc:///?odbc_connect=PWD%3Dsecret", "mssql+pyodbc:///?odbc_connect=***"),
-        (
-            "postgresql://host/db?passfile=a&access-token=b",
-            "postgresql://host/db?passfile=a&access-token=***",
-        ),
-        ("sqlite:///optuna.db", "sqlite:///optuna.db"),
-        ("no address", "no address"),
-    ],
-)
-def test_passwords_are_masked(url: str, shown: str) -> None:
-    assert database.masked(url) == shown
-
-
 def test_opening_to_read_creates_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="grovekeeper launch"):
         database.open_optuna(f"sqlite:///{tmp_path}/optuna.db", create=False)
