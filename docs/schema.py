@@ -1,28 +1,25 @@
-"""Writes search/study/study.schema.json: what a file of options may hold, for editors.
+"""Writes search/study/study.schema.json, the JSON Schema of configuration files, for editors.
 
 python docs/schema.py
 """
 
 import json
-import re
 from typing import Any
 
 from grovekeeper import StudySpec
-from search.study.config_template import SCHEMA
+from search.study.schema import SCHEMA
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of a file of options, each described as `StudySpec` describes it."""
+    """Return the JSON Schema of `StudySpec`, titled as a configuration file."""
     made = StudySpec.model_json_schema()
-    text = made.pop("description").partition("----------\n")[2]
-    for names, about in re.findall(r"^(\S[^\n]*)\n((?:    [^\n]*\n?)+)", text, re.MULTILINE):
-        for name in names.split(", "):
-            if name in made["properties"]:
-                made["properties"][name]["description"] = " ".join(about.split())
-    return {
+    head = {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "A file of options for grovekeeper launch",
-    } | {key: value for key, value in made.items() if key != "title"}
+        "title": "Configuration file of grovekeeper launch",
+    }
+    return head | {
+        key: made[key] for key in ("$defs", "additionalProperties", "properties", "type")
+    }
 
 
 if __name__ == "__main__":

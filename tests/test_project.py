@@ -51,8 +51,3 @@ def test_every_command_is_in_the_readme_and_in_these_tests() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in names:
         assert f"grovekeeper {name}" in readme
-
-
-def test_no_module_is_longer_than_two_rooms() -> None:
-    for path in [*ROOT.glob("search/**/*.py"), *ROOT.glob("storage/**/*.py")]:
-        assert len(path.read_text().splitlines()) <= 320, path

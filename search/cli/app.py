@@ -27,7 +27,8 @@ from search.cli import (
     ui,
     watch,
 )
-from search.cli.options import Globals, echo
+from search.cli.options import Globals
+from search.cli.output import echo
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI

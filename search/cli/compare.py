@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Json, echo, globals_of, print_json
-from search.cli.tables import Csv, check_formats, print_csv, print_table
+from search.cli.options import Csv, Json, globals_of
+from search.cli.output import check_formats, echo, print_csv, print_json, print_table
 from search.errors import UsageError
 
 

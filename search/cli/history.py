@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.options import Json, echo, open_registry, print_json
-from search.cli.tables import Csv, check_formats, print_csv, print_table
+from search.cli.options import Csv, Json, open_registry
+from search.cli.output import check_formats, echo, print_csv, print_json, print_table
 
 _COLUMNS = ("time", "who", "move", "version", "to", "judged", "why")
 _STATES = {"open": " (not completed)", "overtaken": " (overtaken)"}

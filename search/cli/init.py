@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Query, echo
+from search.cli.options import Query
+from search.cli.output import echo
 from search.errors import StudyError, UsageError
 
 

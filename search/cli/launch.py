@@ -5,160 +5,70 @@ from typing import Annotated, Any
 
 import typer
 
-from search.cli.ending import print_ending
-from search.cli.options import Json, Query, echo, globals_of, print_json
+from search.cli.options import Json, Query, globals_of, study_option
+from search.cli.output import echo, print_json, print_result
 from search.cli.signals import Stopped, StopSignals
 from search.formatting import runs_behind
 from search.monitoring.display import Display
+from search.study.schema import description, option_schemas
 
 
 def launch(
     context: typer.Context,
     study: Annotated[
-        str | None,
-        typer.Argument(help="Name of the study; default: the data's.", show_default=False),
+        str | None, typer.Argument(help=description("study"), show_default=False)
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="CSV, TSV (also .gz) or Parquet: a file, a folder, an address, - for what is "
-            "piped in; or a database. Default: diabetes.",
-            metavar="PATH|URL",
-        ),
-    ] = None,
+    data: Annotated[str | None, study_option("data", "PATH|URL")] = None,
     query: Query = None,
-    max_rows: Annotated[
-        str | None, typer.Option(help="Rows of the table at most; more are an error.", metavar="N")
-    ] = None,
-    max_bytes: Annotated[
-        str | None,
-        typer.Option(
-            help="Size of the table in memory at most; default: a third of what is free.",
-            metavar="SIZE",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column to predict; default: the last.", metavar="COLUMN")
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(help="regression or classification; default: as the target is."),
-    ] = None,
-    metric: Annotated[
-        str | None, typer.Option(help="Score to optimise; default: rmse, or brier for classes.")
-    ] = None,
-    weight: Annotated[
-        str | None, typer.Option(help="Column of the rows' weights.", metavar="COLUMN")
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(help="Column that binds rows together: scored by folds.", metavar="COLUMN"),
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            help="Column that puts rows in order: scored on later ones.", metavar="COLUMN"
-        ),
-    ] = None,
-    evaluation: Annotated[
-        str | None,
-        typer.Option(help="oob, cv, or auto: out-of-bag unless that would fool; default: auto."),
-    ] = None,
-    folds: Annotated[
-        str | None, typer.Option(help="Number of folds; default: 5.", metavar="N")
-    ] = None,
-    trials: Annotated[
-        str | None,
-        typer.Option(help="Finished trials in all, over all launches; default: 50.", metavar="N"),
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="End the search after so many seconds.", metavar="SECONDS")
-    ] = None,
-    workers: Annotated[
-        str | None,
-        typer.Option(help="Worker processes on this machine; default: one a core.", metavar="N"),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            help="Grow on this Dask cluster; default: DASK_SCHEDULER_ADDRESS, else this machine.",
-            metavar="URL",
-        ),
-    ] = None,
+    max_rows: Annotated[str | None, study_option("max_rows", "N")] = None,
+    max_bytes: Annotated[str | None, study_option("max_bytes", "SIZE")] = None,
+    target: Annotated[str | None, study_option("target", "COLUMN")] = None,
+    task: Annotated[str | None, study_option("task", "TASK")] = None,
+    metric: Annotated[str | None, study_option("metric", "NAME")] = None,
+    weight: Annotated[str | None, study_option("weight", "COLUMN")] = None,
+    group: Annotated[str | None, study_option("group", "COLUMN")] = None,
+    time: Annotated[str | None, study_option("time", "COLUMN")] = None,
+    evaluation: Annotated[str | None, study_option("evaluation", "auto|oob|cv")] = None,
+    folds: Annotated[str | None, study_option("folds", "N")] = None,
+    trials: Annotated[str | None, study_option("trials", "N")] = None,
+    timeout: Annotated[str | None, study_option("timeout", "SECONDS")] = None,
+    workers: Annotated[str | None, study_option("workers", "N")] = None,
+    scheduler: Annotated[str | None, study_option("scheduler", "URL")] = None,
     detach: Annotated[
-        bool | None,
-        typer.Option(
-            "--detach",
-            help="Run the coordinator on the cluster, too, and return at once.",
-            show_default=False,
-        ),
+        bool | None, typer.Option("--detach", help=description("detach"), show_default=False)
     ] = None,
-    seed: Annotated[
-        str | None, typer.Option(help="Seed of all that is random; default: 0.", metavar="N")
-    ] = None,
-    holdout: Annotated[
-        str | None,
-        typer.Option(
-            help="Share of rows kept apart to judge the champion; default: 0.2.", metavar="SHARE"
-        ),
-    ] = None,
-    trees: Annotated[
-        str | None,
-        typer.Option(
-            help="Trees of the champion; default: auto, as many as it needs.", metavar="N"
-        ),
-    ] = None,
+    seed: Annotated[str | None, study_option("seed", "N")] = None,
+    holdout: Annotated[str | None, study_option("holdout", "SHARE")] = None,
+    trees: Annotated[str | None, study_option("trees", "N|auto")] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file of these options and a [space].", metavar="FILE"),
+        typer.Option(
+            help="TOML file with values for these options and a [space] table.", metavar="FILE"
+        ),
     ] = None,
-    experiment: Annotated[
-        str | None, typer.Option(help="MLflow's experiment; default: the data's name.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Name to register under; default: the data's name.")
-    ] = None,
+    experiment: Annotated[str | None, study_option("experiment", "NAME")] = None,
+    model: Annotated[str | None, study_option("model", "NAME")] = None,
     register: Annotated[
         bool | None,
-        typer.Option("--register/--no-register", help="Register the champion.", show_default=False),
+        typer.Option("--register/--no-register", help=description("register"), show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Start a study, or go on with it up to --trials.
+    """Start a study, or continue it up to --trials.
 
     Example: grovekeeper launch houses --data houses.csv --target price --metric mae --trials 100
     """
     from search.study.spec import make_spec, read_config
 
-    # Numbers come as text: the specification is the one place where values are judged.
-    flags = {
-        "study": study,
-        "data": data,
-        "query": query,
-        "max_rows": max_rows,
-        "max_bytes": max_bytes,
-        "target": target,
-        "task": task,
-        "metric": metric,
-        "weight": weight,
-        "group": group,
-        "time": time,
-        "evaluation": evaluation,
-        "folds": folds,
-        "trials": trials,
-        "timeout": timeout,
-        "workers": workers,
-        "scheduler": scheduler,
-        "detach": detach,
-        "seed": seed,
-        "holdout": holdout,
-        "trees": trees,
-        "experiment": experiment,
-        "model": model,
-        "register": register,
+    # All values are texts, because only the specification validates them. An option that was not
+    # given is None, so that the configuration file can set it.
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in option_schemas() and value is not None
     }
     file = read_config(config) if config else {}
-    spec = make_spec(file | {name: value for name, value in flags.items() if value is not None})
+    spec = make_spec(file | given)
     options = globals_of(context)
     statistics = Display(quiet=options.quiet)
     from search.workers.factory import prepare
@@ -179,7 +89,7 @@ def launch(
         if summary["state"] == "running":
             _print_begun(summary)
         else:
-            print_ending(summary, registered=spec.register_model)
+            print_result(summary, registered=spec.register_model)
     if summary["state"] == "running":  # where nobody waits for its end
         return
     if summary["state"] in {"interrupted", "stopped"} and not json:

@@ -1,7 +1,5 @@
-"""What several commands share: the global options, and options declared once."""
+"""Options that several commands share: the global ones, and those declared here once."""
 
-import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,18 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from search.cli.output import echo
 from search.errors import UsageError
-from search.formatting import visible
+from search.stores import Stores
+from search.study.schema import description
 
 if TYPE_CHECKING:
-    from search.stores import Stores
     from storage.records import Stage
     from storage.registry.client import Registry
-
-
-def echo(text: str, *, err: bool = False) -> None:
-    """Print lines to stdout or stderr; what would steer the terminal is written out."""
-    typer.echo(visible(text), err=err)  # noqa: TID251 the one place
 
 
 @dataclass
@@ -32,10 +26,8 @@ class Globals:
     debug: bool = False
     quiet: bool = False
 
-    def stores(self) -> "Stores":
-        """The two addresses."""
-        from search.stores import Stores
-
+    def stores(self) -> Stores:
+        """Return the addresses of both stores."""
         return Stores(self.storage, self.tracking_uri)
 
     def say(self, text: str) -> None:
@@ -49,20 +41,21 @@ def globals_of(context: typer.Context) -> Globals:
     return context.ensure_object(Globals)
 
 
+def study_option(name: str, metavar: str) -> Any:
+    """Return the command-line option of a field of `StudySpec`, with its description as help."""
+    return typer.Option(help=description(name), metavar=metavar)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
-
-
-Query = Annotated[
-    str | None,
-    typer.Option(help="What is read from a database at --data.", metavar="SELECT"),
+Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
+Query = Annotated[str | None, study_option("query", "SELECT")]
+Reason = Annotated[
+    str | None, typer.Option(help="Reason, kept in the model's history.", metavar="TEXT")
 ]
 
 
-Reason = Annotated[str | None, typer.Option(help="Why; it is recorded.", metavar="TEXT")]
-
-
 def read_stage(text: str, option: str) -> "Stage":
-    """Return the stage that is meant."""
+    """Return the stage with this name, in any case; raise `UsageError` if there is none."""
     from storage.registry.client import STAGES
 
     for stage in STAGES:
@@ -73,7 +66,7 @@ def read_stage(text: str, option: str) -> "Stage":
 
 @contextmanager
 def open_registry(context: typer.Context, model: str) -> "Iterator[Registry]":
-    """Open the configured registry for a model; what MLflow raises is told in one line."""
+    """Open the configured registry for a model, and turn MLflow's errors into one line."""
     from search.study.spec import check_name
     from storage.registry import client as registry
     from storage.tracking import client as mlflow_client
@@ -83,18 +76,3 @@ def open_registry(context: typer.Context, model: str) -> "Iterator[Registry]":
     opened = registry.open_registry(uri)
     with mlflow_client.explained(uri):
         yield opened
-
-
-def print_json(document: Any) -> None:
-    """Print a document to stdout; numbers that JSON does not know become null."""
-    echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

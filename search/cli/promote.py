@@ -4,16 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import (
-    Json,
-    Query,
-    Reason,
-    echo,
-    globals_of,
-    open_registry,
-    print_json,
-    read_stage,
-)
+from search.cli.options import Json, Query, Reason, globals_of, open_registry, read_stage
+from search.cli.output import echo, print_json
 from search.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, echo, globals_of, print_json
+from search.cli.options import Json, globals_of
+from search.cli.output import echo, print_json
 from search.errors import StudyError, UsageError
 
 

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, Query, echo, globals_of, open_registry, print_json
+from search.cli.options import Json, Query, globals_of, open_registry
+from search.cli.output import echo, print_json
 from search.errors import StudyError, UsageError
 
 if TYPE_CHECKING:

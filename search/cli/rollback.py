@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Json, Reason, echo, open_registry, print_json, read_stage
+from search.cli.options import Json, Reason, open_registry, read_stage
+from search.cli.output import echo, print_json
 from search.cli.promote import said
 
 

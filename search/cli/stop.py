@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import echo, globals_of
+from search.cli.options import globals_of
+from search.cli.output import echo
 from search.errors import StudyError
 
 # Seconds that the coordinator gets; it looks every second and ends within ten.

@@ -4,8 +4,8 @@ from contextlib import suppress
 
 import typer
 
-from search.cli.options import Json, echo, globals_of, print_json
-from search.cli.tables import Csv, check_formats, print_csv, print_table
+from search.cli.options import Csv, Json, globals_of
+from search.cli.output import check_formats, echo, print_csv, print_json, print_table
 
 _COLUMNS = ("study", "state", "trials", "goal", "metric", "best", "hold-out", "model", "version")
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from search.cli.options import echo, globals_of
+from search.cli.options import globals_of
+from search.cli.output import echo
 from search.cli.signals import Stopped, StopSignals
 from search.errors import StudyError
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.ending import print_ending
-from search.cli.options import Json, globals_of, print_json
+from search.cli.options import Json, globals_of
+from search.cli.output import print_json, print_result
 from search.cli.signals import StopSignals
 from search.monitoring.display import Display
 from storage.errors import DatabaseError, NotFoundError, first_line
@@ -58,7 +58,7 @@ def watch(
     elif not options.quiet:
         if summary["state"] == "lost":
             options.say(f"its coordinator died: `grovekeeper launch {study}` goes on with it")
-        print_ending(summary, registered=True)
+        print_result(summary, registered=True)
 
 
 def _look(poller: "StudyPoller", storage: str) -> None:

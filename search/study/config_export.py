@@ -19,7 +19,9 @@ def recipe(study: Study) -> str | None:
         return None
     options = {"study": study.name, "experiment": notes["experiment"]} | notes.get("asked", {})
     options |= options_of(notes["spec"]) | {"trials": notes.get("goal")}
-    lines = [f"{name} = {_toml(value)}" for name, value in options.items() if value is not None]
+    lines = [
+        f"{name} = {toml_value(value)}" for name, value in options.items() if value is not None
+    ]
     from optuna.distributions import json_to_distribution
 
     space = {name: json_to_distribution(text) for name, text in notes["spec"]["space"].items()}
@@ -36,12 +38,12 @@ def _choice(distribution: "BaseDistribution") -> str:
     from optuna.distributions import CategoricalDistribution
 
     if isinstance(distribution, CategoricalDistribution):
-        return f"[{', '.join(_toml(choice) for choice in distribution.choices)}]"
+        return f"[{', '.join(toml_value(choice) for choice in distribution.choices)}]"
     about = vars(distribution)
     log = ", log = true" if about["log"] else ""
     return f"{{low = {about['low']!r}, high = {about['high']!r}{log}}}"
 
 
-def _toml(value: Any) -> str:
-    """Write a value as TOML has it; its strings are JSON's."""
+def toml_value(value: Any) -> str:
+    """Write a value in TOML, whose strings, numbers and booleans are written as in JSON."""
     return visible(json.dumps(written(value), ensure_ascii=False))

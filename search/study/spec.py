@@ -72,60 +72,13 @@ class _Held:
 
 
 class StudySpec(BaseModel):
-    """A study as its user asks for it.
+    """Specification of a study: the data, the search space, how trials are scored, the budget.
 
-    Attributes
-    ----------
-    study, experiment, model
-        Names of the study, of MLflow's experiment and of the registered model; default: the data's.
-        Of a table itself the study is ``frame``, and experiment and model are named as the study.
-    register
-        Whether the champion is registered.
-    data
-        Path of a CSV, TSV (also .gz) or Parquet file or of a folder of Parquet files, its address
-        (https://…, s3://…), a database's address, ``-`` for standard input, or ``diabetes``; or a
-        table itself, a frame of pandas' or polars' or an array of rows and columns (x0, x1, …).
-        What is kept of an address has no passwords and signatures.
-    query
-        What is read from a database: a select, with an order by.
-    max_rows
-        Rows of the table at most; more are an error.
-    max_bytes
-        Size of the table in memory at most, as 2GB; default: a third of what is free.
-    target
-        Column to predict; the last one where it is not given.
-    task
-        Detected from the target where not given.
-    metric
-        Score to optimise; default: ``rmse``, or ``brier`` for classes.
-    weight
-        Column of the rows' weights.
-    group
-        Column whose equal values bind rows together: a group is never on both sides.
-    time
-        Column by which rows are in order: what is later never predicts what is earlier.
-    evaluation
-        ``oob``, by out-of-bag votes; ``cv``, by folds; ``auto``, by votes where they do not fool.
-    folds
-        Number of folds.
-    trials
-        Finished trials in all, over all launches.
-    timeout
-        Seconds that the search may take in this launch.
-    workers
-        Local worker processes; default: one a core.
-    scheduler
-        Address of a Dask scheduler whose workers grow the trees; default: this machine's.
-    detach
-        Run the coordinator on the cluster as well, and return when the study has begun.
-    seed
-        What everything that is random derives from.
-    holdout
-        Share of rows kept apart to judge the champion; 0 trains on every row.
-    trees
-        Size of the champion; ``auto``: as many as its error needs.
-    space
-        Replaces or narrows the search space: a value, a list of choices or a `Range` by name.
+    The fields are the options of ``grovekeeper launch`` and the keys of its configuration file.
+    Instead of a path or an address, `data` may also be a table: a data frame of pandas or polars,
+    or a two-dimensional array, whose columns are then called ``x0``, ``x1``, …. The study of such
+    a table is called ``frame`` unless `study` is given, and the experiment and the model are
+    named after the study.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -133,31 +86,158 @@ class StudySpec(BaseModel):
     # What `data` was given as, where more than is shown of it.
     _address: str | None = PrivateAttr(default=None)
 
-    data: Annotated[str, Field(min_length=1)] = DIABETES
-    query: Annotated[str | None, Field(min_length=1)] = None
-    max_rows: Annotated[int | None, Field(ge=1)] = None
-    max_bytes: Annotated[ByteSize | None, Field(gt=0)] = None
-    target: str | None = None
-    task: Task | None = None
-    metric: str | None = None
-    weight: str | None = None
-    group: str | None = None
-    time: str | None = None
-    evaluation: Evaluation = "auto"
-    folds: Annotated[int, Field(ge=2, le=50)] = 5
-    study: str = ""
-    experiment: str = ""
-    model: str = ""
-    register_model: Annotated[bool, Field(alias="register")] = True
-    trials: Annotated[int, Field(ge=1, le=1_000_000)] = 50
-    timeout: Annotated[float | None, Field(gt=0)] = None
-    workers: Annotated[int | None, Field(ge=1, le=1024)] = None
-    scheduler: str | None = None
-    detach: bool = False
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    holdout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    trees: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = "auto"
-    space: dict[str, Choice] = {}
+    data: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="Table to learn from: path or address (https://…, s3://…) of a CSV, TSV "
+            "(also .gz) or Parquet file or of a folder of Parquet files, address of a database, "
+            "- for standard input, or diabetes. Passwords and signatures in an address are not "
+            "stored.",
+        ),
+    ] = DIABETES
+    query: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="SELECT statement, with an ORDER BY, that reads the table from a database.",
+            examples=["select * from houses order by id"],
+        ),
+    ] = None
+    max_rows: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Maximum number of rows. A longer table is an error.",
+            examples=[1_000_000],
+        ),
+    ] = None
+    max_bytes: Annotated[
+        ByteSize | None,
+        Field(
+            gt=0,
+            description="Maximum size of the table in memory. A larger table is an error. "
+            "Default: a third of the free memory.",
+            examples=["2GB"],
+        ),
+    ] = None
+    target: Annotated[
+        str | None, Field(description="Column to predict. Default: the last column.")
+    ] = None
+    task: Annotated[
+        Task | None,
+        Field(description="Regression or classification. Default: detected from the target."),
+    ] = None
+    metric: Annotated[
+        str | None,
+        Field(
+            description="Score to optimise. Default: rmse for regression, brier for classification."
+        ),
+    ] = None
+    weight: Annotated[
+        str | None, Field(description="Column of sample weights.", examples=["column"])
+    ] = None
+    group: Annotated[
+        str | None,
+        Field(
+            description="Column of groups, such as patients or customers. A group is never split "
+            "between training and scoring: trials are scored by cross-validation.",
+            examples=["column"],
+        ),
+    ] = None
+    time: Annotated[
+        str | None,
+        Field(
+            description="Column that orders the rows. Later rows never predict earlier ones: "
+            "trials are scored by cross-validation.",
+            examples=["column"],
+        ),
+    ] = None
+    evaluation: Annotated[
+        Evaluation,
+        Field(
+            description="How trials are scored: by out-of-bag votes (oob), by cross-validation "
+            "(cv), or by out-of-bag votes unless they would be biased (auto)."
+        ),
+    ] = "auto"
+    folds: Annotated[
+        int, Field(ge=2, le=50, description="Number of folds of cross-validation.")
+    ] = 5
+    study: Annotated[
+        str, Field(description="Name of the study. Default: derived from the data.")
+    ] = ""
+    experiment: Annotated[
+        str, Field(description="Name of the MLflow experiment. Default: derived from the data.")
+    ] = ""
+    model: Annotated[
+        str, Field(description="Name of the registered model. Default: derived from the data.")
+    ] = ""
+    register_model: Annotated[
+        bool,
+        Field(alias="register", description="Register the champion in the MLflow Model Registry."),
+    ] = True
+    trials: Annotated[
+        int,
+        Field(
+            ge=1, le=1_000_000, description="Number of finished trials in total, over all launches."
+        ),
+    ] = 50
+    timeout: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="Time limit of the search in this launch, in seconds. Default: no limit.",
+            examples=[600],
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=1024,
+            description="Number of worker processes on this machine. Default: one per core.",
+            examples=[2],
+        ),
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        Field(
+            description="Address of a Dask scheduler whose workers grow the trees. Default: "
+            "DASK_SCHEDULER_ADDRESS, or workers on this machine.",
+            examples=["tcp://host:8786"],
+        ),
+    ] = None
+    detach: Annotated[
+        bool,
+        Field(
+            description="Run the coordinator on the Dask cluster, too, and return when the study "
+            "has started."
+        ),
+    ] = False
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")] = 0
+    holdout: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Share of the rows that is held out to judge the champion. With 0 the "
+            "champion is trained on all rows.",
+        ),
+    ] = 0.2
+    trees: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)],
+        Field(
+            description="Number of trees of the champion. auto: as many as its error needs, from "
+            "100 to 1,000."
+        ),
+    ] = "auto"
+    space: Annotated[
+        dict[str, Choice],
+        Field(
+            description="Replaces or narrows the search space: maps a hyperparameter to a value, "
+            "a list of choices, or a range (low, high, log)."
+        ),
+    ] = {}
 
     @property
     def table(self) -> "pd.DataFrame | None":

@@ -12,7 +12,7 @@ import pytest
 from conftest import Shell
 from mlflow import MlflowClient
 
-from search.cli.options import print_json
+from search.cli.output import print_json
 from storage import MLflowMirror
 
 

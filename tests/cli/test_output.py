@@ -1,4 +1,4 @@
-"""Tables for people on a terminal, for pipes, and as CSV."""
+"""What commands print: tables on a terminal, in a pipe and as CSV, and the result of a launch."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Shell
 
-from search.cli.tables import print_table
+from search.cli.output import print_result, print_table
 
 
 def rows_of(shell: Shell, *arguments: str) -> list[dict[str, str]]:
@@ -89,3 +89,31 @@ def test_on_a_terminal_it_is_folded_to_its_width(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert len(lines) > 3
     assert max(map(len, lines)) <= 80
+
+
+def summary(best: int) -> dict[str, Any]:
+    return {
+        "study": "houses",
+        "state": "stopped",
+        "metric": "rmse",
+        "trials": {"complete": 40, "pruned": 2, "failed": 0},
+        "best": {"number": best, "value": 1.5, "params": {"max_features": 0.5}},
+        "champion": {"trial": 12, "trees": 100},
+        "holdout": {"rmse": 2.5},
+        "model": {"name": "houses", "version": 1},
+        "evaluation": "out-of-bag",
+        "mlflow": {"view": None},
+    }
+
+
+def test_scores_and_model_are_of_the_best_or_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result(summary(12), registered=True)
+    said = capsys.readouterr().out
+    assert "hold-out: rmse 2.5" in said
+    assert "promote it: grovekeeper promote houses --to Staging" in said
+    print_result(summary(40), registered=True)
+    said = capsys.readouterr().out
+    assert "best: trial 40" in said
+    assert "the champion is still trial 12's: the same launch makes the new one" in said
+    assert "hold-out" not in said
+    assert "registered" not in said
