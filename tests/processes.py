@@ -1,8 +1,13 @@
 """Processes that tests start: their environment, a port, and waiting until they answer."""
 
+import atexit
+import functools
 import os
+import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -10,13 +15,56 @@ from contextlib import suppress
 from pathlib import Path
 
 START_TIMEOUT = 90.0
+_TESTS = Path(__file__).parent
 STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
 _given: set[int] = set()
 
 
+def _install_client() -> Path:
+    """Write a command `grovekeeper` that has a command server run it, and return its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="grovekeeper-"))
+    atexit.register(shutil.rmtree, folder)
+    client = (_TESTS / "command_client.py").read_text()
+    (folder / "grovekeeper").write_text(f"#!{sys.executable} -SE\n{client}")
+    (folder / "grovekeeper").chmod(0o755)
+    return folder
+
+
+CLIENT_FOLDER = _install_client()
+# The installed command, and one that starts at once and runs the same code (command_server.py).
+INSTALLED = str(Path(sys.executable).with_name("grovekeeper"))
+COMMAND = str(CLIENT_FOLDER / "grovekeeper")
+
+
 def environment() -> dict[str, str]:
-    """Return this process's, without the stores that `mlflow.set_tracking_uri` leaves in it."""
-    return {key: value for key, value in os.environ.items() if key not in STORES}
+    """Return this process's environment for a command, without the stores that MLflow leaves."""
+    own = {key: value for key, value in os.environ.items() if key not in STORES}
+    return own | {"GROVEKEEPER_TEST_SERVER": command_server()}
+
+
+@functools.cache
+def command_server(*modules: str) -> str:
+    """Return the socket of a server that runs commands, for as long as this process lives."""
+    socket_path = CLIENT_FOLDER / f"socket-{len(modules)}"
+    server = subprocess.Popen(
+        [sys.executable, str(_TESTS / "command_server.py"), str(socket_path), *modules],
+        stdin=subprocess.PIPE,
+        # As the project sets it before it imports MLflow.
+        env=os.environ | {"MLFLOW_LOGGING_LEVEL": "CRITICAL"},
+    )
+    atexit.register(_end, server)
+    deadline = time.monotonic() + START_TIMEOUT
+    while not socket_path.exists():
+        assert server.poll() is None, "the command server ended"
+        assert time.monotonic() < deadline, "the command server did not start"
+        time.sleep(0.05)
+    return str(socket_path)
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait(10)
 
 
 def free_port() -> int:

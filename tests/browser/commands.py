@@ -3,12 +3,10 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
-from processes import environment
+from processes import COMMAND, environment
 
-COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 STOP_TIMEOUT = 30.0
 
 

@@ -3,16 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import STORES, environment
-
-COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
+from processes import COMMAND, STORES, environment
 
 
 @dataclass(frozen=True)

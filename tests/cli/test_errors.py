@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import COMMAND, Shell
-from processes import environment
+from conftest import Shell
+from processes import INSTALLED, environment
 
 Here = Callable[..., int]
 
@@ -171,14 +171,14 @@ def test_the_ui_of_a_server_is_the_servers(shell: Shell, mlflow_server: str) -> 
 
 
 def test_the_version_is_printed() -> None:
-    said = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
+    said = subprocess.run([INSTALLED, "--version"], capture_output=True, text=True, check=True)
     assert said.stdout.startswith("grovekeeper ")
 
 
 def test_a_shell_completes_commands() -> None:
     asked = {"COMP_WORDS": "grovekeeper pro", "COMP_CWORD": "1"}
     done = subprocess.run(
-        [COMMAND],
+        [INSTALLED],
         env=environment() | asked | {"_GROVEKEEPER_COMPLETE": "complete_bash"},
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from processes import environment
+from processes import CLIENT_FOLDER, environment
 
 # By what a page calls a thing: what it is called in the test.
 Names = dict[str, str]
@@ -21,8 +21,8 @@ _POLL = 0.1
 
 def at_home() -> dict[str, str]:
     """Return the environment of somebody who has activated the virtual environment."""
-    here = Path(sys.executable).parent
-    return environment() | {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
+    folders = [str(CLIENT_FOLDER), str(Path(sys.executable).parent), os.environ["PATH"]]
+    return environment() | {"PATH": os.pathsep.join(folders), "COLUMNS": "100"}
 
 
 class Terminal:

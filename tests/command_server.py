@@ -1,0 +1,180 @@
+"""A process that has imported everything once, and forks the command line from itself on request.
+
+A command spends seconds on imports, and the tests start hundreds of commands. Forked, a command
+starts at once, in a process of its own that can be interrupted or killed like any other.
+
+    python command_server.py SOCKET [MODULE ...]
+
+`command_client.py` is the client. A request is the length of a JSON document, with the three
+standard streams as file descriptors, and the document. The answers are two lines: the number of the
+process, and its exit code (negative for a signal). A client that goes away takes its process along.
+
+    {"run": [ARGUMENTS], "cwd": FOLDER, "environment": {NAME: VALUE}}
+
+The modules are imported as well, here and in the workers.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
+from typing import Any
+
+# The exit code of a process that could not run its command.
+FAILED = 137
+_IMPORTED = (
+    "distributed",
+    "mlflow.sklearn",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.tracking",
+    "optuna.storages",
+    "psycopg",
+    "search.cli.app",
+    "search.service.launch",
+    "search.service.sync",
+    "skops.io",
+    "skrub",
+    "sklearn.ensemble",
+)
+
+
+class CommandServer:
+    """Forks commands until the process that started it closes standard input."""
+
+    def __init__(self, path: Path) -> None:
+        self._clients: dict[int, socket.socket] = {}
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        self._ended, self._wake = socket.socketpair()
+        for end in (self._ended, self._wake):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wake.fileno())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> None:
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._ended, selectors.EVENT_READ)
+        self._selector.register(sys.stdin, selectors.EVENT_READ)
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is sys.stdin:
+                    return
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif key.fileobj is self._ended:
+                    self._ended.recv(4096)
+                elif key.data in self._clients:
+                    self._forget(key.data)
+                    with suppress(ProcessLookupError):
+                        os.kill(key.data, signal.SIGKILL)
+            self._answer_ended()
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        length, streams, *_ = socket.recv_fds(client, 8, 3)
+        body = b""
+        while len(body) < int.from_bytes(length, "big"):
+            body += client.recv(65536)
+        pid = _fork(json.loads(body), streams)
+        for stream in streams:
+            os.close(stream)
+        client.sendall(f"{pid}\n".encode())
+        self._clients[pid] = client
+        self._selector.register(client, selectors.EVENT_READ, pid)
+
+    def _answer_ended(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid in self._clients:
+                code = os.waitstatus_to_exitcode(status)
+                with suppress(OSError):
+                    self._clients[pid].sendall(f"{code}\n".encode())
+                self._forget(pid)
+
+    def _forget(self, pid: int) -> None:
+        client = self._clients.pop(pid)
+        self._selector.unregister(client)
+        client.close()
+
+
+def _fork(request: dict[str, Any], streams: list[int]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = FAILED
+    try:
+        _become_a_command(request, streams)
+        from search.cli import main as run
+
+        run()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
+    """Give this process what a new process has: streams, folder, environment, signals."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    sys.argv = ["grovekeeper", *request["run"]]
+
+
+def main() -> None:
+    path, *modules = sys.argv[1:]
+    for name in (*_IMPORTED, *modules):
+        importlib.import_module(name)
+    from mlflow.utils import requirements_utils
+
+    from search.workers import local
+
+    # MLflow looks the installed packages up once, for half a second, when a model is saved.
+    requirements_utils._init_packages_to_modules_map()
+    # Workers are forked from a process that has imported these modules as well.
+    local._PRELOAD.extend(modules)
+    local.prepare()
+    resource_tracker.ensure_running()
+    # That process belongs to this server, not to the commands.
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+    forkserver.ensure_running = lambda: None
+    gc.freeze()
+    CommandServer(Path(path)).serve()
+
+
+if __name__ == "__main__":
+    main()
