@@ -14,6 +14,7 @@ As scikit-learn's estimators::
     forest = ForestSearchRegressor(metric="mae", trials=100, random_state=0).fit(X, y)
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _HOMES = {
     "StudySpec": "search.study.spec",
     "launch": "search.api",
 }
+
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

@@ -133,7 +133,8 @@ def launch(
         Addresses of Optuna's database and of MLflow's store; default: the environment variables
         ``OPTUNA_STORAGE`` and ``MLFLOW_TRACKING_URI``, then SQLite files in this folder.
     quiet
-        Show no progress, and say nothing.
+        Show no progress and no messages. Either way, messages are log records of the loggers
+        ``search`` and ``storage``.
 
     Raises
     ------
@@ -143,7 +144,6 @@ def launch(
         After the study was left so that the same launch goes on with it.
     """
     from search.monitoring.display import Display
-    from search.monitoring.observer import Unstopped
     from storage.database import absolute
     from storage.studies.study import StudyBook
 
@@ -152,12 +152,14 @@ def launch(
         absolute(storage or os.environ.get("OPTUNA_STORAGE") or DEFAULT_STORAGE),
         tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
     )
-    if spec.detach:
-        from search.service.detached import detach
+    with Display(quiet=quiet) as display:
+        if spec.detach:
+            from search.service.detached import detach
 
-        summary = detach(spec, Display(quiet=quiet))
-    else:
-        from search.service.launch import launch as run
+            summary = detach(spec)
+        else:
+            from search.monitoring.observer import Unstopped
+            from search.service.launch import launch as run
 
-        summary = run(spec, stores, Display(quiet=quiet), Unstopped())
+            summary = run(spec, stores, display, Unstopped())
     return Result(summary, StudyBook(stores.storage, scheduler=spec.scheduler))

@@ -1,5 +1,6 @@
 """Trying again where a database stumbles: locked, restarted, full for a moment."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,18 +10,19 @@ from storage.redaction import redact
 
 T = TypeVar("T")
 
+_logger = logging.getLogger(__name__)
+
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 # Seconds for which a database may stumble.
 PATIENCE = 60.0
-# From this many seconds on it is said.
+# Seconds after which a warning is logged.
 _UNNOTICED = 2.0
 
 
 def retry(
     act: Callable[[bool], T],
     url: str,
-    say: Callable[[str], None],
     hurried: Callable[[], bool] = lambda: False,
 ) -> T:
     """Return what `act` returns, once it gets through.
@@ -30,9 +32,8 @@ def retry(
     act
         Told whether it is tried again: what seemed to fail may have been carried out all the same.
     url
-        The database's address, for what is said of it.
-    say
-        Told once when it takes longer.
+        The database's address, for error messages and for the warning that is logged once when
+        the retries take longer than two seconds.
     hurried
         Whether nobody waits any longer: then the next failure is the last.
 
@@ -44,7 +45,7 @@ def retry(
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    began, pause, again, said = time.monotonic(), _FIRST_PAUSE, False, False
+    began, pause, again, warned = time.monotonic(), _FIRST_PAUSE, False, False
     while True:
         try:
             return act(again)
@@ -52,9 +53,9 @@ def retry(
             lasts = time.monotonic() - began
             if lasts > PATIENCE or hurried():
                 raise _broken(url, error) from error
-            if lasts > _UNNOTICED and not said:
-                said = True
-                say(f"cannot write to {redact(url)}: {_cause(error)}; trying again")
+            if lasts > _UNNOTICED and not warned:
+                warned = True
+                _logger.warning("cannot write to %s: %s; trying again", redact(url), _cause(error))
         except OSError as error:  # a scheduler that served it is gone, and with it our cluster
             raise _broken(url, error) from error
         again = True

@@ -31,6 +31,7 @@ from search.cli.options import Globals
 from search.cli.output import echo
 from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
+from search.monitoring.display import Display
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
 from storage.errors import StorageError, first_line
 from storage.redaction import redact_text
@@ -101,6 +102,7 @@ def global_options(
     if given is not None:
         given.storage, given.tracking_uri = storage, tracking_uri
         given.debug, given.quiet = debug, quiet
+        given.display = context.with_resource(Display(quiet=quiet))
 
 
 def main() -> NoReturn:

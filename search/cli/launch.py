@@ -9,7 +9,6 @@ from search.cli.options import Json, Query, globals_of, study_option
 from search.cli.output import echo, print_json, print_result
 from search.cli.signals import Stopped, StopSignals
 from search.formatting import runs_behind
-from search.monitoring.display import Display
 from search.study.schema import description, option_schemas
 
 
@@ -70,7 +69,6 @@ def launch(
     file = read_config(config) if config else {}
     spec = make_spec(file | given)
     options = globals_of(context)
-    statistics = Display(quiet=options.quiet)
     from search.workers.factory import prepare
 
     prepare(spec)
@@ -78,11 +76,11 @@ def launch(
         if spec.detach:
             from search.service.detached import detach as run_there
 
-            summary = run_there(spec, statistics)
+            summary = run_there(spec)
         else:
             from search.service.launch import launch as run
 
-            summary = run(spec, options.stores(), statistics, signals)
+            summary = run(spec, options.stores(), options.display, signals)
     if json:
         print_json(summary)
     elif not options.quiet:

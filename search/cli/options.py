@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from search.cli.output import echo
 from search.errors import UsageError
+from search.monitoring.display import Display
 from search.stores import Stores
 from search.study.schema import description
 
@@ -25,6 +26,7 @@ class Globals:
     tracking_uri: str = ""
     debug: bool = False
     quiet: bool = False
+    display: Display = field(default_factory=lambda: Display(quiet=False))
 
     def stores(self) -> Stores:
         """Return the addresses of both stores."""

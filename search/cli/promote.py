@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, Query, Reason, globals_of, open_registry, read_stage
+from search.cli.options import Json, Query, Reason, open_registry, read_stage
 from search.cli.output import echo, print_json
 from search.errors import UsageError
 
@@ -60,7 +60,7 @@ def promote(
     rules = Rules(tolerance, strict, tuple(require or ()))
     request = Request(version, stage, rules, data, why, force, refit_all, query)
     with open_registry(context, model) as registry:
-        number, done = move(registry, model, request, globals_of(context).say)
+        number, done = move(registry, model, request)
     if json:
         unmoved = {"version": number, "to": stage, "action": None}
         about = unmoved if done is None else document(done)

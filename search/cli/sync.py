@@ -34,7 +34,7 @@ def sync(
     done = []
     for each in ours:
         try:
-            done.append(bring_level(each, options.tracking_uri, options.say))
+            done.append(bring_level(each, options.tracking_uri))
         except StudyBusyError as error:
             if study:
                 raise

@@ -8,7 +8,6 @@ import typer
 from search.cli.options import Json, globals_of
 from search.cli.output import print_json, print_result
 from search.cli.signals import StopSignals
-from search.monitoring.display import Display
 from storage.errors import DatabaseError, NotFoundError, first_line
 from storage.redaction import redact
 
@@ -42,16 +41,15 @@ def watch(
 
     options = globals_of(context)
     opened = StudyBook(options.storage).open(study)
-    statistics = Display(quiet=options.quiet)
     with StopSignals():
         poller = StudyPoller(opened)
-        statistics.begin(poller.status)
+        options.display.begin(poller.status)
         try:
             while poller.status.state == "running" or follow:
                 _look(poller, options.storage)
-                statistics.update(poller.status)
+                options.display.update(poller.status)
         finally:
-            statistics.end()
+            options.display.end()
     summary = summarize(opened)
     if json:
         print_json(summary)

@@ -1,5 +1,6 @@
 """From the best trial to a registered champion: made, judged on the hold-out, noted, registered."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ from storage.studies.study import Study
 from storage.tracking import client as mlflow_client
 from storage.tracking.mirror_writer import MirrorWriter
 
+_logger = logging.getLogger(__name__)
+
 # Seconds that a launch waits for MLflow to say whether the champion is registered already.
 _PATIENCE = 60.0
 
@@ -27,8 +30,6 @@ class Finalizer:
     ----------
     check
         Called before each write to MLflow; raises where this process may no longer write.
-    say
-        Told what people should know of the champion.
     note
         Keeps a note on the study in its database.
     """
@@ -39,15 +40,13 @@ class Finalizer:
         study: Study,
         mirror_writer: MirrorWriter,
         check: Callable[[], None],
-        say: Callable[[str], None],
         note: Callable[[str, Any], None],
     ) -> None:
         self._problem = problem
         self._study = study
         self._mirror_writer = mirror_writer
-        self._say = say
         self._note = note
-        self._registration = Registration(problem, study.uid, mirror_writer.mirror, check, say)
+        self._registration = Registration(problem, study.uid, mirror_writer.mirror, check)
 
     def finalize(self, best: TrialRecord) -> dict[str, float]:
         """Make the best trial's champion; return the seconds of what was done.
@@ -72,7 +71,7 @@ class Finalizer:
             problem.dataset, problem.metric, best.params, trees, spec.seed, jobs
         )
         for text in remarks(champion, best.enough_trees, best.covered):
-            self._say(text)
+            _logger.info("%s", text)
         findings = examine(champion, problem.dataset, problem.metric)
         model = self._study.get("model")
         if model is not None and wanted != {key: model.get(key) for key in wanted}:

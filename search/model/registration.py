@@ -1,5 +1,6 @@
 """Logs a champion as a model and registers it: one version a study's best trial, never two."""
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_logger = logging.getLogger(__name__)
+
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
 # Seconds for which MLflow may stumble.
@@ -48,8 +51,6 @@ class Registration:
         Knows the study's run.
     check
         Called before each write; raises where this process may no longer write.
-    say
-        Told once when MLflow stumbles.
     """
 
     def __init__(
@@ -58,13 +59,11 @@ class Registration:
         study_uid: str,
         mirror: Mirror,
         check: Callable[[], None],
-        say: Callable[[str], None],
     ) -> None:
         self._problem = problem
         self._study_uid = study_uid
         self._mirror = mirror
         self._check = check
-        self._say = say
 
     @cached_property
     def _registry(self) -> Registry:
@@ -131,7 +130,7 @@ class Registration:
                     msg = f"the champion is not registered: {reason}. The same launch again does it"
                     raise StudyError(msg) from error
                 if pause == _FIRST_PAUSE:
-                    self._say(f"the champion is not registered yet: {reason}; trying again")
+                    _logger.warning("the champion is not registered yet: %s; trying again", reason)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

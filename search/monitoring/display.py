@@ -1,18 +1,23 @@
 """Display of a search: a live panel on a terminal, elsewhere a line now and then; on stderr."""
 
+import logging
 import math
 import os
 import sys
 import time
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from search.formatting import visible
+from search.monitoring.messages import messages_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from search.monitoring.status import SearchStatus
+
+_logger = logging.getLogger(__name__)
 
 _LINE_EVERY = 10.0
 _LINES_A_STUDY = 5
@@ -20,16 +25,28 @@ _DRAWN_A_SECOND = 4
 
 
 class Display:
-    """Shows how a search stands, while it changes."""
+    """Shows how a search stands while it changes, and within a `with` block its log messages."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._live: Any = None
 
-    def say(self, text: str) -> None:
-        """Print a sentence, above the panel where there is one."""
-        if self._quiet:
-            return
+    def __enter__(self) -> Self:
+        self._messages = messages_to(None if self._quiet else self._show_message)
+        self._messages.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+        self._messages.__exit__(kind, error, trace)
+
+    def _show_message(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
         live = self._live  # which another thread may end meanwhile
         if live is not None:
             live.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
@@ -67,7 +84,7 @@ class Display:
     def shown(self, summary: "Mapping[str, Any]") -> None:
         """Print where the study is to be seen, where that is a server's page."""
         if summary["mlflow"]["view"] is not None:
-            self.say(f"watch it: {summary['mlflow']['view']}")
+            _logger.info("watch it: %s", summary["mlflow"]["view"])
 
     def end(self) -> None:
         """Leave the panel as it is."""

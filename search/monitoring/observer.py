@@ -9,9 +9,6 @@ from search.monitoring.status import SearchStatus
 class Observer(Protocol):
     """Who is told what happens while it happens."""
 
-    def say(self, text: str) -> None:
-        """Take a sentence on something decided or noticed."""
-
     def begin(self, status: SearchStatus) -> None:
         """The search begins; how it stands is kept up to date until the launch ends."""
 

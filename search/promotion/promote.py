@@ -1,6 +1,7 @@
 """Promotion: which version stands for a model, through the gate into a stage, and back."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,8 @@ from storage.errors import NotFoundError, StorageError
 from storage.records import Judgement, ModelVersion, Move, Stage
 from storage.registry.client import STAGES, Registry
 from storage.registry.transitions import REASON_LENGTH, new_move, read_moves, record, settle
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,7 @@ class Request:
     query: str | None = None
 
 
-def promote(
-    registry: Registry, model: str, request: Request, say: Callable[[str], None]
-) -> tuple[int, Move | None]:
+def promote(registry: Registry, model: str, request: Request) -> tuple[int, Move | None]:
     """Move a version to a stage if the gate lets it pass; stage and alias move together.
 
     Returns
@@ -67,7 +68,7 @@ def promote(
     versions = registry.versions(model)
     chosen = choose(model, versions, request.version)
     if request.version is None:
-        say(f"version {chosen.version} is the best on the hold-out")
+        _logger.info("version %d is the best on the hold-out", chosen.version)
     holder = in_stage(versions, request.stage)
     target = _refitted(versions, chosen) if request.refit_all else chosen
     if target is not None and target == holder:
@@ -77,11 +78,11 @@ def promote(
     if target is not None:  # a refit that is yet to be made is in no stage
         _keep_production(target, request.stage)
     than = f"version {holder.version}" if holder else "a constant forecast"
-    say(f"judging version {chosen.version} against {than}")
+    _logger.info("judging version %d against %s", chosen.version, than)
     candidate = load_model(registry, chosen)
     found = _judge(registry, versions, candidate, holder, request)
     for remark in found.remarks:
-        say(remark)
+        _logger.info("%s", remark)
     move = new_move(
         chosen,
         request.stage,
@@ -96,8 +97,10 @@ def promote(
         raise StudyError(f"{_said(refused)}. Nothing is changed; --force --reason TEXT overrides")
     if request.refit_all:
         candidate = _refit(registry, versions, candidate, request)
-        say(
-            f"version {candidate.version.version} is version {chosen.version} refitted on every row"
+        _logger.info(
+            "version %d is version %d refitted on every row",
+            candidate.version.version,
+            chosen.version,
         )
         chosen = candidate.version
         move = replace(move, version=chosen.version, origin=chosen.stage)

@@ -4,6 +4,7 @@ That worker alone has the addresses of the databases, in its environment; nothin
 Where it dies, Dask gives the task to another one, which goes on from what the database has.
 """
 
+import logging
 import math
 import os
 import queue
@@ -25,7 +26,8 @@ from distributed import (
 from search.data.sources import is_here
 from search.data.table import read_table
 from search.errors import StudyError, UsageError
-from search.monitoring.observer import Observer, Unstopped
+from search.monitoring.messages import messages_to
+from search.monitoring.observer import Unstopped
 from search.monitoring.status import SearchStatus
 from search.service.launch import launch
 from search.stores import Stores
@@ -38,6 +40,8 @@ from storage.leases.lease import RENEW_EVERY
 from storage.leases.store import DURATION
 from storage.scheduler import connect
 
+_logger = logging.getLogger(__name__)
+
 RESOURCE = "coordinator"
 _STORAGE, _TRACKING_URI = "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"
 _POLL = 1.0
@@ -45,10 +49,10 @@ _SOON = 5.0
 # What is sent goes through the scheduler's memory.
 _MOST_BYTES = 500e6
 
-Message = tuple[Literal["begun", "say", "shown", "ended"], Any]
+Message = tuple[Literal["begun", "log", "shown", "ended"], Any]
 
 
-def detach(spec: StudySpec, observer: Observer) -> dict[str, Any]:
+def detach(spec: StudySpec) -> dict[str, Any]:
     """Have a study launched on its cluster; return when its run stands in MLflow.
 
     The table is read here and sent along, where it is here; otherwise the coordinator reads it.
@@ -69,7 +73,7 @@ def detach(spec: StudySpec, observer: Observer) -> dict[str, Any]:
     with connect(address) as client:
         check_versions(client)
         _check_coordinator(client, address)
-        return _Submission(client, spec).wait(observer)
+        return _Submission(client, spec).wait()
 
 
 def _with_table(spec: StudySpec) -> StudySpec:
@@ -115,18 +119,18 @@ class _Submission:
         self._task.add_done_callback(lambda _: self._told.put(("ended", None)))
         fire_and_forget(self._task)
 
-    def wait(self, observer: Observer) -> dict[str, Any]:
-        """Pass on what is said until the study's run stands in MLflow; return its summary."""
+    def wait(self) -> dict[str, Any]:
+        """Log the coordinator's messages until MLflow has the study's run; return its summary."""
         try:
-            return self._wait(observer)
+            return self._wait()
         except BaseException:
             if self._begun and not self._task.done():
-                observer.say(f"the study runs on: `grovekeeper stop {self._study}` ends it")
+                _logger.info("the study runs on: `grovekeeper stop %s` ends it", self._study)
             elif self._client.status == "running":
                 self._client.cancel([self._task], force=True)
             raise
 
-    def _wait(self, observer: Observer) -> dict[str, Any]:
+    def _wait(self) -> dict[str, Any]:
         patience = time.monotonic() + _SOON
         while True:
             try:
@@ -138,13 +142,14 @@ class _Submission:
                     ) from None
                 if not self._begun and time.monotonic() > patience:
                     patience = math.inf
-                    observer.say("waiting for a free coordinator (Ctrl-C gives up)")
+                    _logger.info("waiting for a free coordinator (Ctrl-C gives up)")
                 continue
             if kind == "ended":
                 return self._result()
             self._begun = True
-            if kind == "say":
-                observer.say(content)
+            if kind == "log":
+                level, text = content
+                _logger.log(level, "%s", text)
             elif kind == "shown":
                 return dict(content)
 
@@ -172,7 +177,8 @@ def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
     deadline = time.monotonic() + DURATION + 2 * RENEW_EVERY
     while True:
         try:
-            return launch(here, stores, teller, Unstopped(), succeeds="shown" in told)
+            with messages_to(teller.log):
+                return launch(here, stores, teller, Unstopped(), succeeds="shown" in told)
         except StudyBusyError:
             if not told or time.monotonic() > deadline:
                 raise
@@ -200,9 +206,9 @@ class _Teller:
         """Send a message."""
         self._worker.log_event(self._topic, (kind, content))
 
-    def say(self, text: str) -> None:
-        """Pass a sentence on."""
-        self.tell("say", text)
+    def log(self, record: logging.LogRecord) -> None:
+        """Pass a log record on."""
+        self.tell("log", (record.levelno, record.getMessage()))
 
     def shown(self, summary: Mapping[str, Any]) -> None:
         """Tell that whoever waits can go."""

@@ -1,5 +1,6 @@
 """One launch of a study, from its specification to the registered model."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from storage.studies.trial_writer import TrialWriter
 from storage.tracking import client as mlflow_client
 from storage.tracking.mirror import Mirror
 from storage.tracking.mirror_writer import MirrorWriter
+
+_logger = logging.getLogger(__name__)
 
 # Seconds that a launch waits at its end for a mirror that is behind: quietly, then until nothing
 # got through for so long.
@@ -71,15 +74,16 @@ def launch(
     """
     started = time.monotonic()
     prepare(spec)
-    warned = list(stores.check())
+    for warning in stores.check():
+        _logger.warning("%s", warning)
     problem = pose(spec)
     study = find_study(problem, stores.storage)
     memory = None
     if scheduler_of(spec) is None:
         memory = check_memory(problem.training_set, spec.workers or cores())
-    for note in (*warned, *problem.notes, memory):
+    for note in (*problem.notes, memory):
         if note is not None:
-            observer.say(note)
+            _logger.info("%s", note)
 
     def report() -> dict[str, bytes]:
         # Called by the recorder, and not before it was handed the study's record.
@@ -87,8 +91,8 @@ def launch(
 
     experiment = (study and study.get("experiment")) or spec.experiment
     if experiment != spec.experiment:
-        observer.say(f"the study's runs are in the experiment '{experiment}': it goes on there")
-    mirror_writer = MirrorWriter(Mirror(stores.tracking_uri, experiment, observer.say, report))
+        _logger.warning("the study's runs are in the experiment '%s': it goes on there", experiment)
+    mirror_writer = MirrorWriter(Mirror(stores.tracking_uri, experiment, report))
     if not mlflow_client.is_new(stores.tracking_uri):
         mirror_writer.wait_connected()
     try:
@@ -200,8 +204,7 @@ class _Launch:
         rows = problem.training_set
         plan = make_plan(problem, clock)
         self._status.deadline = plan.deadline
-        check, say = self._lease.check, self._observer.say
-        trial_writer = TrialWriter(self._study, problem.space, check, self._entered, say)
+        trial_writer = TrialWriter(self._study, problem.space, self._lease.check, self._entered)
         try:
             with workers_for(spec, self._study.uid, self._lease.check) as workers:
                 workers.load(rows)
@@ -264,7 +267,7 @@ class _Launch:
         def put(_again: bool) -> None:
             self._study.put(key, value)
 
-        retry(put, self._stores.storage, self._observer.say)
+        retry(put, self._stores.storage)
         self._notes[key] = value
 
     def _be_at(self, doing: str) -> None:
@@ -285,9 +288,8 @@ class _Launch:
             within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
         self._be_at("making the champion")
-        check, say = self._lease.check, self._observer.say
         finalizer = Finalizer(
-            self._problem, self._study, self._mirror_writer, check, say, self._note
+            self._problem, self._study, self._mirror_writer, self._lease.check, self._note
         )
         self._seconds |= finalizer.finalize(best)
 
@@ -302,9 +304,11 @@ class _Launch:
         self._record()
         level = self._mirror_writer.wait_level(_INTERRUPT_PATIENCE if hurried else _QUIET)
         if not level and not hurried:
-            later = f"Ctrl-C leaves the rest to `grovekeeper sync {self._study.name}`"
-            far = runs_behind(self._mirror_writer.behind)
-            self._observer.say(f"waiting for MLflow, {far} ({later})")
+            _logger.info(
+                "waiting for MLflow, %s (Ctrl-C leaves the rest to `grovekeeper sync %s`)",
+                runs_behind(self._mirror_writer.behind),
+                self._study.name,
+            )
             level = self._mirror_writer.wait_level(_MIRROR_PATIENCE, steadily=True)
         self._note("mirror", self._mirror())
         self._seconds["total"] = self._in_all("total", time.monotonic() - started)
@@ -313,4 +317,5 @@ class _Launch:
         if not level and state != "failed":  # then the error is what is told
             failure = self._mirror_writer.failure
             why = f" ({failure})" if failure else ""
-            self._observer.say(f"MLflow is {runs_behind(self._notes['mirror']['behind'])}{why}")
+            behind = runs_behind(self._notes["mirror"]["behind"])
+            _logger.warning("MLflow is %s%s", behind, why)

@@ -1,5 +1,6 @@
 """What a search attends to beside its trials: requests to stop, lost workers, a late mirror."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,6 +11,8 @@ from search.monitoring.status import SearchStatus
 from search.report.summary import summarize
 from search.workers.base import Workers
 from storage.studies.study import Study
+
+_logger = logging.getLogger(__name__)
 
 # Seconds between two looks at the database and the workers, and between two notes on the mirror.
 _LOOK_EVERY = 1.0
@@ -78,9 +81,10 @@ class Supervisor:
         alone = self._status.workers == 0
         if alone != self._alone:
             self._alone = alone
-            self._observer.say(
-                "no worker is left: waiting for one" if alone else "a worker is back: going on"
-            )
+            if alone:
+                _logger.warning("no worker is left: waiting for one")
+            else:
+                _logger.info("a worker is back: going on")
 
     def _look_up(self, now: float) -> None:
         self.by_request |= self._study.is_asked_to_stop(self._epoch)

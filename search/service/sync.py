@@ -38,17 +38,12 @@ class Synced:
     deleted: int
 
 
-def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _: None) -> Synced:
+def sync(study: Study, tracking_uri: str) -> Synced:
     """Write every trial that MLflow does not show, or shows otherwise.
 
     Under the study's lease: a running coordinator keeps its mirror itself. Where the last one died,
     its running trials are ended first. Studies that others made know no lease: they are mirrored as
     they stand, beside whoever is at work on them.
-
-    Parameters
-    ----------
-    say
-        Called with what people should know.
 
     Raises
     ------
@@ -61,7 +56,7 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
     """
     mlflow_client.check(tracking_uri)
     if study.get("spec") is None:
-        return _sync_foreign(study, tracking_uri, say)
+        return _sync_foreign(study, tracking_uri)
     with Lease(study.book.leases, study.name) as lease:
         notes = study.notes()
         # Who ran it, if it still says so, is dead: the lease is ours.
@@ -70,13 +65,13 @@ def sync(study: Study, tracking_uri: str, say: Callable[[str], None] = lambda _:
         trials = [_ended(study, trial) for trial in study.trials()]
         statistics = TrialStatistics(study.direction, trials)
         record = study_record(study, notes, statistics, state, describe(notes, statistics, state))
-        mirror = Mirror(tracking_uri, notes["experiment"], say, lambda: report_files(study))
+        mirror = Mirror(tracking_uri, notes["experiment"], lambda: report_files(study))
         done = _bring_level(mirror, record, trials, lease.check)
         study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
     return done
 
 
-def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -> Synced:
+def _sync_foreign(study: Study, tracking_uri: str) -> Synced:
     known = study.optuna.get_trials(deepcopy=False)
     if not any(trial.datetime_start for trial in known):
         raise StudyError(f"study '{study.name}' has no trial yet: nothing to mirror")
@@ -89,7 +84,7 @@ def _sync_foreign(study: Study, tracking_uri: str, say: Callable[[str], None]) -
     except Exception as error:
         raise mlflow_client.explain(tracking_uri, error) from error
     name = experiment.name if experiment else study.name
-    return _bring_level(Mirror(tracking_uri, name, say, shared=True), record, trials)
+    return _bring_level(Mirror(tracking_uri, name, shared=True), record, trials)
 
 
 def _bring_level(

@@ -9,6 +9,7 @@ out the same.
 
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,6 @@ class TrialWriter:
         Called before each write; raises where this process may no longer write.
     entered
         Called, in the ledger's thread, with each record as it now stands in the database.
-    say
-        Told where the database stumbles.
     """
 
     def __init__(
@@ -46,13 +45,11 @@ class TrialWriter:
         distributions: "Mapping[str, BaseDistribution]",
         check: Callable[[], None],
         entered: Callable[[TrialRecord], None],
-        say: Callable[[str], None],
     ) -> None:
         self._study = study
         self._distributions = distributions
         self._check = check
         self._entered = entered
-        self._say = say
         self._changed = threading.Condition()
         self._waiting: dict[int, TrialRecord] = {}
         self._writing: int | None = None
@@ -62,7 +59,10 @@ class TrialWriter:
         self._known: dict[int, set[int]] = {
             trial.number: set(trial.scores) for trial in study.trials() if trial.state == "RUNNING"
         }
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        # The thread's log records belong to the launch that this is called in.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="ledger", daemon=True
+        )
         self._thread.start()
 
     def put(self, record: TrialRecord) -> None:
@@ -138,7 +138,7 @@ class TrialWriter:
             return self._write(record, again)
 
         try:
-            return retry(write, self._study.book.url, self._say, lambda: self._closing)
+            return retry(write, self._study.book.url, lambda: self._closing)
         except UpdateFinishedTrialError:
             raise self._overtaken(record) from None
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_logger = logging.getLogger(__name__)
+
 # Seconds between two looks at the whole study, whose counts and best value its own run shows.
 _STUDY_EVERY = 1.0
 # and the least such pause in times of what a look took.
@@ -128,7 +130,7 @@ class MLflowMirror:
             if self._following is None:
                 uri = self._tracking_uri or mlflow_client.default_uri()
                 name = self._experiment or study.study_name
-                make = partial(Mirror, uri, name, _say, study_run=self._study_run, shared=True)
+                make = partial(Mirror, uri, name, study_run=self._study_run, shared=True)
                 self._following = _Following(study, make)
                 atexit.register(self.close)
             self._following.check_same(study)
@@ -146,7 +148,7 @@ class _Following:
         self._lock = threading.Lock()
         self._taken: set[int] = set()
         self._due = 0.0
-        self._said = False
+        self._warned = False
 
     def check_same(self, study: "optuna.Study") -> None:
         """Raise `StorageError` where this is another study."""
@@ -168,9 +170,9 @@ class _Following:
                 ended = time.monotonic()
                 self._due = ended + max(_STUDY_EVERY, _SHARE * (ended - began))
             failure = self._mirror_writer.failure
-            if failure and not self._said:
-                _say(f"{failure}; trying again")
-            self._said = failure is not None
+            if failure and not self._warned:
+                _logger.warning("%s; trying again", failure)
+            self._warned = failure is not None
 
     @contextmanager
     def running(self, trial: "FrozenTrial") -> Iterator[None]:
@@ -214,14 +216,19 @@ class _Following:
                 if not goes_on or self._is_running():
                     break
         except Exception as error:
-            _say(f"study '{self._study.study_name}' cannot be read: {first_line(error)}")
+            _logger.warning(
+                "study '%s' cannot be read: %s", self._study.study_name, first_line(error)
+            )
             return
         if not level:
             failure = self._mirror_writer.failure
             why = f" ({failure})" if failure else ""
-            _say(
-                f"MLflow is {self._mirror_writer.behind} runs behind{why}: where the study is kept "
-                f"in a database, `grovekeeper sync {self._study.study_name}` brings it level"
+            _logger.warning(
+                "MLflow is %d runs behind%s: where the study is kept in a database, "
+                "`grovekeeper sync %s` brings it level",
+                self._mirror_writer.behind,
+                why,
+                self._study.study_name,
             )
 
     def _level(self, trials: "Iterable[FrozenTrial]", state: StudyState) -> bool:
@@ -235,7 +242,3 @@ class _Following:
 
     def _is_running(self) -> bool:
         return any(t.state.name == "RUNNING" for t in self._study.get_trials(deepcopy=False))
-
-
-def _say(text: str) -> None:
-    logging.getLogger(__name__).warning(text)

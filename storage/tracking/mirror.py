@@ -4,6 +4,7 @@ The mirror writes the difference between a record and what MLflow already shows,
 twice changes nothing, and bringing an old mirror level is writing every record once more.
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from storage.tracking.study_run import KIND_TAG, LENT_TAG, STUDY_TAG, UID_TAG, S
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+_logger = logging.getLogger(__name__)
 
 PARENT_TAG = "mlflow.parentRunId"
 NUMBER_TAG = "optuna.trial.number"
@@ -49,8 +52,6 @@ class Mirror:
 
     Parameters
     ----------
-    say
-        Called with what people should know.
     report
         Makes the files of the study's report, by name; called when it has ended.
     study_run
@@ -65,7 +66,6 @@ class Mirror:
         self,
         tracking_uri: str,
         experiment: str,
-        say: Callable[[str], None] = lambda _: None,
         report: Callable[[], Mapping[str, bytes]] = dict,
         *,
         study_run: str | None = None,
@@ -73,7 +73,6 @@ class Mirror:
     ) -> None:
         self._lent_run = study_run
         self._shared = shared
-        self._say = say
         self._report = report
         self.tracking_uri = tracking_uri
         self.experiment_id = ""
@@ -141,7 +140,6 @@ class Mirror:
             study,
             first,
             self._context,
-            self._say,
             self._report,
             lent=first is not None and self._is_lent(first),
         )
@@ -167,7 +165,7 @@ class Mirror:
         if not views.save(
             self._client, self.experiment_id, study, _trials_of(self._uid), STATE_TAG
         ):
-            self._say("this MLflow may know other views than we do: the study has none there")
+            _logger.warning("this MLflow may know other views than we do: the study has none there")
 
     def write_study(self, study: StudyRecord) -> None:
         """Bring the study's run level with its record."""

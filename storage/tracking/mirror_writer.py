@@ -7,6 +7,7 @@ the trials, several changes of one trial are written as one, and an outage only 
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 
 from storage.errors import DatabaseError, LeaseLostError
 from storage.records import StudyRecord, TrialRecord
@@ -42,7 +43,10 @@ class MirrorWriter:
         self._hurried = 0
         self._failure: Exception | None = None
         self._check: Callable[[], None] = lambda: None
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        # The thread's log records belong to the launch that this is called in.
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="recorder", daemon=True
+        )
         self._thread.start()
 
     @property

@@ -1,6 +1,7 @@
 """The study's own run in MLflow: what it learned from, how far it is, its note and its report."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,6 +18,8 @@ from storage.tracking.runs import Runs
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Experiment, Run
+
+_logger = logging.getLogger(__name__)
 
 KIND_TAG = "grovekeeper.kind"
 STUDY_TAG = "grovekeeper.study"
@@ -63,8 +66,6 @@ class StudyRun:
 
     Parameters
     ----------
-    say
-        Called with what people should know.
     report
         Makes the files of the study's report, by name.
     found
@@ -81,7 +82,6 @@ class StudyRun:
         study: StudyRecord,
         found: "Run | None",
         context: Mapping[str, str],
-        say: Callable[[str], None],
         report: Callable[[], Mapping[str, bytes]],
         *,
         lent: bool = False,
@@ -91,7 +91,6 @@ class StudyRun:
         self._runs = runs
         self._experiment_id = runs.experiment_id
         self._uid, self._name = study.uid, study.name
-        self._say = say
         self._report = report
         identity = {KIND_TAG: "study", STUDY_TAG: study.name, UID_TAG: study.uid}
         if lent:
@@ -163,7 +162,7 @@ class StudyRun:
     def _write_report(self, study: StudyRecord) -> bool:
         """Keep the report with the run; return whether it is there.
 
-        What cannot be kept is said, and holds nothing up: the report can be made again.
+        A report that cannot be kept is a warning and holds nothing up: it can be made again.
         """
         try:
             files = self._report()
@@ -174,8 +173,10 @@ class StudyRun:
                     (Path(folder) / name).write_bytes(content)
                 self._client.log_artifacts(self.id, folder, _REPORT)
         except Exception as error:
-            text = first_line(error)
-            self._say(f"the report is not on the study's run ({text}): `grovekeeper sync` retries")
+            _logger.warning(
+                "the report is not on the study's run (%s): `grovekeeper sync` retries",
+                first_line(error),
+            )
             return False
         self._runs.write(self._shown, {}, {}, {_EDITION_TAG: _edition(study)}, datetime.now(UTC))
         return True

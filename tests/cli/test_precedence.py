@@ -52,7 +52,7 @@ def asked(
     monkeypatch.chdir(tmp_path)
     seen: list[tuple[StudySpec, Stores]] = []
 
-    def take(spec: StudySpec, stores: Any, *_: Any) -> None:
+    def take(spec: StudySpec, stores: Any = None, *_: Any) -> None:
         seen.append((spec, stores))
         raise StudyError("seen")
 

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from search.model.champion import make_champion
 from search.model.provenance import Provenance
 from search.model.registration import register
+from search.monitoring.messages import messages_to
 from search.promotion.evaluation import Rules
 from search.promotion.promote import Request, promote, rollback
 from search.study.problem import pose
@@ -85,7 +86,8 @@ class Shop:
         request = Request(version=version, rules=rules, **options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return promote(self.registry, "houses", request, self.said.append)[1]
+            with messages_to(lambda record: self.said.append(record.getMessage())):
+                return promote(self.registry, "houses", request)[1]
 
     def rollback(self, stage: Stage = "Staging", reason: str | None = None) -> Move:
         return rollback(self.registry, "houses", stage, reason)

@@ -27,23 +27,26 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry_module, "_FIRST_PAUSE", 0.01)
 
 
-def test_what_gets_through_is_done_once_and_nothing_is_said() -> None:
-    write, said = Stumbling(0), list[str]()
-    assert retry(write, URL, said.append) == "written"
-    assert (write.attempts, said) == ([False], [])
+def test_what_gets_through_is_done_once_without_a_message(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    write = Stumbling(0)
+    assert retry(write, URL) == "written"
+    assert (write.attempts, caplog.messages) == ([False], [])
 
 
 def test_it_is_tried_again_and_knows_that_it_is() -> None:
     write = Stumbling(3)
-    assert retry(write, URL, lambda _: None) == "written"
+    assert retry(write, URL) == "written"
     assert write.attempts == [False, True, True, True]
 
 
-def test_what_lasts_is_said_once_and_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_outage_is_logged_once_and_without_the_password(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(retry_module, "_UNNOTICED", 0.0)
-    said: list[str] = []
-    retry(Stumbling(4), URL, said.append)
-    (text,) = said
+    retry(Stumbling(4), URL)
+    (text,) = caplog.messages
     assert "the server closed the connection; trying again" in text
     assert "secret" not in text
 
@@ -51,13 +54,13 @@ def test_what_lasts_is_said_once_and_without_the_password(monkeypatch: pytest.Mo
 def test_a_database_that_does_not_recover_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry_module, "PATIENCE", 0.05)
     with pytest.raises(DatabaseError, match=r"cannot write to .*the same launch goes on"):
-        retry(Stumbling(1000), URL, lambda _: None)
+        retry(Stumbling(1000), URL)
 
 
 def test_where_nobody_waits_one_failure_is_the_last() -> None:
     write = Stumbling(1000)
     with pytest.raises(DatabaseError):
-        retry(write, URL, lambda _: None, hurried=lambda: True)
+        retry(write, URL, hurried=lambda: True)
     assert len(write.attempts) == 1
 
 
@@ -66,4 +69,4 @@ def test_other_errors_are_not_the_databases() -> None:
         raise ValueError("no stumbling")
 
     with pytest.raises(ValueError, match="no stumbling"):
-        retry(broken, URL, lambda _: None)
+        retry(broken, URL)

@@ -25,11 +25,8 @@ class Scene:
         problem = pose(spec)
         self.study: Study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
         settle(problem, self.study)
-        self.said: list[str] = []
         mirror_writer = cast("Any", SimpleNamespace(mirror=None))
-        self.finalizer = Finalizer(
-            problem, self.study, mirror_writer, lambda: None, self.said.append, self.study.put
-        )
+        self.finalizer = Finalizer(problem, self.study, mirror_writer, lambda: None, self.study.put)
 
     def finalize(self, number: int) -> dict[str, Any]:
         """Crown a trial; return the notes."""

@@ -105,9 +105,7 @@ class Recording:
         self._stop_after = stop_after
         self._stop_at: Callable[[TrialRecord], bool] = lambda _: False
         known = study.trials()
-        self._trial_writer = TrialWriter(
-            study, plan.space, lambda: None, lambda _: None, lambda _: None
-        )
+        self._trial_writer = TrialWriter(study, plan.space, lambda: None, lambda _: None)
         task_sizer = TaskSizer(workers.count, n_values)
         self._coordinator = Coordinator(plan, workers, task_sizer, known, self._put, self._stop)
 

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -27,7 +28,7 @@ class Scene:
     """An attendant, and what is around it."""
 
     def __init__(self, study: Study, epoch: int = 1) -> None:
-        self.workers, self.signalled, self.said = 2, False, list[str]()
+        self.workers, self.signalled = 2, False
         self.mirror: dict[str, Any] = {"runs": 3, "behind": 4, "run_id": None}
         self.shown: list[dict[str, Any]] = []
         self.status = SearchStatus("s", "rmse", "minimize", 50)
@@ -36,7 +37,7 @@ class Scene:
             epoch,
             cast("Any", SimpleNamespace(present=lambda: self.workers)),
             cast("Any", SimpleNamespace(requested=lambda: self.signalled)),
-            cast("Any", SimpleNamespace(say=self.said.append, shown=self.shown.append)),
+            cast("Any", SimpleNamespace(shown=self.shown.append)),
             self.status,
             lambda: self.mirror,
         )
@@ -67,12 +68,15 @@ def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_m
         assert not Scene(study, second.epoch).supervisor.stop_asked()
 
 
-def test_that_no_worker_is_left_is_said_once_and_so_is_its_return(study: Study) -> None:
+def test_the_loss_of_the_last_worker_and_its_return_are_logged_once(
+    study: Study, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "search")
     scene = Scene(study)
     for workers in (2, 0, 0, 1, 2, 0):
         scene.workers = workers
         assert not scene.supervisor.stop_asked()
-    assert [text.split(":")[0] for text in scene.said] == [
+    assert [text.split(":")[0] for text in caplog.messages] == [
         "no worker is left",
         "a worker is back",
         "no worker is left",

@@ -29,8 +29,7 @@ class Book:
 
     def __init__(self, study: Study, check: Callable[[], None] = lambda: None) -> None:
         self.entered: list[TrialRecord] = []
-        self.said: list[str] = []
-        self.trial_writer = TrialWriter(study, SPACE, check, self.entered.append, self.said.append)
+        self.trial_writer = TrialWriter(study, SPACE, check, self.entered.append)
 
     def states(self, number: int) -> list[str]:
         return [record.state for record in self.entered if record.number == number]

@@ -16,14 +16,13 @@ PAGE = {"report.html": b"<p>a page</p>", "history.png": b"PNG"}
 
 @dataclass
 class Scene:
-    """A mirror whose report is counted, and what is said."""
+    """A mirror whose report is counted."""
 
     tracking_uri: str
     experiment: str
     study: StudyRecord = field(default_factory=lambda: replace(study_record(), note="a note"))
     made: int = 0
     broken: bool = False
-    said: list[str] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
 
     def report(self) -> dict[str, bytes]:
@@ -35,7 +34,7 @@ class Scene:
         return PAGE
 
     def adopted(self, *, thoroughly: bool = False) -> Mirror:
-        mirror = Mirror(self.tracking_uri, self.experiment, self.said.append, self.report)
+        mirror = Mirror(self.tracking_uri, self.experiment, self.report)
         mirror.connect()
         mirror.adopt(self.study, thoroughly=thoroughly)
         return mirror
@@ -97,11 +96,14 @@ def test_a_report_that_was_deleted_is_made_again_when_all_is_looked_at(scene: Sc
     assert scene.kept(mirror) == set(PAGE)
 
 
-def test_a_report_that_cannot_be_made_is_said_and_holds_nothing_up(scene: Scene) -> None:
+def test_a_report_that_cannot_be_made_is_logged_and_holds_nothing_up(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     scene.broken = True
     mirror = scene.adopted()
     mirror.write_study(replace(scene.study, state="finished"))
-    assert scene.said == [
+    ours = [one.getMessage() for one in caplog.records if one.name.startswith("storage")]
+    assert ours == [
         "the report is not on the study's run (no plot today): `grovekeeper sync` retries"
     ]
     assert MlflowClient(scene.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
