@@ -158,8 +158,8 @@ def launch(
 
             summary = detach(spec)
         else:
-            from search.monitoring.observer import Unstopped
+            from search.monitoring.observer import NeverStops
             from search.service.launch import launch as run
 
-            summary = run(spec, stores, display, Unstopped())
+            summary = run(spec, stores, display, NeverStops())
     return Result(summary, StudyBook(stores.storage, scheduler=spec.scheduler))

@@ -1,15 +1,15 @@
-"""The user, the machine and the processes that this process runs beside."""
+"""The current user, this host, and whether a process of this host exists."""
 
 import getpass
 import os
 import socket
 
-# Linux' number of the machine's own namespace of processes.
-_FIRST_SPACE = 0xEFFFFFFC
+# Inode number of the initial process namespace (PROC_PID_INIT_INO in the Linux kernel).
+_INITIAL_NAMESPACE = 0xEFFFFFFC
 
 
 def this_user() -> str:
-    """Return the user's name; the number of one who has none, as in a container."""
+    """Return the user's name, or the user id if it has no name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, ImportError, OSError):
@@ -17,20 +17,20 @@ def this_user() -> str:
 
 
 def this_host() -> str:
-    """Return this machine's name; with a number where processes are counted apart.
+    """Return the host name; inside another process namespace, followed by its number.
 
-    Containers may share a name, and not see each other's processes.
+    Containers can share a host name without seeing each other's processes.
     """
     try:
-        space = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:  # no Linux
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # not Linux
         return socket.gethostname()
     name = socket.gethostname()
-    return name if space == _FIRST_SPACE else f"{name}/{space}"
+    return name if namespace == _INITIAL_NAMESPACE else f"{name}/{namespace}"
 
 
 def process_exists(pid: int) -> bool:
-    """Whether a process of this host lives; one that only waits to be buried does not."""
+    """Whether a process of this host exists and is not a zombie."""
     import psutil
 
     try:

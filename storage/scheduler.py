@@ -1,4 +1,4 @@
-"""A Dask scheduler, by its address."""
+"""Connections to a Dask scheduler."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ from storage.errors import SchedulerError, first_line
 if TYPE_CHECKING:
     from distributed import Client
 
-# Seconds for a scheduler to answer, at the start and after its connection was lost.
+# Seconds that a scheduler has to answer, at the start and after the connection was lost.
 _TIMEOUT = 8
 
 
@@ -18,7 +18,7 @@ def connect(address: str) -> "Client":
     Raises
     ------
     SchedulerError
-        When none answers within seconds.
+        When no scheduler answers within 8 seconds.
     """
     from distributed import Client
 
@@ -34,6 +34,6 @@ def connect(address: str) -> "Client":
 
 
 def silence() -> None:
-    """Keep Dask from printing what becomes of its connections: we say what matters."""
+    """Keep Dask from logging lost connections: this project reports those that matter."""
     for name in ("client", "batched"):
         logging.getLogger(f"distributed.{name}").setLevel(logging.CRITICAL)

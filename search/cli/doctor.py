@@ -25,15 +25,15 @@ def doctor(
 
     Example: grovekeeper doctor
     """
-    from search.service.doctor import check_up
+    from search.service.doctor import run_checks
 
-    findings = check_up(globals_of(context).stores(), scheduler)
+    results = run_checks(globals_of(context).stores(), scheduler)
     if json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([asdict(result) for result in results])
     else:
-        width = max(len(finding.name) for finding in findings)
-        for finding in findings:
-            mark = "ok " if finding.fit else "BAD"
-            echo(f"{mark}  {finding.name:{width}}  {' '.join(finding.text.split())}")
-    if not all(finding.fit for finding in findings):
+        width = max(len(result.name) for result in results)
+        for result in results:
+            mark = "ok " if result.fit else "BAD"
+            echo(f"{mark}  {result.name:{width}}  {' '.join(result.text.split())}")
+    if not all(result.fit for result in results):
         raise typer.Exit(1)

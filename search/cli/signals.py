@@ -16,13 +16,13 @@ class Stopped(BaseException):
 class StopSignals:
     """Turns the two signals into a request, or where nobody asks for it into `Stopped`.
 
-    `requested` is polled by the search; `patient` says that somebody polls. A second signal
+    `requested` is polled by the search; `polled` is set while it does. A second signal
     raises `Stopped` wherever the main thread is.
     """
 
     def __init__(self) -> None:
         self.number = 0
-        self.patient = False
+        self.polled = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -45,5 +45,5 @@ class StopSignals:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         again, self.number = self.number != 0, number
-        if again or not self.patient:
+        if again or not self.polled:
             raise Stopped(number)

@@ -64,11 +64,11 @@ def _look(poller: "StudyPoller", storage: str) -> None:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    deadline, cost = time.monotonic() + _PATIENCE, poller.cost
+    deadline, cost = time.monotonic() + _PATIENCE, poller.poll_seconds
     while True:
         time.sleep(max(_EVERY, _REST * cost))
         try:
-            poller.look()
+            poller.poll()
         except KeyError:
             name = poller.status.study
             raise NotFoundError(f"study '{name}' was deleted while it was watched") from None

@@ -1,4 +1,4 @@
-"""Display of a search: a live panel on a terminal, elsewhere a line now and then; on stderr."""
+"""Display of a search on stderr: a live panel on a terminal, otherwise a line now and then."""
 
 import logging
 import math
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_LINE_EVERY = 10.0
-_LINES_A_STUDY = 5
-_DRAWN_A_SECOND = 4
+# Seconds between two lines, and the number of lines a study has at least.
+_LINE_INTERVAL = 10.0
+_LINES_PER_STUDY = 5
+_REFRESHES_PER_SECOND = 4
 
 
 class Display:
-    """Shows how a search stands while it changes, and within a `with` block its log messages."""
+    """Shows the progress of a search, and within a `with` block this project's log messages."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -47,47 +48,47 @@ class Display:
 
     def _show_message(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        live = self._live  # which another thread may end meanwhile
+        live = self._live  # another thread may end it at any time
         if live is not None:
             live.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
         else:
             _print(text)
 
     def begin(self, status: "SearchStatus") -> None:
-        """Show the panel, or a line, with what is done already."""
+        """Show the panel; without one, print a line if earlier launches finished trials."""
         self._status = status
-        self._said_at = time.monotonic()
-        self._said_done = status.statistics.finished
+        self._printed_at = time.monotonic()
+        self._printed_done = status.statistics.finished
         if self._quiet:
             return
         if _is_terminal():
             self._show_panel()
-        elif self._said_done and status.state == "running":
+        elif self._printed_done and status.state == "running":
             _print(_line(status))
 
     def changed(self) -> None:
-        """Take it that the standing has changed."""
+        """Show that a trial has changed."""
         self.update(self._status)
 
     def update(self, status: "SearchStatus") -> None:
-        """Show a standing: a panel draws it by itself, elsewhere it is a line now and then."""
+        """Show a status. The panel redraws itself; without one, print a line now and then."""
         self._status = status
         if self._live is not None or self._quiet:
             return
         now, done = time.monotonic(), status.statistics.finished
-        step = max(1, math.ceil((status.goal or 0) / _LINES_A_STUDY))
-        passed = done // step > self._said_done // step
-        if passed or (done > self._said_done and now - self._said_at > _LINE_EVERY):
-            self._said_at, self._said_done = now, done
+        step = max(1, math.ceil((status.goal or 0) / _LINES_PER_STUDY))
+        passed = done // step > self._printed_done // step
+        if passed or (done > self._printed_done and now - self._printed_at > _LINE_INTERVAL):
+            self._printed_at, self._printed_done = now, done
             _print(_line(status))
 
-    def shown(self, summary: "Mapping[str, Any]") -> None:
-        """Print where the study is to be seen, where that is a server's page."""
+    def mirrored(self, summary: "Mapping[str, Any]") -> None:
+        """Log the address of the study's page, if MLflow is a server."""
         if summary["mlflow"]["view"] is not None:
             _logger.info("watch it: %s", summary["mlflow"]["view"])
 
     def end(self) -> None:
-        """Leave the panel as it is."""
+        """Stop redrawing the panel, which stays on the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -99,7 +100,7 @@ class Display:
         self._live = Live(
             get_renderable=self._panel,
             console=Console(stderr=True),
-            refresh_per_second=_DRAWN_A_SECOND,
+            refresh_per_second=_REFRESHES_PER_SECOND,
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -116,7 +117,7 @@ def _print(text: str) -> None:
 
 
 def _is_terminal() -> bool:
-    """Whether a panel can be drawn again and again: on a terminal, or in a notebook."""
+    """Whether a panel can be redrawn: on a terminal that shows Unicode, or in a notebook."""
     if "ipykernel" in sys.modules:
         return find_spec("ipywidgets") is not None
     if not sys.stderr.isatty() or os.environ.get("CI") or os.environ.get("TERM") == "dumb":

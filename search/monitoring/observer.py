@@ -1,4 +1,4 @@
-"""Who is told what a launch does, and who may ask it to stop: the command line, or a caller."""
+"""Interfaces of a launch to its caller: what it reports while it runs, and how it is stopped."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -7,35 +7,41 @@ from search.monitoring.status import SearchStatus
 
 
 class Observer(Protocol):
-    """Who is told what happens while it happens."""
+    """Receives the progress of a launch; its messages are log records."""
 
     def begin(self, status: SearchStatus) -> None:
-        """The search begins; how it stands is kept up to date until the launch ends."""
+        """Take the status of a search that begins; it is kept up to date until the launch ends."""
 
     def changed(self) -> None:
-        """A trial has changed, and the standing with it."""
+        """React to a change of a trial, which is in the status already."""
 
-    def shown(self, summary: Mapping[str, Any]) -> None:
-        """The study's run stands in MLflow; the summary is what `grovekeeper show` prints."""
+    def mirrored(self, summary: Mapping[str, Any]) -> None:
+        """Take the study's summary once MLflow has the study's run."""
 
     def end(self) -> None:
-        """The launch has ended, and with it what it told."""
+        """React to the end of the launch."""
 
 
-class StopRequest(Protocol):
-    """Who may ask for an early end."""
+class StopSource(Protocol):
+    """Asks a search to end early.
 
-    patient: bool
+    Attributes
+    ----------
+    polled
+        Set by the launch while it calls `requested` several times a second.
+    """
 
-    def requested(self) -> bool:
-        """Whether the search is to end. Asked only while `patient` is set."""
-
-
-class Unstopped:
-    """Nobody asks from here: a stop is asked for through the database, or by an exception."""
-
-    patient = False
+    polled: bool
 
     def requested(self) -> bool:
-        """Never."""
+        """Whether the search should end."""
+
+
+class NeverStops:
+    """Never asks a search to end: callers of the Python interface raise an exception instead."""
+
+    polled = False
+
+    def requested(self) -> bool:
+        """Return ``False``."""
         return False

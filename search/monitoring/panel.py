@@ -1,4 +1,4 @@
-"""The live panel: a study that runs, on a few lines of a terminal."""
+"""The live panel: the status of a running study on a few lines of a terminal."""
 
 import math
 import time
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_CURVE = 40
+_CURVE_POINTS = 40
 _MOST_RUNNING = 4
 _MINUTE = 60
 
 
 def panel(status: SearchStatus) -> "RenderableType":
-    """Draw how a study stands."""
+    """Draw a study's status."""
     from rich.box import ROUNDED
     from rich.panel import Panel
     from rich.table import Table
@@ -56,18 +56,18 @@ def _bar(status: SearchStatus) -> "RenderableType":
 
 def _rows(status: SearchStatus) -> list[tuple[str, str]]:
     rows = [("trials", _counts(status))]
-    best, curve = status.statistics.champion, status.curve(_CURVE)
+    best, curve = status.statistics.champion, status.curve(_CURVE_POINTS)
     if best is not None and best.value is not None:
-        said = f"{status.metric} {best.value:.5g}, trial {best.number}"
-        rows.append(("best", f"{said} ({params_listed(best.params)})"))
+        score_text = f"{status.metric} {best.value:.5g}, trial {best.number}"
+        rows.append(("best", f"{score_text} ({params_listed(best.params)})"))
         rows.append(("so far", f"{sparkline(curve)}  {curve[0]:.5g} to {curve[-1]:.5g}"))
     running = status.running
     for place, trial in enumerate(running[:_MOST_RUNNING]):
         score = score_now(trial)
-        said = f"trial {trial.number}: {trees_now(trial) or 0} trees"
+        text = f"trial {trial.number}: {trees_now(trial) or 0} trees"
         guide = f"{status.guide} " if status.guide else ""
-        said += "" if score is None else f", {guide}{score:.5g}"
-        rows.append(("" if place else "grows", said))
+        text += "" if score is None else f", {guide}{score:.5g}"
+        rows.append(("" if place else "grows", text))
     if len(running) > _MOST_RUNNING:
         rows.append(("", f"and {len(running) - _MOST_RUNNING} more"))
     pace = _pace(status)
@@ -93,7 +93,7 @@ def _pace(status: SearchStatus) -> str:
 
 
 def sparkline(values: list[float]) -> str:
-    """Draw values as a line of blocks, the lowest block for the lowest value."""
+    """Draw values as a line of block characters, with the lowest block for the lowest value."""
     finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     span = high - low
@@ -107,7 +107,7 @@ def sparkline(values: list[float]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Write seconds as minutes and seconds, with hours where there are any."""
+    """Format seconds as m:ss, or as h:mm:ss from an hour on."""
     whole = int(seconds)
     hours, minutes = divmod(whole // _MINUTE, _MINUTE)
     rest = f"{minutes:02}:{whole % _MINUTE:02}" if hours else f"{minutes}:{whole % _MINUTE:02}"

@@ -1,4 +1,4 @@
-"""How a study stands, read from its database again and again: for who watches from elsewhere."""
+"""The status of a study that another process runs, polled from its database."""
 
 import time
 from typing import Any
@@ -8,14 +8,14 @@ from storage.studies.study import Study
 
 
 class StudyPoller:
-    """Looks at a study that another process runs, and keeps its standing.
+    """Polls a study that another process runs.
 
     Attributes
     ----------
-    standing
-        As of the last look; a new one where another launch has begun.
-    cost
-        Seconds that the last look took.
+    status
+        Status at the last poll; a new object after another launch has begun.
+    poll_seconds
+        Seconds that the last poll took.
     """
 
     def __init__(self, study: Study) -> None:
@@ -23,17 +23,17 @@ class StudyPoller:
         self._epoch: int | None = None
         self._ended: set[int] = set()
         self._behind: int | None = None
-        self.cost = 0.0
+        self.poll_seconds = 0.0
         self.status: SearchStatus
         self._begin()
 
-    def look(self) -> None:
-        """Bring the standing up to date."""
+    def poll(self) -> None:
+        """Update the status."""
         began = time.monotonic()
-        self._look()
-        self.cost = time.monotonic() - began
+        self._poll()
+        self.poll_seconds = time.monotonic() - began
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         holder = self._study.lease()
         if (holder.epoch if holder else None) != self._epoch:
             self._begin()
@@ -42,7 +42,7 @@ class StudyPoller:
             self.status.take(trial)
             if trial.ended is not None:
                 self._ended.add(trial.number)
-        self._heed(self._study.notes())
+        self._take_notes(self._study.notes())
 
     def _begin(self) -> None:
         study, holder = self._study, self._study.lease()
@@ -61,10 +61,10 @@ class StudyPoller:
         if holder is not None and holder.alive:
             status.began = time.monotonic() - (holder.now - holder.acquired)
         self.status = status
-        self._heed(notes)
+        self._take_notes(notes)
 
-    def _heed(self, notes: dict[str, Any]) -> None:
-        """Take what the coordinator notes while it runs."""
+    def _take_notes(self, notes: dict[str, Any]) -> None:
+        """Take what the coordinator writes to the study's notes while it runs."""
         status, mirror = self.status, notes.get("mirror")
         status.state = self._study.state()
         status.goal = notes.get("goal")

@@ -1,4 +1,4 @@
-"""How a search stands, kept as its trials change: what `launch` and `watch` show of it."""
+"""The status of a search, updated as its trials change: what `launch` and `watch` show."""
 
 import time
 from collections import deque
@@ -8,30 +8,30 @@ from dataclasses import InitVar, dataclass, field
 from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
 from storage.studies.statistics import BusyTime, TrialStatistics, by_end, grown_trees
 
-# Finished trials that the pace is told from.
+# Number of finished trials that the pace is estimated from.
 _RECENT = 20
-# What a launch is at while trees grow.
+# `SearchStatus.doing` during the search.
 SEARCHING = "searching"
 
 
 @dataclass
 class SearchStatus:
-    """A study as people watch it.
+    """The status of a study.
 
     Attributes
     ----------
     guide
-        What trials report as they grow, where that is not the metric.
+        Name of the score that running trials report, if that is not the metric.
     goal
-        Finished trials in all; ``None`` where it is not known.
+        Number of finished trials at which the study ends; ``None`` if it is not known.
     workers
-        Tasks that can run at the same time now; ``None`` as long as nobody has looked.
+        Number of tasks that can run at the same time; ``None`` before the first count.
     doing
-        What the launch is at: the search, or what follows it.
+        Current phase of the launch: the search, or what follows it.
     behind
-        Tells how many runs MLflow does not show yet; ``None`` where that is not known.
+        Returns how many runs MLflow does not show yet; ``None`` if that is not known.
     began, deadline
-        When this launch did, and when it ends at the latest, on the monotonic clock, as far as is
+        Start and latest end of this launch, in seconds on the monotonic clock; ``None`` if not
         known.
     """
 
@@ -64,7 +64,7 @@ class SearchStatus:
                 self._running[trial.number] = trial
 
     def take(self, trial: TrialRecord) -> None:
-        """Take a trial's newest record."""
+        """Update the status with a trial's newest record."""
         self.statistics.take(trial)
         if trial.state == "RUNNING":
             self._running[trial.number] = trial
@@ -79,19 +79,19 @@ class SearchStatus:
 
     @property
     def running(self) -> list[TrialRecord]:
-        """The trials that grow, as the database has them: it is told of the longer ones only."""
+        """Running trials, by number. Trials shorter than a second are written when they end."""
         return sorted(self._running.copy().values(), key=lambda trial: trial.number)
 
     def trees_per_second(self) -> float | None:
-        """Trees grown a second, of the last twenty trials; ``None`` where they do not tell."""
+        """Return the trees per second of the last twenty trials; ``None`` if there are none."""
         recent = list(self._recent)
         seconds, trees = sum(r[0] for r in recent), sum(r[1] for r in recent)
         return trees / seconds if trees and seconds > 0 else None
 
     def seconds_left(self) -> float | None:
-        """Seconds until the goal at the pace of the last twenty trials, or to the deadline.
+        """Return the seconds to the goal at the pace of the last twenty trials, or to the deadline.
 
-        ``None`` where it cannot be told, and once the search is over.
+        ``None`` if they cannot be estimated, and after the search.
         """
         left = None if self.goal is None else self.goal - self.statistics.finished
         recent = list(self._recent)
@@ -104,7 +104,7 @@ class SearchStatus:
         return max(0.0, min(to_goal, self.deadline - time.monotonic()))
 
     def curve(self, points: int) -> list[float]:
-        """The best value so far at up to so many evenly spaced trials, oldest first."""
+        """Return the best value so far at up to `points` evenly spaced trials, oldest first."""
         improvements = list(self.statistics.best)
         if not improvements:
             return []

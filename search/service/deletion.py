@@ -1,4 +1,4 @@
-"""`delete`: a study, its runs and its view. Registered versions stay."""
+"""`delete`: deletes a study, its runs and its view. Registered model versions stay."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from storage.tracking.mirror import Mirror
 
 @dataclass(frozen=True)
 class Deleted:
-    """What was deleted: so many trials of Optuna's, and runs of MLflow's."""
+    """Result of a deletion: the numbers of trials and of MLflow runs that were deleted."""
 
     study: str
     trials: int
@@ -22,8 +22,8 @@ class Deleted:
 def delete(study: Study, tracking_uri: str) -> Deleted:
     """Delete a study's runs and its view from MLflow, then the study itself from the database.
 
-    Under the study's lease. What fails leaves the study: the same call again does the rest. Runs
-    are deleted as MLflow's UI does it: they can be restored there.
+    The deletion holds the study's lease. If it fails, the study stays, and the same call again
+    completes it. Runs are deleted as in MLflow's UI, where they can be restored.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def delete(study: Study, tracking_uri: str) -> Deleted:
     notes = study.notes()
     if "spec" not in notes:
         raise StudyError(
-            f"study '{study.name}' was not made by grovekeeper: delete it by whatever made it"
+            f"study '{study.name}' was not made by grovekeeper: delete it with the tool that did"
         )
     mlflow_client.check(tracking_uri)
     with Lease(study.book.leases, study.name) as lease:

@@ -1,7 +1,7 @@
 """A launch whose coordinator runs on the cluster too, on a worker with the resource `coordinator`.
 
-That worker alone has the addresses of the databases, in its environment; nothing of them is sent.
-Where it dies, Dask gives the task to another one, which goes on from what the database has.
+Only that worker has the addresses of the databases, in its environment; they are never sent. If it
+dies, Dask gives the task to another one, which continues from the state of the database.
 """
 
 import logging
@@ -27,7 +27,7 @@ from search.data.sources import is_here
 from search.data.table import read_table
 from search.errors import StudyError, UsageError
 from search.monitoring.messages import messages_to
-from search.monitoring.observer import Unstopped
+from search.monitoring.observer import NeverStops
 from search.monitoring.status import SearchStatus
 from search.service.launch import launch
 from search.stores import Stores
@@ -44,18 +44,19 @@ _logger = logging.getLogger(__name__)
 
 RESOURCE = "coordinator"
 _STORAGE, _TRACKING_URI = "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"
-_POLL = 1.0
-_SOON = 5.0
-# What is sent goes through the scheduler's memory.
-_MOST_BYTES = 500e6
+# Seconds between two checks of the connection, and until the user is told that the task waits.
+_POLL_INTERVAL = 1.0
+_SILENT_WAIT = 5.0
+# Bytes of the largest table to send: it goes through the scheduler's memory.
+_MAX_BYTES = 500e6
 
-Message = tuple[Literal["begun", "log", "shown", "ended"], Any]
+Message = tuple[Literal["begun", "log", "mirrored", "ended"], Any]
 
 
 def detach(spec: StudySpec) -> dict[str, Any]:
-    """Have a study launched on its cluster; return when its run stands in MLflow.
+    """Launch a study on its cluster; return as soon as MLflow has the study's run.
 
-    The table is read here and sent along, where it is here; otherwise the coordinator reads it.
+    A table on this machine is read here and sent along; otherwise the coordinator reads it.
 
     Returns
     -------
@@ -64,7 +65,8 @@ def detach(spec: StudySpec) -> dict[str, Any]:
     Raises
     ------
     SearchError, StorageError
-        With one line that says what was wrong and what to do, here or where the coordinator runs.
+        With a message of one line that says what was wrong, here or at the coordinator, and what
+        to do.
     """
     address = scheduler_of(spec)
     if address is None:
@@ -77,7 +79,7 @@ def detach(spec: StudySpec) -> dict[str, Any]:
 
 
 def _with_table(spec: StudySpec) -> StudySpec:
-    """Read the table and find what is wrong with the specification before anything is sent."""
+    """Read the table and validate the specification before anything is sent."""
     table = spec.table
     if table is None:
         if not is_here(spec.address):
@@ -86,9 +88,9 @@ def _with_table(spec: StudySpec) -> StudySpec:
         spec = spec.holding(table)
     pose(spec)
     n_bytes = int(table.memory_usage(deep=True).sum())
-    if n_bytes > _MOST_BYTES:
+    if n_bytes > _MAX_BYTES:
         raise StudyError(
-            f"{spec.data} takes {n_bytes / 1e6:.0f} MB, more than the {_MOST_BYTES / 1e6:.0f} that "
+            f"{spec.data} takes {n_bytes / 1e6:.0f} MB, more than the {_MAX_BYTES / 1e6:.0f} that "
             "are sent: put it where the coordinator has it, and name it by the path it has there"
         )
     return spec
@@ -104,19 +106,19 @@ def _check_coordinator(client: Client, address: str) -> None:
 
 
 class _Submission:
-    """A study that was sent to the cluster, and what is heard of it."""
+    """A study that was sent to the cluster, and the messages of its coordinator."""
 
     def __init__(self, client: Client, spec: StudySpec) -> None:
         self._client = client
         self._study = spec.study
-        self._begun = False
-        self._told: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._has_begun = False
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         topic = f"grovekeeper-{spec.study}-{uuid.uuid4().hex}"
-        client.subscribe_topic(topic, lambda event: self._told.put(event[1]))
+        client.subscribe_topic(topic, lambda event: self._messages.put(event[1]))
         self._task = client.submit(
             coordinate, spec, topic, key=topic, pure=False, resources={RESOURCE: 1}
         )
-        self._task.add_done_callback(lambda _: self._told.put(("ended", None)))
+        self._task.add_done_callback(lambda _: self._messages.put(("ended", None)))
         fire_and_forget(self._task)
 
     def wait(self) -> dict[str, Any]:
@@ -124,33 +126,33 @@ class _Submission:
         try:
             return self._wait()
         except BaseException:
-            if self._begun and not self._task.done():
+            if self._has_begun and not self._task.done():
                 _logger.info("the study runs on: `grovekeeper stop %s` ends it", self._study)
             elif self._client.status == "running":
                 self._client.cancel([self._task], force=True)
             raise
 
     def _wait(self) -> dict[str, Any]:
-        patience = time.monotonic() + _SOON
+        silent_until = time.monotonic() + _SILENT_WAIT
         while True:
             try:
-                kind, content = self._told.get(timeout=_POLL)
+                kind, content = self._messages.get(timeout=_POLL_INTERVAL)
             except queue.Empty:
                 if self._client.status != "running":
                     raise StudyError(
                         "the Dask scheduler is gone: the same launch starts the study, or goes on"
                     ) from None
-                if not self._begun and time.monotonic() > patience:
-                    patience = math.inf
+                if not self._has_begun and time.monotonic() > silent_until:
+                    silent_until = math.inf
                     _logger.info("waiting for a free coordinator (Ctrl-C gives up)")
                 continue
             if kind == "ended":
                 return self._result()
-            self._begun = True
+            self._has_begun = True
             if kind == "log":
                 level, text = content
                 _logger.log(level, "%s", text)
-            elif kind == "shown":
+            elif kind == "mirrored":
                 return dict(content)
 
     def _result(self) -> dict[str, Any]:
@@ -164,23 +166,24 @@ class _Submission:
 
 
 def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
-    """Launch a study from the worker that runs this task; what happens is told under `topic`."""
+    """Launch a study from the worker that runs this task; publish its messages under `topic`."""
     worker = get_worker()
-    # A long task of another kind: the worker's threads stay free to grow trees.
+    # This task runs for as long as the study: it must not occupy a thread that could grow trees.
     secede()
-    told = [message[0] for _, message in get_client().get_events(topic)]
-    teller = _Teller(worker, topic)
-    teller.tell("begun", worker.address)
+    # Messages of an earlier run of this task, whose worker died.
+    earlier = [message[0] for _, message in get_client().get_events(topic)]
+    forwarder = _Forwarder(worker, topic)
+    forwarder.send("begun", worker.address)
     here = spec.model_copy(update={"scheduler": worker.scheduler.address})
     stores = _stores(worker.address)
-    # Of a coordinator that died nobody has taken the lease: it runs out.
+    # The dead coordinator's lease must expire before this process can take over.
     deadline = time.monotonic() + DURATION + 2 * RENEW_EVERY
     while True:
         try:
-            with messages_to(teller.log):
-                return launch(here, stores, teller, Unstopped(), succeeds="shown" in told)
+            with messages_to(forwarder.log):
+                return launch(here, stores, forwarder, NeverStops(), succeeds="mirrored" in earlier)
         except StudyBusyError:
-            if not told or time.monotonic() > deadline:
+            if not earlier or time.monotonic() > deadline:
                 raise
             time.sleep(RENEW_EVERY)
 
@@ -195,30 +198,30 @@ def _stores(address: str) -> Stores:
     return Stores(os.environ[_STORAGE], os.environ[_TRACKING_URI])
 
 
-class _Teller:
-    """Tells whoever launched the study, as long as somebody listens."""
+class _Forwarder:
+    """Observer that forwards log records, and that the study has a run, to the launching client."""
 
     def __init__(self, worker: Any, topic: str) -> None:
         self._worker = worker
         self._topic = topic
 
-    def tell(self, kind: str, content: Any) -> None:
+    def send(self, kind: str, content: Any) -> None:
         """Send a message."""
         self._worker.log_event(self._topic, (kind, content))
 
     def log(self, record: logging.LogRecord) -> None:
-        """Pass a log record on."""
-        self.tell("log", (record.levelno, record.getMessage()))
+        """Forward a log record."""
+        self.send("log", (record.levelno, record.getMessage()))
 
-    def shown(self, summary: Mapping[str, Any]) -> None:
-        """Tell that whoever waits can go."""
-        self.tell("shown", dict(summary))
+    def mirrored(self, summary: Mapping[str, Any]) -> None:
+        """Forward the summary: the client that waits for it can return."""
+        self.send("mirrored", dict(summary))
 
     def begin(self, status: SearchStatus) -> None:
-        """Progress is read from the database."""
+        """Do nothing: `grovekeeper watch` reads the progress from the database."""
 
     def changed(self) -> None:
-        """Progress is read from the database."""
+        """Do nothing: `grovekeeper watch` reads the progress from the database."""
 
     def end(self) -> None:
-        """Progress is read from the database."""
+        """Do nothing: `grovekeeper watch` reads the progress from the database."""

@@ -1,4 +1,4 @@
-"""`doctor`: what a launch would need, looked at one by one; nothing is made and nothing changed."""
+"""`doctor`: checks everything that a launch needs. Creates and changes nothing."""
 
 import shutil
 from collections.abc import Callable
@@ -19,20 +19,20 @@ from storage.studies.study import StudyBook
 from storage.tracking import client as mlflow_client
 
 _LIBRARIES = ("optuna", "mlflow", "distributed")
-# Bytes below which it is said that there is little.
+# Bytes below which the machine check warns.
 _LITTLE_MEMORY, _LITTLE_DISK = 1e9, 1e9
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
+class CheckResult:
+    """Result of one check.
 
     Attributes
     ----------
     fit
-        Whether a launch could use it.
+        Whether a launch could use what was checked.
     text
-        What was found; where it is not fit, what to do.
+        What was found and, if it is not fit, what to do.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Finding:
     text: str
 
 
-def check_up(stores: Stores, scheduler: str | None) -> list[Finding]:
-    """Look at versions, this machine, the two stores, and the scheduler where one is named."""
-    looks: list[tuple[str, Callable[[], str]]] = [
+def run_checks(stores: Stores, scheduler: str | None) -> list[CheckResult]:
+    """Check versions, this machine, the two stores and, if one is given, the scheduler."""
+    checks: list[tuple[str, Callable[[], str]]] = [
         ("versions", _versions),
         ("machine", _machine),
         ("disk", _disk),
@@ -51,17 +51,17 @@ def check_up(stores: Stores, scheduler: str | None) -> list[Finding]:
         ("MLflow", lambda: _mlflow(stores.tracking_uri)),
     ]
     if scheduler is not None:
-        looks.append(("scheduler", lambda: _scheduler(scheduler)))
-    return [_look(name, look) for name, look in looks]
+        checks.append(("scheduler", lambda: _scheduler(scheduler)))
+    return [_run(name, check) for name, check in checks]
 
 
-def _look(name: str, look: Callable[[], str]) -> Finding:
+def _run(name: str, check: Callable[[], str]) -> CheckResult:
     try:
-        return Finding(name, fit=True, text=look())
+        return CheckResult(name, fit=True, text=check())
     except (SearchError, StorageError) as error:
-        return Finding(name, fit=False, text=str(error))
-    except Exception as error:  # whatever is broken is what was asked for
-        return Finding(name, fit=False, text=f"{type(error).__name__}: {first_line(error)}")
+        return CheckResult(name, fit=False, text=str(error))
+    except Exception as error:  # any error is a result
+        return CheckResult(name, fit=False, text=f"{type(error).__name__}: {first_line(error)}")
 
 
 def _versions() -> str:
@@ -85,7 +85,7 @@ def _disk() -> str:
 
 def _addresses(stores: Stores) -> str:
     notes: list[str] = []
-    with suppress(DatabaseError):  # told by whoever looks at that store
+    with suppress(DatabaseError):  # reported by the check of that store
         notes += stores.check()
     return "; ".join(notes) or "a database each for studies and runs"
 
@@ -125,5 +125,5 @@ def _scheduler(address: str) -> str:
         resources = {name for worker in workers for name in worker["resources"]}
     there = f"{_counted(len(workers), 'worker', 'workers')}, "
     there += _counted(threads, "thread", "threads")
-    said = f"{address}: {there}, versions as here"
-    return said + ("; a coordinator, for --detach" if "coordinator" in resources else "")
+    text = f"{address}: {there}, versions as here"
+    return text + ("; a coordinator, for --detach" if "coordinator" in resources else "")

@@ -12,7 +12,7 @@ from search.errors import StudyError
 from search.forest.memory import check_memory
 from search.formatting import runs_behind
 from search.model.finalize import Finalizer
-from search.monitoring.observer import Observer, StopRequest
+from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
 from search.optimization.coordinator import Coordinator, End
 from search.optimization.plan import make_plan
@@ -37,11 +37,12 @@ from storage.tracking.mirror_writer import MirrorWriter
 
 _logger = logging.getLogger(__name__)
 
-# Seconds that a launch waits at its end for a mirror that is behind: quietly, then until nothing
-# got through for so long.
-_QUIET = 5.0
-_MIRROR_PATIENCE = 60.0
-_INTERRUPT_PATIENCE = 5.0
+# Seconds that a launch waits at its end for a mirror that is behind: without a message, then with
+# one, for as long as a run gets through in that time; and after an interruption.
+_QUIET_WAIT = 5.0
+_MIRROR_TIMEOUT = 60.0
+_INTERRUPTED_WAIT = 5.0
+# Seconds (`sys.setswitchinterval`).
 _SWITCH_INTERVAL = 0.0005
 
 
@@ -49,19 +50,20 @@ def launch(
     spec: StudySpec,
     stores: Stores,
     observer: Observer,
-    stop: StopRequest,
+    stop: StopSource,
     *,
     succeeds: bool = False,
 ) -> dict[str, Any]:
-    """Start a study or go on with it, and register its champion.
+    """Start or continue a study, and register its champion.
 
     Parameters
     ----------
     stop
-        Asked several times a second while trees grow; a request ends the search cleanly, with no
+        Polled several times a second during the search; a request ends it cleanly, without a
         champion.
     succeeds
-        Whether it takes the place of a launch that died: what that one was asked, this one is.
+        Whether this launch replaces one that died: it then obeys a stop request that was made to
+        that one.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def launch(
     Raises
     ------
     SearchError, StorageError
-        With one line that says what was wrong and what to do.
+        With a message of one line that says what was wrong and what to do.
     """
     started = time.monotonic()
     prepare(spec)
@@ -86,7 +88,7 @@ def launch(
             _logger.info("%s", note)
 
     def report() -> dict[str, bytes]:
-        # Called by the recorder, and not before it was handed the study's record.
+        # Called by the mirror's writer after it has received the study's record: the study exists.
         return report_files(cast("Study", study))
 
     experiment = (study and study.get("experiment")) or spec.experiment
@@ -97,9 +99,9 @@ def launch(
         mirror_writer.wait_connected()
     try:
         study = study or make_study(problem, stores.storage)
-        # Closed before the lease is given back: the next holder has a recorder of its own.
+        # The writer is closed before the lease is released: the next holder has its own writer.
         lease = Lease(study.book.leases, spec.study)
-        with lease, closing(mirror_writer), _switching_soon():
+        with lease, closing(mirror_writer), _short_switch_interval():
             mirror_writer.guard(lease.check)
             if succeeds and study.is_asked_to_stop(lease.epoch - 1):
                 study.put("stop", lease.epoch)
@@ -111,11 +113,11 @@ def launch(
 
 
 @contextmanager
-def _switching_soon() -> Iterator[None]:
-    """Have Python's threads take turns more often.
+def _short_switch_interval() -> Iterator[None]:
+    """Switch between Python's threads more often than every 5 ms, the default.
 
-    The recorder's thread imports and writes while this one answers workers: at the default of 5 ms
-    each of its many short waits for SQLite would cost a whole interval.
+    The mirror's writer imports and writes while this thread answers workers: each of its many
+    short waits for SQLite would cost a whole interval.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_INTERVAL)
@@ -126,7 +128,7 @@ def _switching_soon() -> Iterator[None]:
 
 
 class _Launch:
-    """A launch under way, under its lease: tells database, mirror and watcher what happens."""
+    """A launch that holds its lease: reports progress to database, mirror and observer."""
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ class _Launch:
         mirror_writer: MirrorWriter,
         observer: Observer,
         lease: Lease,
-        stop: StopRequest,
+        stop: StopSource,
     ) -> None:
         self._problem = problem
         self._stores = stores
@@ -145,10 +147,10 @@ class _Launch:
         self._observer = observer
         self._lease = lease
         self._stop = stop
-        self._by_request = False
+        self._stop_requested = False
         self._notes = study.notes()
         self._seconds: dict[str, float] = {}
-        # What earlier launches took: a study's seconds are those of all.
+        # Seconds of earlier launches: a study's seconds are the sum over all launches.
         self._before: dict[str, float] = self._notes.get("seconds") or {}
         self._known = study.trials()
         self._status = SearchStatus(
@@ -165,31 +167,31 @@ class _Launch:
         self._growing = sum(trial.fit_seconds or 0.0 for trial in self._known)
 
     def run(self, started: float) -> None:
-        """Search, make the champion, and bring the mirror level."""
+        """Search, make the champion, and wait for the mirror."""
         self._seconds["prepare"] = round(time.monotonic() - started, 2)
         spec = self._problem.spec
         self._note("goal", spec.trials)
         self._note("asked", {"model": spec.model, "trees": spec.trees})
         self._note("state", "running")
-        self._be_at("searching")
+        self._set_phase("searching")
         state: StudyState
         try:
             end = self._search()
             if end == "stopped":
-                state = "stopped" if self._by_request else "interrupted"
-                self._finish(state, started, hurried=True)
+                state = "stopped" if self._stop_requested else "interrupted"
+                self._finish(state, started, interrupted=True)
             else:
                 self._finalize(end)
                 state = "stopped" if end == "timeout" else "finished"
                 self._finish(state, started)
         except LeaseLostError:
-            raise  # the study is another's now: not a word more, to the database or to MLflow
+            raise  # another process coordinates the study now: write nothing more
         except Exception:
-            with suppress(Exception):  # whatever else is broken, the first error is the one to tell
-                self._finish("failed", started, hurried=True)
+            with suppress(Exception):  # report the first error, even if this fails as well
+                self._finish("failed", started, interrupted=True)
             raise
         except BaseException:  # a signal outside the search
-            self._finish("interrupted", started, hurried=True)
+            self._finish("interrupted", started, interrupted=True)
             raise
         finally:
             self._observer.end()
@@ -204,7 +206,9 @@ class _Launch:
         rows = problem.training_set
         plan = make_plan(problem, clock)
         self._status.deadline = plan.deadline
-        trial_writer = TrialWriter(self._study, problem.space, self._lease.check, self._entered)
+        trial_writer = TrialWriter(
+            self._study, problem.space, self._lease.check, self._take_written
+        )
         try:
             with workers_for(spec, self._study.uid, self._lease.check) as workers:
                 workers.load(rows)
@@ -221,22 +225,22 @@ class _Launch:
                     self._mirror,
                 )
                 coordinator = Coordinator(
-                    plan, workers, task_sizer, self._known, trial_writer.put, supervisor.stop_asked
+                    plan, workers, task_sizer, self._known, trial_writer.put, supervisor.should_stop
                 )
-                self._stop.patient = True
+                self._stop.polled = True
                 self._open_mirror()
                 end = coordinator.run()
-                self._by_request = supervisor.by_request
+                self._stop_requested = supervisor.stop_requested
                 trial_writer.flush()
                 return end
         finally:
-            self._stop.patient = False
+            self._stop.polled = False
             trial_writer.close()
             self._seconds["search"] = self._in_all("search", time.monotonic() - clock)
             self._seconds["growing"] = round(self._growing, 2)
 
-    def _entered(self, record: TrialRecord) -> None:
-        """Take a trial's record as it stands in the database now; called by the ledger."""
+    def _take_written(self, record: TrialRecord) -> None:
+        """Take a trial's record as it was written to the database; called by the writer."""
         self._status.take(record)
         self._growing += record.fit_seconds or 0.0
         self._mirror_writer.put_trial(record)
@@ -245,10 +249,10 @@ class _Launch:
             self._record()
 
     def _open_mirror(self) -> None:
-        """Hand over what there is: from here on MLflow is imported and written to.
+        """Pass the study and its finished trials to the mirror, which imports MLflow and starts.
 
-        What a dead coordinator left running the next one has ended: that comes through the ledger,
-        and may have come already.
+        Trials that a dead coordinator left running are not passed: the coordinator of this launch
+        ends them, and their records reach the mirror through the trial writer, perhaps earlier.
         """
         self._record()
         for record in self._known:
@@ -256,13 +260,13 @@ class _Launch:
                 self._mirror_writer.put_trial(record)
 
     def _record(self) -> None:
-        """Hand the study's own record to the mirror."""
+        """Pass the study's record to the mirror."""
         note = describe(self._notes, self._statistics, self._status.state)
         record = study_record(self._study, self._notes, self._statistics, self._status.state, note)
         self._mirror_writer.put_study(record)
 
     def _note(self, key: str, value: Any) -> None:
-        """Keep a note on the study in its database."""
+        """Write a note on the study to its database."""
 
         def put(_again: bool) -> None:
             self._study.put(key, value)
@@ -270,13 +274,13 @@ class _Launch:
         retry(put, self._stores.storage)
         self._notes[key] = value
 
-    def _be_at(self, doing: str) -> None:
-        """Tell those who watch what the launch is at, here and through the database."""
+    def _set_phase(self, doing: str) -> None:
+        """Publish the current phase to this launch's observer and, in the database, to others."""
         self._status.doing = doing
         self._note("doing", doing)
 
     def _mirror(self) -> dict[str, Any]:
-        """How far the mirror has come."""
+        """Return the state of the mirror: runs, missing runs, and where they are."""
         behind = self._mirror_writer.behind
         runs = max(0, sum(self._statistics.counts.values()) - behind)
         return {"runs": runs, "behind": behind} | self._mirror_writer.mirror.place()
@@ -287,7 +291,7 @@ class _Launch:
         if best is None:
             within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
-        self._be_at("making the champion")
+        self._set_phase("making the champion")
         finalizer = Finalizer(
             self._problem, self._study, self._mirror_writer, self._lease.check, self._note
         )
@@ -296,25 +300,25 @@ class _Launch:
     def _in_all(self, name: str, seconds: float) -> float:
         return round(self._before.get(name, 0.0) + seconds, 2)
 
-    def _finish(self, state: StudyState, started: float, *, hurried: bool = False) -> None:
-        """Bring the mirror level, and note how far it came."""
-        if not hurried:
-            self._be_at("bringing MLflow level")
+    def _finish(self, state: StudyState, started: float, *, interrupted: bool = False) -> None:
+        """Wait for the mirror, and note its state; only a few seconds after an interruption."""
+        if not interrupted:
+            self._set_phase("bringing MLflow level")
         self._status.state = state
         self._record()
-        level = self._mirror_writer.wait_level(_INTERRUPT_PATIENCE if hurried else _QUIET)
-        if not level and not hurried:
+        level = self._mirror_writer.wait_level(_INTERRUPTED_WAIT if interrupted else _QUIET_WAIT)
+        if not level and not interrupted:
             _logger.info(
                 "waiting for MLflow, %s (Ctrl-C leaves the rest to `grovekeeper sync %s`)",
                 runs_behind(self._mirror_writer.behind),
                 self._study.name,
             )
-            level = self._mirror_writer.wait_level(_MIRROR_PATIENCE, steadily=True)
+            level = self._mirror_writer.wait_level(_MIRROR_TIMEOUT, steadily=True)
         self._note("mirror", self._mirror())
         self._seconds["total"] = self._in_all("total", time.monotonic() - started)
         self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
         self._note("state", state)
-        if not level and state != "failed":  # then the error is what is told
+        if not level and state != "failed":  # the error is the message then
             failure = self._mirror_writer.failure
             why = f" ({failure})" if failure else ""
             behind = runs_behind(self._notes["mirror"]["behind"])

@@ -1,4 +1,4 @@
-"""What a search attends to beside its trials: requests to stop, lost workers, a late mirror."""
+"""Watches stop requests, lost workers and a mirror that is behind while a search runs."""
 
 import logging
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from search.monitoring.observer import Observer, StopRequest
+from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
 from search.report.summary import summarize
 from search.workers.base import Workers
@@ -14,29 +14,29 @@ from storage.studies.study import Study
 
 _logger = logging.getLogger(__name__)
 
-# Seconds between two looks at the database and the workers, and between two notes on the mirror.
-_LOOK_EVERY = 1.0
-_NOTE_EVERY = 5.0
+# Seconds between two checks of database and workers, and between two notes on the mirror.
+_CHECK_INTERVAL = 1.0
+_NOTE_INTERVAL = 5.0
 
 
 class Supervisor:
-    """Called several times a second while trees grow; `stop_asked` ends the search.
+    """Decides whether a search should stop; `should_stop` is called several times a second.
 
     Parameters
     ----------
     epoch
-        The coordinator's, to tell a request to stop from one that was another's.
-    signals
-        Who else may ask for an early end.
-    standing
-        Told how many workers there are.
+        The coordinator's epoch: a stop request for another epoch is ignored.
+    stop
+        Another source of stop requests, such as signals.
+    status
+        Updated with the number of workers.
     mirror
-        How far the mirror has come, to be noted in the database, as the number of workers is.
+        Returns the state of the mirror, which is noted in the database with the number of workers.
 
     Attributes
     ----------
-    by_request
-        Whether somebody asked for the end through the database.
+    stop_requested
+        Whether a stop was requested through the database.
     """
 
     def __init__(
@@ -44,60 +44,60 @@ class Supervisor:
         study: Study,
         epoch: int,
         workers: Workers,
-        signals: StopRequest,
+        stop: StopSource,
         observer: Observer,
         status: SearchStatus,
         mirror: Callable[[], Mapping[str, Any]],
     ) -> None:
-        self.by_request = False
+        self.stop_requested = False
         self._study = study
         self._epoch = epoch
         self._workers = workers
-        self._signals = signals
+        self._stop = stop
         self._observer = observer
         self._status = status
         self._mirror = mirror
-        self._looked = self._noted = time.monotonic()
-        self._alone = False
+        self._checked = self._noted = time.monotonic()
+        self._without_workers = False
         self._workers_noted: int | None = None
-        self._shown = False
+        self._is_mirrored = False
 
-    def stop_asked(self) -> bool:
-        """Look around, and return whether the search is to end."""
+    def should_stop(self) -> bool:
+        """Return whether the search should end; check database and workers once a second."""
         from optuna.exceptions import StorageInternalError
         from sqlalchemy.exc import SQLAlchemyError
 
         now = time.monotonic()
-        if now - self._looked >= _LOOK_EVERY:
-            self._looked = now
+        if now - self._checked >= _CHECK_INTERVAL:
+            self._checked = now
             self._count_workers()
-            # Where the database stumbles, the ledger waits for it and says so.
+            # If the database fails for a moment, the trial writer retries and logs it.
             with suppress(StorageInternalError, SQLAlchemyError):
-                self._look_up(now)
-        return self.by_request or self._signals.requested()
+                self._check_database(now)
+        return self.stop_requested or self._stop.requested()
 
     def _count_workers(self) -> None:
         self._status.workers = self._workers.present()
-        alone = self._status.workers == 0
-        if alone != self._alone:
-            self._alone = alone
-            if alone:
+        without_workers = self._status.workers == 0
+        if without_workers != self._without_workers:
+            self._without_workers = without_workers
+            if without_workers:
                 _logger.warning("no worker is left: waiting for one")
             else:
                 _logger.info("a worker is back: going on")
 
-    def _look_up(self, now: float) -> None:
-        self.by_request |= self._study.is_asked_to_stop(self._epoch)
+    def _check_database(self, now: float) -> None:
+        self.stop_requested |= self._study.is_asked_to_stop(self._epoch)
         mirror = self._mirror()
-        # Noted as done when it is: the database may stumble.
+        # Set after the write: a write that fails is repeated at the next check.
         workers = self._status.workers
         if workers != self._workers_noted:
             self._study.put("workers", workers)
             self._workers_noted = workers
-        appears = not self._shown and mirror["run_id"] is not None
-        if appears or now - self._noted >= _NOTE_EVERY:
+        appears = not self._is_mirrored and mirror["run_id"] is not None
+        if appears or now - self._noted >= _NOTE_INTERVAL:
             self._study.put("mirror", mirror)
             self._noted = now
         if appears:
-            self._observer.shown(summarize(self._study))
-            self._shown = True
+            self._observer.mirrored(summarize(self._study))
+            self._is_mirrored = True

@@ -1,4 +1,4 @@
-"""`sync`: bring a study's MLflow mirror level with Optuna's database."""
+"""`sync`: update a study's MLflow mirror from Optuna's database."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,16 +20,16 @@ from storage.tracking.study_run import experiment_of
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync found and did.
+    """Result of a sync.
 
     Attributes
     ----------
     runs
-        Runs of trials.
+        Number of the study's trials, each of which has a run now.
     changed
-        How many of them it made or changed.
+        Number of runs that were created or changed.
     deleted
-        Runs that it deleted, since they stood for no trial, or for one twice.
+        Number of runs that were deleted, because no trial or another run of the same trial exists.
     """
 
     study: str
@@ -39,16 +39,16 @@ class Synced:
 
 
 def sync(study: Study, tracking_uri: str) -> Synced:
-    """Write every trial that MLflow does not show, or shows otherwise.
+    """Write every trial that MLflow does not show or shows differently.
 
-    Under the study's lease: a running coordinator keeps its mirror itself. Where the last one died,
-    its running trials are ended first. Studies that others made know no lease: they are mirrored as
-    they stand, beside whoever is at work on them.
+    The sync holds the study's lease, because a running coordinator updates its mirror itself. If
+    the last coordinator died, its running trials are ended first. Studies made by other tools have
+    no lease: they are mirrored in their current state, even while another process works on them.
 
     Raises
     ------
     StudyError
-        When a study that others made has no trial yet.
+        When a study made by another tool has no trial yet.
     StudyBusyError
         While the study runs.
     DatabaseError
@@ -59,14 +59,14 @@ def sync(study: Study, tracking_uri: str) -> Synced:
         return _sync_foreign(study, tracking_uri)
     with Lease(study.book.leases, study.name) as lease:
         notes = study.notes()
-        # Who ran it, if it still says so, is dead: the lease is ours.
+        # We hold the lease: a coordinator that the notes say is running has died.
         noted: StudyState = notes.get("state") or "finished"
         state: StudyState = "lost" if noted == "running" else noted
         trials = [_ended(study, trial) for trial in study.trials()]
         statistics = TrialStatistics(study.direction, trials)
         record = study_record(study, notes, statistics, state, describe(notes, statistics, state))
         mirror = Mirror(tracking_uri, notes["experiment"], lambda: report_files(study))
-        done = _bring_level(mirror, record, trials, lease.check)
+        done = _update_mirror(mirror, record, trials, lease.check)
         study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
     return done
 
@@ -84,18 +84,18 @@ def _sync_foreign(study: Study, tracking_uri: str) -> Synced:
     except Exception as error:
         raise mlflow_client.explain(tracking_uri, error) from error
     name = experiment.name if experiment else study.name
-    return _bring_level(Mirror(tracking_uri, name, shared=True), record, trials)
+    return _update_mirror(Mirror(tracking_uri, name, shared=True), record, trials)
 
 
-def _bring_level(
+def _update_mirror(
     mirror: Mirror,
     record: StudyRecord,
     trials: Sequence[TrialRecord],
     check: Callable[[], None] = lambda: None,
 ) -> Synced:
-    """Write what MLflow does not show; whatever it raises is told in one line.
+    """Write the records to the mirror; MLflow's errors become a `DatabaseError` of one line.
 
-    `check` is called before each write, and raises `LeaseLostError` where another may write.
+    `check` is called before each write, and raises `LeaseLostError` once the lease is lost.
     """
     changed = 0
     try:

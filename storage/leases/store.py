@@ -1,4 +1,4 @@
-"""The rows that leases are: one a study, in its database, on the database's clock."""
+"""Storage of leases: one row per study, in the study's database, timed by the database's clock."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,13 +10,16 @@ from storage.host import process_exists, this_host
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, Table
 
-# Seconds from the last renewal until a lease runs out.
+# Seconds from the last renewal until a lease expires.
 DURATION = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """Who coordinates a study, or did; times in seconds since 1970, on the database's clock."""
+    """A study's current or last coordinator.
+
+    Times are in seconds since 1970 on the database's clock.
+    """
 
     owner: str
     host: str
@@ -28,7 +31,7 @@ class LeaseRecord:
 
     @property
     def alive(self) -> bool:
-        """Whether the lease has not expired and its process, where it is on this host, exists."""
+        """Whether the lease has not expired and, if its process ran on this host, that exists."""
         if self.expires <= self.now:
             return False
         return self.host != this_host() or process_exists(self.pid)
@@ -36,7 +39,7 @@ class LeaseRecord:
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that takes a lease."""
+    """A process that acquires a lease."""
 
     owner: str
     host: str
@@ -44,29 +47,34 @@ class Holder:
 
 
 class Leases(Protocol):
-    """The leases of a database. Whether a row was changed is decided by its epoch."""
+    """The leases of a database. Changes are conditional on the epoch (compare-and-swap)."""
 
     def read(self, study: str) -> LeaseRecord | None:
-        """Return the study's lease, live, dead or given back; ``None`` where there was none."""
+        """Return the study's lease: held, expired or released; ``None`` if it never had one."""
 
     def prepare(self, study: str) -> None:
-        """Make the study's row where it is missing."""
+        """Create the study's row if it is missing."""
 
     def take(self, study: str, epoch: int, holder: Holder) -> bool:
-        """Give the lease to `holder`, whose epoch is the next; return whether `epoch` was right."""
+        """Give the lease to `holder` and increment the epoch, if the epoch still is `epoch`.
+
+        Returns
+        -------
+        whether it was
+        """
 
     def renew(self, study: str, epoch: int) -> bool:
-        """Have the lease run for its whole time from now; return whether `epoch` was right."""
+        """Extend the lease to its full duration from now; return whether `epoch` is current."""
 
     def release(self, study: str, epoch: int) -> None:
-        """Give the lease back, if `epoch` is right."""
+        """Release the lease, if `epoch` is current."""
 
     def fence(
         self, study: str, epoch: int, lost: Callable[[], NoReturn]
     ) -> AbstractContextManager[None]:
-        """Within the block, let nothing be written from here once the epoch is another.
+        """Reject writes of this process within the block once the epoch has changed.
 
-        `lost`, called where something would be, raises `LeaseLostError`.
+        A rejected write calls `lost`, which raises `LeaseLostError`.
         """
 
 
@@ -87,7 +95,7 @@ def _table() -> "Table":
 
 
 def _now(engine: "Engine") -> "ColumnElement[float]":
-    """Seconds since 1970 on the database's clock."""
+    """Return an expression for the seconds since 1970 on the database's clock."""
     from sqlalchemy import Float, literal_column
 
     clocks = {
@@ -99,7 +107,7 @@ def _now(engine: "Engine") -> "ColumnElement[float]":
 
 
 class SqlLeases:
-    """The leases of a database that this process has open."""
+    """Leases in a SQL database, through SQLAlchemy."""
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
@@ -133,7 +141,7 @@ class SqlLeases:
         try:
             table.create(self._engine, checkfirst=True)
         except SQLAlchemyError:
-            # Somebody else may have made it between the look and the making.
+            # Another process may have created the table since `create` checked for it.
             if not inspect(self._engine).has_table(table.name):
                 raise
         empty = {"owner": "", "host": "", "pid": 0, "epoch": 0, "acquired": 0.0, "expires": 0.0}
@@ -141,7 +149,7 @@ class SqlLeases:
             with self._engine.begin() as connection:
                 connection.execute(insert(table).values(study=study, **empty))
         except IntegrityError:
-            pass  # it is there from an earlier launch
+            pass  # the row exists since an earlier launch
 
     def take(self, study: str, epoch: int, holder: Holder) -> bool:
         """See `Leases`."""
@@ -158,7 +166,7 @@ class SqlLeases:
         self._update(study, epoch, owner="", expires=0.0)
 
     def _update(self, study: str, known: int, **values: Any) -> bool:
-        """Write `values` if the row still has the epoch that is known; return whether it had."""
+        """Write `values` if the row still has the epoch `known`; return whether it had."""
         table = _table()
         ours = (table.c.study == study) & (table.c.epoch == known)
         with self._engine.begin() as connection:
@@ -168,8 +176,8 @@ class SqlLeases:
     def fence(self, study: str, epoch: int, lost: Callable[[], NoReturn]) -> Iterator[None]:
         """See `Leases`.
 
-        Asked inside each transaction before its commit: SQLite commits one writer at a time,
-        elsewhere the lock on the row keeps a new holder waiting for the commit.
+        The epoch is read inside each transaction before its commit. SQLite commits one writer at a
+        time; in other databases the lock on the row makes a new holder wait for the commit.
         """
         from sqlalchemy import event, select
 

@@ -1,4 +1,4 @@
-"""The model registry: versions, stages and aliases. The only room that calls MLflow's stages.
+"""The model registry: versions, stages and aliases. Only this module calls MLflow's stages.
 
 A stage and its alias name the same version: `Staging` and `staging`, `Production` and `production`.
 """
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 STAGES: tuple[Stage, ...] = ("Staging", "Production")
-# Where a version's files are on this machine, MLflow's own loaders note beside them which version
-# they loaded. Nothing is made of it.
+# MLflow's loaders write this file into a local model folder; it is not part of the model.
 _LOADERS_NOTE = "registered_model_meta"
 _PAGE = 1000
 
@@ -47,19 +46,19 @@ class Registry:
         self._client = mlflow_client.connect(tracking_uri)
 
     def new_model(self, experiment_id: str, run_id: str, name: str) -> "LoggedModel":
-        """Announce a model that `run_id` made; its files follow with `log_folder`."""
+        """Create a logged model of the run `run_id`; `log_folder` uploads its files."""
         return self._client.create_logged_model(experiment_id, name=name, source_run_id=run_id)
 
     def place_of(self, run_id: str) -> tuple[str, str]:
-        """Return a run's experiment and the run itself, by their ids."""
+        """Return the ids of a run's experiment and of the run."""
         return self._client.get_run(run_id).info.experiment_id, run_id
 
     def give_up(self, model: "LoggedModel") -> None:
-        """Declare that a model that was announced will not come."""
+        """Mark a logged model as failed: its files were not uploaded."""
         self._client.finalize_logged_model(model.model_id, "FAILED")
 
     def log_folder(self, model: "LoggedModel", folder: Path) -> None:
-        """Upload a model's folder and declare the model ready."""
+        """Upload a model's folder and mark the model as ready."""
         from mlflow.entities import LoggedModelOutput
 
         self._client.log_model_artifacts(model.model_id, str(folder))
@@ -79,8 +78,8 @@ class Registry:
         """Register a logged model as the next version of `name`."""
         from mlflow.exceptions import MlflowException
 
-        # A database looks an address of the form models:/… up in the process's global store, which
-        # need not be this one; a server looks it up in its own.
+        # With a database, MLflow resolves an address of the form models:/… in the global store of
+        # this process, which may be another one; a server resolves it in its own store.
         server = mlflow_client.is_server(self._uri)
         source = f"models:/{model.model_id}" if server else model.artifact_location
         with _quiet():
@@ -97,18 +96,18 @@ class Registry:
                 description=description,
                 model_id=model.model_id,
             )
-            # As `mlflow.register_model` links them for the UI.
+            # `mlflow.register_model` sets the same tag; the UI links model and version by it.
             link = json.dumps([{"name": name, "version": version.version}])
             self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
         return _version(version, ())
 
     def download(self, version: ModelVersion, folder: Path) -> Path:
-        """Copy a version's files into a new folder below `folder`, and return that.
+        """Copy a version's files into a new folder below `folder`, and return its path.
 
         Raises
         ------
         DatabaseError
-            When they are not to be had.
+            When the files cannot be downloaded.
         """
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
@@ -123,12 +122,12 @@ class Registry:
         return Path(path)
 
     def versions(self, name: str) -> list[ModelVersion]:
-        """All versions of a model, oldest first.
+        """Return all versions of a model, oldest first.
 
         Raises
         ------
         NotFoundError
-            When there is no such model, or it has no version.
+            When the model does not exist or has no version.
         """
         model = self._model(name)
         with mlflow_client.explained(self._uri), _quiet():
@@ -151,7 +150,7 @@ class Registry:
         return matching[-1] if matching else None
 
     def move(self, version: ModelVersion, stage: Stage) -> None:
-        """Put a version into `stage`, archive the one that was there, and move the alias along."""
+        """Move a version and the stage's alias to `stage`, and archive the stage's old version."""
         number = str(version.version)
         with _quiet():
             self._client.transition_model_version_stage(
@@ -160,7 +159,7 @@ class Registry:
             self._client.set_registered_model_alias(version.name, stage.lower(), number)
 
     def remove_alias(self, name: str, stage: Stage) -> None:
-        """Take a stage's alias from whatever version has it."""
+        """Remove a stage's alias from the version that has it."""
         with _quiet():
             self._client.delete_registered_model_alias(name, stage.lower())
 
@@ -174,12 +173,12 @@ class Registry:
         Raises
         ------
         NotFoundError
-            When there is no such model.
+            When the model does not exist.
         """
         return dict(self._model(name).tags)
 
     def set_tag(self, name: str, key: str, value: str) -> None:
-        """Set a tag of a registered model; a second call with one key replaces the value."""
+        """Set a tag of a registered model, replacing the value that it has."""
         self._client.set_registered_model_tag(name, key, value)
 
     def _model(self, name: str) -> Any:
@@ -224,12 +223,12 @@ class Registry:
 
 
 def open_registry(tracking_uri: str) -> Registry:
-    """Open the registry of a store that is there.
+    """Open the registry of an existing store.
 
     Raises
     ------
     NotFoundError
-        When the store is a SQLite file that does not exist: reading makes none.
+        When the store is a SQLite file that does not exist; it is not created.
     DatabaseError
         When the store cannot be opened.
     """
@@ -250,7 +249,7 @@ def open_registry(tracking_uri: str) -> Registry:
 
 @contextmanager
 def _quiet() -> "Iterator[None]":
-    """Stages are deprecated in MLflow and still what this project's users promote to."""
+    """Ignore MLflow's warnings that stages are deprecated: this project's users promote to them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
         warnings.filterwarnings("ignore", message=".*[Ss]tages.*", category=FutureWarning)

@@ -1,9 +1,9 @@
-"""Moves between stages: recorded before they are carried out, one tag a move on the model.
+"""Transitions between stages, each recorded as a tag of the model before it is carried out.
 
-MLflow's registry has no compare-and-swap. So whoever moves a version first writes down that it
-will, then carries out the newest move on record, which need not be its own, and looks again. Moves
-have one order for everybody; whoever is last to look therefore leaves the stage as the newest move
-has it. A move that a crash left half carried out is completed by the next call.
+MLflow's registry has no compare-and-swap. A process that moves a version therefore first records
+the move, then carries out the newest recorded move, which may be another process's, and reads the
+record again. All processes see the moves in the same order, so the process that reads last leaves
+the stage as the newest move requires. The next call completes a move that a crash interrupted.
 """
 
 import json
@@ -21,14 +21,14 @@ from storage.registry.client import STAGES, Registry
 
 _PREFIX = "grovekeeper.move."
 _KEY = re.compile(re.escape(_PREFIX) + r"(\d{6}-[0-9a-f]{8})")
-# A tag's value has room for 5,000 characters in every database.
+# MLflow stores up to 5,000 characters in a tag's value, whatever the database.
 REASON_LENGTH = 1000
 _USER_LENGTH = 200
 _PAUSE = 0.2
 
 
 def read_moves(registry: Registry, model: str) -> list[Move]:
-    """Return all moves of a model on record, oldest first; what is no move is left out."""
+    """Return all recorded moves of a model, oldest first; tags that are not moves are skipped."""
     found = [
         _move(match[1], text)
         for key, text in registry.tags(model).items()
@@ -38,17 +38,17 @@ def read_moves(registry: Registry, model: str) -> list[Move]:
 
 
 def record(registry: Registry, model: str, move: Move) -> Move:
-    """Write down a new move as the newest; return it with its key. It is yet to be carried out."""
+    """Record a new move as the newest, without carrying it out; return it with its key."""
     moves = read_moves(registry, model)
     last = int(moves[-1].key[:6]) if moves else 0
-    # Two at once may take one number: the rest of the key decides who is the later.
+    # Two processes may pick the same number: the random part of the key then orders their moves.
     move = replace(move, key=f"{last + 1:06}-{secrets.token_hex(4)}")
     _write(registry, model, move)
     return move
 
 
 def new_move(version: ModelVersion, stage: Stage, **more: Any) -> Move:
-    """Return a move of `version` to `stage`, now and by this user, that is on no record yet."""
+    """Return a move of `version` to `stage` by this user at this time, not yet recorded."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     user = this_user()[:_USER_LENGTH]
     return Move(
@@ -57,14 +57,14 @@ def new_move(version: ModelVersion, stage: Stage, **more: Any) -> Move:
 
 
 def settle(registry: Registry, model: str, stage: Stage) -> Move | None:
-    """Carry out the newest move to a stage, until it is the newest; return it.
+    """Carry out the newest move to a stage, until no newer one was recorded meanwhile; return it.
 
-    Where no move is open nothing is touched: somebody may have changed the stage by hand since.
+    If no move is open, nothing changes: the stage may have been changed by hand since.
 
     Raises
     ------
     NotFoundError
-        When the version that was to be moved is gone.
+        When the version to be moved was deleted.
     """
     moves = _to(stage, read_moves(registry, model))
     if all(move.state != "open" for move in moves):
@@ -107,10 +107,11 @@ def _move_to_stage(registry: Registry, model: str, move: Move) -> None:
     versions = {version.version: version for version in registry.versions(model)}
     version = versions.get(move.version)
     if version is None:
-        _write(registry, model, replace(move, state="overtaken"))  # and so in nobody's way
+        # No longer open, so that it does not block later moves.
+        _write(registry, model, replace(move, state="overtaken"))
         raise NotFoundError(
-            f"version {move.version} of {model} was to be moved to {move.stage}, and is gone: "
-            "promote another"
+            f"version {move.version} of {model} cannot be moved to {move.stage}: it was deleted; "
+            "promote another version"
         )
     registry.move(version, move.stage)
     for stage in STAGES:
@@ -131,5 +132,5 @@ def _move(key: str, text: str) -> Move | None:
             interval = judgement.pop("interval")
             judgement = Judgement(**judgement, interval=interval and tuple(interval))
         return Move(key, **content, judgement=judgement)
-    except (ValueError, TypeError, KeyError, AttributeError):  # somebody else's tag
+    except (ValueError, TypeError, KeyError, AttributeError):  # another tool's tag
         return None

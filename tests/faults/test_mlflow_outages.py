@@ -12,7 +12,7 @@ from servers import LosingProxy, MlflowServer
 
 # Long enough to be overtaken by an outage.
 MANY = 60
-IMPATIENT = {"set": "search.service.launch:_MIRROR_PATIENCE", "to": 3.0}
+IMPATIENT = {"set": "search.service.launch:_MIRROR_TIMEOUT", "to": 3.0}
 
 
 def wait_for_runs(farm: Farm, server: MlflowServer) -> None:

@@ -50,17 +50,17 @@ def test_what_changes_is_seen_at_the_next_look(study: Study) -> None:
         study.put("workers", 8)
         study.put("mirror", {"runs": 1, "behind": 3})
         study.put("doing", "making the champion")
-        poller.look()
+        poller.poll()
         assert poller.status is now
         assert [t.scores for t in now.running] == [{16: 4.5}]
         assert (now.workers, now.behind(), now.doing) == (8, 3, "making the champion")
 
         study.end_trial(trial(1))
-        poller.look()
+        poller.poll()
         assert now.running == []
         assert now.statistics.finished == 2
     study.put("state", "finished")
-    poller.look()
+    poller.poll()
     assert poller.status.state == "finished"
 
 
@@ -72,7 +72,7 @@ def test_another_launch_is_another_standing(study: Study) -> None:
     with Lease(study.book.leases, study.name):
         study.put("goal", 80)
         study.enter_trial(trial(1), SPACE)
-        poller.look()
+        poller.poll()
         assert poller.status is not first
         assert (poller.status.goal, poller.status.statistics.finished) == (80, 2)
 

@@ -20,24 +20,24 @@ def study(tmp_path: Path) -> Study:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor_module, "_LOOK_EVERY", 0.0)
-    monkeypatch.setattr(supervisor_module, "_NOTE_EVERY", 0.0)
+    monkeypatch.setattr(supervisor_module, "_CHECK_INTERVAL", 0.0)
+    monkeypatch.setattr(supervisor_module, "_NOTE_INTERVAL", 0.0)
 
 
 class Scene:
-    """An attendant, and what is around it."""
+    """A supervisor and its surroundings."""
 
     def __init__(self, study: Study, epoch: int = 1) -> None:
         self.workers, self.signalled = 2, False
         self.mirror: dict[str, Any] = {"runs": 3, "behind": 4, "run_id": None}
-        self.shown: list[dict[str, Any]] = []
+        self.mirrored: list[dict[str, Any]] = []
         self.status = SearchStatus("s", "rmse", "minimize", 50)
         self.supervisor = Supervisor(
             study,
             epoch,
             cast("Any", SimpleNamespace(present=lambda: self.workers)),
             cast("Any", SimpleNamespace(requested=lambda: self.signalled)),
-            cast("Any", SimpleNamespace(shown=self.shown.append)),
+            cast("Any", SimpleNamespace(mirrored=self.mirrored.append)),
             self.status,
             lambda: self.mirror,
         )
@@ -45,10 +45,10 @@ class Scene:
 
 def test_a_signal_ends_the_search_and_is_no_request(study: Study) -> None:
     scene = Scene(study)
-    assert not scene.supervisor.stop_asked()
+    assert not scene.supervisor.should_stop()
     scene.signalled = True
-    assert scene.supervisor.stop_asked()
-    assert not scene.supervisor.by_request
+    assert scene.supervisor.should_stop()
+    assert not scene.supervisor.stop_requested
 
 
 def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_meant(
@@ -58,14 +58,14 @@ def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_m
     leases = study.book.leases
     with Lease(leases, "s") as first:
         scene = Scene(study, first.epoch)
-        assert not scene.supervisor.stop_asked()
+        assert not scene.supervisor.should_stop()
         asked = study.ask_to_stop()
         assert asked is not None
         assert asked.epoch == first.epoch
-        assert scene.supervisor.stop_asked()
-        assert scene.supervisor.by_request
+        assert scene.supervisor.should_stop()
+        assert scene.supervisor.stop_requested
     with Lease(leases, "s") as second:
-        assert not Scene(study, second.epoch).supervisor.stop_asked()
+        assert not Scene(study, second.epoch).supervisor.should_stop()
 
 
 def test_the_loss_of_the_last_worker_and_its_return_are_logged_once(
@@ -75,7 +75,7 @@ def test_the_loss_of_the_last_worker_and_its_return_are_logged_once(
     scene = Scene(study)
     for workers in (2, 0, 0, 1, 2, 0):
         scene.workers = workers
-        assert not scene.supervisor.stop_asked()
+        assert not scene.supervisor.should_stop()
     assert [text.split(":")[0] for text in caplog.messages] == [
         "no worker is left",
         "a worker is back",
@@ -87,27 +87,27 @@ def test_the_number_of_workers_is_told_and_noted(study: Study) -> None:
     scene = Scene(study)
     for workers in (2, 5):
         scene.workers = workers
-        scene.supervisor.stop_asked()
+        scene.supervisor.should_stop()
         assert scene.status.workers == workers
         assert study.get("workers") == workers
 
 
 def test_the_mirrors_delay_is_noted(study: Study) -> None:
-    Scene(study).supervisor.stop_asked()
+    Scene(study).supervisor.should_stop()
     assert study.get("mirror") == {"runs": 3, "behind": 4, "run_id": None}
 
 
 def test_that_the_studys_run_stands_is_noted_and_told_once(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor_module, "_NOTE_EVERY", 1e9)
+    monkeypatch.setattr(supervisor_module, "_NOTE_INTERVAL", 1e9)
     scene = Scene(study)
-    scene.supervisor.stop_asked()
-    assert not scene.shown
+    scene.supervisor.should_stop()
+    assert not scene.mirrored
     scene.mirror = scene.mirror | {"run_id": "abc"}
-    scene.supervisor.stop_asked()
-    scene.supervisor.stop_asked()
-    assert [summary["mlflow"]["run_id"] for summary in scene.shown] == ["abc"]
+    scene.supervisor.should_stop()
+    scene.supervisor.should_stop()
+    assert [summary["mlflow"]["run_id"] for summary in scene.mirrored] == ["abc"]
 
 
 def test_a_database_that_stumbles_does_not_end_the_search(
@@ -117,7 +117,7 @@ def test_a_database_that_stumbles_does_not_end_the_search(
         raise OperationalError("select", {}, Exception("database is locked"))
 
     monkeypatch.setattr(Study, "get", stumble)
-    assert not Scene(study).supervisor.stop_asked()
+    assert not Scene(study).supervisor.should_stop()
 
 
 def test_what_it_stumbled_over_is_told_the_next_time(
@@ -131,7 +131,7 @@ def test_what_it_stumbled_over_is_told_the_next_time(
 
     with monkeypatch.context() as patch:
         patch.setattr(supervisor_module, "summarize", stumble)
-        scene.supervisor.stop_asked()
-    assert scene.shown == []
-    scene.supervisor.stop_asked()
-    assert len(scene.shown) == 1
+        scene.supervisor.should_stop()
+    assert scene.mirrored == []
+    scene.supervisor.should_stop()
+    assert len(scene.mirrored) == 1

@@ -161,7 +161,7 @@ def test_who_was_frozen_past_its_lease_asks_before_it_goes_on(
     with Lease(leases, "houses") as held:
         set_columns(engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
         held.check()  # it cannot know yet, and need not: the lease has not run out
-        monkeypatch.setattr(lease, "_clock", lambda: held._good_until)
+        monkeypatch.setattr(lease, "_clock", lambda: held._valid_until)
         with pytest.raises(LeaseLostError):
             held.check()
 
@@ -174,7 +174,7 @@ def test_where_the_database_does_not_tell_whose_it_is_nothing_is_written(
 
     with Lease(leases, "houses") as held:
         with monkeypatch.context() as patch:
-            patch.setattr(lease, "_clock", lambda: held._good_until)
+            patch.setattr(lease, "_clock", lambda: held._valid_until)
             patch.setattr(held, "_renew", gone)
             with pytest.raises(DatabaseError, match="houses does not answer: connection refused"):
                 held.check()
@@ -185,10 +185,10 @@ def test_who_was_frozen_and_not_replaced_goes_on(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Lease(leases, "houses") as held:
-        ended = held._good_until
+        ended = held._valid_until
         monkeypatch.setattr(lease, "_clock", lambda: ended)
         held.check()
-        assert held._good_until == ended + DURATION
+        assert held._valid_until == ended + DURATION
 
 
 def test_a_lost_holder_does_not_give_back_what_another_holds(
@@ -243,7 +243,7 @@ def test_a_process_that_another_container_of_the_same_name_counts_is_not_looked_
     with Lease(leases, "houses"):
         monkeypatch.setattr(leases_module, "process_exists", lambda _pid: False)
         assert not found(leases).alive
-        monkeypatch.setattr(host, "_FIRST_SPACE", -1)
+        monkeypatch.setattr(host, "_INITIAL_NAMESPACE", -1)
         assert this_host().startswith(f"{socket.gethostname()}/")
         assert found(leases).alive
 
