@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.addresses import DIABETES, shown
+from search.data.addresses import DIABETES, found_again, shown
+from search.data.description import DataDescription, ResolvedDescription
 from search.data.holdout import held_out, repeated_rows, table_digest
-from search.data.limits import Bounds
-from search.data.roles import RoleColumns, Roles, check_column, read_roles
+from search.data.limits import KNOWN, Bounds
+from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
 from search.data.target import detect_task, encode_target, plain_target, rows_with_target
 from search.errors import DataError
@@ -31,32 +32,34 @@ class Dataset:
 
     Attributes
     ----------
+    description
+        Where the table came from, and what its columns are for.
     features, held_out_features
         The raw table's rows without the target.
     y, held_out_y
         float64 for a regression; for a classification the index into `classes`, int64.
     classes
         The target's values, sorted; ``None`` for a regression.
-    digest
-        SHA-256 of the table's canonical values, all rows with a target.
     roles, held_out_roles
         Weights, groups and times of the rows.
     notes
         A sentence on each choice that was made for the user, and on rows left out.
     """
 
-    source: str
-    target: str
-    task: Task
+    description: ResolvedDescription
     features: "pd.DataFrame"
     y: NDArray[Any]
     held_out_features: "pd.DataFrame"
     held_out_y: NDArray[Any]
     classes: NDArray[Any] | None
-    digest: str
     roles: Roles = Roles()
     held_out_roles: Roles = Roles()
     notes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """Whether the target is a number or a class."""
+        return self.description.task
 
     @cached_property
     def _vectorized(self) -> tuple[Any, "pd.DataFrame"]:
@@ -127,27 +130,25 @@ def make_vectorizer() -> Any:
 
 
 def load_dataset(
-    source: str,
-    target: str | None,
-    task: Task | None,
-    share: float,
-    columns: RoleColumns = RoleColumns(),
+    description: DataDescription,
+    *,
+    address: str | None = None,
     table: "pd.DataFrame | None" = None,
-    query: str | None = None,
     bounds: Bounds = Bounds(),
 ) -> Dataset:
     """Read a table and divide it.
 
+    Columns of weights and groups are not features; the time is one, too.
+
     Parameters
     ----------
-    source, query, bounds
-        As `read_table` takes them; nothing but what is shown of an address goes into the dataset.
-    share
-        Share of the rows to hold out, 0 to 1.
-    columns
-        Weight and group are no features; time is one, too.
+    address
+        Where the table is read, as `read_table` takes it; default: `description.source`. It may
+        hold passwords, which go into no dataset.
     table
-        What `source` names, where it is read already; it is left as it is.
+        The table itself, where it is read already; it is left as it is.
+    bounds
+        How large the table may be.
 
     Raises
     ------
@@ -156,17 +157,16 @@ def load_dataset(
     DataError
         When nothing can be learned from the table.
     """
-    table = read_table(source, query, bounds) if table is None else table.copy()
-    source = shown(source)
+    source, query, task = description.source, description.query, description.task
+    table = read_table(address or source, query, bounds) if table is None else table.copy()
     notes = []
     if query is not None and "order by" not in " ".join(query.lower().split()):
         notes.append(
             "--query has no `order by`: rows in another order are another table to a study"
         )
-    if target is None:
-        target = str(table.columns[-1])
-        if source != DIABETES:
-            notes.append(f"target: '{target}', the last column of {source} (another: --target)")
+    target = str(table.columns[-1]) if description.target is None else description.target
+    if description.target is None and source != DIABETES:
+        notes.append(f"target: '{target}', the last column of {source} (another: --target)")
     check_column(table, target, "target")
     _check_cells(table, target)
     present = rows_with_target(table, target)
@@ -175,33 +175,55 @@ def load_dataset(
         notes.append(f"{missing} of {len(table)} rows have no '{target}' and are left out")
         table = table[present].reset_index(drop=True)
     table[target] = plain_target(table[target])
-    roles = read_roles(table, columns, target)
-    about_rows = [name for name in (columns.weight, columns.group) if name is not None]
-    features = table.drop(columns=[target, *about_rows])
+    description = description.model_copy(update={"target": target})
+    roles = read_roles(table, description)
+    not_learned = (target, description.weight, description.group)
+    features = table.drop(columns=[name for name in not_learned if name is not None])
     _check_features(features, source)
     chosen = task or detect_task(table[target])
     if task is None and source != DIABETES:
         notes.append(f"task: {chosen}, as '{target}' is (another: --task)")
     y, classes = encode_target(table[target], chosen)
-    out = _choose_held_out(table, features, roles, columns.group, share)
+    share = description.holdout
+    out = _choose_held_out(table, features, roles, description.group, share)
     _check_sides(y, out, share, classes)
     for side, rows in {"training": ~out, "hold-out": out}.items():
         if roles.weights is not None and rows.any() and not roles.weights[rows].any():
-            raise DataError(f"--weight '{columns.weight}' is 0 in every row of the {side} side")
+            raise DataError(f"--weight '{description.weight}' is 0 in every row of the {side} side")
+    found = {"target": target, "task": chosen, "digest": table_digest(table)}
     return Dataset(
-        source=source,
-        target=target,
-        task=chosen,
+        description=ResolvedDescription(**description.model_dump() | found),
         features=features[~out].reset_index(drop=True),
         y=y[~out],
         held_out_features=features[out].reset_index(drop=True),
         held_out_y=y[out],
         classes=classes,
-        digest=table_digest(table),
         roles=roles.of(~out),
         held_out_roles=roles.of(out),
         notes=tuple(notes),
     )
+
+
+def load_again(
+    description: DataDescription, data: str | None = None, query: str | None = None
+) -> Dataset:
+    """Read a table that was accepted before, and divide it as `description` has it.
+
+    The limits of its size do not apply again.
+
+    Parameters
+    ----------
+    data, query
+        Address and query of the table, where they changed.
+
+    Raises
+    ------
+    UsageError, DataError
+        When the table cannot be read, or lacks a column.
+    """
+    address, query = found_again(description.source, description.query, data, query)
+    now = description.model_copy(update={"source": shown(address), "query": query})
+    return load_dataset(now, address=address, bounds=KNOWN)
 
 
 def _choose_held_out(

@@ -9,21 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.description import DataDescription
 from search.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class RoleColumns:
-    """Names of the columns; ``None`` for those that there are not."""
-
-    weight: str | None = None
-    group: str | None = None
-    time: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,30 +44,31 @@ class Roles:
         )
 
 
-def read_roles(table: "pd.DataFrame", names: RoleColumns, target: str) -> Roles:
-    """Read the columns.
+def read_roles(table: "pd.DataFrame", description: DataDescription) -> Roles:
+    """Read the columns that have a role.
 
     Raises
     ------
     UsageError
-        When there is no such column, or one is named twice.
+        When there is no such column, or a column has two roles.
     DataError
         When a column does not hold what its role asks for.
     """
-    given = {role: name for role, name in vars(names).items() if name is not None}
-    for role, name in given.items():
+    roles = description.roles
+    for role, name in roles.items():
         check_column(table, name, role)
-        if name == target:
+        if name == description.target:
             raise UsageError(f"--{role} '{name}' is the target")
-        if list(given.values()).count(name) > 1:
+        if list(roles.values()).count(name) > 1:
             raise UsageError(f"--{role} '{name}' is named for another role, too")
         missing = int(table[name].isna().sum())
         if missing:
             raise DataError(f"--{role} '{name}' is missing in {missing} rows: fill it in")
+    columns = {role: table[name] for role, name in roles.items()}
     return Roles(
-        weights=None if names.weight is None else _weights(table[names.weight]),
-        groups=None if names.group is None else numbered(table[names.group].astype(str)),
-        times=None if names.time is None else _times(table[names.time]),
+        weights=_weights(columns["weight"]) if "weight" in columns else None,
+        groups=numbered(columns["group"].astype(str)) if "group" in columns else None,
+        times=_times(columns["time"]) if "time" in columns else None,
     )
 
 

@@ -14,13 +14,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from search.api import launch
 from search.data.addresses import FRAME
 from search.data.dataset import Dataset
+from search.data.description import ResolvedDescription
 from search.data.roles import Roles
 from search.errors import SearchError
 from search.estimators.fit_arguments import folds_for, groups_of, weights_of
 from search.estimators.in_memory import search_in_memory
 from search.forest.growing import champion_seed, fit_forest, make_forest
 from search.model.champion import champion_size, check_fits
-from search.study.problem import pose_on
+from search.study.problem import make_problem
 from search.study.spec import make_spec
 from search.types import Task
 from storage.errors import StorageError
@@ -159,15 +160,14 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         features = pd.DataFrame(X, columns=names)
         codes, classes = self._encode(y)
         return Dataset(
-            source=FRAME,
-            target="",
-            task=self._task,
+            description=ResolvedDescription(
+                source=FRAME, target="", task=self._task, holdout=0.0, digest=""
+            ),
             features=features,
             y=codes,
             held_out_features=features[:0],
             held_out_y=codes[:0],
             classes=classes,
-            digest="",
             roles=roles,
         )
 
@@ -175,7 +175,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         """Return the best trial, and the study as Optuna has it."""
         if self.study or self.storage or self.tracking_uri:
             return self._tracked(dataset)
-        problem = pose_on(make_spec(self._asked(dataset.roles)), dataset)
+        problem = make_problem(make_spec(self._asked(dataset.roles)), dataset)
         return search_in_memory(problem, effective_n_jobs(self.n_jobs), quiet=not self.verbose)
 
     def _asked(self, roles: Roles) -> dict[str, Any]:

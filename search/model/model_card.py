@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from search.data.description import ROLES
 from search.formatting import code, params_listed, scores_listed
 from search.model.plots import artifact_path
 from search.model.provenance import Provenance
@@ -25,10 +26,9 @@ def describe(
         What was last done with it, or refused.
     """
     data = provenance.data
-    roles = {"weights": data.weight, "groups": data.group, "time": data.time}
     about = [f"{code(data.source)}, target {code(data.target)} ({data.task})"]
     about += [f"by {code(data.query)}"] if data.query else []
-    about += [f"{role}: {code(name)}" for role, name in roles.items() if name is not None]
+    about += [f"{ROLES[role]}: {code(name)}" for role, name in data.roles.items()]
     kept = (
         f"{100 * data.holdout:.3g}% of the rows held out"
         if data.holdout

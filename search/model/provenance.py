@@ -8,17 +8,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from search.data.addresses import found_again
-from search.data.dataset import Dataset, load_dataset
-from search.data.limits import KNOWN
-from search.data.roles import RoleColumns
+from search.data.dataset import Dataset
+from search.data.description import ResolvedDescription
 from search.environment import cores, installed
 from search.errors import StudyError
 from search.forest.metrics import METRICS
 from search.model.champion import Champion, make_champion
 from search.model.fingerprint import fingerprint
 from search.study.problem import Problem
-from search.types import Task
 
 KEY = "grovekeeper"
 
@@ -38,60 +35,6 @@ SHARE_TAG = "grovekeeper.holdout"
 HOLDOUT_PREFIX = "grovekeeper.holdout_"
 # Of a version that was refitted on every row: the version whose hyperparameters were judged.
 REFIT_TAG = "grovekeeper.refit_of"
-
-
-class Source(BaseModel):
-    """The table a version learned from, and how its rows were divided.
-
-    Attributes
-    ----------
-    source, query
-        As the user named it, but for passwords and signatures.
-    digest
-        SHA-256 of the table's canonical values.
-    holdout
-        Share of the rows that were held out; 0 for none.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str
-    digest: str
-    target: str
-    task: Task
-    holdout: float
-    weight: str | None = None
-    group: str | None = None
-    time: str | None = None
-    query: str | None = None
-
-    @property
-    def roles(self) -> RoleColumns:
-        """Columns that are about rows."""
-        return RoleColumns(weight=self.weight, group=self.group, time=self.time)
-
-    def load(
-        self, data: str | None = None, holdout: float | None = None, query: str | None = None
-    ) -> Dataset:
-        """Read the table again, and divide it as it was.
-
-        Parameters
-        ----------
-        data, query
-            Where it stands now, if not where it stood.
-        holdout
-            Another share to hold out.
-
-        Raises
-        ------
-        UsageError, DataError
-            When it is not to be had, or lacks a column.
-        """
-        share = self.holdout if holdout is None else holdout
-        place, by = found_again(self.source, self.query, data, query)
-        return load_dataset(
-            place, self.target, self.task, share, self.roles, query=by, bounds=KNOWN
-        )
 
 
 class Provenance(BaseModel):
@@ -120,7 +63,7 @@ class Provenance(BaseModel):
     trees: int
     seed: int
     metric: str
-    data: Source
+    data: ResolvedDescription
     content: str
     versions: dict[str, str]
     refit_of: int | None = None
@@ -130,7 +73,7 @@ class Provenance(BaseModel):
         data = self.data
         identity = identity_tags(self.study_uid, self.trial, self.trees, data.digest, data.holdout)
         scores = {HOLDOUT_PREFIX + name: repr(value) for name, value in holdout.items()}
-        roles = ", ".join(f"{role}={name}" for role, name in vars(data.roles).items() if name)
+        roles = ", ".join(f"{role}={name}" for role, name in data.roles.items())
         link = {} if self.refit_of is None else {REFIT_TAG: str(self.refit_of)}
         about = {
             STUDY_TAG: self.study,
@@ -144,7 +87,7 @@ class Provenance(BaseModel):
     @classmethod
     def of(cls, champion: Champion, problem: Problem, study_uid: str, trial: int) -> Self:
         """Describe a champion that was just made."""
-        spec, dataset = problem.spec, problem.dataset
+        spec = problem.spec
         return cls(
             study=spec.study,
             study_uid=study_uid,
@@ -153,17 +96,7 @@ class Provenance(BaseModel):
             trees=champion.trees,
             seed=spec.seed,
             metric=problem.metric.name,
-            data=Source(
-                source=spec.data,
-                digest=dataset.digest,
-                target=dataset.target,
-                task=dataset.task,
-                holdout=spec.holdout,
-                weight=spec.weight,
-                group=spec.group,
-                time=spec.time,
-                query=spec.query,
-            ),
+            data=problem.dataset.description,
             content=fingerprint(champion.pipeline),
             versions=installed(),
         )

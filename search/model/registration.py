@@ -98,7 +98,7 @@ class Registration:
         return found or self._register(champion, trial, findings)
 
     def _find(self, trial: int, trees: int) -> ModelVersion | None:
-        spec, digest = self._problem.spec, self._problem.dataset.digest
+        spec, digest = self._problem.spec, self._problem.dataset.description.digest
         identity = identity_tags(self._study_uid, trial, trees, digest, spec.holdout)
         return self._registry.find(spec.model, identity)
 

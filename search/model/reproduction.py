@@ -6,6 +6,7 @@ from functools import reduce
 from itertools import pairwise
 from operator import add
 
+from search.data.dataset import load_again
 from search.environment import changes
 from search.errors import StudyError
 from search.forest.growing import grow
@@ -13,7 +14,7 @@ from search.forest.oob import OobSums, evaluate_rung
 from search.model.champion import predict
 from search.model.fingerprint import fingerprint
 from search.model.serialization import LoadedModel
-from search.study.problem import Problem, pose_again
+from search.study.problem import Problem, reload_problem
 from storage.records import TrialRecord
 from storage.studies.study import Study
 
@@ -59,10 +60,12 @@ def reproduce_version(
     """
     provenance, version = loaded.provenance, loaded.version
     about = provenance.data
-    dataset = about.load(data, query=query)
+    dataset = load_again(about, data, query)
     changed = tuple(changes(provenance.versions))
-    compared: dict[str, tuple[object, object]] = {"data": (about.digest, dataset.digest)}
-    if dataset.digest == about.digest:
+    compared: dict[str, tuple[object, object]] = {
+        "data": (about.digest, dataset.description.digest)
+    }
+    if dataset.description.digest == about.digest:
         champion = provenance.refit(dataset)
         compared["content"] = (provenance.content, fingerprint(champion.pipeline))
         held_out = len(dataset.held_out_y) > 0
@@ -72,7 +75,7 @@ def reproduce_version(
         equal = int((then == now).reshape(len(rows), -1).all(axis=1).sum())
         compared["predictions"] = (f"{len(rows)} rows", f"{equal} rows")
     else:
-        changed = (f"{dataset.source} holds other values than it did", *changed)
+        changed = (f"{dataset.description.source} holds other values than it did", *changed)
     return Reproduction(version.title, compared, changed)
 
 
@@ -97,8 +100,8 @@ def reproduce_trial(
             f"trial {number} of study '{study.name}' is {trial.state}: it has no score"
         )
     grown = trial if trial.copies is None else trials[trial.copies]
-    problem = pose_again(study, data, query)
-    spec, digest = study.get("spec"), problem.dataset.digest
+    problem = reload_problem(study, data, query)
+    spec, digest = study.get("spec"), problem.dataset.description.digest
     changed = tuple(changes(study.get("versions") or {}))
     compared: dict[str, tuple[object, object]] = {"data": (spec["data_digest"], digest)}
     if digest == spec["data_digest"]:
@@ -106,7 +109,7 @@ def reproduce_trial(
         compared["scores"] = (dict(trial.scores), scores)
         compared["value"] = (trial.value, value)
     else:
-        changed = (f"{problem.spec.data} holds other values than it did", *changed)
+        changed = (f"{problem.dataset.description.source} holds other values than it did", *changed)
     return Reproduction(f"trial {number} of study '{study.name}'", compared, changed)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.dataset import Dataset
+from search.data.dataset import Dataset, load_again
 from search.data.holdout import repeated_rows
 from search.errors import DataError, StudyError
 from search.forest.growing import champion_seed, fit_forest, make_forest
@@ -156,16 +156,17 @@ def _share(candidate: LoadedModel, incumbent: LoadedModel | None) -> tuple[float
 def _held_out(candidate: LoadedModel, share: float, data: str | None, query: str | None) -> Dataset:
     about = candidate.provenance.data
     try:
-        dataset = about.load(data, share, query)
+        dataset = load_again(about.model_copy(update={"holdout": share}), data, query)
     except DataError as error:
         raise StudyError(
             f"{candidate.version.title} cannot be judged: {error}. If its table stands elsewhere "
             "now, name it with --data"
         ) from error
-    if dataset.digest != about.digest:
+    found = dataset.description
+    if found.digest != about.digest:
         raise StudyError(
-            f"{dataset.source} is not the table that {candidate.version.title} learned from "
-            f"(digest {dataset.digest[:12]}, was {about.digest[:12]}): name that one with --data, "
+            f"{found.source} is not the table that {candidate.version.title} learned from "
+            f"(digest {found.digest[:12]}, was {about.digest[:12]}): name that one with --data, "
             "or launch a study on the table as it is now"
         )
     return dataset

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from search.data.dataset import load_again
 from search.environment import installed
 from search.errors import StudyError, UsageError
 from search.model.fingerprint import fingerprint
@@ -248,16 +249,17 @@ def _refit(
     known = _refitted(versions, judged)
     if known is not None:
         return load_model(registry, known)
-    dataset = provenance.data.load(request.data, 0.0, request.query)
-    if dataset.digest != provenance.data.digest:
+    every_row = provenance.data.model_copy(update={"holdout": 0.0})
+    dataset = load_again(every_row, request.data, request.query)
+    if dataset.description.digest != provenance.data.digest:
         raise StudyError(
-            f"{dataset.source} is not the table that {judged.title} learned from: it cannot be "
-            "refitted on it; name that one with --data"
+            f"{dataset.description.source} is not the table that {judged.title} learned from: it "
+            "cannot be refitted on it; name that one with --data"
         )
     champion = provenance.refit(dataset)
     made = provenance.model_copy(
         update={
-            "data": provenance.data.model_copy(update={"holdout": 0.0}),
+            "data": every_row,
             "content": fingerprint(champion.pipeline),
             "versions": installed(),
             "refit_of": judged.version,

@@ -5,24 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from search.data.description import ROLES, ResolvedDescription
 from search.formatting import written
 from search.report.summary import summarize
 from storage.studies.study import Study
 from storage.tracking import client as mlflow_client
-
-# What must be equal for two studies' scores to be compared, as a user would call it.
-_SAME = {
-    "data_digest": "data",
-    "target": "target",
-    "task": "task",
-    "metric": "metric",
-    "holdout": "share of held-out rows",
-    "evaluation": "evaluation",
-    "weight": "weights",
-    "group": "groups",
-    "time": "time",
-}
-_DATA = {"source": "data", "digest": "data_digest", "target": "target"}
 
 
 def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
@@ -35,9 +22,12 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
     """
     summaries = [summarize(study) for study in studies]
     specs = [study.get("spec") or {} for study in studies]
+    conditions = [_conditions(spec) if spec else {} for spec in specs]
     for summary, spec in zip(summaries, specs, strict=True):
-        summary["data"] = {key: spec.get(name) for key, name in _DATA.items()}
-    apart = [text for key, text in _SAME.items() if _differ([spec.get(key) for spec in specs])]
+        data = ResolvedDescription.from_identity(spec) if spec else None
+        summary["data"] = {key: getattr(data, key, None) for key in ("source", "digest", "target")}
+    each_condition = dict.fromkeys(name for one in conditions for name in one)
+    apart = [name for name in each_condition if _differ([one.get(name) for one in conditions])]
     each_has = {key: [summary[key] for summary in summaries] for key in ("metric", "direction")}
     apart += [key for key, values in each_has.items() if key not in apart and _differ(values)]
     if not all(specs) and "data" not in apart:  # nobody knows those of a study made elsewhere
@@ -52,6 +42,19 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
         "params": {name: values for name, values in each.items() if _differ(values)},
         "mlflow": _link([summary["mlflow"] for summary in summaries]),
     }
+
+
+def _conditions(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be equal for two studies' scores to be compared, in the user's words."""
+    data = ResolvedDescription.from_identity(spec)
+    return {
+        "data": data.digest,
+        "target": data.target,
+        "task": data.task,
+        "metric": spec["metric"],
+        "share of held-out rows": data.holdout,
+        "evaluation": spec["evaluation"],
+    } | {words: getattr(data, role) for role, words in ROLES.items()}
 
 
 def _differ(values: Sequence[Any]) -> bool:

@@ -31,7 +31,7 @@ from search.monitoring.observer import NeverStops
 from search.monitoring.status import SearchStatus
 from search.service.launch import launch
 from search.stores import Stores
-from search.study.problem import pose
+from search.study.problem import load_problem
 from search.study.spec import StudySpec
 from search.workers.factory import scheduler_of
 from search.workers.remote import check_versions
@@ -86,7 +86,7 @@ def _with_table(spec: StudySpec) -> StudySpec:
             return spec
         table = read_table(spec.address, spec.query, spec.bounds)
         spec = spec.holding(table)
-    pose(spec)
+    load_problem(spec)
     n_bytes = int(table.memory_usage(deep=True).sum())
     if n_bytes > _MAX_BYTES:
         raise StudyError(

@@ -21,7 +21,7 @@ from search.report.run_note import describe
 from search.report.summary import summarize
 from search.service.supervisor import Supervisor
 from search.stores import Stores
-from search.study.problem import Problem, find_study, make_study, pose, settle
+from search.study.problem import Problem, create_study, find_study, initialize_study, load_problem
 from search.study.spec import StudySpec
 from search.workers.factory import prepare, scheduler_of, workers_for
 from search.workers.task_sizing import TaskSizer
@@ -78,7 +78,7 @@ def launch(
     prepare(spec)
     for warning in stores.check():
         _logger.warning("%s", warning)
-    problem = pose(spec)
+    problem = load_problem(spec)
     study = find_study(problem, stores.storage)
     memory = None
     if scheduler_of(spec) is None:
@@ -98,14 +98,14 @@ def launch(
     if not mlflow_client.is_new(stores.tracking_uri):
         mirror_writer.wait_connected()
     try:
-        study = study or make_study(problem, stores.storage)
+        study = study or create_study(problem, stores.storage)
         # The writer is closed before the lease is released: the next holder has its own writer.
         lease = Lease(study.book.leases, spec.study)
         with lease, closing(mirror_writer), _short_switch_interval():
             mirror_writer.guard(lease.check)
             if succeeds and study.is_asked_to_stop(lease.epoch - 1):
                 study.put("stop", lease.epoch)
-            settle(problem, study)
+            initialize_study(problem, study)
             _Launch(problem, stores, study, mirror_writer, observer, lease, stop).run(started)
         return summarize(study)
     finally:

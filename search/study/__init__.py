@@ -2,5 +2,6 @@
 
 `spec` is the user's request, `problem` is the request checked against the table, `search_space`
 holds the hyperparameters, and `splitting` chooses between out-of-bag votes and folds. The
-package may import `data`, `forest` and `storage`. Start at `spec.StudySpec` and `problem.pose`.
+package may import `data`, `forest` and `storage`. Start at `spec.StudySpec` and
+`problem.load_problem`.
 """

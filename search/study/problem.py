@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.data.addresses import found_again
-from search.data.dataset import Dataset, load_dataset
-from search.data.limits import KNOWN, Bounds
-from search.data.roles import RoleColumns
+from search.data.dataset import Dataset, load_again, load_dataset
 from search.environment import installed
 from search.errors import DataError, StudyError, UsageError
 from search.forest.metrics import Metric, check_metric, get_metric
@@ -51,16 +48,10 @@ class Problem:
 
         space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
         return {
-            "data": self.spec.data,
-            **({"query": self.spec.query} if self.spec.query else {}),
-            "data_digest": self.dataset.digest,
-            "target": self.dataset.target,
-            "task": self.dataset.task,
+            **self.dataset.description.identity(),
             "metric": self.metric.name,
             "seed": self.spec.seed,
-            "holdout": self.spec.holdout,
             "evaluation": self.evaluation,
-            **{role: name for role, name in vars(_columns(self.spec)).items() if name},
             "space": space,
         }
 
@@ -78,34 +69,22 @@ class Problem:
         return f"{folds} folds" if folds else _OUT_OF_BAG
 
 
-def pose(spec: StudySpec, bounds: Bounds | None = None) -> Problem:
-    """Read the data, unless the specification holds it, and settle metric and space.
-
-    Parameters
-    ----------
-    bounds
-        Of the table, where they are not the specification's.
+def load_problem(spec: StudySpec) -> Problem:
+    """Read the data, unless the specification holds it, and make the problem on it.
 
     Raises
     ------
     UsageError, DataError
-        When the specification cannot be meant, or nothing can be learned from the data.
+        When the specification contradicts the data, or nothing can be learned from the data.
     """
     dataset = load_dataset(
-        spec.address,
-        spec.target,
-        spec.task,
-        spec.holdout,
-        _columns(spec),
-        spec.table,
-        spec.query,
-        bounds or spec.bounds,
+        spec.description, address=spec.address, table=spec.table, bounds=spec.bounds
     )
-    return pose_on(spec, dataset)
+    return make_problem(spec, dataset)
 
 
-def pose_on(spec: StudySpec, dataset: Dataset) -> Problem:
-    """Settle metric and space on data that is there; raises as `pose` does."""
+def make_problem(spec: StudySpec, dataset: Dataset) -> Problem:
+    """Choose metric, space and resampling for a dataset; raises as `load_problem` does."""
     metric = get_metric(spec.metric, dataset.task)
     resampling, notes = choose_resampling(spec, dataset)
     voted, weights = resampling.test_mask(len(dataset.y)), dataset.weights
@@ -124,7 +103,7 @@ def _check_encoded(dataset: Dataset) -> None:
         return
     sides = [dataset.X]
     if not dataset.X.shape[1]:
-        raise DataError(f"{dataset.source}: no column holds anything to learn from")
+        raise DataError(f"{dataset.description.source}: no column holds anything to learn from")
     if len(dataset.held_out_y):
         sides.append(dataset.vectorizer.transform(dataset.held_out_features))
     for X in sides:
@@ -140,18 +119,18 @@ def _check_criterion(space: "Mapping[str, BaseDistribution]", dataset: Dataset) 
     criteria = getattr(space.get("criterion"), "choices", ())
     if "poisson" in criteria and dataset.y.min() < 0:
         raise UsageError(
-            f"[space] criterion = 'poisson' is for values from 0 up: '{dataset.target}' has "
-            f"{dataset.y.min():g}"
+            "[space] criterion = 'poisson' is for values from 0 up: "
+            f"'{dataset.description.target}' has {dataset.y.min():g}"
         )
 
 
-def pose_again(study: Study, data: str | None = None, query: str | None = None) -> Problem:
-    """Pose a settled study's problem as its notes have it.
+def reload_problem(study: Study, data: str | None = None, query: str | None = None) -> Problem:
+    """Make the problem of a study again, as its notes have it.
 
     Parameters
     ----------
     data, query
-        Where its table stands now, if not where it was.
+        Address and query of its table, where they changed.
 
     Raises
     ------
@@ -163,33 +142,17 @@ def pose_again(study: Study, data: str | None = None, query: str | None = None) 
     known = study.get("spec")
     if known is None:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper")
-    place, by = found_again(known["data"], known.get("query"), data, query)
-    options = options_of(known) | {"study": study.name, "data": place, "query": by}
-    return pose(make_spec(options), KNOWN)
+    spec = make_spec(options_of(known) | {"study": study.name})
+    return make_problem(spec, load_again(spec.description, data, query))
 
 
 def options_of(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options by which a settled specification is asked for, but for its space."""
-    kept = (
-        "data",
-        "query",
-        "target",
-        "task",
-        "metric",
-        "seed",
-        "holdout",
-        "weight",
-        "group",
-        "time",
-    )
-    options = {key: known.get(key) for key in kept}
-    folds = str(known["evaluation"]).removesuffix(" folds")
-    votes = folds == _OUT_OF_BAG
-    return options | ({"evaluation": "oob"} if votes else {"evaluation": "cv", "folds": int(folds)})
-
-
-def _columns(spec: StudySpec) -> RoleColumns:
-    return RoleColumns(weight=spec.weight, group=spec.group, time=spec.time)
+    """Return the options that a study's identity came from, except for its search space."""
+    fields = StudySpec.model_fields.keys()
+    options = {name: value for name, value in known.items() if name in fields and name != "space"}
+    if known["evaluation"] == _OUT_OF_BAG:
+        return options | {"evaluation": "oob"}
+    return options | {"evaluation": "cv", "folds": int(known["evaluation"].removesuffix(" folds"))}
 
 
 def find_study(problem: Problem, storage: str) -> Study | None:
@@ -202,8 +165,8 @@ def find_study(problem: Problem, storage: str) -> Study | None:
     return study
 
 
-def make_study(problem: Problem, storage: str) -> Study:
-    """Create the problem's study; what it is for is noted by `settle`, under its lease."""
+def create_study(problem: Problem, storage: str) -> Study:
+    """Create the problem's study; `initialize_study` notes what it is for."""
     from optuna.exceptions import DuplicatedStudyError
 
     book = StudyBook(storage, create=True, scheduler=problem.spec.scheduler)
@@ -213,7 +176,7 @@ def make_study(problem: Problem, storage: str) -> Study:
         return book.open(problem.spec.study)
 
 
-def settle(problem: Problem, study: Study) -> None:
+def initialize_study(problem: Problem, study: Study) -> None:
     """Note on a study what it is for, once; to be called under its lease.
 
     Raises

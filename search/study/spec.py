@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from search.data.addresses import DIABETES, FRAME, default_name, is_database, scheme, shown
+from search.data.description import DataDescription
 from search.data.limits import Bounds
 from search.errors import UsageError
 from search.types import Task
@@ -248,6 +249,12 @@ class StudySpec(BaseModel):
     def address(self) -> str:
         """Where the table is read, secrets and all: not to be kept, logged or said."""
         return self._address or self.data
+
+    @property
+    def description(self) -> DataDescription:
+        """Which table the study learns from, and what its columns are for."""
+        fields = DataDescription.model_fields.keys() & StudySpec.model_fields.keys()
+        return DataDescription(source=self.data, **{name: getattr(self, name) for name in fields})
 
     @property
     def bounds(self) -> Bounds:

@@ -16,6 +16,7 @@ import atheris
 
 with atheris.instrument_imports(include=["search"]):
     from search.data.dataset import load_dataset
+    from search.data.description import DataDescription
     from search.data.limits import Bounds
     from search.errors import SearchError
 
@@ -32,8 +33,9 @@ def one_input(data: bytes) -> None:
         return
     path = _FOLDER / _NAMES[data[0] % len(_NAMES)]
     path.write_bytes(data[1:])
+    described = DataDescription(source=str(path), holdout=0.2)
     try:
-        load_dataset(str(path), None, None, 0.2, bounds=Bounds(max_bytes=_ROOM))
+        load_dataset(described, bounds=Bounds(max_bytes=_ROOM))
     except SearchError as refused:
         if "\n" in str(refused):
             raise ValueError(f"more than a line: {refused}") from refused

@@ -1,4 +1,4 @@
-"""Rows and sums made for tests."""
+"""Datasets, rows and sums made for tests."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,14 +7,36 @@ from operator import add
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from search.data.dataset import Dataset, load_dataset
+from search.data.description import DataDescription
+from search.data.limits import Bounds
 from search.forest.growing import grow
 from search.forest.oob import OobSums
 from search.forest.resampling import Resampling
 from search.forest.training_set import TrainingSet
+from search.types import Task
 
 PARAMS: dict[str, Any] = {"max_features": 0.5, "min_samples_leaf": 3, "max_depth": None}
+
+
+def make_dataset(
+    source: str,
+    target: str | None = None,
+    task: Task | None = None,
+    holdout: float = 0.0,
+    *,
+    table: pd.DataFrame | None = None,
+    bounds: Bounds = Bounds(),
+    **fields: Any,
+) -> Dataset:
+    """Load a dataset; `fields` are further ones of `DataDescription`."""
+    description = DataDescription(
+        source=source, target=target, task=task, holdout=holdout, **fields
+    )
+    return load_dataset(description, address=source, table=table, bounds=bounds)
 
 
 def rows_of(

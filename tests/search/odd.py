@@ -1,11 +1,12 @@
 """What is said of odd tables."""
 
-from search.data.dataset import load_dataset
+from made import make_dataset
+
 from search.data.limits import Bounds
 from search.errors import SearchError
 from search.forest.growing import grow
 from search.model.champion import make_champion
-from search.study.problem import pose_on
+from search.study.problem import make_problem
 from search.study.spec import make_spec
 
 _SMALL = 1000
@@ -17,9 +18,9 @@ def said_of(source: str, target: str | None) -> str:
     Other errors fail the test. What is large is only read.
     """
     try:
-        dataset = load_dataset(source, target, None, 0.0, bounds=Bounds(max_bytes=10**9))
+        dataset = make_dataset(source, target, bounds=Bounds(max_bytes=10**9))
         if dataset.features.size <= _SMALL:
-            problem = pose_on(
+            problem = make_problem(
                 make_spec({"data": source, "target": target, "holdout": 0.0}), dataset
             )
             next(grow(problem.training_set, {}, 0, 0, [0]))

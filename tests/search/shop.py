@@ -15,7 +15,7 @@ from search.model.registration import register
 from search.monitoring.messages import messages_to
 from search.promotion.evaluation import Rules
 from search.promotion.promote import Request, promote, rollback
-from search.study.problem import pose
+from search.study.problem import load_problem
 from search.study.spec import make_spec
 from storage.records import ModelVersion, Move, Stage
 from storage.registry.client import Registry, open_registry
@@ -62,7 +62,7 @@ class Shop:
         if "data" not in options and not (self.folder / "houses.csv").exists():
             self.write(table())
         asked = {"data": str(self.folder / "houses.csv"), "target": "price", "model": "houses"}
-        problem = pose(make_spec(asked | options))
+        problem = load_problem(make_spec(asked | options))
         champion = make_champion(
             problem.dataset, problem.metric, params, trees, problem.spec.seed, jobs=2
         )

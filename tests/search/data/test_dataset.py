@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, from_dtype
+from made import make_dataset
 
-from search.data.dataset import Dataset, load_dataset, make_vectorizer
-from search.data.roles import RoleColumns
+from search.data.dataset import Dataset, make_vectorizer
+from search.data.description import ResolvedDescription
 from search.data.table import read_table
 from search.errors import DataError, UsageError
 
@@ -47,8 +48,8 @@ def test_semicolons_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None
 
 
 def test_the_diabetes_data_needs_no_file() -> None:
-    dataset = load_dataset("diabetes", None, None, 0.2)
-    assert (dataset.target, dataset.task) == ("target", "regression")
+    dataset = make_dataset("diabetes", holdout=0.2)
+    assert (dataset.description.target, dataset.task) == ("target", "regression")
     assert len(dataset.y) + len(dataset.held_out_y) == 442
     assert dataset.X.shape == (len(dataset.y), 10)
     assert set(map(str, dataset.X.dtypes)) == {"float32"}
@@ -58,7 +59,7 @@ def test_the_diabetes_data_needs_no_file() -> None:
 def test_a_raw_table_becomes_float_columns_and_rows_without_target_are_counted(
     mixed_csv: Path, mixed_table: pd.DataFrame
 ) -> None:
-    dataset = load_dataset(str(mixed_csv), "price", None, 0.2)
+    dataset = make_dataset(str(mixed_csv), "price", holdout=0.2)
     missing = int(mixed_table["price"].isna().sum())
     assert missing > 0
     assert f"{missing} of 240 rows have no 'price' and are left out" in dataset.notes
@@ -81,7 +82,7 @@ def test_labels_keep_the_kind_they_have_in_the_table(
     table = pd.DataFrame({"a": range(200), "y": [values[i % 2] for i in range(200)]})
     path = tmp_path / "t.parquet"
     table.to_parquet(path)
-    dataset = load_dataset(str(path), "y", "classification", 0.2)
+    dataset = make_dataset(str(path), "y", "classification", 0.2)
     assert dataset.classes is not None
     assert dataset.classes.tolist() == classes
     assert type(dataset.classes.tolist()[0]) is type(classes[0])
@@ -89,7 +90,7 @@ def test_labels_keep_the_kind_they_have_in_the_table(
 
 
 def test_no_hold_out_trains_on_every_row(tmp_path: Path) -> None:
-    dataset = load_dataset(write(tmp_path, "t.csv", numbers(30)), None, None, 0.0)
+    dataset = make_dataset(write(tmp_path, "t.csv", numbers(30)))
     assert len(dataset.y) == 30
     assert len(dataset.held_out_y) == 0
 
@@ -116,7 +117,7 @@ def test_a_table_that_nothing_can_be_learned_from_is_one_line(
     text: str, says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError) as error:
-        load_dataset(write(tmp_path, "t.csv", text), None, None, 0.2)
+        make_dataset(write(tmp_path, "t.csv", text), holdout=0.2)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -125,21 +126,21 @@ def test_lists_in_cells_are_refused_by_column(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": [[1, 2]] * 40, "y": np.arange(40) / 2})
     table.to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="column 'a' holds values of type ndarray"):
-        load_dataset(str(tmp_path / "t.parquet"), None, None, 0.2)
+        make_dataset(str(tmp_path / "t.parquet"), holdout=0.2)
 
 
 def test_a_name_or_a_text_without_end_is_refused_by_column(tmp_path: Path) -> None:
     lines = "".join(f"{i},{i}.5\n" for i in range(60))
     named = write(tmp_path, "n.csv", "x" * 501 + ",y\n" + lines)
     with pytest.raises(DataError, match=r"column 'x{40}…' has a name of 501 characters"):
-        load_dataset(named, None, None, 0.0)
-    assert load_dataset(write(tmp_path, "o.csv", "x" * 500 + ",y\n" + lines), None, None, 0.0)
+        make_dataset(named)
+    assert make_dataset(write(tmp_path, "o.csv", "x" * 500 + ",y\n" + lines))
     long = write(tmp_path, "t.csv", "x,y\n" + "q" * 1_000_001 + ",1\n" + lines)
     with pytest.raises(DataError, match="column 'x' holds a text of 1,000,001 characters"):
-        load_dataset(long, None, None, 0.0)
+        make_dataset(long)
     frame = pd.DataFrame({"a\0b": range(60), "y": range(60)})
     with pytest.raises(DataError, match="has a NUL in its name"):
-        load_dataset("frame", None, None, 0.0, table=frame)
+        make_dataset("frame", table=frame)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +159,14 @@ def test_a_name_or_a_text_without_end_is_refused_by_column(tmp_path: Path) -> No
 def test_a_target_that_cannot_be_learned_is_one_line(target: object, says: str) -> None:
     frame = pd.DataFrame({"x": np.arange(60), "y": target})
     with pytest.raises(DataError) as error:
-        load_dataset("frame", "y", None, 0.2, table=frame)
+        make_dataset("frame", "y", holdout=0.2, table=frame)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_one_row_is_too_few() -> None:
     with pytest.raises(DataError, match="in all 1 rows that have one: nothing to learn"):
-        load_dataset("frame", None, None, 0.0, table=pd.DataFrame({"x": [1], "y": [2.5]}))
+        make_dataset("frame", table=pd.DataFrame({"x": [1], "y": [2.5]}))
 
 
 def test_odd_columns_are_learned_from() -> None:
@@ -179,7 +180,7 @@ def test_odd_columns_are_learned_from() -> None:
             "y": np.arange(60) * 0.5,
         }
     )
-    dataset = load_dataset("frame", "y", None, 0.0, table=frame)
+    dataset = make_dataset("frame", "y", table=frame)
     assert dataset.X.shape[0] == 60
 
 
@@ -187,15 +188,15 @@ def test_a_column_without_a_name_is_refused() -> None:
     """MLflow takes an empty name for none: nobody could call the model."""
     frame = pd.DataFrame({"": range(60), "y": np.arange(60) * 0.5})
     with pytest.raises(DataError, match="a column has no name: give it one"):
-        load_dataset("frame", "y", None, 0.0, table=frame)
+        make_dataset("frame", "y", table=frame)
 
 
 def test_complex_numbers_are_refused_by_column() -> None:
     frame = pd.DataFrame({"a": np.arange(60) + 1j, "y": np.arange(60) * 0.5})
     with pytest.raises(DataError, match="column 'a' holds complex numbers"):
-        load_dataset("frame", "y", None, 0.0, table=frame)
+        make_dataset("frame", "y", table=frame)
     with pytest.raises(DataError, match="column 'a' holds complex numbers"):
-        load_dataset("frame", "a", None, 0.0, table=frame)
+        make_dataset("frame", "a", table=frame)
 
 
 def test_durations_and_periods_are_refused_by_column(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_durations_and_periods_are_refused_by_column(tmp_path: Path) -> None:
         table = pd.DataFrame({"a": values, "y": np.arange(40) / 2})
         table.to_parquet(tmp_path / "t.parquet")
         with pytest.raises(DataError, match=r"column 'a' holds (timedelta|period).*as a number"):
-            load_dataset(str(tmp_path / "t.parquet"), None, None, 0.2)
+            make_dataset(str(tmp_path / "t.parquet"), holdout=0.2)
 
 
 def test_row_labels_are_a_column_and_a_separator_at_the_end_is_none(tmp_path: Path) -> None:
@@ -222,13 +223,13 @@ def test_row_labels_are_a_column_and_a_separator_at_the_end_is_none(tmp_path: Pa
 def test_a_decimal_target_is_a_number(tmp_path: Path) -> None:
     cents = [Decimal(i) / 100 for i in range(200)]
     pd.DataFrame({"a": range(200), "y": cents}).to_parquet(tmp_path / "t.parquet")
-    assert load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.2).task == "regression"
+    assert make_dataset(str(tmp_path / "t.parquet"), "y", holdout=0.2).task == "regression"
 
 
 def test_a_logical_target_with_holes_keeps_its_labels(tmp_path: Path) -> None:
     lines = [f"{i},{['True', 'False', ''][i % 3]}" for i in range(150)]
     source = write(tmp_path, "t.csv", "\n".join(["a,y", *lines]))
-    classes = load_dataset(source, "y", None, 0.2).classes
+    classes = make_dataset(source, "y", holdout=0.2).classes
     assert classes is not None
     assert classes.tolist() == [False, True]
 
@@ -259,13 +260,13 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
 def test_a_mistyped_target_gets_the_near_name_and_the_columns(tmp_path: Path) -> None:
     source = write(tmp_path, "t.csv", numbers(30).replace("a,b,y", "alpha,beta,yield"))
     with pytest.raises(UsageError, match=r"did you mean 'yield'\? There are alpha, beta, yield"):
-        load_dataset(source, "yeild", None, 0.2)
+        make_dataset(source, "yeild", holdout=0.2)
 
 
 def test_text_is_no_target_of_a_regression(tmp_path: Path) -> None:
     source = write(tmp_path, "t.csv", numbers(60, "{letter}"))
     with pytest.raises(UsageError, match="is not a number"):
-        load_dataset(source, "y", "regression", 0.2)
+        make_dataset(source, "y", "regression", 0.2)
 
 
 def shops(folder: Path, **columns: str) -> Dataset:
@@ -282,7 +283,7 @@ def shops(folder: Path, **columns: str) -> Dataset:
     )
     table = table.sample(frac=1, random_state=0)
     table.to_csv(folder / "t.csv", index=False)
-    return load_dataset(str(folder / "t.csv"), "y", None, 0.25, RoleColumns(**columns))
+    return make_dataset(str(folder / "t.csv"), "y", holdout=0.25, **columns)
 
 
 def test_weight_and_group_are_no_features_and_time_is_one(tmp_path: Path) -> None:
@@ -325,23 +326,23 @@ def test_a_side_without_any_weight_is_one_line(tmp_path: Path) -> None:
         lines = [f"{i},{0 if zero(i) else 1},{i}.5" for i in range(80)]
         source = write(tmp_path, "t.csv", "\n".join(["t,w,y", *lines]))
         with pytest.raises(DataError, match=f"'w' is 0 in every row of the {side} side"):
-            load_dataset(source, "y", None, 0.2, RoleColumns(weight="w", time="t"))
+            make_dataset(source, "y", holdout=0.2, weight="w", time="t")
 
 
 def test_rows_without_a_target_may_lack_their_roles(tmp_path: Path) -> None:
     lines = [f"{i},{i % 4},{i}.5" for i in range(60)] + ["60,,"]
     source = write(tmp_path, "t.csv", "\n".join(["a,g,y", *lines]))
-    assert load_dataset(source, "y", None, 0.0, RoleColumns(group="g")).roles.groups is not None
+    assert make_dataset(source, "y", group="g").roles.groups is not None
 
 
 def test_rows_that_repeat_each_other_but_for_the_target_are_one_unit(tmp_path: Path) -> None:
     lines = [f"{i % 25},{i % 5},{i}.5" for i in range(40)]
     source = write(tmp_path, "t.csv", "\n".join(["a,b,y", *lines]))
-    units = load_dataset(source, "y", None, 0.0).units
+    units = make_dataset(source, "y").units
     assert units is not None
     assert len(np.unique(units)) == 25
     np.testing.assert_array_equal(units[:15], units[25:])
-    assert load_dataset(write(tmp_path, "u.csv", numbers(40)), "y", None, 0.0).units is None
+    assert make_dataset(write(tmp_path, "u.csv", numbers(40)), "y").units is None
 
 
 _NUMBERS = ["int8", "int64", "uint16", "uint64", "float32", "float64"]
@@ -362,7 +363,10 @@ def test_plain_numbers_become_what_the_vectorizer_makes_of_them(
             columns[f"x{k}"] = np.clip(columns[f"x{k}"], -limit, limit)
     frame = pd.DataFrame(columns)
     y = np.zeros(n_rows)
-    dataset = Dataset("t", "y", "regression", frame, y, frame[:0], y[:0], None, "")
+    description = ResolvedDescription(
+        source="t", target="y", task="regression", holdout=0.0, digest=""
+    )
+    dataset = Dataset(description, frame, y, frame[:0], y[:0], None)
     pd.testing.assert_frame_equal(
         dataset.X, make_vectorizer().fit_transform(frame), check_exact=True
     )

@@ -14,7 +14,7 @@ from search import StudySpec
 from search.data.frames import to_pandas
 from search.data.table import read_table
 from search.errors import DataError, UsageError
-from search.study.problem import pose
+from search.study.problem import load_problem
 
 HOUSES = table(200)
 TWICE = pd.DataFrame([[1, 2]], columns=[1, "1"])
@@ -23,15 +23,15 @@ TWICE = pd.DataFrame([[1, 2]], columns=[1, "1"])
 @pytest.mark.parametrize("given", [HOUSES, pl.from_pandas(HOUSES)], ids=["pandas", "polars"])
 def test_frames_pose_the_problem_that_their_file_poses(given: Any, tmp_path: Path) -> None:
     HOUSES.to_parquet(tmp_path / "houses.parquet")
-    here = pose(StudySpec(data=given, target="price"))
-    there = pose(StudySpec(data=tmp_path / "houses.parquet", target="price"))
-    assert here.dataset.digest == there.dataset.digest
+    here = load_problem(StudySpec(data=given, target="price"))
+    there = load_problem(StudySpec(data=tmp_path / "houses.parquet", target="price"))
+    assert here.dataset.description.digest == there.dataset.description.digest
     assert (here.spec.study, there.spec.study) == ("frame", "houses")
 
 
 def test_an_arrays_columns_are_numbered_and_the_last_is_the_target() -> None:
-    problem = pose(StudySpec(data=np.random.default_rng(0).normal(size=(100, 3))))
-    assert problem.dataset.target == "x2"
+    problem = load_problem(StudySpec(data=np.random.default_rng(0).normal(size=(100, 3))))
+    assert problem.dataset.description.target == "x2"
     assert list(problem.dataset.features.columns) == ["x0", "x1"]
 
 
@@ -39,7 +39,7 @@ def test_labels_of_rows_are_no_column_and_the_frame_is_left_as_it_is() -> None:
     chosen = HOUSES[HOUSES["size"] > -1].set_index(HOUSES.index[HOUSES["size"] > -1] + 7)
     before = chosen.copy()
     assert list(to_pandas(chosen).columns) == list(HOUSES.columns)
-    pose(StudySpec(data=chosen, target="price"))
+    load_problem(StudySpec(data=chosen, target="price"))
     pd.testing.assert_frame_equal(chosen, before)
 
 
@@ -64,13 +64,13 @@ def test_what_is_no_table_is_said(given: Any, error: type[Exception], message: s
 def test_sparse_columns_are_what_they_hold() -> None:
     sparse = HOUSES.assign(garden=pd.arrays.SparseArray([0.0, 1.0] * (len(HOUSES) // 2)))
     assert to_pandas(sparse)["garden"].dtype == np.float64
-    pose(StudySpec(data=sparse, target="price"))
+    load_problem(StudySpec(data=sparse, target="price"))
 
 
 def test_levels_of_names_become_one(tmp_path: Path) -> None:
     frame = HOUSES.copy()
     frame.columns = pd.MultiIndex.from_product([["house"], frame.columns])
-    assert pose(StudySpec(data=frame)).dataset.target == "('house', 'price')"
+    assert load_problem(StudySpec(data=frame)).dataset.description.target == "('house', 'price')"
     frame.to_parquet(tmp_path / "t.parquet")
     assert list(read_table(str(tmp_path / "t.parquet")).columns) == list(to_pandas(frame).columns)
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import make_dataset
 from odd import said_of
 
-from search.data.dataset import load_dataset
 from search.data.limits import Bounds
 from search.data.table import read_table
 from search.errors import DataError
@@ -49,7 +49,7 @@ def test_a_file_is_read_as_pandas_reads_it(tmp_path: Path) -> None:
 
 def test_a_table_of_many_kinds_can_be_learned_from(tmp_path: Path) -> None:
     MANY.to_parquet(tmp_path / "t.parquet")
-    dataset = load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.0)
+    dataset = make_dataset(str(tmp_path / "t.parquet"), "y")
     assert len(dataset.X) == N
     assert set(map(str, dataset.X.dtypes)) == {"float32"}
 
@@ -70,7 +70,7 @@ def test_nested_columns_are_refused_by_name(
     table = pd.DataFrame({"x": np.arange(N), "y": np.arange(N)}).assign(**{column: values})
     table.to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match=f"column '{column}' holds values of type"):
-        load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.0)
+        make_dataset(str(tmp_path / "t.parquet"), "y")
 
 
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.data.roles import RoleColumns, Roles, read_roles
+from search.data.description import DataDescription
+from search.data.roles import Roles, read_roles
 from search.errors import DataError, UsageError
 
 TABLE = pd.DataFrame(
@@ -19,13 +20,17 @@ TABLE = pd.DataFrame(
 )
 
 
+def described(target: str = "price", **roles: Any) -> DataDescription:
+    return DataDescription(source="table.csv", target=target, holdout=0.2, **roles)
+
+
 def read(values: list[Any], role: str, name: str = "it") -> Any:
     table = TABLE.assign(**{name: values})
-    return read_roles(table, RoleColumns(**{role: name}), "price")
+    return read_roles(table, described(**{role: name}))
 
 
 def test_columns_become_weights_and_numbers_of_groups_and_moments() -> None:
-    roles = read_roles(TABLE, RoleColumns("share", "customer", "day"), "price")
+    roles = read_roles(TABLE, described(weight="share", group="customer", time="day"))
     assert roles.weights is not None
     assert roles.groups is not None
     assert roles.times is not None
@@ -35,11 +40,11 @@ def test_columns_become_weights_and_numbers_of_groups_and_moments() -> None:
 
 
 def test_what_is_not_named_is_none() -> None:
-    assert read_roles(TABLE, RoleColumns(), "price") == Roles(None, None, None)
+    assert read_roles(TABLE, described()) == Roles(None, None, None)
 
 
 def test_the_roles_of_chosen_rows_are_numbered_without_gaps_and_in_their_order() -> None:
-    roles = read_roles(TABLE, RoleColumns("share", "customer", "day"), "price")
+    roles = read_roles(TABLE, described(weight="share", group="customer", time="day"))
     some = roles.of(np.array([True, False, True, True]))
     assert some.weights is not None
     assert some.groups is not None
@@ -94,7 +99,7 @@ def test_weights_may_be_decimals_or_texts_of_numbers() -> None:
 
 def test_a_mistyped_column_gets_the_near_name_and_those_there_are() -> None:
     with pytest.raises(UsageError) as error:
-        read_roles(TABLE, RoleColumns(group="custmer"), "price")
+        read_roles(TABLE, described(group="custmer"))
     assert "--group 'custmer' is no column of the table: did you mean 'customer'?" in str(
         error.value
     )
@@ -104,20 +109,20 @@ def test_a_mistyped_column_gets_the_near_name_and_those_there_are() -> None:
 def test_of_a_wide_table_not_every_column_is_listed() -> None:
     wide = pd.DataFrame(np.zeros((2, 50)), columns=[f"c{k}" for k in range(50)])
     with pytest.raises(UsageError, match=r"c28, c29, …$"):
-        read_roles(wide, RoleColumns(time="zzz"), "c0")
+        read_roles(wide, described("c0", time="zzz"))
 
 
 @pytest.mark.parametrize(
-    ("names", "says"),
+    ("description", "says"),
     [
-        (RoleColumns(weight="share", time="share"), "--weight 'share' is named for another role"),
-        (RoleColumns(group="day", time="day"), "--group 'day' is named for another role"),
-        (RoleColumns(group="price"), "--group 'price' is the target"),
+        (described(weight="share", time="share"), "--weight 'share' is named for another role"),
+        (described(group="day", time="day"), "--group 'day' is named for another role"),
+        (described(group="price"), "--group 'price' is the target"),
     ],
 )
-def test_a_column_has_one_role(names: RoleColumns, says: str) -> None:
+def test_a_column_has_one_role(description: DataDescription, says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        read_roles(TABLE, names, "price")
+        read_roles(TABLE, description)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from made import make_dataset
 from sqlalchemy import create_engine, make_url, text
 
-from search.data.dataset import load_dataset
 from search.data.limits import Bounds
 from search.data.table import read_table
 from search.errors import DataError, UsageError
@@ -142,7 +142,7 @@ def test_what_cannot_be_learned_from_is_one_line(
 
 def test_a_query_without_an_order_is_told_of(shop: tuple[str, Ask]) -> None:
     for query, told in ((HOUSES, False), ("select * from houses", True)):
-        notes = load_dataset(shop[0], "price", None, 0.0, query=query).notes
+        notes = make_dataset(shop[0], "price", query=query).notes
         assert any("no `order by`" in note for note in notes) is told
 
 
@@ -196,11 +196,9 @@ def test_postgresqls_own_types_are_read_or_refused_by_column(
     assert table["clock"][0] == datetime.time(9, 30)
     for value in ("array[1, 2]", "'{\"k\": 1}'::jsonb", "interval '2 days'"):
         with pytest.raises(DataError, match="column 'odd' holds"):
-            load_dataset(
+            make_dataset(
                 url,
                 "i",
-                None,
-                0.0,
                 query=f"select {value} as odd, i from generate_series(1, 99) i",  # noqa: S608
             )
     with pytest.raises(DataError, match="by --query: timestamp too large"):

@@ -10,11 +10,11 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from made import make_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from search.data.dataset import Dataset, load_dataset
-from search.data.roles import RoleColumns
+from search.data.dataset import Dataset
 from search.errors import StudyError
 from search.forest.growing import grow
 from search.forest.metrics import METRICS, Metric, get_metric
@@ -30,7 +30,7 @@ from search.model.champion import (
     remarks,
 )
 from search.model.serialization import TRUSTED_TYPES, save_model
-from search.study.problem import pose_on
+from search.study.problem import make_problem
 from search.study.spec import make_spec
 
 PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
@@ -56,7 +56,7 @@ def load(folder: Path) -> Any:
 
 @pytest.fixture
 def houses(mixed_csv: Path) -> Dataset:
-    return load_dataset(str(mixed_csv), "price", None, 0.2)
+    return make_dataset(str(mixed_csv), "price", holdout=0.2)
 
 
 def test_the_same_seed_makes_the_same_forest_whatever_the_threads(houses: Dataset) -> None:
@@ -83,8 +83,7 @@ def test_it_is_judged_in_the_studys_metric_besides_the_main_ones(houses: Dataset
 
 
 def test_the_hold_outs_weights_count(mixed_csv: Path) -> None:
-    columns = RoleColumns(weight="rooms")
-    dataset = load_dataset(str(mixed_csv), "price", None, 0.2, columns)
+    dataset = make_dataset(str(mixed_csv), "price", holdout=0.2, weight="rooms")
     champion = make_champion(dataset, METRICS["mae"], PARAMS, 20, 0, jobs=1)
     predicted = predict(champion.pipeline, dataset.held_out_features, "regression")
     weights = dataset.held_out_roles.weights
@@ -149,15 +148,17 @@ def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
 )
 def test_one_column_with_gaps_is_table_enough(column: Any) -> None:
     table = pd.DataFrame({"a": column, "y": np.arange(100.0)})
-    dataset = load_dataset("a table", "y", None, 0.0, table=table)
+    dataset = make_dataset("a table", "y", table=table)
     champion = make_champion(dataset, metric_of(dataset), {}, 3, 0, jobs=1)
     assert predict(champion.pipeline, table[["a"]], "regression").shape == (100,)
-    rows = pose_on(make_spec({"data": table, "target": "y", "holdout": 0.0}), dataset).training_set
+    rows = make_problem(
+        make_spec({"data": table, "target": "y", "holdout": 0.0}), dataset
+    ).training_set
     assert next(grow(rows, {}, 0, 0, [0])).trees == rows.chunk
 
 
 def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:
-    dataset = load_dataset(str(mixed_csv), "price", None, 0.0)
+    dataset = make_dataset(str(mixed_csv), "price")
     assert make_champion(dataset, metric_of(dataset), PARAMS, 5, 0, jobs=1).holdout == {}
 
 
@@ -214,7 +215,7 @@ def test_whatever_a_parquet_file_holds_is_saved_and_taken_at_prediction(tmp_path
         }
     )
     table.to_parquet(tmp_path / "t.parquet")
-    dataset = load_dataset(str(tmp_path / "t.parquet"), "y", None, 0.2)
+    dataset = make_dataset(str(tmp_path / "t.parquet"), "y", holdout=0.2)
     champion = save(dataset, tmp_path / "model")
     rows = dataset.held_out_features
     model = load(tmp_path / "model")
@@ -239,7 +240,7 @@ def test_a_classifier_answers_with_the_tables_labels(
     table = pd.DataFrame({"a": random.normal(size=300), "b": random.choice(list("xyz"), 300)})
     table["kind"] = np.where(table["a"] > 0, *labels)
     table.to_csv(tmp_path / "t.csv", index=False)
-    dataset = load_dataset(str(tmp_path / "t.csv"), "kind", None, 0.2)
+    dataset = make_dataset(str(tmp_path / "t.csv"), "kind", holdout=0.2)
     champion = save(dataset, tmp_path / "model", **params)
     assert champion.holdout["accuracy"] > 0.95
     predicted = load(tmp_path / "model").predict(dataset.held_out_features)

@@ -12,7 +12,7 @@ from shop import GOOD, table
 from search.errors import StudyError
 from search.model.champion import make_champion, predict
 from search.model.export import as_python
-from search.study.problem import make_study, pose, settle
+from search.study.problem import create_study, initialize_study, load_problem
 from search.study.spec import StudySpec, make_spec
 from storage.records import TrialRecord
 from storage.studies.study import StudyBook
@@ -32,9 +32,9 @@ def houses(kind: str) -> pd.DataFrame:
 @pytest.mark.parametrize("splitter", ["best", "random"])
 def test_the_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -> None:
     params: dict[str, Any] = GOOD | {"splitter": splitter, "max_samples": 0.7}
-    problem = pose(StudySpec(data=houses(kind), target="price", trees=20, seed=3))
-    study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
-    settle(problem, study)
+    problem = load_problem(StudySpec(data=houses(kind), target="price", trees=20, seed=3))
+    study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    initialize_study(problem, study)
     study.put("asked", {"trees": 20, "model": "houses"})
     study.enter_trial(
         TrialRecord(0, "COMPLETE", params, value=1.0, enough_trees=300), problem.space
@@ -61,9 +61,9 @@ def test_the_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -
 def test_it_says_how_weighted_and_grouped_rows_are_fitted(tmp_path: Path) -> None:
     frame = houses("numbers").assign(share=1.5, owner=np.arange(300) // 3)
     asked = {"target": "price", "weight": "share", "group": "owner", "trees": 20}
-    problem = pose(make_spec({"data": frame, **asked}))
-    study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
-    settle(problem, study)
+    problem = load_problem(make_spec({"data": frame, **asked}))
+    study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    initialize_study(problem, study)
     study.enter_trial(TrialRecord(0, "COMPLETE", GOOD, value=1.0), problem.space)
     code = as_python(study)
     assert "# Column 'share' holds weights w: fit with sample_weight=w / w.mean()\n" in code

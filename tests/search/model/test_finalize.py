@@ -9,7 +9,7 @@ import pytest
 from shop import GOOD, table
 
 from search.model.finalize import Finalizer
-from search.study.problem import make_study, pose, settle
+from search.study.problem import create_study, initialize_study, load_problem
 from search.study.spec import StudySpec
 from storage.records import TrialRecord
 from storage.studies.study import Study
@@ -22,9 +22,9 @@ class Scene:
         spec = StudySpec.model_validate(
             {"data": table(200), "target": "price", "trees": 10, "register": False, "workers": 1}
         )
-        problem = pose(spec)
-        self.study: Study = make_study(problem, f"sqlite:///{tmp_path}/optuna.db")
-        settle(problem, self.study)
+        problem = load_problem(spec)
+        self.study: Study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+        initialize_study(problem, self.study)
         mirror_writer = cast("Any", SimpleNamespace(mirror=None))
         self.finalizer = Finalizer(problem, self.study, mirror_writer, lambda: None, self.study.put)
 

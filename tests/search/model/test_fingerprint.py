@@ -10,8 +10,8 @@ import pytest
 import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
+from made import make_dataset
 
-from search.data.dataset import load_dataset
 from search.forest.metrics import METRICS
 from search.model.champion import make_champion
 from search.model.fingerprint import fingerprint
@@ -26,7 +26,7 @@ VALUES = st.recursive(
 @pytest.fixture
 def fit(mixed_csv: Path) -> Callable[..., Any]:
     def fit(seed: int = 0, leaf: int = 2) -> Any:
-        houses = load_dataset(str(mixed_csv), "price", None, 0.2)
+        houses = make_dataset(str(mixed_csv), "price", holdout=0.2)
         params = {"max_features": 0.5, "min_samples_leaf": leaf}
         return make_champion(houses, METRICS["rmse"], params, 10, seed, jobs=2).pipeline
 

@@ -1,8 +1,9 @@
+from search.data.description import ResolvedDescription
 from search.model.model_card import describe
-from search.model.provenance import Provenance, Source
+from search.model.provenance import Provenance
 from storage.records import Judgement, Move
 
-SOURCE = Source(
+DATA = ResolvedDescription(
     source="houses.csv",
     digest="d" * 64,
     target="price",
@@ -18,7 +19,7 @@ MADE = Provenance(
     trees=138,
     seed=0,
     metric="rmse",
-    data=SOURCE,
+    data=DATA,
     content="c",
     versions={"python": "3.11", "skrub": "0.11"},
 )
@@ -55,7 +56,7 @@ def test_it_tells_what_was_last_done_with_it() -> None:
     text = describe(MADE, {}, "houses", MOVE)
     assert "refused for Staging on 2026-11-26 by `ann`: shown to be worse" in text
     refitted = MADE.model_copy(
-        update={"refit_of": 3, "data": SOURCE.model_copy(update={"holdout": 0.0})}
+        update={"refit_of": 3, "data": DATA.model_copy(update={"holdout": 0.0})}
     )
     text = describe(refitted, {}, "houses")
     assert "trained on every row" in text

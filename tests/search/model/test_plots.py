@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from made import make_dataset
 from shop import table
 
-from search.data.dataset import Dataset, load_dataset
+from search.data.dataset import Dataset
 from search.forest.metrics import get_metric
 from search.model import diagnostics as room
 from search.model.champion import make_champion
@@ -24,7 +25,7 @@ def houses(folder: Path, share: float = 0.2, classes: int = 0) -> Dataset:
     if classes:
         made["price"] = pd.qcut(made["price"], classes, labels=False).map("grade {}".format)
     made.to_csv(folder / "houses.csv", index=False)
-    return load_dataset(str(folder / "houses.csv"), "price", None, share)
+    return make_dataset(str(folder / "houses.csv"), "price", holdout=share)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_names_are_no_formulas_and_hold_nothing_unseen(tmp_path: Path) -> None:
     made = table().rename(columns={"size": "$\\frac{$", "age": "\x1b[31m\u202e", "street": "a$b"})
     made["price"] = np.where(made["price"] > 0, "$\\frac{$", "\x07 at $1 and $2")
     made.to_csv(tmp_path / "houses.csv", index=False)
-    dataset = load_dataset(str(tmp_path / "houses.csv"), "price", None, 0.2)
+    dataset = make_dataset(str(tmp_path / "houses.csv"), "price", holdout=0.2)
     metric = get_metric(None, dataset.task)
     findings = examine(make_champion(dataset, metric, {}, 5, 0, jobs=1), dataset, metric)
     assert findings is not None
@@ -111,7 +112,7 @@ def test_a_rare_class_is_among_the_rows_that_importance_is_told_from(
     rare = np.where(size > np.sort(size)[-9], "rare", "common")
     frame = pd.DataFrame({"size": size, "luck": random.normal(size=4000), "kind": rare})
     frame.to_parquet(tmp_path / "t.parquet")
-    dataset = load_dataset(str(tmp_path / "t.parquet"), "kind", None, 0.6)
+    dataset = make_dataset(str(tmp_path / "t.parquet"), "kind", holdout=0.6)
     metric = get_metric("roc_auc", dataset.task)
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
     names, losses = permutation_importance(champion, dataset, metric)
@@ -121,7 +122,7 @@ def test_a_rare_class_is_among_the_rows_that_importance_is_told_from(
 
 def test_an_empty_column_has_no_importance_and_is_in_nobodys_way(tmp_path: Path) -> None:
     table().assign(empty=None).to_parquet(tmp_path / "houses.parquet")
-    dataset = load_dataset(str(tmp_path / "houses.parquet"), "price", None, 0.2)
+    dataset = make_dataset(str(tmp_path / "houses.parquet"), "price", holdout=0.2)
     metric = get_metric(None, "regression")
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
     names, _ = permutation_importance(champion, dataset, metric)

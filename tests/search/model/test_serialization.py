@@ -11,12 +11,13 @@ from zipfile import ZipFile
 import mlflow
 import pytest
 import skops.io
+from made import make_dataset
 from shop import Shop
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.preprocessing import OrdinalEncoder
 from sklearn.svm import SVC
 
-from search.data.dataset import load_dataset, make_vectorizer
+from search.data.dataset import make_vectorizer
 from search.errors import StudyError
 from search.model.provenance import SHA_TAG
 from search.model.serialization import TRUSTED_TYPES, load_model
@@ -43,7 +44,7 @@ def register_again(shop: Shop, folder: Path) -> ModelVersion:
 
 
 def test_the_trusted_types_are_those_of_a_fitted_vectorizer_and_a_tree(mixed_csv: Path) -> None:
-    houses = load_dataset(str(mixed_csv), "price", None, 0.2)
+    houses = make_dataset(str(mixed_csv), "price", holdout=0.2)
     vectorizer = make_vectorizer().fit(houses.features)
     found = set(skops.io.get_untrusted_types(data=skops.io.dumps(vectorizer)))
     assert found <= set(TRUSTED_TYPES)

@@ -9,7 +9,7 @@ import pytest
 from shop import table
 
 from search.study.config_export import recipe
-from search.study.problem import Problem, make_study, pose, settle
+from search.study.problem import Problem, create_study, initialize_study, load_problem
 from search.study.spec import make_spec
 from storage.studies.study import StudyBook
 
@@ -20,9 +20,9 @@ def storage(tmp_path: Path) -> Iterator[str]:
 
 
 def settled(storage: str, **options: Any) -> tuple[Problem, str | None]:
-    problem = pose(make_spec(options))
-    study = make_study(problem, storage)
-    settle(problem, study)
+    problem = load_problem(make_spec(options))
+    study = create_study(problem, storage)
+    initialize_study(problem, study)
     study.put("goal", problem.spec.trials)
     study.put("asked", {"model": problem.spec.model, "trees": problem.spec.trees})
     try:
@@ -62,7 +62,7 @@ def test_what_is_written_down_poses_the_same_problem(
         storage, data=str(tmp_path / "houses.csv"), target="price", study="homes", **options
     )
     assert text is not None
-    again = pose(make_spec(tomllib.loads(text)))
+    again = load_problem(make_spec(tomllib.loads(text)))
     assert again.identity() == problem.identity()
     asked = ("study", "experiment", "model", "trials", "trees")
     for name in asked:
@@ -76,7 +76,7 @@ def test_odd_names_survive(storage: str, tmp_path: Path) -> None:
     houses.to_parquet(tmp_path / "a 'b'.parquet")
     problem, text = settled(storage, data=str(tmp_path / "a 'b'.parquet"), target=odd)
     assert text is not None
-    assert pose(make_spec(tomllib.loads(text))).identity() == problem.identity()
+    assert load_problem(make_spec(tomllib.loads(text))).identity() == problem.identity()
 
 
 def test_of_a_study_made_elsewhere_there_is_none(storage: str) -> None:

@@ -14,7 +14,7 @@ from shop import table
 
 from search.errors import DataError, UsageError
 from search.study.config_template import draft
-from search.study.problem import pose
+from search.study.problem import load_problem
 from search.study.schema import SCHEMA
 from search.study.spec import StudySpec, make_spec
 
@@ -38,7 +38,10 @@ def test_as_it_stands_it_poses_the_problem_that_its_table_poses(houses: str) -> 
     text = draft(houses, None, "houses.toml")
     found = tomllib.loads(text)
     assert found == {"data": houses, "target": "price", "space": {}}
-    assert pose(make_spec(found)).identity() == pose(make_spec({"data": houses})).identity()
+    assert (
+        load_problem(make_spec(found)).identity()
+        == load_problem(make_spec({"data": houses})).identity()
+    )
 
 
 def test_it_names_every_option_and_each_can_be_uncommented(houses: str) -> None:
@@ -48,7 +51,10 @@ def test_it_names_every_option_and_each_can_be_uncommented(houses: str) -> None:
     for name in ("trials", "holdout", "trees", "seed", "folds", "evaluation", "detach"):
         assert getattr(spec, name) == StudySpec.model_fields[name].default
     without = {k: v for k, v in found.items() if k not in {"query", "weight", "group", "time"}}
-    assert pose(make_spec(without)).space.keys() == pose(make_spec({"data": houses})).space.keys()
+    assert (
+        load_problem(make_spec(without)).space.keys()
+        == load_problem(make_spec({"data": houses})).space.keys()
+    )
 
 
 def test_it_lists_the_columns(houses: str) -> None:

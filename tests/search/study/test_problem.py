@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from search.errors import DataError, StudyError, UsageError
-from search.study.problem import Problem, find_study, make_study, pose, settle
+from search.study.problem import Problem, create_study, find_study, initialize_study, load_problem
 from search.study.spec import make_spec
 from storage.studies.study import StudyBook
 
 
 def posed(**values: Any) -> Problem:
-    return pose(make_spec(values))
+    return load_problem(make_spec(values))
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def storage(tmp_path: Path) -> str:
 def test_a_settled_study_is_found_again_and_not_settled_anew(storage: str) -> None:
     problem = posed()
     assert find_study(problem, storage) is None
-    study = make_study(problem, storage)
-    settle(problem, study)
+    study = create_study(problem, storage)
+    initialize_study(problem, study)
     notes = study.notes()
-    settle(problem, study)
+    initialize_study(problem, study)
     found = find_study(problem, storage)
     assert found is not None
     assert found.notes() == notes
@@ -36,28 +36,30 @@ def test_a_settled_study_is_found_again_and_not_settled_anew(storage: str) -> No
 
 def test_of_two_who_make_a_study_at_once_the_first_to_settle_decides(storage: str) -> None:
     first, second = posed(seed=1), posed(seed=2)
-    study, same = make_study(first, storage), make_study(second, storage)
-    settle(first, study)
+    study, same = create_study(first, storage), create_study(second, storage)
+    initialize_study(first, study)
     with pytest.raises(StudyError, match="seed is 2, was 1"):
-        settle(second, same)
+        initialize_study(second, same)
     assert study.get("spec")["seed"] == 1
 
 
 def test_another_space_is_another_problem(storage: str) -> None:
-    settle(posed(), make_study(posed(), storage))
+    initialize_study(posed(), create_study(posed(), storage))
     with pytest.raises(StudyError, match="space is"):
         find_study(posed(space={"max_depth": 4}), storage)
 
 
 def test_another_evaluation_is_another_problem(storage: str) -> None:
-    settle(posed(), make_study(posed(), storage))
+    initialize_study(posed(), create_study(posed(), storage))
     with pytest.raises(StudyError, match="evaluation is 5 folds, was out-of-bag"):
         find_study(posed(evaluation="cv"), storage)
 
 
 def test_another_role_of_a_column_is_another_problem(storage: str, mixed_csv: Path) -> None:
     common = {"data": str(mixed_csv), "target": "price", "study": "s"}
-    settle(posed(weight="rooms", **common), make_study(posed(weight="rooms", **common), storage))
+    initialize_study(
+        posed(weight="rooms", **common), create_study(posed(weight="rooms", **common), storage)
+    )
     with pytest.raises(StudyError, match="weight is None, was rooms"):
         find_study(posed(**common), storage)
     with pytest.raises(StudyError, match="weight is garden, was rooms"):
@@ -68,8 +70,8 @@ def test_the_score_that_guides_is_noted_where_there_is_one(storage: str, mixed_c
     for metric, guide in (("log_loss", "brier"), ("roc_auc", None)):
         common = {"data": str(mixed_csv), "target": "garden", "study": metric}
         problem = posed(metric=metric, **common)
-        study = make_study(problem, storage)
-        settle(problem, study)
+        study = create_study(problem, storage)
+        initialize_study(problem, study)
         assert study.get("guide") == guide
 
 

@@ -11,14 +11,13 @@ from made import grown, resampled
 from numpy.typing import NDArray
 
 from search.data.dataset import Dataset, load_dataset
-from search.data.roles import RoleColumns
 from search.errors import DataError, UsageError
 from search.forest.growing import make_forest
 from search.forest.metrics import METRICS
 from search.forest.oob import coverage, score
 from search.forest.resampling import Resampling
 from search.forest.training_set import TrainingSet
-from search.study.problem import Problem, pose
+from search.study.problem import Problem, load_problem
 from search.study.spec import StudySpec, make_spec
 from search.study.splitting import choose_resampling
 
@@ -46,8 +45,8 @@ def choose(write: Write) -> Choose:
 
     def choose(table: pd.DataFrame, **options: Any) -> tuple[Dataset, Resampling, tuple[str, ...]]:
         spec: StudySpec = make_spec({"data": write(table), "target": "y", **options})
-        columns = RoleColumns(spec.weight, spec.group, spec.time)
-        dataset = load_dataset(spec.data, "y", spec.task, 0.0, columns)
+        description = spec.description.model_copy(update={"holdout": 0.0})
+        dataset = load_dataset(description)
         return dataset, *choose_resampling(spec, dataset)
 
     return choose
@@ -245,7 +244,7 @@ def test_of_rows_in_groups_out_of_bag_votes_would_have_fooled_and_folds_do_not(
 
     known, new = patients(80), patients(400)
     spec = make_spec({"data": write(known), "target": "y", "group": "who", "holdout": 0})
-    problem = pose(spec)
+    problem = load_problem(spec)
     forest = make_forest(FOREST, 0, 200, 0).fit(problem.dataset.X, problem.dataset.y)
     truth = rmse(new["y"].to_numpy(), forest.predict(new[["a", "b", "c", "dose"]]))
     out_of_bag = score_of(problem, resampled(problem.training_set))
@@ -272,7 +271,7 @@ def test_of_a_time_series_out_of_bag_votes_would_have_fooled_and_folds_do_not(
     for y in series[:10]:
         days = pd.DataFrame({"day": day, "week": day % 7, "y": y})[:n_days]
         spec = {"data": write(days), "target": "y", "time": "day", "holdout": 0}
-        problem = pose(make_spec(spec))
+        problem = load_problem(make_spec(spec))
         folds.append(score_of(problem))
         out_of_bag.append(score_of(problem, resampled(problem.training_set)))
     expected = float(np.sqrt(np.mean(np.square(truth))))
@@ -290,7 +289,7 @@ def test_of_repeated_rows_out_of_bag_votes_would_have_fooled_and_units_do_not(wr
 
     once, new = draw(300), draw(2000)
     twice = pd.concat([once, once[:150]], ignore_index=True)
-    problem = pose(make_spec({"data": write(twice), "target": "y", "holdout": 0}))
+    problem = load_problem(make_spec({"data": write(twice), "target": "y", "holdout": 0}))
     forest = make_forest(FOREST, 0, 200, 0).fit(once[[*"abcd"]], once["y"])
     truth = rmse(new["y"].to_numpy(), forest.predict(new[[*"abcd"]]))
     assert score_of(problem, resampled(problem.training_set)) < 0.85 * truth
@@ -300,5 +299,5 @@ def test_of_repeated_rows_out_of_bag_votes_would_have_fooled_and_units_do_not(wr
 def test_blocks_have_no_gaps_where_groups_are_held_out(write: Write) -> None:
     """Of 30 groups some are held out; each block of the rest has one group or two."""
     spec = {"data": write(table(300, who=np.arange(300) // 10)), "target": "y", "group": "who"}
-    blocks = pose(make_spec(spec)).training_set.blocks
+    blocks = load_problem(make_spec(spec)).training_set.blocks
     assert set(np.bincount(blocks)) <= {10, 20}

@@ -1,0 +1,86 @@
+"""DataDescription: which table a study learns from, and what its columns are for."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from search.data.addresses import shown
+from search.types import Task
+
+# Columns that describe rows instead of being learned from, and the words that users read for them.
+ROLES = {"weight": "weights", "group": "groups", "time": "time"}
+
+# Names under which a study's stored identity has fields; the others have their own.
+_STORED_NAMES = {"source": "data", "digest": "data_digest"}
+
+
+class DataDescription(BaseModel):
+    """Which table a study learns from, what its columns are for, and how many rows are held out.
+
+    `StudySpec` makes it, `load_dataset` reads the table by it, and the study's identity and the
+    model's record are derived from it. A new column role is a field here and in `StudySpec`, an
+    entry in `ROLES`, and its effect in `load_dataset`.
+
+    Attributes
+    ----------
+    source
+        The table's path or address. Passwords and signatures are replaced by asterisks.
+    query
+        SQL query that selects the table from a database.
+    target
+        Column to predict; ``None`` for the last one.
+    task
+        ``None`` to detect it from the target.
+    holdout
+        Share of the rows to hold out, from 0 (none) to below 1.
+    weight, group, time
+        Columns of the rows' weights, groups and times; ``None`` where there is none.
+    """
+
+    # Unknown fields are kept: a later version may have written them.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    source: Annotated[str, AfterValidator(shown)]
+    query: str | None = None
+    target: str | None = None
+    task: Task | None = None
+    holdout: float
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The columns that have a role, by role."""
+        found = {role: getattr(self, role) for role in ROLES}
+        return {role: column for role, column in found.items() if column is not None}
+
+    def identity(self) -> dict[str, Any]:
+        """Return the description as a study's identity stores it.
+
+        Fields at their defaults are left out, so that a new field does not change the identity of
+        stored studies.
+        """
+        fields = self.model_dump(exclude_defaults=True)
+        return {_STORED_NAMES.get(name, name): value for name, value in fields.items()}
+
+    @classmethod
+    def from_identity(cls, identity: Mapping[str, Any]) -> Self:
+        """Read the description from a study's stored identity."""
+        stored = {name: _STORED_NAMES.get(name, name) for name in cls.model_fields}
+        return cls(**{name: identity[key] for name, key in stored.items() if key in identity})
+
+
+class ResolvedDescription(DataDescription):
+    """The description of a table that was read: target and task are known.
+
+    Attributes
+    ----------
+    digest
+        SHA-256 of the table's canonical values, all rows with a target.
+    """
+
+    target: str
+    task: Task
+    digest: str
