@@ -1,8 +1,9 @@
-"""Chunks of trees -> `OobSums`. No Optuna, no MLflow, no Dask.
+"""Fits chunks of trees and adds up their votes; also builds complete scikit-learn forests.
 
-A chunk of trees is fitted, its votes on the rows that each tree did not see are added up, and the
-trees are dropped. scikit-learn is imported where it is used: workers have it before their first
-task, and the process that coordinates them starts a second sooner without.
+A chunk is a number of trees that share one seed. Each tree votes on the rows that it was not
+trained on; the votes are added to `OobSums` and the tree is dropped. scikit-learn is imported
+inside functions: workers have imported it before their first task, and the coordinator starts about
+a second faster without it.
 """
 
 import time
@@ -28,44 +29,57 @@ if TYPE_CHECKING:
         RandomForestRegressor | RandomForestClassifier | ExtraTreesRegressor | ExtraTreesClassifier
     )
 
+# Stands in the seed path where trials have their place; no trial reaches this number.
 _CHAMPION = 2**32 - 1
 
 Array = NDArray[Any]
 
 
-def seed_of(study_seed: int, *path: int) -> int:
-    """Derive the seed of one random thing from the study's seed and the thing's place in it."""
+def derive_seed(study_seed: int, *path: int) -> int:
+    """Derive a seed from the study's seed and a path of integers, such as (place, chunk)."""
     return int(np.random.SeedSequence([study_seed, *path]).generate_state(1)[0])
 
 
 def champion_seed(study_seed: int) -> int:
-    """Seed of the forest that is kept."""
-    return seed_of(study_seed, _CHAMPION)
+    """Return the seed of the champion's forest; no trial uses it."""
+    return derive_seed(study_seed, _CHAMPION)
 
 
 def make_forest(
     params: Mapping[str, Any], n_classes: int, trees: int, seed: int, jobs: int = 1
 ) -> "Forest":
-    """Return an unfitted scikit-learn forest; `n_classes` is 0 for a regression.
+    """Return an unfitted scikit-learn forest.
 
-    The hyperparameter ``splitter`` chooses its kind: ``best`` is a random forest, ``random`` a
-    forest of extremely randomised trees, on bootstraps like the other.
+    The hyperparameter ``splitter`` selects the class: ``best`` is a random forest, ``random`` a
+    forest of extremely randomized trees. Both draw bootstrap samples.
+
+    Parameters
+    ----------
+    params
+        Hyperparameters of the search space. All but ``splitter`` are passed to scikit-learn.
+    n_classes
+        0 for regression.
+    trees
+        Number of trees.
     """
     from sklearn import ensemble
 
-    own = dict(params)
-    if own.pop("splitter", "best") == "best":
+    forest_params = dict(params)
+    if forest_params.pop("splitter", "best") == "best":
         kind = ensemble.RandomForestClassifier if n_classes else ensemble.RandomForestRegressor
     else:
         kind = ensemble.ExtraTreesClassifier if n_classes else ensemble.ExtraTreesRegressor
-    forest: Forest = kind(n_estimators=trees, random_state=seed, n_jobs=jobs, bootstrap=True, **own)
+    forest: Forest = kind(
+        n_estimators=trees, random_state=seed, n_jobs=jobs, bootstrap=True, **forest_params
+    )
     return forest
 
 
 def fit_forest(forest: "Forest", X: Any, y: Any, weights: Array | None) -> "Forest":
-    """Fit a forest on weighted rows, of a data frame or an array.
+    """Fit a forest on a data frame or an array, with row weights, and return it.
 
-    scikit-learn advises against shares of few rows; here the search has chosen them.
+    scikit-learn's warning about a small fractional `max_samples` is suppressed: the search chose
+    that value.
     """
     import warnings
 
@@ -78,61 +92,76 @@ def fit_forest(forest: "Forest", X: Any, y: Any, weights: Array | None) -> "Fore
 
 
 def grow(
-    rows: TrainingSet, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
+    training_set: TrainingSet,
+    params: Mapping[str, Any],
+    seed: int,
+    place: int,
+    chunks: Iterable[int],
 ) -> Iterator[OobSums]:
     """Grow chunks of a trial's trees, one after the other.
 
     Parameters
     ----------
+    params
+        The trial's hyperparameters.
     seed, place
-        The study's seed and the trial's place in the search: with the chunk's number they are all
-        that the chunk's randomness comes from.
+        The study's seed and the trial's place in the search. Together with the chunk's number they
+        determine all randomness of a chunk.
     chunks
-        Their numbers.
+        Numbers of the chunks, from 0.
 
     Yields
     ------
-    the sums of each chunk, to be added in the chunks' order
+    OobSums
+        One for each chunk. Add them in the order of the chunks to get the same bits every time.
     """
     from sklearn import config_context
 
     for chunk in chunks:
         with config_context(skip_parameter_validation=True):
-            yield _grow_chunk(rows, params, chunk, seed_of(seed, place, chunk))
+            yield _grow_chunk(training_set, params, chunk, derive_seed(seed, place, chunk))
 
 
-def _grow_chunk(rows: TrainingSet, params: Mapping[str, Any], chunk: int, seed: int) -> OobSums:
-    """Grow one chunk as scikit-learn's forests do: a bootstrap's counts as weights, a tree on each.
+def _grow_chunk(
+    training_set: TrainingSet, params: Mapping[str, Any], chunk: int, seed: int
+) -> OobSums:
+    """Grow one chunk as scikit-learn's forests do: each tree is weighted by its bootstrap counts.
 
-    Its own loop, because a forest clones and validates each tree anew, which on a few hundred rows
-    costs about as much as growing it. One generator serves the whole chunk.
+    This loop replaces scikit-learn's own because a forest clones and validates every tree. On a few
+    hundred rows that costs about as much as growing the tree. One random generator serves the whole
+    chunk.
     """
     start = time.perf_counter()
-    n_rows, n_classes = len(rows.y), rows.n_classes
+    X, y, n_classes = training_set.X, training_set.y, training_set.n_classes
+    n_rows = len(y)
     votes, squares = np.zeros(n_rows), np.zeros(n_rows)
     total = np.zeros((n_rows, n_classes) if n_classes else n_rows)
     random = np.random.RandomState(seed)
-    own = dict(params)
-    share = own.pop("max_samples", 1.0)
-    balanced = own.pop("class_weight", None) == "balanced_subsample"
-    tree = _make_tree(own, n_classes, random)
-    for _ in range(rows.chunk):
-        counts, out = rows.resampling.draw(chunk, n_rows, share, rows.weights, random)
-        weights = _balanced(counts, rows.y, n_classes) if balanced else counts
-        # A tree looks for missing values only where it checks its input.
-        tree.fit(rows.X, rows.y, sample_weight=weights, check_input=rows.has_missing)
-        predicted = tree.tree_.predict(rows.X[out])
-        predicted = predicted.reshape((len(out), n_classes) if n_classes else len(out))
-        votes[out] += 1
-        total[out] += predicted
-        squares[out] += (predicted**2).sum(axis=1) if n_classes else predicted**2
-    return OobSums(votes, total, squares, rows.chunk, time.perf_counter() - start)
+    tree_params = dict(params)
+    max_samples = tree_params.pop("max_samples", 1.0)
+    balanced = tree_params.pop("class_weight", None) == "balanced_subsample"
+    tree = _make_tree(tree_params, n_classes, random)
+    for _ in range(training_set.chunk):
+        counts, out_of_bag = training_set.resampling.draw(
+            chunk, n_rows, max_samples, training_set.weights, random
+        )
+        weights = _balance(counts, y, n_classes) if balanced else counts
+        # A tree handles missing values only if it checks its input.
+        tree.fit(X, y, sample_weight=weights, check_input=training_set.has_missing)
+        predicted = tree.tree_.predict(X[out_of_bag])
+        predicted = predicted.reshape(
+            (len(out_of_bag), n_classes) if n_classes else len(out_of_bag)
+        )
+        votes[out_of_bag] += 1
+        total[out_of_bag] += predicted
+        squares[out_of_bag] += (predicted**2).sum(axis=1) if n_classes else predicted**2
+    return OobSums(votes, total, squares, training_set.chunk, time.perf_counter() - start)
 
 
 def _make_tree(
     params: Mapping[str, Any], n_classes: int, random: np.random.RandomState
 ) -> "DecisionTreeClassifier | DecisionTreeRegressor":
-    """Return an unfitted tree, as a forest of `params` has it."""
+    """Return an unfitted tree with the defaults that it has in scikit-learn's forests."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     kind = DecisionTreeClassifier if n_classes else DecisionTreeRegressor
@@ -140,8 +169,23 @@ def _make_tree(
     return kind(random_state=random, **(default | dict(params)))
 
 
-def _balanced(counts: Array, y: Array, n_classes: int) -> Array:
-    """Weigh drawn rows so that each class weighs the same, as ``balanced_subsample`` does."""
+def _balance(counts: Array, y: Array, n_classes: int) -> Array:
+    """Weight the drawn rows so that all drawn classes have equal total weight.
+
+    This is ``class_weight="balanced_subsample"`` of scikit-learn.
+
+    Parameters
+    ----------
+    counts : array of shape (n_rows,)
+        How often each row was drawn.
+    y : array of shape (n_rows,)
+        Class indices.
+
+    Returns
+    -------
+    array of shape (n_rows,)
+        The counts times the weight of each row's class.
+    """
     drawn = np.bincount(y, counts, minlength=n_classes)
     present = drawn > 0
     weight = np.where(present, drawn.sum() / (present.sum() * np.where(present, drawn, 1)), 0.0)

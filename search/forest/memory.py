@@ -1,4 +1,4 @@
-"""Whether the study fits into this machine's memory, and what it takes there."""
+"""Estimates the memory that a study needs and compares it with what is free on this machine."""
 
 from itertools import pairwise
 
@@ -7,70 +7,75 @@ from search.errors import DataError
 from search.forest.training_set import TrainingSet
 from search.formatting import size
 
-# A worker's libraries.
+# Bytes of a worker's libraries.
 _BASE = 200e6
-# So many arrays of the size of the sums are there at once while sums are judged; the sums of each
-# chunk of a rung come to these.
+# Arrays of the size of the sums that exist while sums are scored. The sums of each chunk of a rung
+# add to these.
 _COPIES = 8
-# Of scikit-learn's tree: children, feature, threshold, impurity and counts of a node.
+# Bytes of a node in scikit-learn's tree: children, feature, threshold, impurity and counts.
 _NODE_BYTES = 64
-# Of a tree whose leaves are single rows.
-_NODES_A_ROW = 2
-# Below this nobody needs to know.
-_WORTH_A_WORD = 500e6
+# Nodes of a tree, per row, if each leaf holds one row.
+_NODES_PER_ROW = 2
+# Below this number of bytes the estimate is not reported.
+_MIN_REPORTED = 500e6
 
 
-def check_memory(rows: TrainingSet, workers: int) -> str | None:
-    """Compare what a study takes with what is free on this machine.
+def check_memory(training_set: TrainingSet, workers: int) -> str | None:
+    """Compare the memory that a study needs with the free memory of this machine.
 
-    Each tree is dropped as soon as it has voted; what stays is a vector over classes for each row.
+    A tree is dropped as soon as it has voted. What remains of a trial is, for each row, a vector
+    over the classes.
 
     Returns
     -------
-    a sentence on what it takes; ``None`` where it is little
+    str or None
+        A sentence that reports the need; ``None`` if it is below 500 MB.
 
     Raises
     ------
     DataError
-        When it is more than there is; the message says what would lessen it.
+        If the study needs more than is free; the message names ways to reduce the need.
     """
-    n_rows, growing = len(rows.y), _growing(rows)
-    needed = rows.X.nbytes + workers * (_BASE + growing)
+    n_rows, trial_bytes = len(training_set.y), _trial_bytes(training_set)
+    needed = training_set.X.nbytes + workers * (_BASE + trial_bytes)
     free = free_memory()
-    classes = f" x {rows.n_classes} classes" if rows.n_classes else ""
+    n_classes = training_set.n_classes
+    classes = f" x {n_classes} classes" if n_classes else ""
     if needed > free:
         msg = (
-            f"{n_rows} rows{classes} take {size(growing)} in each of {workers} workers and "
-            f"{size(rows.X.nbytes)} for the table, {size(needed)} in all, and {size(free)} are "
-            "free: take fewer --workers, leave rows out, or put rare classes together"
+            f"{n_rows} rows{classes} need {size(trial_bytes)} in each of {workers} workers and "
+            f"{size(training_set.X.nbytes)} for the table, {size(needed)} in all, but {size(free)} "
+            "are free: use fewer --workers, remove rows, or merge rare classes"
         )
         raise DataError(msg)
-    if needed < _WORTH_A_WORD:
+    if needed < _MIN_REPORTED:
         return None
     return (
-        f"memory: {size(rows.X.nbytes)} for the table, shared by the workers, and up to "
-        f"{size(_BASE + growing)} in each of them"
+        f"memory: {size(training_set.X.nbytes)} for the table, shared by the workers, and up to "
+        f"{size(_BASE + trial_bytes)} in each of them"
     )
 
 
-def worker_memory(rows: TrainingSet, threads: int) -> float:
-    """Return the bytes that a study takes in a worker process of another machine."""
-    return _BASE + rows.X.nbytes + threads * _growing(rows)
+def worker_memory(training_set: TrainingSet, threads: int) -> float:
+    """Return the bytes that a study needs in a worker process of another machine."""
+    return _BASE + training_set.X.nbytes + threads * _trial_bytes(training_set)
 
 
 def node_bytes(n_classes: int) -> int:
-    """Return the bytes of a tree's node, which holds a share of every class."""
+    """Return the bytes of a tree's node, which stores one value per class."""
     return _NODE_BYTES + 8 * max(n_classes, 1)
 
 
 def max_tree_bytes(n_rows: int, n_classes: int) -> int:
-    """Return the bytes of a tree of so many rows, at most."""
-    return _NODES_A_ROW * n_rows * node_bytes(n_classes)
+    """Return an upper bound of the bytes of a tree that is trained on `n_rows` rows."""
+    return _NODES_PER_ROW * n_rows * node_bytes(n_classes)
 
 
-def _growing(rows: TrainingSet) -> float:
-    """Return the bytes that one trial takes while it grows: its sums, and a tree."""
-    width = max(rows.n_classes, 1) + 2
-    chunks = max(after - before for before, after in pairwise((0, *rows.resampling.rungs)))
-    sums = 8.0 * len(rows.y) * width * (_COPIES + chunks // rows.chunk)
-    return sums + max_tree_bytes(len(rows.y), rows.n_classes)
+def _trial_bytes(training_set: TrainingSet) -> float:
+    """Return the bytes of one trial while it grows: its sums, and one tree."""
+    n_rows, n_classes = len(training_set.y), training_set.n_classes
+    width = max(n_classes, 1) + 2
+    rungs = training_set.resampling.rungs
+    max_trees = max(after - before for before, after in pairwise((0, *rungs)))
+    sums = 8.0 * n_rows * width * (_COPIES + max_trees // training_set.chunk)
+    return sums + max_tree_bytes(n_rows, n_classes)

@@ -1,4 +1,4 @@
-"""The training rows as workers have them: arrays in a folder, mapped into memory, loaded once."""
+"""The training rows as workers read them: arrays in a folder, mapped into memory, loaded once."""
 
 import os
 import shutil
@@ -16,24 +16,26 @@ from search.forest.resampling import CHUNK, Resampling
 from storage.host import this_host
 
 Array = NDArray[Any]
-_FOLDER = "grovekeeper-rows-"
-# From so many values on (rows times columns), a chunk has so many trees.
+_FOLDER_PREFIX = "grovekeeper-rows-"
+# Trees in a chunk of large tables, by the number of values in X (rows times columns).
 _SMALLER_CHUNKS = ((10_000_000, 1), (500_000, 4))
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The rows that trees grow on.
+    """The rows that trees are trained on and scored on.
 
     Attributes
     ----------
     X : float32 array of shape (n_rows, n_features)
     y : array of shape (n_rows,)
-        float64, or the index of the class where `n_classes` is not 0.
+        float64 targets, or class indices if `n_classes` is not 0.
     n_classes
-        0 for a regression.
+        0 for regression.
+    resampling
+        How the rows are divided between training and voting.
     weights : array of shape (n_rows,), or None
-        Mean 1.
+        Row weights, with mean 1.
     """
 
     X: Array
@@ -44,7 +46,7 @@ class TrainingSet:
 
     @property
     def chunk(self) -> int:
-        """Trees in a chunk: by the table's size alone, so that a forest is the same everywhere."""
+        """Trees in a chunk. It depends on the table's size only, as does a trial's forest."""
         return next((trees for values, trees in _SMALLER_CHUNKS if self.X.size >= values), CHUNK)
 
     @cached_property
@@ -54,16 +56,16 @@ class TrainingSet:
 
     @cached_property
     def test_mask(self) -> Array:
-        """Which rows are voted on at all; booleans of shape (n_rows,)."""
+        """Mask of the rows that some tree can vote on; shape (n_rows,)."""
         return self.resampling.test_mask(len(self.y))
 
     @cached_property
     def blocks(self) -> Array:
-        """Number of each row's block, for the error of comparisons; shape (n_rows,)."""
+        """Block number of each row, for the jackknife; shape (n_rows,)."""
         return self.resampling.blocks(len(self.y))
 
     def save(self, folder: Path) -> None:
-        """Write the rows as files that `load_training_set` reads."""
+        """Write the files that `load_training_set` reads."""
         arrays = {"y": self.y, "n_classes": np.array(self.n_classes)}
         if self.weights is not None:
             arrays["weights"] = self.weights
@@ -75,47 +77,13 @@ class TrainingSet:
         np.save(folder / "X.npy", np.ascontiguousarray(self.X, dtype=np.float32))
 
 
-def make_folder() -> "TemporaryDirectory[str]":
-    """Make a folder for this process's rows, and remove those of processes that were killed."""
-    import psutil
-
-    # Machines and containers may share the folder for such folders, but no processes.
-    ours = f"{_FOLDER}{sha256(this_host().encode()).hexdigest()[:8]}-"
-    for folder in Path(gettempdir()).glob(f"{ours}*"):
-        owner = folder.name.removeprefix(ours).partition("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
-    return TemporaryDirectory(prefix=f"{ours}{os.getpid()}-")
-
-
-# On a worker of a cluster: where this process has each study's rows; ``None`` where it could not.
-LOCATIONS: dict[str, Path | None] = {}
-
-
-class MissingTrainingSetError(Exception):
-    """This worker has not got the rows of a study."""
-
-
-def find_training_set(key: str) -> TrainingSet:
-    """Return the rows that workers find under a key: a folder, or what `LOCATIONS` has for it.
-
-    Raises
-    ------
-    MissingTrainingSetError
-        Where this process could not take them.
-    """
-    place = LOCATIONS.get(key, Path(key))
-    if place is None:
-        raise MissingTrainingSetError(key)
-    return load_training_set(place)
-
-
 @lru_cache(maxsize=2)
 def load_training_set(folder: Path) -> TrainingSet:
-    """Read what `TrainingSet.save` wrote, with `X` mapped so that local workers share its memory.
+    """Read what `TrainingSet.save` wrote, and cache it for the next task of this process.
 
-    Kept for the next task of the same process. Mapped copy-on-write, though nobody writes:
-    scikit-learn's trees ask for a writable array where values are missing.
+    `X` is memory-mapped, so that the workers of one machine share its pages. It is mapped
+    copy-on-write although nobody writes to it: scikit-learn's trees require a writable array if
+    values are missing.
     """
     with np.load(folder / "rows.npz", allow_pickle=False) as arrays:
         n_folds = sum(name.startswith("train") for name in arrays)
@@ -129,9 +97,47 @@ def load_training_set(folder: Path) -> TrainingSet:
         )
 
 
-def writable(X: Any) -> Array:
-    """Return rows as an array that may be written; scikit-learn looks for gaps in no other.
+# Folder of each training set that was sent to this worker process, by key. The value is None if
+# this worker could not store it.
+LOCATIONS: dict[str, Path | None] = {}
 
-    pandas shows a single column as one that may not.
+
+class MissingTrainingSetError(Exception):
+    """This worker has no copy of a study's training set."""
+
+
+def find_training_set(key: str) -> TrainingSet:
+    """Return the training set with a key: an entry of `LOCATIONS`, or the path of a folder.
+
+    Raises
+    ------
+    MissingTrainingSetError
+        If this process could not store the training set.
+    """
+    folder = LOCATIONS.get(key, Path(key))
+    if folder is None:
+        raise MissingTrainingSetError(key)
+    return load_training_set(folder)
+
+
+def make_folder() -> "TemporaryDirectory[str]":
+    """Make a temporary folder for training sets, and remove those of processes that were killed."""
+    import psutil
+
+    # Machines and containers may share a temporary folder but not their process ids: the prefix
+    # contains the host.
+    prefix = f"{_FOLDER_PREFIX}{sha256(this_host().encode()).hexdigest()[:8]}-"
+    for folder in Path(gettempdir()).glob(f"{prefix}*"):
+        owner = folder.name.removeprefix(prefix).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-")
+
+
+def writable(X: Any) -> Array:
+    """Return X as a writable array.
+
+    scikit-learn looks for missing values in writable arrays only, and pandas returns a single
+    column as a read-only one.
     """
     return np.require(X, requirements="W")

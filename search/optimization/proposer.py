@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from search.forest.growing import seed_of
+from search.forest.growing import derive_seed
 from storage.records import Direction, TrialRecord, sign
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Proposer:
         attempts = 1 if self._points and not left else _OF_SAMPLER + _AT_RANDOM
         for attempt in range(attempts):
             # A sampler made anew proposes its first points again: each ask has a seed of its own.
-            seed = seed_of(self._seed, place, _ASK, attempt)
+            seed = derive_seed(self._seed, place, _ASK, attempt)
             guided = attempt < _OF_SAMPLER
             self._study.sampler = _Sampler(self._space, seed) if guided else RandomSampler(seed)
             trial = self._study.ask(self._space)

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 from search.forest.growing import grow
 from search.forest.oob import OobSums, RungResult, evaluate_rung
-from search.forest.pruning import Blocks
+from search.forest.pruning import PseudoValues
 from search.forest.training_set import TrainingSet
 from storage.records import Span
 
@@ -70,7 +70,7 @@ class GrowthRequest:
     start: int
     rungs: tuple[int, ...]
     metric: str
-    incumbent: Mapping[int, Blocks]
+    incumbent: Mapping[int, PseudoValues]
     chunk: int
 
     @property

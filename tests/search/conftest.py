@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from made import rows_of
+from made import make_training_set
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from search.forest.training_set import TrainingSet
@@ -14,19 +14,19 @@ from search.workers.local import LocalWorkers, prepare
 @pytest.fixture(scope="session")
 def diabetes() -> TrainingSet:
     X, y = load_diabetes(return_X_y=True)
-    return rows_of(X, y)
+    return make_training_set(X, y)
 
 
 @pytest.fixture(scope="session")
 def few(diabetes: TrainingSet) -> TrainingSet:
     """The first 150 rows of the diabetes data, for searches that are to be quick."""
-    return rows_of(diabetes.X[:150], diabetes.y[:150])
+    return make_training_set(diabetes.X[:150], diabetes.y[:150])
 
 
 @pytest.fixture(scope="session")
 def cancer() -> TrainingSet:
     X, y = load_breast_cancer(return_X_y=True)
-    return rows_of(X, y, 2)
+    return make_training_set(X, y, 2)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Datasets, rows and sums made for tests."""
+"""Makes datasets, training sets and sums for tests."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,14 +32,14 @@ def make_dataset(
     bounds: Bounds = Bounds(),
     **fields: Any,
 ) -> Dataset:
-    """Load a dataset; `fields` are further ones of `DataDescription`."""
+    """Load a dataset; `fields` are further fields of `DataDescription`."""
     description = DataDescription(
         source=source, target=target, task=task, holdout=holdout, **fields
     )
     return load_dataset(description, address=source, table=table, bounds=bounds)
 
 
-def rows_of(
+def make_training_set(
     X: NDArray[Any], y: NDArray[Any], n_classes: int = 0, weights: NDArray[Any] | None = None
 ) -> TrainingSet:
     X = np.ascontiguousarray(X, dtype=np.float32)
@@ -48,20 +48,20 @@ def rows_of(
     )
 
 
-def resampled(rows: TrainingSet, **division: Any) -> TrainingSet:
-    """The same rows, divided otherwise."""
-    return replace(rows, resampling=Resampling(**division))
+def resampled(training_set: TrainingSet, **division: Any) -> TrainingSet:
+    """Return the same rows with another resampling scheme."""
+    return replace(training_set, resampling=Resampling(**division))
 
 
 def grown(
-    rows: TrainingSet, params: Mapping[str, Any], trees: int, seed: int = 0, place: int = 0
+    training_set: TrainingSet, params: Mapping[str, Any], trees: int, seed: int = 0, place: int = 0
 ) -> OobSums:
-    """Grow trees and add up their chunks."""
-    return reduce(add, grow(rows, params, seed, place, range(trees // rows.chunk)))
+    """Grow trees and return the sum of their chunks."""
+    return reduce(add, grow(training_set, params, seed, place, range(trees // training_set.chunk)))
 
 
 def sums_of(votes: list[list[float]]) -> OobSums:
-    """Sums as if each list were the votes on one row."""
+    """Return the sums of given votes, one list per row."""
     return OobSums(
         np.array([len(v) for v in votes], dtype=float),
         np.array([sum(v) for v in votes], dtype=float),
@@ -72,7 +72,7 @@ def sums_of(votes: list[list[float]]) -> OobSums:
 
 
 def assert_same(one: OobSums, other: OobSums) -> None:
-    """Compare to the last bit; the time may differ."""
+    """Assert that two sums are bit-for-bit equal, except for their time."""
     assert one.trees == other.trees
     np.testing.assert_array_equal(one.votes, other.votes)
     np.testing.assert_array_equal(one.total, other.total)

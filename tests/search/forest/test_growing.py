@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import PARAMS, assert_same, grown, resampled, rows_of
+from made import PARAMS, assert_same, grown, make_training_set, resampled
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from search.forest import growing
-from search.forest.growing import champion_seed, grow, make_forest, seed_of
+from search.forest.growing import champion_seed, derive_seed, grow, make_forest
 from search.forest.metrics import METRICS
 from search.forest.oob import score
 from search.forest.training_set import TrainingSet, load_training_set
@@ -22,17 +22,17 @@ Array = NDArray[Any]
 KINDS = ("best", "random")
 
 
-def rare(n_rows: int = 600, seed: int = 0) -> TrainingSet:
-    """Two classes that overlap, one row in eight of the second."""
+def make_rare_class(n_rows: int = 600, seed: int = 0) -> TrainingSet:
+    """Return two overlapping classes; one row in eight belongs to the second."""
     random = np.random.default_rng(seed)
     y = (np.arange(n_rows) % 8 == 0).astype(int)
     X = random.normal(size=(n_rows, 5))
     X[:, 0] += y
-    return rows_of(X, y, 2)
+    return make_training_set(X, y, 2)
 
 
 @pytest.mark.parametrize("splitter", KINDS)
-def test_growing_chunks_in_two_goes_equals_growing_them_in_one(
+def test_chunks_grown_in_two_calls_equal_chunks_grown_in_one(
     diabetes: TrainingSet, splitter: str
 ) -> None:
     params = PARAMS | {"splitter": splitter}
@@ -54,13 +54,13 @@ def test_seed_place_and_chunk_each_change_the_trees(diabetes: TrainingSet) -> No
             assert not np.array_equal(one, other)
 
 
-def test_grown_chunks_do_not_depend_on_the_champions_seed() -> None:
-    seeds = {seed_of(0, trial, chunk) for trial in range(50) for chunk in range(16)}
+def test_no_chunk_has_the_champions_seed() -> None:
+    seeds = {derive_seed(0, trial, chunk) for trial in range(50) for chunk in range(16)}
     assert len(seeds) == 800
     assert champion_seed(0) not in seeds
 
 
-def oob_prediction(
+def sklearn_oob_prediction(
     rows: TrainingSet, params: dict[str, Any], trees: int, weights: Array | None
 ) -> Array:
     """Return the out-of-bag predictions of scikit-learn's own forest."""
@@ -79,7 +79,7 @@ def test_out_of_bag_score_agrees_with_scikit_learns(
 ) -> None:
     params = PARAMS | {"splitter": splitter, "max_samples": samples}
     ours = grown(diabetes, params, 256).mean()
-    theirs = oob_prediction(diabetes, params, 256, None)
+    theirs = sklearn_oob_prediction(diabetes, params, 256, None)
     error, expected = (np.sqrt(np.mean((diabetes.y - p) ** 2)) for p in (ours, theirs))
     assert error == pytest.approx(expected, rel=0.025)
     assert np.corrcoef(ours, theirs)[0, 1] > 0.97
@@ -87,22 +87,25 @@ def test_out_of_bag_score_agrees_with_scikit_learns(
 
 @pytest.mark.parametrize("splitter", KINDS)
 @pytest.mark.parametrize("class_weight", [None, "balanced_subsample"])
-def test_weights_of_classes_and_rows_do_what_they_do_in_scikit_learn(
+def test_class_and_row_weights_have_the_effect_they_have_in_scikit_learn(
     splitter: str, class_weight: str | None
 ) -> None:
-    plain, params = rare(400), PARAMS | {"splitter": splitter, "class_weight": class_weight}
-    rows = rows_of(plain.X, plain.y, 2, np.where(plain.y == 1, 1.6, 0.8))
+    plain, params = (
+        make_rare_class(400),
+        PARAMS | {"splitter": splitter, "class_weight": class_weight},
+    )
+    rows = make_training_set(plain.X, plain.y, 2, np.where(plain.y == 1, 1.6, 0.8))
     ours = grown(rows, params, 256).mean()[:, 1]
-    theirs = oob_prediction(rows, params, 256, rows.weights)[:, 1]
+    theirs = sklearn_oob_prediction(rows, params, 256, rows.weights)[:, 1]
     assert ours.mean() == pytest.approx(theirs.mean(), abs=0.01)
     assert np.corrcoef(ours, theirs)[0, 1] > 0.9
     assert np.abs(ours - theirs).mean() < 0.05
-    if class_weight is None:  # which else evens out what the weights do
+    if class_weight is None:  # balancing would cancel the effect of the row weights
         assert ours.mean() > 1.3 * grown(plain, params, 256).mean()[:, 1].mean()
 
 
-def test_balanced_subsamples_lift_the_rare_class() -> None:
-    rows, plain = rare(), PARAMS | {"min_samples_leaf": 10}
+def test_balanced_subsample_raises_the_probability_of_the_rare_class() -> None:
+    rows, plain = make_rare_class(), PARAMS | {"min_samples_leaf": 10}
     lifted = grown(rows, plain | {"class_weight": "balanced_subsample"}, 160).mean()[:, 1]
     assert lifted.mean() > 2 * grown(rows, plain, 160).mean()[:, 1].mean()
     assert lifted.mean() == pytest.approx(0.4, abs=0.15)
@@ -110,7 +113,7 @@ def test_balanced_subsamples_lift_the_rare_class() -> None:
 
 @settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(5, 60))
-def test_drawn_rows_are_balanced_exactly_as_scikit_learn_does(
+def test_balanced_subsample_weights_equal_scikit_learns(
     seed: int, n_classes: int, n_rows: int
 ) -> None:
     random = np.random.RandomState(seed)
@@ -118,11 +121,11 @@ def test_drawn_rows_are_balanced_exactly_as_scikit_learn_does(
     drawn = random.randint(0, n_rows, n_rows)
     counts = np.bincount(drawn, minlength=n_rows)
     expected = compute_sample_weight("balanced", y, indices=drawn) * counts
-    np.testing.assert_allclose(growing._balanced(counts, y, n_classes), expected)
+    np.testing.assert_allclose(growing._balance(counts, y, n_classes), expected)
 
 
 @pytest.mark.parametrize("n_classes", [0, 2])
-def test_the_random_splitter_makes_extremely_randomised_trees_on_bootstraps(
+def test_the_random_splitter_makes_extremely_randomized_trees_with_bootstrap(
     n_classes: int,
 ) -> None:
     made = make_forest({"splitter": "random", "max_samples": 0.5}, n_classes, 7, 3, jobs=2)
@@ -140,14 +143,16 @@ def test_splitters_grow_different_trees_from_the_same_rows(diabetes: TrainingSet
 
 
 @pytest.mark.parametrize("samples", [0.2, 0.5])
-def test_a_tree_draws_a_share_of_the_rows(diabetes: TrainingSet, samples: float) -> None:
+def test_max_samples_is_the_fraction_of_rows_that_a_tree_draws(
+    diabetes: TrainingSet, samples: float
+) -> None:
     sums, n = grown(diabetes, PARAMS | {"max_samples": samples}, 320), len(diabetes.y)
     expected = (1 - 1 / n) ** int(samples * n)
     assert sums.votes.mean() / sums.trees == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("splitter", KINDS)
-def test_class_probabilities_add_to_the_votes(cancer: TrainingSet, splitter: str) -> None:
+def test_class_probabilities_sum_to_the_number_of_votes(cancer: TrainingSet, splitter: str) -> None:
     sums = grown(cancer, PARAMS | {"splitter": splitter}, 32)
     assert sums.total.shape == (len(cancer.y), 2)
     np.testing.assert_allclose(sums.total.sum(axis=1), sums.votes)
@@ -157,41 +162,43 @@ def test_class_probabilities_add_to_the_votes(cancer: TrainingSet, splitter: str
 
 @pytest.mark.parametrize("splitter", KINDS)
 @pytest.mark.parametrize("n_classes", [0, 2])
-def test_missing_values_are_grown_and_predicted_on(
+def test_trees_split_on_missing_values_and_predict_with_them(
     tmp_path: Path, splitter: str, n_classes: int
 ) -> None:
-    """Where a feature is missing says it all: who grows on that hardly errs. As workers do it."""
+    """Missingness of one feature determines the class. The rows are loaded as workers load them."""
     random = np.random.default_rng(0)
     X = random.normal(size=(300, 3))
     y = (random.random(300) < 0.5).astype(int)
     X[y == 1, 1] = np.nan
-    rows_of(X, y if n_classes else y.astype(float), n_classes).save(tmp_path)
+    make_training_set(X, y if n_classes else y.astype(float), n_classes).save(tmp_path)
     rows, params = load_training_set(tmp_path), PARAMS | {"splitter": splitter, "max_features": 1.0}
     assert score(grown(rows, params, 32), rows, METRICS["brier" if n_classes else "mse"]) < 0.05
 
 
-def test_rows_mapped_from_a_file_grow_the_same_trees(few: TrainingSet, tmp_path: Path) -> None:
+def test_a_training_set_mapped_from_a_file_grows_the_same_trees(
+    few: TrainingSet, tmp_path: Path
+) -> None:
     few.save(tmp_path)
     assert_same(grown(load_training_set(tmp_path), PARAMS, 16), grown(few, PARAMS, 16))
 
 
-def test_by_folds_a_tree_never_votes_on_a_row_that_it_could_have_grown_on(
+def test_with_folds_a_tree_never_votes_on_a_row_of_its_training_rows(
     diabetes: TrainingSet,
 ) -> None:
-    """Targets that only a tree that has grown on them could know: leaves of one row learn them."""
+    """The targets are noise: only a tree that was trained on a row could predict its target."""
     random = np.random.default_rng(0)
-    noise = rows_of(random.normal(size=(200, 3)), random.normal(size=200))
+    noise = make_training_set(random.normal(size=(200, 3)), random.normal(size=200))
     halves = np.arange(200) % 2 == 0
     folds = ((np.flatnonzero(halves), np.flatnonzero(~halves)),)
     rows = resampled(noise, folds=folds)
     sums = grown(rows, {"max_features": 1.0, "min_samples_leaf": 1}, 64)
     assert not sums.votes[halves].any()
     assert set(sums.votes[~halves]) == {64}
-    told = np.corrcoef(sums.mean()[~halves], noise.y[~halves])[0, 1]
-    assert abs(told) < 0.3
+    correlation = np.corrcoef(sums.mean()[~halves], noise.y[~halves])[0, 1]
+    assert abs(correlation) < 0.3
 
 
-def test_every_criterion_grows(diabetes: TrainingSet, cancer: TrainingSet) -> None:
+def test_every_criterion_is_supported(diabetes: TrainingSet, cancer: TrainingSet) -> None:
     for criterion in ("squared_error", "absolute_error", "poisson"):
         sums = grown(diabetes, PARAMS | {"criterion": criterion, "max_samples": 0.2}, 16)
         assert score(sums, diabetes, METRICS["rmse"]) < diabetes.y.std()

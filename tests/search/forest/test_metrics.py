@@ -26,12 +26,12 @@ from search.forest.scorers import brier_errors
 from search.types import Task
 
 Array = NDArray[Any]
-Rows = tuple[Array, Array, Array]
+Sample = tuple[Array, Array, Array]  # y, p, weights
 TASKS: list[Task] = ["regression", "classification"]
 SQUARED = {"rmse", "mse", "r2", "brier", "d2_brier_score"}
-OF_TWO_CLASSES = {"positive_likelihood_ratio", "negative_likelihood_ratio"}
-OF_MORE_CLASSES = {"top_k_accuracy"}
-# Whose scorers take no row weights.
+TWO_CLASSES_ONLY = {"positive_likelihood_ratio", "negative_likelihood_ratio"}
+MORE_CLASSES_ONLY = {"top_k_accuracy"}
+# Scorers that take no row weights.
 UNWEIGHTED = {
     "adjusted_mutual_info_score",
     "adjusted_rand_score",
@@ -72,15 +72,15 @@ class Probabilities(ClassifierMixin, BaseEstimator):
         return self.p[X[:, 0]]
 
 
-def values(seed: int, n_rows: int = 60) -> Rows:
-    """Return positive values, predictions and whole weights, some of them 0."""
+def values(seed: int, n_rows: int = 60) -> Sample:
+    """Return positive values, predictions and integer weights, some of them 0."""
     random = np.random.default_rng(seed)
     y = random.gamma(2.0, size=n_rows) + 0.1
     return y, y * random.uniform(0.5, 1.5, n_rows), random.integers(0, 4, n_rows).astype(float)
 
 
-def probabilities(seed: int, n_classes: int, n_rows: int = 60) -> Rows:
-    """Return classes (all that there are), probabilities of few trees, and whole weights."""
+def probabilities(seed: int, n_classes: int, n_rows: int = 60) -> Sample:
+    """Return all classes, probabilities as of few trees, and integer weights."""
     random = np.random.default_rng(seed)
     y = random.permutation(np.arange(n_rows) % n_classes)
     p = random.multinomial(8, np.ones(n_classes) / n_classes, n_rows) + 4 * np.eye(n_classes)[y]
@@ -89,14 +89,14 @@ def probabilities(seed: int, n_classes: int, n_rows: int = 60) -> Rows:
     return y, p / p.sum(axis=1, keepdims=True), weights
 
 
-def rows_for(metric: Metric, seed: int = 0) -> Rows:
+def sample_for(metric: Metric, seed: int = 0) -> Sample:
     if metric.task == "regression":
         return values(seed)
-    return probabilities(seed, 3 if metric.name in OF_MORE_CLASSES else 2)
+    return probabilities(seed, 3 if metric.name in MORE_CLASSES_ONLY else 2)
 
 
-def of_scikit_learn(name: str, y: Array, p: Array, weights: Array | None = None) -> float:
-    """Score with scikit-learn, as its users would: the plain name of more classes is macro."""
+def sklearn_reference(name: str, y: Array, p: Array, weights: Array | None = None) -> float:
+    """Score with scikit-learn; the plain names mean macro averages if there are more classes."""
     if "log_loss" in name:
         p = (p * 100 + 1 / p.shape[1]) / 101
     if p.ndim > 1 and p.shape[1] > 2:
@@ -116,10 +116,10 @@ def metric_of(scorer: str) -> Metric:
 
 
 @pytest.mark.parametrize("scorer", reference.get_scorer_names())
-def test_every_scorer_of_scikit_learn_is_taken_or_refused_with_its_reason(scorer: str) -> None:
+def test_every_scorer_of_scikit_learn_is_available_or_refused_with_a_reason(scorer: str) -> None:
     if scorer in EXCLUDED:
         for task in TASKS:
-            with pytest.raises(UsageError, match="a row has one class"):
+            with pytest.raises(UsageError, match="each row has one class"):
                 get_metric(scorer, task)
         return
     metric = metric_of(scorer)
@@ -128,23 +128,23 @@ def test_every_scorer_of_scikit_learn_is_taken_or_refused_with_its_reason(scorer
     several = (2, 4) if metric.task == "classification" else (0,)
     for n_classes in several:
         y, p, weights = probabilities(1, n_classes) if n_classes else values(1)
-        if metric.name in (OF_TWO_CLASSES if n_classes > 2 else OF_MORE_CLASSES):
+        if metric.name in (TWO_CLASSES_ONLY if n_classes > 2 else MORE_CLASSES_ONLY):
             with pytest.raises(UsageError, match=r"not defined on this target \(scikit-learn: "):
                 check_metric(metric, y, n_classes)
             continue
         check_metric(metric, y, n_classes)
         score = metric.from_predictions(y, p, None)
-        assert score == pytest.approx(of_scikit_learn(scorer, y, p))
+        assert score == pytest.approx(sklearn_reference(scorer, y, p))
         if metric.name in UNWEIGHTED or ("roc_auc_ovo" in scorer and n_classes > 2):
             with pytest.raises(UsageError, match="does not work with these row weights"):
                 check_metric(metric, y, n_classes, weights)
             continue
         check_metric(metric, y, n_classes, weights)
         score = metric.from_predictions(y, p, weights)
-        assert score == pytest.approx(of_scikit_learn(scorer, y, p, weights))
+        assert score == pytest.approx(sklearn_reference(scorer, y, p, weights))
 
 
-def test_every_metric_is_a_scorer_of_scikit_learn_by_its_canonical_name() -> None:
+def test_every_metric_is_a_scorer_of_scikit_learn() -> None:
     found = {metric_of(name).name for name in reference.get_scorer_names() if name not in EXCLUDED}
     assert set(METRICS) == found
     assert len(METRICS) == len(reference.get_scorer_names()) - len(EXCLUDED)
@@ -153,9 +153,9 @@ def test_every_metric_is_a_scorer_of_scikit_learn_by_its_canonical_name() -> Non
 
 
 @given(st.sampled_from(sorted(METRICS)), st.integers(0, 1000))
-def test_weights_of_one_change_nothing_and_the_order_of_rows_neither(name: str, seed: int) -> None:
+def test_equal_weights_and_row_order_do_not_change_a_score(name: str, seed: int) -> None:
     metric = METRICS[name]
-    y, p, _ = rows_for(metric, seed)
+    y, p, _ = sample_for(metric, seed)
     score = metric.from_predictions(y, p, None)
     order = np.random.default_rng(seed).permutation(len(y))
     assert metric.from_predictions(y[order], p[order], None) == pytest.approx(score, abs=1e-12)
@@ -165,9 +165,9 @@ def test_weights_of_one_change_nothing_and_the_order_of_rows_neither(name: str, 
 
 
 @given(st.sampled_from(sorted(set(METRICS) - UNWEIGHTED)), st.integers(0, 1000))
-def test_whole_weights_are_repeated_rows(name: str, seed: int) -> None:
+def test_integer_weights_equal_repeated_rows(name: str, seed: int) -> None:
     metric = METRICS[name]
-    y, p, weights = rows_for(metric, seed)
+    y, p, weights = sample_for(metric, seed)
     again = np.repeat(np.arange(len(y)), weights.astype(int))
     expected = pytest.approx(metric.from_predictions(y[again], p[again], None), abs=1e-12)
     assert metric.from_predictions(y, p, weights) == expected
@@ -180,7 +180,7 @@ def test_whole_weights_are_repeated_rows(name: str, seed: int) -> None:
         )
 
 
-def test_what_derives_from_squared_errors_and_only_that_has_the_infinite_forest_form() -> None:
+def test_exactly_the_metrics_of_squared_errors_have_an_infinite_forest_form() -> None:
     assert {
         name for name, metric in METRICS.items() if metric.from_squared_errors is not None
     } == SQUARED
@@ -188,7 +188,7 @@ def test_what_derives_from_squared_errors_and_only_that_has_the_infinite_forest_
 
 @pytest.mark.parametrize("name", sorted(SQUARED))
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_score_of_squared_errors_is_the_score_of_the_predictions(
+def test_scores_from_squared_errors_equal_scores_from_predictions(
     name: str, n_classes: int
 ) -> None:
     metric = METRICS[name]
@@ -201,7 +201,7 @@ def test_a_score_of_squared_errors_is_the_score_of_the_predictions(
         assert metric.from_squared_errors(errors, y, each, n_classes) == pytest.approx(expected)
 
 
-def test_explained_brier_score_is_on_one_scale_whichever_class_is_missing() -> None:
+def test_brier_skill_score_has_the_same_scale_if_a_class_is_missing() -> None:
     y, p, _ = probabilities(3, 3)
     for missing in range(3):
         chosen = y != missing
@@ -212,7 +212,7 @@ def test_explained_brier_score_is_on_one_scale_whichever_class_is_missing() -> N
 
 
 @given(pairs)
-def test_regression_scores_are_scikit_learns(rows: list[tuple[float, float]]) -> None:
+def test_regression_scores_equal_scikit_learns(rows: list[tuple[float, float]]) -> None:
     y, p = np.array(rows).T
     scores = evaluate("regression", y, p)
     assert scores["rmse"] == pytest.approx(reference.root_mean_squared_error(y, p))
@@ -221,13 +221,13 @@ def test_regression_scores_are_scikit_learns(rows: list[tuple[float, float]]) ->
     assert scores["r2"] == pytest.approx(reference.r2_score(y, p), rel=1e-6, abs=1e-6)
 
 
-def test_log_loss_of_a_certain_mistake_is_finite() -> None:
+def test_log_loss_of_a_certain_but_wrong_prediction_is_finite() -> None:
     y, p = np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]])
     assert np.isfinite(METRICS["log_loss"].from_predictions(y, p, None))
     assert METRICS["log_loss"].guide == "brier"
 
 
-def test_poisson_deviance_of_a_forest_that_says_0_is_finite() -> None:
+def test_poisson_deviance_of_predictions_of_zero_is_finite() -> None:
     y, p = np.array([0.0, 0.0, 3.0, 7.0]), np.array([0.0, 1.0, 0.0, 7.0])
     deviance = METRICS["mean_poisson_deviance"].from_predictions(y, p, None)
     assert deviance == pytest.approx(
@@ -235,7 +235,7 @@ def test_poisson_deviance_of_a_forest_that_says_0_is_finite() -> None:
     )
 
 
-def test_each_task_has_its_default_metric() -> None:
+def test_each_task_has_a_default_metric() -> None:
     assert get_metric(None, "regression").name == names_for("regression")[0] == "rmse"
     assert get_metric(None, "classification").name == names_for("classification")[0] == "brier"
 
@@ -268,12 +268,12 @@ def test_each_task_has_its_default_metric() -> None:
         ("rand", "rand_score"),
     ],
 )
-def test_a_metric_answers_to_the_names_that_people_type(typed: str, canonical: str) -> None:
+def test_metrics_are_found_by_common_names(typed: str, canonical: str) -> None:
     assert metric_of(typed).name == canonical
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("rsme", "did you mean rmse? For regression there are rmse, mse, mae, r2"),
         ("mean_gama_deviance", "did you mean mean_gamma_deviance? For regression"),
@@ -283,36 +283,38 @@ def test_a_metric_answers_to_the_names_that_people_type(typed: str, canonical: s
         ("neg_log_loss", "does not fit regression"),
         ("neg_r2", "is unknown"),
         ("nothing_like_it", "is unknown: For regression"),
-        ("f1_samples", "cannot be used: it is a mean over the several labels of a row"),
+        ("f1_samples", "cannot be used: it averages over several labels per row"),
     ],
 )
-def test_an_unknown_or_unfit_metric_gets_the_fitting_names(name: str, says: str) -> None:
+def test_errors_for_unknown_or_unfit_metrics_list_the_fitting_names(
+    name: str, message: str
+) -> None:
     with pytest.raises(UsageError) as error:
         get_metric(name, "regression")
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert all(fitting in str(error.value) for fitting in names_for("regression"))
 
 
 @pytest.mark.parametrize(
-    ("name", "y", "says"),
+    ("name", "y", "message"),
     [
         ("msle", [-2.0, 1.0, 3.0], "less than or equal to -1"),
         ("gamma_deviance", [0.0, 1.0, 3.0], "strictly positive y and y_pred"),
         ("poisson_deviance", [-1.0, 1.0, 3.0], "non-negative y"),
-        ("r2", [1.0, 1.0, 1.0], "it is nan where all rows are predicted alike"),
+        ("r2", [1.0, 1.0, 1.0], "it is nan if all rows get the same prediction"),
     ],
 )
-def test_a_metric_that_the_target_does_not_allow_is_refused_with_the_reason(
-    name: str, y: list[float], says: str
+def test_a_metric_that_is_not_defined_on_the_target_is_refused_with_a_reason(
+    name: str, y: list[float], message: str
 ) -> None:
     metric = get_metric(name, "regression")
     with pytest.raises(UsageError, match="choose another: for regression there are") as error:
         check_metric(metric, np.array(y), 0)
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_evaluate_gives_the_main_metrics_that_are_defined_and_the_one_that_is_asked_for() -> None:
+def test_evaluate_computes_the_main_metrics_that_are_defined_and_the_requested_one() -> None:
     y, p, weights = probabilities(0, 3)
     mcc = get_metric("mcc", "classification")
     scores = evaluate("classification", y, p, weights, mcc)
@@ -322,13 +324,13 @@ def test_evaluate_gives_the_main_metrics_that_are_defined_and_the_one_that_is_as
     assert "roc_auc" not in evaluate("classification", alone, p[:, :2] + p[:, 2:] / 2)
 
 
-def test_the_scores_of_rows_without_weight_are_left_out() -> None:
+def test_evaluate_omits_scores_if_all_weights_are_zero() -> None:
     for task, (y, p, _) in zip(TASKS, (values(0), probabilities(0, 2)), strict=True):
         scores = evaluate(task, y, p, np.zeros(len(y)))
-        assert not scores.keys() - {"f1"}  # which scikit-learn has as 0
+        assert not scores.keys() - {"f1"}  # scikit-learn defines it as 0
 
 
-def test_a_class_that_is_missing_from_the_rows_is_no_error() -> None:
+def test_a_class_that_is_missing_from_the_rows_is_not_an_error() -> None:
     y, p, _ = probabilities(0, 3)
     y[y == 2] = 1
     scores = evaluate("classification", y, p, None, METRICS["average_precision"])
@@ -346,9 +348,7 @@ def test_scikit_learn_is_not_imported_before_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize(("n_rows", "n_classes"), [(60_000, 6000), (1_000_000, 900)])
-def test_trying_a_metric_takes_little_memory_whatever_the_target(
-    n_rows: int, n_classes: int
-) -> None:
+def test_checking_a_metric_needs_little_memory(n_rows: int, n_classes: int) -> None:
     y = np.arange(n_rows) % n_classes
     tracemalloc.start()
     check_metric(get_metric("brier", "classification"), y, n_classes)

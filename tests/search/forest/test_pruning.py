@@ -17,7 +17,7 @@ def worse(blocks: list[float], by: float, direction: Direction) -> list[float]:
 
 
 @given(BLOCKS, st.floats(0.01, 50), st.sampled_from(DIRECTIONS))
-def test_what_is_worse_on_every_block_is_behind_and_what_is_better_is_not(
+def test_a_trial_is_behind_if_every_block_is_worse_and_not_if_every_block_is_better(
     blocks: list[float], by: float, direction: Direction
 ) -> None:
     assert is_behind(worse(blocks, by, direction), blocks, direction)
@@ -25,16 +25,15 @@ def test_what_is_worse_on_every_block_is_behind_and_what_is_better_is_not(
 
 
 @given(BLOCKS, st.sampled_from(DIRECTIONS))
-def test_what_cannot_be_told_apart_is_not_behind(blocks: list[float], direction: Direction) -> None:
+def test_equal_trials_are_not_behind(blocks: list[float], direction: Direction) -> None:
     assert not is_behind(blocks, blocks, direction)
-    turned = [-block for block in blocks]
-    either = is_behind(blocks, turned, direction), is_behind(turned, blocks, direction)
+    negated = [-block for block in blocks]
+    either = is_behind(blocks, negated, direction), is_behind(negated, blocks, direction)
     assert either != (True, True)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_what_is_worse_by_chance_only_is_not_behind(direction: Direction) -> None:
-    """Worse on the mean of the blocks, but not by as much as its error."""
+def test_a_difference_within_one_standard_error_is_not_behind(direction: Direction) -> None:
     noise = np.random.default_rng(0).normal(0, 1, 20)
     noise -= noise.mean()
     blocks = np.linspace(-3, 3, 20)
@@ -45,8 +44,8 @@ def test_what_is_worse_by_chance_only_is_not_behind(direction: Direction) -> Non
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_what_is_hard_in_the_rows_cancels_out(direction: Direction) -> None:
-    """The blocks differ a thousand times more than the forests do, and in the same way."""
+def test_differences_between_blocks_cancel_out(direction: Direction) -> None:
+    """The blocks differ a thousand times more than the two forests do."""
     hard = [1000.0 * k for k in range(20)]
     differ = [0.5 + 0.1 * (k % 3) for k in range(20)]
     trial = [h + (d if direction == "minimize" else -d) for h, d in zip(hard, differ, strict=True)]
@@ -54,21 +53,19 @@ def test_what_is_hard_in_the_rows_cancels_out(direction: Direction) -> None:
 
 
 @given(BLOCKS, st.integers(0, 19), st.sampled_from(DIRECTIONS))
-def test_a_block_that_is_not_a_number_never_prunes(
-    blocks: list[float], k: int, direction: Direction
-) -> None:
+def test_nan_pseudo_values_never_prune(blocks: list[float], k: int, direction: Direction) -> None:
     trial = worse(blocks, 50, direction)
     trial[k % len(trial)] = float("nan")
     assert not is_behind(trial, blocks, direction)
     assert not is_behind(blocks, trial, direction)
 
 
-def test_a_single_block_says_nothing_of_chance() -> None:
+def test_a_single_block_never_prunes() -> None:
     assert not is_behind([9.0], [1.0], "minimize")
 
 
 @given(st.lists(st.floats(-9, 9), min_size=1, max_size=12), st.sampled_from(DIRECTIONS))
-def test_the_incumbent_is_the_first_of_the_best_value(
+def test_the_incumbent_is_the_first_trial_with_the_best_value(
     values: list[float], direction: Direction
 ) -> None:
     incumbent = Incumbent(direction)
@@ -81,7 +78,7 @@ def test_the_incumbent_is_the_first_of_the_best_value(
     assert all((b < a) == (direction == "minimize") and a != b for a, b in pairwise(leaders))
 
 
-def test_the_incumbents_blocks_do_not_change_with_what_was_given() -> None:
+def test_the_incumbent_copies_its_pseudo_values() -> None:
     incumbent, blocks = Incumbent("minimize"), {16: (1.0, 2.0)}
     incumbent.update(1.0, blocks)
     blocks[64] = (3.0, 4.0)

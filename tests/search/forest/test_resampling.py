@@ -22,33 +22,33 @@ def draw(
     resampling: Resampling,
     seed: int,
     chunk: int = 0,
-    share: float = 1.0,
+    max_samples: float = 1.0,
     weights: Array | None = None,
     n_rows: int = N,
 ) -> tuple[Array, Array]:
     random = np.random.RandomState(seed)
-    return resampling.draw(chunk, n_rows, share, weights, random)
+    return resampling.draw(chunk, n_rows, max_samples, weights, random)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 1.0), st.booleans())
-def test_a_tree_votes_on_all_rows_that_it_did_not_draw_and_on_no_other(
-    seed: int, share: float, weighted: bool
+def test_out_of_bag_a_tree_votes_on_exactly_the_rows_it_did_not_draw(
+    seed: int, max_samples: float, weighted: bool
 ) -> None:
     weights = np.linspace(0.5, 1.5, N) if weighted else None
-    counts, votes = draw(Resampling(), seed, share=share, weights=weights)
-    assert counts.sum() == max(1, int(share * N))
+    counts, votes = draw(Resampling(), seed, max_samples=max_samples, weights=weights)
+    assert counts.sum() == max(1, int(max_samples * N))
     np.testing.assert_array_equal(votes, np.flatnonzero(counts == 0))
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 1.0), st.integers(1, 30), st.booleans())
-def test_rows_of_a_unit_are_drawn_equally_often_or_all_voted_on(
-    seed: int, share: float, n_units: int, weighted: bool
+def test_rows_of_a_unit_are_drawn_together_and_voted_on_together(
+    seed: int, max_samples: float, n_units: int, weighted: bool
 ) -> None:
     random = np.random.default_rng(seed)
     units = np.concatenate([np.arange(n_units), random.integers(0, n_units, N - n_units)])
     weights = random.uniform(0.5, 2.0, N) if weighted else None
-    counts, votes = draw(Resampling(units), seed, share=share, weights=weights)
-    if weights is not None:  # in a unit each row counts by its own
+    counts, votes = draw(Resampling(units), seed, max_samples=max_samples, weights=weights)
+    if weights is not None:  # within a unit, a row counts in proportion to its weight
         mean = (np.bincount(units, weights) / np.bincount(units))[units]
         counts = counts * mean / weights
         np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
@@ -58,10 +58,12 @@ def test_rows_of_a_unit_are_drawn_equally_often_or_all_voted_on(
         assert len(set(counts[own])) == 1
         assert np.isin(own, votes).all() == (counts[own[0]] == 0)
         assert np.isin(own, votes).any() == (counts[own[0]] == 0)
-    assert counts[np.unique(units, return_index=True)[1]].sum() == max(1, int(share * n_units))
+    assert counts[np.unique(units, return_index=True)[1]].sum() == max(
+        1, int(max_samples * n_units)
+    )
 
 
-def test_a_row_without_weight_counts_for_nothing_in_its_unit_and_votes_with_it() -> None:
+def test_a_row_of_weight_zero_is_never_trained_on_but_voted_on_with_its_unit() -> None:
     units, weights = np.repeat(np.arange(50), 2), np.tile([0.0, 2.0], 50)
     counts, votes = draw(Resampling(units), 0, weights=weights, n_rows=100)
     assert not counts[::2].any()
@@ -70,18 +72,20 @@ def test_a_row_without_weight_counts_for_nothing_in_its_unit_and_votes_with_it()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 20), st.floats(0.05, 1.0), st.booleans())
-def test_a_tree_grows_on_its_folds_training_rows_and_votes_on_its_test_rows(
-    seed: int, chunk: int, share: float, weighted: bool
+def test_with_folds_a_tree_draws_training_rows_and_votes_on_the_test_rows(
+    seed: int, chunk: int, max_samples: float, weighted: bool
 ) -> None:
     weights = np.linspace(0.5, 1.5, N) if weighted else None
-    counts, votes = draw(Resampling(folds=THIRDS), seed, chunk, share, weights)
+    counts, votes = draw(Resampling(folds=THIRDS), seed, chunk, max_samples, weights)
     train, test = THIRDS[chunk % 3]
     assert not counts[np.setdiff1d(np.arange(N), train)].any()
-    assert counts.sum() == max(1, int(share * len(train)))
+    assert counts.sum() == max(1, int(max_samples * len(train)))
     np.testing.assert_array_equal(votes, test)
 
 
-def test_chunks_go_round_the_folds_until_every_row_has_as_many_votes(diabetes: TrainingSet) -> None:
+def test_chunks_cycle_through_the_folds_and_every_row_gets_equally_many_votes(
+    diabetes: TrainingSet,
+) -> None:
     numbers = np.arange(len(diabetes.y))
     folds = tuple((numbers[numbers % 4 != k], numbers[numbers % 4 == k]) for k in range(4))
     rows = resampled(diabetes, folds=folds)
@@ -92,14 +96,14 @@ def test_chunks_go_round_the_folds_until_every_row_has_as_many_votes(diabetes: T
     assert set(grown(rows, PARAMS, rows.resampling.rungs[0]).votes) == {16}
 
 
-def test_the_seed_alone_decides_what_is_drawn() -> None:
+def test_draws_depend_on_the_seed_only() -> None:
     for resampling in (Resampling(), Resampling(np.arange(N) // 3), Resampling(folds=THIRDS)):
         one, same, other = (draw(resampling, seed)[0] for seed in (1, 1, 2))
         np.testing.assert_array_equal(one, same)
         assert not np.array_equal(one, other)
 
 
-def test_each_row_is_left_out_as_often_as_a_bootstrap_leaves_it_out(diabetes: TrainingSet) -> None:
+def test_rows_are_out_of_bag_as_often_as_in_a_bootstrap(diabetes: TrainingSet) -> None:
     sums, n = grown(diabetes, PARAMS, 256), len(diabetes.y)
     assert sums.votes.mean() / sums.trees == pytest.approx((1 - 1 / n) ** n, abs=0.01)
 
@@ -111,9 +115,9 @@ def test_rows_are_drawn_in_proportion_to_their_weights(
     weights = np.tile([0.0, 0.5, 1.0, 1.5, 2.0], N // 5)
     resampling = Resampling(folds=folds)
     drawn = sum(draw(resampling, seed, seed, 1.0, weights)[0] for seed in range(1500))
-    shares = np.array([np.sum(np.asarray(drawn)[weights == w]) for w in (0, 0.5, 1, 1.5, 2)])
-    assert shares[0] == 0
-    np.testing.assert_allclose(shares[1:] / shares.sum(), [0.1, 0.2, 0.3, 0.4], atol=0.01)
+    frequencies = np.array([np.sum(np.asarray(drawn)[weights == w]) for w in (0, 0.5, 1, 1.5, 2)])
+    assert frequencies[0] == 0
+    np.testing.assert_allclose(frequencies[1:] / frequencies.sum(), [0.1, 0.2, 0.3, 0.4], atol=0.01)
 
 
 def test_units_are_drawn_in_proportion_to_the_mean_weight_of_their_rows() -> None:
@@ -128,33 +132,33 @@ def test_units_are_drawn_in_proportion_to_the_mean_weight_of_their_rows() -> Non
 
 @settings(max_examples=60)
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))
-def test_blocks_keep_units_together_and_hold_about_as_many_of_them(n_units: int, seed: int) -> None:
+def test_blocks_keep_units_together_and_have_equal_sizes(n_units: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     units = random.permutation(
         np.concatenate([np.arange(n_units), random.integers(0, n_units, 3 * n_units)])
     )
     blocks = Resampling(units).blocks(len(units))
     assert all(len(set(blocks[units == unit])) == 1 for unit in range(n_units))
-    of_units = blocks[np.unique(units, return_index=True)[1]]
-    sizes = np.bincount(of_units)
+    unit_blocks = blocks[np.unique(units, return_index=True)[1]]
+    sizes = np.bincount(unit_blocks)
     assert len(sizes) == min(20, n_units)
     assert sizes.max() - sizes.min() <= 1
 
 
-def test_blocks_are_the_same_every_time_and_do_not_follow_the_rows_order() -> None:
+def test_blocks_are_reproducible_and_independent_of_the_row_order() -> None:
     blocks = Resampling().blocks(200)
     np.testing.assert_array_equal(blocks, Resampling().blocks(200))
     assert len(np.unique(blocks[:20])) > 5
     assert abs(np.corrcoef(blocks, np.arange(200))[0, 1]) < 0.2
 
 
-def test_out_of_bag_every_row_is_voted_on_and_by_folds_those_that_are_tested() -> None:
+def test_the_test_mask_holds_all_rows_out_of_bag_and_test_rows_with_folds() -> None:
     assert Resampling().test_mask(5).all()
     folds = ((np.array([0, 1]), np.array([2])), (np.array([0, 1, 2]), np.array([3])))
     np.testing.assert_array_equal(Resampling(folds=folds).test_mask(5), [0, 0, 1, 1, 0])
 
 
-def test_by_folds_as_many_trees_are_grown_for_each(diabetes: TrainingSet) -> None:
+def test_every_fold_gets_equally_many_trees(diabetes: TrainingSet) -> None:
     assert all(trees % 3 == 0 for trees in Resampling(folds=THIRDS).rungs)
     assert Resampling(folds=THIRDS).rungs[0] == 3 * Resampling().rungs[0]
 
@@ -172,7 +176,7 @@ def test_by_folds_as_many_trees_are_grown_for_each(diabetes: TrainingSet) -> Non
     ],
     ids=["equal", "unequal", "one heavy", "half in a few", "all in a few", "many", "a class"],
 )
-def test_heavy_rows_are_found_to_have_too_few_votes(
+def test_heavy_rows_have_too_few_out_of_bag_votes(
     weights: Array, n_classes: int, enough: bool
 ) -> None:
     y = (np.arange(100) >= 95).astype(int)
@@ -180,8 +184,7 @@ def test_heavy_rows_are_found_to_have_too_few_votes(
     assert has_enough_oob_votes(y, n_classes, weights * 7) == enough
 
 
-def test_what_covers_expects_is_what_bootstraps_do() -> None:
-    """Of a class that weighs w a row, about exp(-w) of the trees are left to vote."""
+def test_a_row_of_weight_w_is_out_of_bag_with_probability_exp_minus_w() -> None:
     weights = np.r_[np.full(180, 0.8), np.full(20, 2.8)]
     out = np.zeros(200)
     for seed in range(400):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import resampled, rows_of
+from made import make_training_set, resampled
 
 from search.forest.resampling import CHUNK, Resampling
 from search.forest.training_set import TrainingSet, load_training_set, make_folder
@@ -28,13 +28,13 @@ def assert_equal(one: TrainingSet, other: TrainingSet) -> None:
 @pytest.mark.parametrize("n_classes", [0, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("divided", ["rows", "units", "folds"])
-def test_what_is_saved_is_read_back(
+def test_a_saved_training_set_is_read_back(
     n_classes: int, weighted: bool, divided: str, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
     y = np.arange(30) % 3 if n_classes else random.normal(size=30)
     weights = random.uniform(1, 2, 30) if weighted else None
-    rows = rows_of(random.normal(size=(30, 4)), y, n_classes, weights)
+    rows = make_training_set(random.normal(size=(30, 4)), y, n_classes, weights)
     folds = tuple((np.arange(k), np.arange(k, 30)) for k in range(3, 25, 2))
     division = {
         "rows": Resampling(),
@@ -46,7 +46,7 @@ def test_what_is_saved_is_read_back(
     assert_equal(load_training_set(tmp_path), rows)
 
 
-def test_columns_are_mapped_from_a_file_that_nobody_changes_and_read_once(
+def test_features_are_mapped_copy_on_write_and_loaded_once(
     tmp_path: Path, few: TrainingSet
 ) -> None:
     few.save(tmp_path)
@@ -60,14 +60,14 @@ def test_columns_are_mapped_from_a_file_that_nobody_changes_and_read_once(
     assert load_training_set(tmp_path).X[0, 0] == few.X[0, 0]
 
 
-def test_missing_values_are_noticed(diabetes: TrainingSet) -> None:
+def test_missing_values_are_detected(diabetes: TrainingSet) -> None:
     assert not diabetes.has_missing
     holes = diabetes.X.copy()
     holes[3, 2] = np.nan
-    assert rows_of(holes, diabetes.y).has_missing
+    assert make_training_set(holes, diabetes.y).has_missing
 
 
-def test_a_chunk_is_smaller_where_its_trees_take_long_and_divides_every_rung() -> None:
+def test_chunks_of_large_tables_are_smaller_and_divide_every_rung() -> None:
     sizes = []
     for n_rows in (100, 100_000, 3_000_000):
         X = np.broadcast_to(np.float32(0), (n_rows, 10))
@@ -79,21 +79,21 @@ def test_a_chunk_is_smaller_where_its_trees_take_long_and_divides_every_rung() -
         assert all(trees % size == 0 for trees in division.rungs for size in sizes)
 
 
-def test_folders_of_processes_that_were_killed_are_removed_and_no_others(
+def test_only_folders_of_killed_processes_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
-    with make_folder() as made:
-        ours = Path(made).name.partition(f"{os.getpid()}-")[0]
-    (tmp_path / f"{ours}{killed.pid}-abc").mkdir()
-    # Of a living process, of another machine that shares the folder, of something else.
-    others = [f"{ours}1-abc", f"grovekeeper-rows-0123abcd-{killed.pid}-abc", f"{ours}mine"]
+    with make_folder() as folder:
+        prefix = Path(folder).name.partition(f"{os.getpid()}-")[0]
+    (tmp_path / f"{prefix}{killed.pid}-abc").mkdir()
+    # Folders of a living process, of another host that shares the directory, and of no process.
+    others = [f"{prefix}1-abc", f"grovekeeper-rows-0123abcd-{killed.pid}-abc", f"{prefix}mine"]
     for name in others:
         (tmp_path / name).mkdir()
-    with make_folder() as made, make_folder() as another:
-        assert Path(made).parent == tmp_path
+    with make_folder() as first, make_folder() as second:
+        assert Path(first).parent == tmp_path
         names = {path.name for path in tmp_path.iterdir()}
-        assert names == {*others, Path(made).name, Path(another).name}
+        assert names == {*others, Path(first).name, Path(second).name}
     assert {path.name for path in tmp_path.iterdir()} == set(others)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import grown, resampled, rows_of
+from made import grown, make_training_set, resampled
 
 from search.errors import DeadlyTrialError, StudyError
 from search.forest.metrics import METRICS
@@ -535,7 +535,7 @@ def test_a_search_that_only_repeats_itself_is_still_stopped_and_timed(
 def test_where_the_brier_score_guides_it_is_the_curve_and_log_loss_the_value(
     book: StudyBook, two_workers: Workers, cancer: TrainingSet
 ) -> None:
-    rows = rows_of(cancer.X[:200], cancer.y[:200], 2)
+    rows = make_training_set(cancer.X[:200], cancer.y[:200], 2)
     two_workers.load(rows)
     study = book.make("s", "minimize")
     Recording(study, plan_for(rows, 5, "log_loss"), two_workers).run()
@@ -551,7 +551,7 @@ def test_a_score_of_which_more_is_better_is_maximised(
     book: StudyBook, one_worker: Workers, cancer: TrainingSet
 ) -> None:
     """What is pruned is worse than the best at as many trees, and the best is complete."""
-    rows = rows_of(cancer.X[:200], cancer.y[:200], 2)
+    rows = make_training_set(cancer.X[:200], cancer.y[:200], 2)
     one_worker.load(rows)
     study, leaves = book.make("s", "maximize"), (1, 3, 40, 60, 90)
     asked = plan_for(rows, 5, "roc_auc", ONE | {"min_samples_leaf": leaves})
@@ -586,7 +586,7 @@ def test_by_folds_trials_are_compared_at_as_many_trees_for_each(
 def test_rows_without_enough_votes_are_told_of(book: StudyBook, two_workers: Workers) -> None:
     random = np.random.default_rng(0)
     weights = np.r_[np.full(150, 1.0), np.full(50, 30.0)]
-    rows = rows_of(random.normal(size=(200, 3)), random.normal(size=200), 0, weights)
+    rows = make_training_set(random.normal(size=(200, 3)), random.normal(size=200), 0, weights)
     two_workers.load(rows)
     study = book.make("s", "minimize")
     Recording(study, plan_for(rows, 2, space=ONE), two_workers).run()

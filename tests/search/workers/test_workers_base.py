@@ -6,7 +6,7 @@ import psutil
 import pytest
 from distributed import Client
 from distributed.security import Security
-from made import PARAMS, assert_same, grown, rows_of
+from made import PARAMS, assert_same, grown, make_training_set
 
 from search.forest.oob import RungResult, evaluate_rung
 from search.forest.training_set import TrainingSet
@@ -157,7 +157,7 @@ def test_rows_that_are_loaded_later_take_the_place_of_the_earlier(
     (found,) = results_of(two_workers, growth)
     expected = evaluate_rung(grown(cancer, PARAMS, 16, 7, 3), cancer, "log_loss", {})
     assert but_time(found) == but_time(expected)
-    half = rows_of(few.X[:80], few.y[:80])
+    half = make_training_set(few.X[:80], few.y[:80])
     two_workers.load(half)
     (found,) = results_of(two_workers, two_workers.grow_to_end(make_request(half, 16)))
     assert found.score == evaluate_rung(grown(half, PARAMS, 16, 7, 3), half, "rmse", {}).score
