@@ -113,7 +113,7 @@ def test_a_version_that_is_gone_is_said_and_in_nobodys_way(
     first, second = two_versions(registry, name, tmp_path)
     record(registry, name, promotion(first))
     MlflowClient(registry._uri, registry._uri).delete_model_version(name, "1")
-    with pytest.raises(StorageError, match=r"version 1 .* is gone"):
+    with pytest.raises(StorageError, match=r"version 1 .* was deleted"):
         settle(registry, name, "Staging")
     promote(registry, second)
     assert there(registry, name, "Staging") == ([2], [2])
