@@ -1,4 +1,4 @@
-"""The commands put together, and the one place where errors become a line and an exit code."""
+"""The application: all commands, and the one place that turns errors into exit codes."""
 
 import gc
 import sys
@@ -37,13 +37,13 @@ from storage.errors import StorageError, first_line
 from storage.redaction import redact_text
 
 _GC_THRESHOLD = 50_000
-# Of an error: a name in it may have been meant to hide the rest.
+# Longer error lines are shortened: a crafted name must not hide the rest of the message.
 _LONGEST_LINE = 2000
 
 app = typer.Typer(
     name="grovekeeper",
-    help="Hyperparameter search for random forests: Optuna proposes, out-of-bag sums decide, "
-    "MLflow shows and keeps the winner.",
+    help="Hyperparameter search for random forests: Optuna proposes trials, Dask workers grow the "
+    "trees, and MLflow shows the trials and keeps the best model.",
     epilog="Example: grovekeeper launch houses --data houses.csv --target price",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -82,14 +82,18 @@ def global_options(
     context: typer.Context,
     storage: Annotated[
         str,
-        typer.Option(envvar="OPTUNA_STORAGE", help="Optuna's database.", metavar="URL"),
+        typer.Option(envvar="OPTUNA_STORAGE", help="Address of Optuna's database.", metavar="URL"),
     ] = DEFAULT_STORAGE,
     tracking_uri: Annotated[
         str,
-        typer.Option(envvar="MLFLOW_TRACKING_URI", help="MLflow's store or server.", metavar="URI"),
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="Address of MLflow's store or server.", metavar="URI"
+        ),
     ] = DEFAULT_TRACKING_URI,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no messages.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show no progress and no messages.")
+    ] = False,
     _version: Annotated[
         bool,
         typer.Option(
@@ -97,7 +101,7 @@ def global_options(
         ),
     ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Store the options that are given before the command."""
     given = context.find_object(Globals)
     if given is not None:
         given.storage, given.tracking_uri = storage, tracking_uri
@@ -106,12 +110,12 @@ def global_options(
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 not done, 2 wrong usage, 130 or 143 stopped."""
-    # The many modules of the libraries are garbage neither while they are imported nor at the end:
-    # looking through them again and again takes a second of a short launch, and another at exit.
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped."""
+    # Importing the libraries creates many objects that are never garbage. Collecting repeatedly
+    # while they are imported costs a short launch a second, and collecting at exit another.
     gc.set_threshold(_GC_THRESHOLD)
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # the libraries' own: nothing that a user could act on
+        warnings.simplefilter("ignore")  # those of libraries, on which a user cannot act
     code = run(sys.argv[1:])
     gc.freeze()
     sys.exit(code)
@@ -132,7 +136,8 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except Exception as error:
         text = (
-            f"{type(error).__name__}: {first_line(error)} (with --debug before the command: where)"
+            f"{type(error).__name__}: {first_line(error)} "
+            "(put --debug before the command to see the traceback)"
         )
         return _fail(text, 1, options)
     return code if isinstance(code, int) else 0

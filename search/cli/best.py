@@ -1,4 +1,4 @@
-"""`grovekeeper best`: a study's winning hyperparameters, or the code that makes the forest."""
+"""`grovekeeper best`: a study's winning hyperparameters, or code that makes its forest."""
 
 from typing import Annotated
 
@@ -13,13 +13,13 @@ def best(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     python: Annotated[
-        bool, typer.Option("--python", help="Print plain scikit-learn that makes the forest.")
+        bool, typer.Option("--python", help="Print scikit-learn code that makes the forest.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Print a study's winning hyperparameters.
 
-    With --python, print the few lines of scikit-learn that make the winning forest.
+    With --python, print scikit-learn code that makes the winning forest.
 
     Example: grovekeeper best diabetes --python
     """

@@ -1,4 +1,4 @@
-"""`grovekeeper compare`: studies side by side."""
+"""`grovekeeper compare`: compare studies side by side."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -12,13 +12,13 @@ from search.errors import UsageError
 
 def compare(
     context: typer.Context,
-    studies: Annotated[list[str], typer.Argument(help="Names of two studies or more.")],
+    studies: Annotated[list[str], typer.Argument(help="Names of two or more studies.")],
     json: Json = False,
     csv: Csv = False,
 ) -> None:
     """Compare studies side by side.
 
-    Shows data, scores, the hyperparameters that differ, and what they cost.
+    Shows their data, scores, differing hyperparameters and costs.
 
     Example: grovekeeper compare houses houses-by-mae
     """
@@ -27,7 +27,7 @@ def compare(
     from storage.studies.study import StudyBook
 
     if len(set(studies)) < len(studies) or len(studies) == 1:
-        raise UsageError("compare takes the names of two studies or more, each once")
+        raise UsageError("compare takes the names of two or more different studies")
     book = StudyBook(globals_of(context).storage)
     found = compare_studies([book.open(name) for name in studies])
     if json:
@@ -39,7 +39,7 @@ def compare(
         return
     print_table(["", *studies], rows)
     if not found["comparable"]:
-        echo(f"their scores cannot be compared: other {', other '.join(found['differ'])}")
+        echo(f"their scores cannot be compared: they differ in {', '.join(found['differ'])}")
     if found["mlflow"]:
         echo(f"in the MLflow UI: {found['mlflow']}")
 
@@ -73,4 +73,4 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
     yield each("trials complete", "trials", "complete")
     yield each("  pruned", "trials", "pruned")
     yield each("seconds growing", "seconds", "growing")
-    yield each("  in all", "seconds", "total")
+    yield each("  total", "seconds", "total")

@@ -1,4 +1,4 @@
-"""`grovekeeper delete`: a study, its runs and its view."""
+"""`grovekeeper delete`: delete a study, its runs and its view."""
 
 import sys
 from dataclasses import asdict
@@ -16,12 +16,13 @@ from search.formatting import visible
 def delete(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name of the study.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     json: Json = False,
 ) -> None:
     """Delete a study with its runs in MLflow.
 
-    Its view goes, too; registered versions stay. MLflow can restore the runs until `mlflow gc`.
+    Its view is deleted, too; registered versions are kept. MLflow can restore the runs until
+    `mlflow gc` is run.
 
     Example: grovekeeper delete diabetes --yes
     """
@@ -42,12 +43,14 @@ def delete(
 
 def _ask(study: str, trials: int) -> None:
     if not sys.stdin.isatty():
-        raise UsageError(f"delete asks before it deletes '{study}': say --yes where nobody answers")
+        raise UsageError(
+            f"cannot ask whether to delete study '{study}', as stdin is not a terminal: give --yes"
+        )
     question = f"Delete study '{study}' with its {trials} trials, and their runs in MLflow?"
     with StopSignals():
         try:
             agreed = typer.confirm(visible(question), err=True)
-        except typer.Abort:  # the end of what can be read: no answer
+        except typer.Abort:  # end of input: no answer
             agreed = False
     if not agreed:
         raise StudyError(f"study '{study}' was not deleted")

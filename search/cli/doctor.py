@@ -1,4 +1,4 @@
-"""`grovekeeper doctor`: whether a launch would find what it needs."""
+"""`grovekeeper doctor`: check whether a launch would work."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -14,14 +14,14 @@ def doctor(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            envvar="DASK_SCHEDULER_ADDRESS", help="Look at this Dask cluster, too.", metavar="URL"
+            envvar="DASK_SCHEDULER_ADDRESS", help="Check this Dask cluster, too.", metavar="URL"
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check stores, versions and scheduler, and say what to do.
+    """Check stores, versions and scheduler, and suggest fixes.
 
-    Changes nothing. Exit code 1 where a launch could not use what there is.
+    Changes nothing. Exits with 1 if a launch would fail.
 
     Example: grovekeeper doctor
     """

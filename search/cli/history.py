@@ -1,4 +1,4 @@
-"""`grovekeeper history`: who moved which version of a model, when and why."""
+"""`grovekeeper history`: show who moved which version of a model, when and why."""
 
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ def history(
 ) -> None:
     """Show who moved a model's versions, when and why.
 
-    Every move stands there, oldest first, and at the end what stands now.
+    Lists all moves, oldest first, and then the version that is in each stage.
 
     Example: grovekeeper history diabetes
     """
@@ -62,4 +62,4 @@ def _now(now: dict[str, Any]) -> str:
         return f"version {now['version']}"
     stage = "nothing" if now["version"] is None else f"version {now['version']}"
     alias = "nothing" if now["alias"] is None else f"version {now['alias']}"
-    return f"{stage}; its alias names {alias}: somebody changed one of them by hand"
+    return f"{stage}, but the alias points to {alias}: one of them was changed by hand"

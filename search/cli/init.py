@@ -1,31 +1,32 @@
-"""`grovekeeper init`: a commented file of options, written from a table."""
+"""`grovekeeper init`: write a commented configuration file for a table."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from search.cli.options import Query
+from search.cli.options import Query, study_option
 from search.cli.output import echo
 from search.errors import StudyError, UsageError
 
 
 def init(
-    data: Annotated[str, typer.Argument(help="The table, as launch takes it.")],
-    target: Annotated[
-        str | None, typer.Option(help="Column to predict; default: the last.", metavar="COLUMN")
-    ] = None,
+    data: Annotated[str, typer.Argument(help="The table, as launch --data takes it.")],
+    target: Annotated[str | None, study_option("target", "COLUMN")] = None,
     query: Query = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Default: the data's name in this folder.", metavar="FILE.toml"
+            "--output",
+            "-o",
+            help="File to write. Default: named after the data, in this folder.",
+            metavar="FILE.toml",
         ),
     ] = None,
 ) -> None:
-    """Write a commented file of options for a table.
+    """Write a commented configuration file for a table.
 
-    It lists the table's columns and every option of launch with its default.
+    It lists the columns of the table and all options of launch with their defaults.
 
     Example: grovekeeper init houses.csv --target price -o houses.toml
     """
@@ -34,13 +35,13 @@ def init(
 
     path = output or Path(f"{default_name(data)}.toml")
     if path.exists():
-        raise UsageError(f"{path} is there already: name another file with --output")
+        raise UsageError(f"{path} already exists: choose another file with --output")
     text = draft(data, target, str(path), query)
     try:
         path.write_bytes(text.encode())
     except UnicodeEncodeError:
-        raise UsageError(f"--data {data!r} has a name that is no UTF-8: rename it") from None
+        raise UsageError(f"the name of the table {data!r} is not valid UTF-8: rename it") from None
     except OSError as error:
-        msg = f"cannot write {path}: {error.strerror}; name another file with --output"
+        msg = f"cannot write {path}: {error.strerror}; choose another file with --output"
         raise StudyError(msg) from error
     echo(str(path))

@@ -1,4 +1,4 @@
-"""`grovekeeper launch`: start a study, or go on with it."""
+"""`grovekeeper launch`: start a study, or continue it."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,26 +88,26 @@ def launch(
             _print_begun(summary)
         else:
             print_result(summary, registered=spec.register_model)
-    if summary["state"] == "running":  # where nobody waits for its end
+    if summary["state"] == "running":  # detached: it goes on without this process
         return
     if summary["state"] in {"interrupted", "stopped"} and not json:
         options.say(
-            f"stopped; `grovekeeper launch {summary['study']}` with the same options goes on"
+            f"stopped; `grovekeeper launch {summary['study']}` with the same options continues it"
         )
     if summary["state"] == "interrupted":
         raise Stopped(signals.number)
     if summary["mirror"]["behind"]:
         options.say(
             f"grovekeeper: MLflow is {runs_behind(summary['mirror']['behind'])}: "
-            f"`grovekeeper sync {summary['study']}` brings it level"
+            f"run `grovekeeper sync {summary['study']}` to bring it up to date"
         )
         raise typer.Exit(1)
 
 
 def _print_begun(summary: dict[str, Any]) -> None:
-    """Print how to follow a study that runs without us."""
+    """Print how to follow a study that runs on the cluster."""
     name, holder = summary["study"], summary["lease"]
-    echo(f"{name}: runs" + (f" on {holder['host']} (process {holder['pid']})" if holder else ""))
+    echo(f"{name}: running" + (f" on {holder['host']} (process {holder['pid']})" if holder else ""))
     echo(f"watch it: grovekeeper watch {name}")
     if summary["mlflow"]["view"]:
         echo(f"look at it: {summary['mlflow']['view']}")

@@ -63,7 +63,7 @@ def read_stage(text: str, option: str) -> "Stage":
     for stage in STAGES:
         if stage.lower() == text.lower():
             return stage
-    raise UsageError(f"{option} {text} is no stage: there are {' and '.join(STAGES)}")
+    raise UsageError(f"invalid {option} {text}: the stages are {' and '.join(STAGES)}")
 
 
 @contextmanager

@@ -125,7 +125,7 @@ def print_result(summary: dict[str, Any], *, registered: bool) -> None:
     echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
     if of_another(summary):
         champion = summary["champion"]["trial"]
-        echo(f"the champion is still trial {champion}'s: the same launch makes the new one")
+        echo(f"the champion is still that of trial {champion}: the same launch makes the new one")
         model = None
     elif summary["holdout"]:
         echo(f"hold-out: {scores_listed(summary['holdout'])}")

@@ -1,4 +1,4 @@
-"""`grovekeeper promote`: move a model's best version to a stage, through the gate."""
+"""`grovekeeper promote`: move a version of a model to a stage if it passes the gate."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,35 +16,43 @@ def promote(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of the registered model.")],
     version: Annotated[
-        int | None, typer.Option(help="Default: the best on the hold-out.", min=1)
+        int | None,
+        typer.Option(help="Version to promote. Default: the best on the hold-out.", min=1),
     ] = None,
-    to: Annotated[str, typer.Option(help="Staging or Production.")] = "Staging",
+    to: Annotated[
+        str, typer.Option(help="Stage: Staging or Production.", metavar="STAGE")
+    ] = "Staging",
     data: Annotated[
-        str | None, typer.Option(help="Where the version's table stands now.", metavar="PATH|URL")
+        str | None,
+        typer.Option(help="Current path or address of the version's table.", metavar="PATH|URL"),
     ] = None,
     query: Query = None,
     tolerance: Annotated[
-        float, typer.Option(help="How much worse it may be, as a share of the score.", min=0, max=1)
+        float,
+        typer.Option(
+            help="How much worse the version may be, as a share of the score.", min=0, max=1
+        ),
     ] = 0.0,
     require: Annotated[
-        list[str] | None, typer.Option(help="A bound on a score.", metavar="METRIC=VALUE")
+        list[str] | None,
+        typer.Option(help="Bound that a score must meet; can be repeated.", metavar="METRIC=VALUE"),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Only if it is shown to be better.")
+        bool, typer.Option("--strict", help="Promote only a version that is shown to be better.")
     ] = False,
     refit_all: Annotated[
-        bool, typer.Option("--refit-all", help="Move a version refitted on every row.")
+        bool, typer.Option("--refit-all", help="Promote a version refitted on all rows.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Override the gate; takes --reason.")
+        bool, typer.Option("--force", help="Override the gate; requires --reason.")
     ] = False,
     reason: Reason = None,
     json: Json = False,
 ) -> None:
-    """Promote a version, if the gate lets it pass.
+    """Promote a version if it passes the gate.
 
-    The version and what stands in the stage are scored on the same held-out rows. One that is
-    shown to be worse is refused. Stage and alias move together.
+    The version and the current one of the stage are scored on the same held-out rows. A version
+    that is shown to be worse is refused. Stage and alias are moved together.
 
     Example: grovekeeper promote diabetes --to Staging --require rmse=70
     """
@@ -56,7 +64,7 @@ def promote(
     stage = read_stage(to, "--to")
     why = check_reason(reason)
     if force and not why:
-        raise UsageError("--force takes --reason TEXT: it stands in the model's history")
+        raise UsageError("--force requires --reason TEXT, which is kept in the model's history")
     rules = Rules(tolerance, strict, tuple(require or ()))
     request = Request(version, stage, rules, data, why, force, refit_all, query)
     with open_registry(context, model) as registry:
@@ -66,14 +74,14 @@ def promote(
         about = unmoved if done is None else document(done)
         print_json({"model": model, "alias": stage.lower()} | about)
     elif done is None:
-        echo(f"{model} version {number} is in {stage} already")
+        echo(f"{model} version {number} is already in {stage}")
     else:
-        echo(said(model, done))
+        echo(describe_move(model, done))
         echo(f"load it: models:/{model}/{stage} or models:/{model}@{stage.lower()}")
 
 
-def said(model: str, move: "Move") -> str:
-    """Say what was moved, how it was judged, and what it replaced."""
+def describe_move(model: str, move: "Move") -> str:
+    """Return lines that say what was moved, how it was judged, and what it replaced."""
     lines = [f"{model} version {move.version} is now in {move.stage}"]
     if move.incumbent is not None:
         lines[0] += f"; version {move.incumbent} is archived"

@@ -1,4 +1,4 @@
-"""`grovekeeper report`: a study, its champion and its workers explained on one HTML page."""
+"""`grovekeeper report`: write an HTML page on a study, its champion and its workers."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,10 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Default: STUDY.html in this folder.", metavar="FILE.html"
+            "--output",
+            "-o",
+            help="File to write. Default: STUDY.html in this folder.",
+            metavar="FILE.html",
         ),
     ] = None,
     json: Json = False,
@@ -30,10 +33,10 @@ def report(
     if not path.parent.is_dir():
         raise UsageError(
             f"cannot write --output {path}: there is no folder {path.parent}; "
-            "make it, or name another file"
+            "create it or choose another file"
         )
     if path.is_dir():
-        raise UsageError(f"cannot write --output {path}: it is a folder; name a file in it")
+        raise UsageError(f"cannot write --output {path}: it is a folder; give the name of a file")
     from search.report import make_report
     from storage.studies.study import StudyBook
 
@@ -42,7 +45,7 @@ def report(
     try:
         path.write_text(page.html, encoding="utf-8")
     except OSError as error:
-        msg = f"cannot write {path}: {error.strerror}; name another file with --output"
+        msg = f"cannot write {path}: {error.strerror}; choose another file with --output"
         raise StudyError(msg) from error
     if json:
         figures = [
@@ -55,5 +58,5 @@ def report(
 
 
 def _file_name(study: str) -> str:
-    """Name a file after a study, whoever named that."""
+    """Return a file name for a study, whose own name may hold any character."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip("-.")[:100] or "study"

@@ -1,4 +1,4 @@
-"""`grovekeeper reproduce`: make a version, or a trial's score, again, and compare to the bit."""
+"""`grovekeeper reproduce`: make a version or a trial again and compare the results bit by bit."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,23 +14,25 @@ if TYPE_CHECKING:
 
 def reproduce(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="The model; with --trial, the study.")],
-    version: Annotated[int | None, typer.Option(help="Default: the newest.", min=1)] = None,
-    trial: Annotated[int | None, typer.Option(help="Number of a study's trial.", min=0)] = None,
+    name: Annotated[str, typer.Argument(help="Name of the model, or of the study with --trial.")],
+    version: Annotated[
+        int | None, typer.Option(help="Version to refit. Default: the newest.", min=1)
+    ] = None,
+    trial: Annotated[int | None, typer.Option(help="Number of the trial to grow.", min=0)] = None,
     data: Annotated[
-        str | None, typer.Option(help="Where the table stands now.", metavar="PATH|URL")
+        str | None, typer.Option(help="Current path or address of the table.", metavar="PATH|URL")
     ] = None,
     query: Query = None,
     json: Json = False,
 ) -> None:
-    """Refit a version from its record; compare bit by bit.
+    """Refit a version from its record and compare bit by bit.
 
-    With --trial, grow that trial of a study again and compare its scores.
+    With --trial, grow that trial of a study again and compare the scores.
 
     Example: grovekeeper reproduce diabetes --version 1
     """
     if trial is not None and version is not None:
-        raise UsageError("--trial is of a study and --version of a model: give one of them")
+        raise UsageError("--trial needs a study and --version a model: give only one of them")
     if trial is None:
         done = _version(context, name, version, data, query)
     else:
@@ -46,7 +48,7 @@ def reproduce(
         for what, (then, now) in done.compared.items():
             echo(f"{what}: {_short(then) if then == now else f'{then}, now {now}'}")
     if not done.succeeded:
-        why = "; ".join(done.changed) or "data, code and libraries are what they were"
+        why = "; ".join(done.changed) or "data, code and libraries are unchanged"
         raise StudyError(f"{done.name} is not reproduced: {why}")
     if not json:
         echo(f"{done.name} is reproduced, bit by bit")

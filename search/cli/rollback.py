@@ -1,4 +1,4 @@
-"""`grovekeeper rollback`: put the version before back into a stage."""
+"""`grovekeeper rollback`: move the previous version back into a stage."""
 
 from typing import Annotated
 
@@ -6,21 +6,21 @@ import typer
 
 from search.cli.options import Json, Reason, open_registry, read_stage
 from search.cli.output import echo, print_json
-from search.cli.promote import said
+from search.cli.promote import describe_move
 
 
 def rollback(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="Name of the registered model.")],
     stage: Annotated[
-        str, typer.Option("--from", help="Staging or Production.", metavar="STAGE")
+        str, typer.Option("--from", help="Stage: Staging or Production.", metavar="STAGE")
     ] = "Staging",
     reason: Reason = None,
     json: Json = False,
 ) -> None:
-    """Put back the version that stood in a stage before.
+    """Move the previous version back into a stage.
 
-    Again, it goes one further back.
+    Each further rollback goes back one more version.
 
     Example: grovekeeper rollback diabetes --reason "drifts on new patients"
     """
@@ -35,4 +35,4 @@ def rollback(
     if json:
         print_json({"model": model, "alias": where.lower()} | document(done))
     else:
-        echo(said(model, done))
+        echo(describe_move(model, done))

@@ -1,4 +1,4 @@
-"""`grovekeeper show`: one study in full."""
+"""`grovekeeper show`: show all about one study."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ def show(
 ) -> None:
     """Show a study and its best trials.
 
-    With --csv, print all of its trials.
+    With --csv, print all its trials.
 
     Example: grovekeeper show diabetes --csv
     """

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a clean stop, the second stops at once."""
+"""Handling of SIGINT and SIGTERM: the first requests a clean stop, the second stops at once."""
 
 import signal
 from types import FrameType, TracebackType
@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class Stopped(BaseException):
-    """The user stopped the command; carries the exit code, 128 plus the signal."""
+    """The user stopped the command. The exit code is 128 plus the number of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -14,10 +14,10 @@ class Stopped(BaseException):
 
 
 class StopSignals:
-    """Turns the two signals into a request, or where nobody asks for it into `Stopped`.
+    """Context manager that turns the two signals into a request to stop.
 
-    `requested` is polled by the search; `polled` is set while it does. A second signal
-    raises `Stopped` wherever the main thread is.
+    A search polls `requested` and sets `polled` while it does. If `polled` is false, or at the
+    second signal, `Stopped` is raised in the main thread.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class StopSignals:
             signal.signal(number, handler)
 
     def requested(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         return self.number != 0
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`grovekeeper stop`: end a study's search, wherever it runs."""
+"""`grovekeeper stop`: end the search of a study that runs anywhere."""
 
 import time
 from typing import Annotated
@@ -9,10 +9,10 @@ from search.cli.options import globals_of
 from search.cli.output import echo
 from search.errors import StudyError
 
-# Seconds that the coordinator gets; it looks every second and ends within ten.
-_PATIENCE = 30.0
+# Seconds to wait for the coordinator. It checks for requests every second and ends within ten.
+_TIMEOUT = 30.0
 _POLL = 0.5
-_LATER = "; should its cluster take it up again, it stops at once"
+_LATER = "; if its cluster starts it again, it stops at once"
 
 
 def stop(
@@ -21,7 +21,7 @@ def stop(
 ) -> None:
     """Ask a running study to end its search cleanly.
 
-    The same launch goes on with it later.
+    The same launch continues it later.
 
     Example: grovekeeper stop diabetes
     """
@@ -32,9 +32,9 @@ def stop(
     asked = opened.ask_to_stop()
     if asked is None or not asked.alive:
         later = _LATER if asked else ""
-        raise StudyError(f"study '{study}' does not run: it is {opened.state()}{later}")
+        raise StudyError(f"study '{study}' is not running but {opened.state()}{later}")
     options.say(f"asked {asked.owner} on {asked.host} (process {asked.pid}) to stop")
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while time.monotonic() < deadline:
         holder = opened.lease()
         if holder is None or not holder.alive or holder.epoch != asked.epoch:
@@ -45,6 +45,6 @@ def stop(
             return
         time.sleep(_POLL)
     raise StudyError(
-        f"study '{study}' still runs {_PATIENCE:.0f} s after it was asked to stop: it may be "
-        f"making its champion (see `grovekeeper show {study}`)"
+        f"study '{study}' is still running {_TIMEOUT:.0f} s after the request to stop: it may be "
+        f"fitting its champion (see `grovekeeper show {study}`)"
     )

@@ -13,7 +13,7 @@ _COLUMNS = ("study", "state", "trials", "goal", "metric", "best", "hold-out", "m
 def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> None:
     """List the studies.
 
-    Shows how far each is, its best score, and that of its champion on the hold-out.
+    Shows the progress of each, its best score, and its champion's score on the hold-out.
 
     Example: grovekeeper studies --json
     """
@@ -36,7 +36,7 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
     rows = []
     for summary in summaries:
         trials, best, model = summary["trials"], summary["best"], summary["model"]
-        # Beside the best score stands that of the same forest, or none.
+        # The hold-out score is shown only if it is that of the best trial.
         holdout = {} if of_another(summary) else summary["holdout"] or {}
         rows.append(
             [

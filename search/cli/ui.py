@@ -1,4 +1,4 @@
-"""`grovekeeper ui`: the MLflow UI on the configured store."""
+"""`grovekeeper ui`: start the MLflow UI on the configured store."""
 
 import os
 import socket
@@ -19,9 +19,9 @@ from search.errors import StudyError
 _START_TIMEOUT = 120.0
 _POLL = 0.2
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-# Addresses that stand for all of a machine's, and what it calls itself.
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 not bound to, but looked for
-# The port that browsers leave out.
+# Addresses that mean all interfaces, and the loopback address to open instead.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 compared, not bound
+# Browsers omit this port from the Host header.
 _HTTP = 80
 
 
@@ -33,7 +33,7 @@ def ui(
         str | None, typer.Option(help="Print the addresses of this study's view, too.")
     ] = None,
 ) -> None:
-    """Open the MLflow UI and print its address; Ctrl-C ends it.
+    """Start the MLflow UI and print its address. Ctrl-C ends it.
 
     Example: grovekeeper ui --study diabetes
     """
@@ -53,7 +53,7 @@ def ui(
     address = _address(host, port)
     if host not in _LOOPBACK:
         options.say(
-            f"no password guards it: whoever reaches {host}:{port} can change what it shows"
+            f"the UI has no password: everyone who can reach {host}:{port} can change its content"
         )
     with StopSignals(), _start(uri, host, port) as server:
         try:
@@ -67,7 +67,7 @@ def ui(
 
 
 def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[str], list[str]]:
-    """Return what tells a study's pages, once the server's address is known."""
+    """Return a function that lists the addresses of a study's pages on a server."""
     if name is None:
         return lambda _: []
     from storage.studies.foreign import foreign_uid
@@ -77,14 +77,12 @@ def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[st
 
     study = StudyBook(storage).open(name)
     uid, experiment = study.get("uid"), (study.get("mirror") or {}).get("experiment_id")
-    if uid is None:  # somebody else's
+    if uid is None:  # made by another tool
         uid = foreign_uid(study.optuna)
         found = experiment_of(tracking_uri, uid)
         experiment = found and found.experiment_id
     if experiment is None:
-        raise StudyError(
-            f"study '{name}' is not in MLflow: `grovekeeper sync {name}` puts it there"
-        )
+        raise StudyError(f"study '{name}' is not in MLflow: run `grovekeeper sync {name}`")
     return lambda server: [
         f"trials: {views.page(server, experiment, uid)}",
         f"charts: {views.page(server, experiment, uid, charts=True)}",
@@ -94,19 +92,19 @@ def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[st
 def _start(uri: str, host: str, port: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port)]
     environment = {
-        # Runs of MLflow's GenAI jobs: eight more processes, 250 MB each, that nobody asked for.
+        # MLflow's GenAI jobs would start eight more processes of 250 MB each.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        # Exactly these: what MLflow allows by itself (10.* and the like) fits names of others, too.
+        # Only these names: MLflow's default allows private addresses such as 10.*, too.
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(_names(host, port)),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": _address(host, port),
-        # It shows models, and has no reason to load one.
+        # The UI shows models and never loads one.
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         **os.environ,
-        # Not on the command line: an address can hold a password.
+        # The address can hold a password, so it is not put on the command line.
         "MLFLOW_BACKEND_STORE_URI": uri,
     }
-    return subprocess.Popen(  # noqa: S603 the command is ours
+    return subprocess.Popen(  # noqa: S603 a fixed command
         [*command, "--workers", "1"],
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -115,15 +113,15 @@ def _start(uri: str, host: str, port: int) -> "subprocess.Popen[bytes]":
 
 
 def _address(host: str, port: int) -> str:
-    """Return the address to look at: a server that listens everywhere is found on loopback."""
+    """Return the address to open. A server that listens on all interfaces is opened on loopback."""
     shown = _EVERYWHERE.get(host, host)
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def _names(host: str, port: int) -> list[str]:
-    """Return what a browser may call the server; where it listens everywhere, by its host's name.
+    """Return the host names that a browser may use; on all interfaces also the machine's name.
 
-    Other names go into MLFLOW_SERVER_ALLOWED_HOSTS.
+    Users add other names by MLFLOW_SERVER_ALLOWED_HOSTS.
     """
     hosts = [urlsplit(_address(host, port)).netloc.rpartition(":")[0], "localhost"]
     hosts += [socket.gethostname()] if host in _EVERYWHERE else []

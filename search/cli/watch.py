@@ -1,4 +1,4 @@
-"""`grovekeeper watch`: a study live, from any shell or machine that reaches its database."""
+"""`grovekeeper watch`: watch a study live from any machine that can reach its database."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -14,24 +14,24 @@ from storage.redaction import redact
 if TYPE_CHECKING:
     from search.monitoring.poller import StudyPoller
 
-# Seconds from look to look; a look that takes long is followed by a longer rest.
-_EVERY = 1.0
-_REST = 4
-# Seconds for which the database may not answer.
-_PATIENCE = 60.0
+# Seconds between polls. After a slow poll the pause is this many times its duration.
+_POLL_INTERVAL = 1.0
+_PAUSE_FACTOR = 4
+# Seconds for which the database may fail to answer.
+_TIMEOUT = 60.0
 
 
 def watch(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on when it has ended: later launches, too.")
+        bool, typer.Option("--follow", help="Keep watching after it has ended, for later launches.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Watch a study live until it ends.
 
-    Works from any shell or machine that reaches its database. Ctrl-C ends the watching only.
+    Works on any machine that can reach its database. Ctrl-C ends only the watching.
 
     Example: grovekeeper watch diabetes
     """
@@ -46,7 +46,7 @@ def watch(
         options.display.begin(poller.status)
         try:
             while poller.status.state == "running" or follow:
-                _look(poller, options.storage)
+                _poll(poller, options.storage)
                 options.display.update(poller.status)
         finally:
             options.display.end()
@@ -55,18 +55,18 @@ def watch(
         print_json(summary)
     elif not options.quiet:
         if summary["state"] == "lost":
-            options.say(f"its coordinator died: `grovekeeper launch {study}` goes on with it")
+            options.say(f"its coordinator died: `grovekeeper launch {study}` continues it")
         print_result(summary, registered=True)
 
 
-def _look(poller: "StudyPoller", storage: str) -> None:
-    """Rest, then look; again where the database stumbles, up to a minute."""
+def _poll(poller: "StudyPoller", storage: str) -> None:
+    """Pause, then poll the study; retry for up to a minute if the database fails."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    deadline, cost = time.monotonic() + _PATIENCE, poller.poll_seconds
+    deadline, cost = time.monotonic() + _TIMEOUT, poller.poll_seconds
     while True:
-        time.sleep(max(_EVERY, _REST * cost))
+        time.sleep(max(_POLL_INTERVAL, _PAUSE_FACTOR * cost))
         try:
             poller.poll()
         except KeyError:

@@ -27,7 +27,7 @@ def test_a_study_goes_with_its_runs_and_its_view_and_its_versions_stay(shell: Sh
     assert len(views()) == 1
 
     refused = shell("delete", "diabetes", expect=2).stderr
-    assert "say --yes where nobody answers" in refused
+    assert "stdin is not a terminal: give --yes" in refused
     assert len(client.search_runs([experiment])) == 5
 
     assert shell.json("delete", "diabetes", "--yes") == {

@@ -53,7 +53,9 @@ def test_they_are_listed_and_shown_without_what_they_have_not(theirs: Shell) -> 
     assert "MLflow" not in shown
     assert "grovekeeper ui" not in theirs("watch", "my study").stdout
     assert "made elsewhere" in theirs("studies").stdout
-    assert "cannot be compared: other data" in theirs("compare", "my study", "other").stdout
+    assert (
+        "cannot be compared: they differ in data" in theirs("compare", "my study", "other").stdout
+    )
 
 
 def test_as_json_infinity_is_null(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +85,7 @@ def test_they_have_a_report(theirs: Shell) -> None:
 
 def test_they_are_mirrored_where_they_are_named(theirs: Shell) -> None:
     said = theirs("sync").stderr
-    assert said.count("left alone") == 2
+    assert said.count("skipped unless it is named") == 2
     assert theirs.json("sync", "my study") == [
         {"study": "my study", "runs": 4, "changed": 4, "deleted": 0}
     ]

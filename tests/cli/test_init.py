@@ -29,7 +29,7 @@ def test_a_file_that_is_there_is_kept(houses: Shell) -> None:
     mine = houses.folder / "houses.toml"
     mine.write_text("trials = 7\n")
     said = houses("init", "houses.csv", expect=2).stderr
-    assert "houses.toml is there already: name another file with --output" in said
+    assert "houses.toml already exists: choose another file with --output" in said
     assert mine.read_text() == "trials = 7\n"
     houses("init", "houses.csv", "-o", "other.toml", "--target", "size")
     assert 'target = "size"' in Path(houses.folder / "other.toml").read_text(encoding="utf-8")
@@ -44,5 +44,5 @@ def test_a_name_that_is_no_text_is_said_and_leaves_no_file(houses: Shell) -> Non
     odd = os.fsdecode(b"caf\xe9.csv")
     (houses.folder / odd).write_text("a,y\n" + "".join(f"{k},{k / 2}\n" for k in range(40)))
     refused = houses("init", odd, expect=2)
-    assert "has a name that is no UTF-8: rename it" in refused.stderr
+    assert "is not valid UTF-8: rename it" in refused.stderr
     assert not list(houses.folder.glob("caf*.toml"))

@@ -197,7 +197,7 @@ def test_a_signal_ends_cleanly_and_the_study_goes_on(
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in said
-    assert "goes on" in said
+    assert "with the same options continues it" in said
     summary = shell.json("show", "diabetes")
     assert (summary["state"], summary["lease"]) == ("interrupted", None)
     assert summary["trials"]["running"] == 0

@@ -114,6 +114,6 @@ def test_scores_and_model_are_of_the_best_or_it_is_said(capsys: pytest.CaptureFi
     print_result(summary(40), registered=True)
     said = capsys.readouterr().out
     assert "best: trial 40" in said
-    assert "the champion is still trial 12's: the same launch makes the new one" in said
+    assert "the champion is still that of trial 12: the same launch makes the new one" in said
     assert "hold-out" not in said
     assert "registered" not in said

@@ -65,8 +65,8 @@ def test_a_study_that_is_not_there_leaves_no_file(launched: Shell, shell: Shell)
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("nowhere/page.html", "there is no folder nowhere; make it, or name another file"),
-        (".", "it is a folder; name a file in it"),
+        ("nowhere/page.html", "there is no folder nowhere; create it or choose another file"),
+        (".", "it is a folder; give the name of a file"),
     ],
 )
 def test_an_output_that_cannot_be_meant_is_wrong_usage(
@@ -82,4 +82,4 @@ def test_a_file_that_cannot_be_written_is_one_line(launched: Shell) -> None:
     failed = launched("report", "diabetes", "--output", "/dev/full", expect=1)
     assert failed.stdout == ""
     assert failed.stderr.count("\n") == 1
-    assert "cannot write /dev/full: No space left on device; name another file" in failed.stderr
+    assert "cannot write /dev/full: No space left on device; choose another file" in failed.stderr

@@ -42,7 +42,7 @@ def test_launch_and_watch_show_the_same_panel_and_ctrl_c_ends_the_watching_only(
     os.kill(launch.process.pid, signal.SIGINT)
     assert launch.end() == 130
     assert "houses: interrupted" in launch.text
-    assert "goes on" in launch.text
+    assert "continues it" in launch.text
     out, said = piped.communicate(timeout=PATIENCE)
     assert piped.returncode == 0
     assert "trials complete" in out

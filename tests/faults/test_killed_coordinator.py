@@ -110,7 +110,7 @@ def test_what_a_dead_coordinator_left_running_is_told_so(farm: Farm) -> None:
     farm.start(faults=[*faults, kill("storage.studies.study:Study.report", "after", 3)]).wait()
     assert "RUNNING" in {t.state for t in read_trials(farm.storage, "houses")}
     assert "lost" in farm.run("show", "houses")
-    assert "does not run: it is lost" in farm.run("stop", "houses", expect=1)
+    assert "is not running but lost" in farm.run("stop", "houses", expect=1)
     farm.run()
     farm.check()
     lost = [t for t in read_trials(farm.storage, "houses") if t.attributes.get("interrupted")]

@@ -88,8 +88,8 @@ def test_it_is_stopped_from_another_process(farm: Farm) -> None:
     said = farm.run("stop", "houses")
     assert "houses: stopped" in said
     assert first.wait() == 0
-    assert "with the same options goes on" in first.said()
-    assert "does not run: it is stopped" in farm.run("stop", "houses", expect=1)
+    assert "with the same options continues it" in first.said()
+    assert "is not running but stopped" in farm.run("stop", "houses", expect=1)
     farm.trials = TRIALS
     shown = farm.run("show", "houses")
     assert "running" not in shown.replace("run by", "")

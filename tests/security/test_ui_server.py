@@ -171,4 +171,4 @@ def test_on_every_address_it_says_that_no_password_guards_it(
         server = Server(process, port, "")
         assert server.ask("/", host=f"{os.uname().nodename}:{port}")[0] == 200
         assert server.ask("/", host=f"10.evil.example:{port}")[0] == 403
-    assert b"no password guards it" in (tmp_path / "ui.log").read_bytes()
+    assert b"the UI has no password" in (tmp_path / "ui.log").read_bytes()
