@@ -1,4 +1,4 @@
-"""The command line as its users have it: the installed command, in a folder of its own."""
+"""Fixtures that run the installed command in a folder of its own, as users do."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture(scope="session")
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A folder in which the diabetes study was launched, ten trials long."""
+    """A folder in which the diabetes study was launched with ten trials."""
     shell = Shell(tmp_path_factory.mktemp("launched"))
     shell("launch", "--trials", "10")
     return shell
@@ -76,7 +76,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run the command line in this process, in an empty folder: for what ends before any work."""
+    """Run the command line in this process, in an empty folder, for commands that fail early."""
     from search.cli.app import run
 
     folder = tmp_path / "empty"

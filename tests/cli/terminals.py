@@ -1,4 +1,4 @@
-"""Commands on a real terminal of 80 columns, and what stands on its screen."""
+"""Commands on a real terminal of 80 columns, and the content of its screen."""
 
 import fcntl
 import os
@@ -19,7 +19,7 @@ PATIENCE = 120.0
 
 
 class Terminal:
-    """A command that runs on a terminal, and what stands on its screen."""
+    """A command that runs on a terminal, and the content of its screen."""
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         ours, theirs = pty.openpty()

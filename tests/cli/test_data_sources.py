@@ -1,4 +1,4 @@
-"""Studies on tables from everywhere, the whole way: launched, promoted, made again."""
+"""Studies on tables from all data sources, end to end: launch, promote, reproduce."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -43,15 +43,15 @@ def shop(shell: Shell) -> str:
     return "sqlite:///shop.db"
 
 
-def holding(folder: Path, secret: str) -> list[str]:
-    """Return the files of a folder that hold a text."""
+def files_containing(folder: Path, secret: str) -> list[str]:
+    """Return the files in a folder that contain a text."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert any(path.name == "mlflow.db" for path in files)
     return [str(path) for path in files if secret.encode() in path.read_bytes()]
 
 
 @pytest.mark.slow
-def test_a_query_is_a_study_and_stays_with_it(shell: Shell, shop: str) -> None:
+def test_a_query_is_stored_with_its_study(shell: Shell, shop: str) -> None:
     summary = shell.json("launch", "--data", shop, "--query", QUERY, *SHORT)
     assert (summary["study"], summary["state"]) == ("shop", "finished")
     promoted = shell("promote", "shop")
@@ -59,7 +59,7 @@ def test_a_query_is_a_study_and_stays_with_it(shell: Shell, shop: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_query_made_is_made_again_wherever_its_table_stands(shell: Shell, shop: str) -> None:
+def test_a_study_on_a_query_is_reproduced_from_a_copy_of_its_table(shell: Shell, shop: str) -> None:
     shell("launch", "--data", shop, "--query", QUERY, *SHORT)
     assert shell.json("reproduce", "shop")["reproduced"]
     assert shell.json("reproduce", "shop", "--trial", "1")["reproduced"]
@@ -71,7 +71,9 @@ def test_what_a_query_made_is_made_again_wherever_its_table_stands(shell: Shell,
 
 
 @pytest.mark.slow
-def test_a_secret_of_an_address_is_kept_nowhere_and_is_given_again(shell: Shell, web: str) -> None:
+def test_a_secret_in_an_address_is_stored_nowhere_and_must_be_given_again(
+    shell: Shell, web: str
+) -> None:
     address = f"http://{web}/signed/houses.csv?X-Amz-Signature="
     done = shell("launch", "--data", address + SECRET, *SHORT, "--json")
     named = ("houses", "--model", "houses", "--experiment", "houses")
@@ -88,13 +90,13 @@ def test_a_secret_of_an_address_is_kept_nowhere_and_is_given_again(shell: Shell,
     shell("report", "houses")
     shell("init", address + SECRET, "-o", "houses.toml")
     debugged = shell("--debug", "launch", "--data", f"{address}no-{SECRET}", expect=1, traced=True)
-    assert holding(shell.folder, SECRET) == []
+    assert files_containing(shell.folder, SECRET) == []
     for run in (done, again, promoted, reproduced, shown, debugged):
         assert SECRET not in run.stdout + run.stderr
 
 
 @pytest.mark.slow
-def test_another_password_is_the_same_study_and_a_database_may_do_without(
+def test_the_password_is_not_part_of_the_study_and_may_be_missing(
     shell: Shell, postgres: Callable[[], str]
 ) -> None:
     address = postgres()
@@ -105,14 +107,14 @@ def test_another_password_is_the_same_study_and_a_database_may_do_without(
     shell("launch", "shop", "--data", address.replace(":@", f":{SECRET}@"), *asked)
     done = shell("launch", "shop", "--data", address.replace(":@", f":other-{SECRET}@"), *asked)
     assert "ui --study shop" in done.stdout
-    # This server asks for none; others have it from PGPASSWORD or .pgpass.
+    # This server needs no password; others read it from PGPASSWORD or .pgpass.
     assert "is now in Staging" in shell("promote", "shop").stdout
     assert shell.json("reproduce", "shop", "--trial", "1")["reproduced"]
-    assert holding(shell.folder, SECRET) == []
+    assert files_containing(shell.folder, SECRET) == []
 
 
 @pytest.mark.slow
-def test_a_piped_table_is_piped_again(shell: Shell) -> None:
+def test_a_piped_table_must_be_piped_again(shell: Shell) -> None:
     done = shell("launch", "--data", "-", *SHORT, piped=text())
     assert "ui --study stdin" in done.stdout
     again = shell("launch", "--data", "-", *SHORT, piped=text())
@@ -130,7 +132,7 @@ def test_a_piped_table_is_piped_again(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_the_file_that_init_writes_of_a_query_can_be_launched(shell: Shell, shop: str) -> None:
+def test_the_file_that_init_writes_for_a_query_can_be_launched(shell: Shell, shop: str) -> None:
     shell("init", shop, "--query", QUERY, "--target", "price")
     summary = shell.json("launch", "--config", "shop.toml", "--trials", "3", "--workers", "1")
     assert summary["state"] == "finished"
@@ -143,7 +145,7 @@ def test_the_file_that_init_writes_of_a_query_can_be_launched(shell: Shell, shop
 
 
 @pytest.mark.slow
-def test_a_detached_study_is_sent_its_table_and_no_secret(
+def test_a_detached_study_receives_its_table_and_no_secret(
     shell: Shell, tmp_path: Path, web: str
 ) -> None:
     servers = DaskServers(tmp_path)
@@ -164,11 +166,11 @@ def test_a_detached_study_is_sent_its_table_and_no_secret(
         shell("stop", "stdin")
     finally:
         servers.stop()
-    assert holding(shell.folder, SECRET) == []
+    assert files_containing(shell.folder, SECRET) == []
 
 
 @pytest.mark.slow
-def test_hundreds_of_classes_are_a_study_the_whole_way(shell: Shell) -> None:
+def test_a_study_with_hundreds_of_classes_end_to_end(shell: Shell) -> None:
     classes = np.arange(1200) % 400
     table = pd.DataFrame(
         {"a": classes + np.sin(np.arange(1200)), "kind": [f"k{c}" for c in classes]}
@@ -184,7 +186,7 @@ def test_hundreds_of_classes_are_a_study_the_whole_way(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_a_table_of_odd_columns_is_a_study_the_whole_way(shell: Shell) -> None:
+def test_a_study_on_a_table_with_odd_columns_end_to_end(shell: Shell) -> None:
     odd = "a/b:c%$#@!\"'`\\\n{}[]<>é☃ "
     table = houses().rename(columns={"size": odd, "age": "x" * 500, "price": f"y{odd}"})
     table = table.assign(

@@ -1,4 +1,4 @@
-"""`grovekeeper delete`: what goes, what stays, and what is asked before."""
+"""`grovekeeper delete`: what it deletes, what it keeps, and the confirmation."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from storage.studies.study import StudyBook
 
 
 @pytest.mark.slow
-def test_a_study_goes_with_its_runs_and_its_view_and_its_versions_stay(shell: Shell) -> None:
+def test_runs_and_view_are_deleted_and_versions_are_kept(shell: Shell) -> None:
     shell("launch", "--trials", "4")
     experiment = shell.json("show", "diabetes")["mlflow"]["experiment_id"]
     client = MlflowClient(shell.tracking_uri)
@@ -43,7 +43,7 @@ def test_a_study_goes_with_its_runs_and_its_view_and_its_versions_stay(shell: Sh
     shell("promote", "diabetes")
 
 
-def test_where_mlflow_is_gone_the_study_stays(launched: Shell) -> None:
+def test_the_study_is_kept_if_mlflow_does_not_answer(launched: Shell) -> None:
     failed = launched(
         "--tracking-uri", "http://127.0.0.1:1", "delete", "diabetes", "--yes", expect=1
     )
@@ -51,7 +51,7 @@ def test_where_mlflow_is_gone_the_study_stays(launched: Shell) -> None:
     assert launched.json("show", "diabetes")["trials"]["goal"] == 10
 
 
-def test_a_study_made_elsewhere_is_left_alone(shell: Shell) -> None:
+def test_a_study_of_another_tool_is_not_deleted(shell: Shell) -> None:
     storage = optuna.storages.RDBStorage(shell.storage)
     optuna.create_study(study_name="theirs", storage=storage)
     storage.remove_session()
@@ -64,7 +64,7 @@ def test_a_study_made_elsewhere_is_left_alone(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "left"), [(b"y\n", 0, []), (b"n\n", 1, ["houses"]), (b"\x04", 1, ["houses"])]
 )
-def test_it_asks_first(shell: Shell, answer: bytes, code: int, left: list[str]) -> None:
+def test_it_asks_for_confirmation(shell: Shell, answer: bytes, code: int, left: list[str]) -> None:
     study = StudyBook(shell.storage, create=True).make("houses", "minimize")
     settle(study)
     asked = Terminal(shell.folder, "delete", "houses")
@@ -75,7 +75,7 @@ def test_it_asks_first(shell: Shell, answer: bytes, code: int, left: list[str]) 
     assert [study["study"] for study in shell.json("studies")] == left
 
 
-def test_ctrl_c_is_no_answer(shell: Shell) -> None:
+def test_ctrl_c_at_the_question_deletes_nothing(shell: Shell) -> None:
     settle(StudyBook(shell.storage, create=True).make("houses", "minimize"))
     asked = Terminal(shell.folder, "delete", "houses")
     asked.wait_for(lambda text: "[y/N]" in text)

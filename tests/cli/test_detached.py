@@ -1,4 +1,4 @@
-"""A study whose coordinator runs on the cluster, too."""
+"""Studies whose coordinator runs on the Dask cluster, too."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from conftest import Shell
 from dask_servers import DaskServers
 
 _RESOURCE = ("--resources", "coordinator=1")
-# Stands in the address of the study's database, and is to be known to the coordinator alone.
+# Part of the address of the study's database, which only the coordinator may know.
 _MARK = b"r3dw00d"
 
 
@@ -48,7 +48,7 @@ def ended(shown: Any) -> int:
 
 
 def is_in_memory(pid: int, mark: bytes) -> bool:
-    """Whether a process has some bytes anywhere: environment, arguments, tasks, messages."""
+    """Return whether the memory of a process contains some bytes."""
     with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for line in maps:
             region, rights, *_ = line.split()
@@ -56,14 +56,14 @@ def is_in_memory(pid: int, mark: bytes) -> bool:
             if not rights.startswith("rw"):
                 continue
             memory.seek(first)
-            with suppress(OSError):  # of the kernel's own
+            with suppress(OSError):  # regions of the kernel
                 if mark in memory.read(last - first):
                     return True
     return False
 
 
 @pytest.mark.faults
-def test_a_detached_study_goes_on_alone_and_only_its_coordinator_knows_the_databases(
+def test_a_detached_study_runs_alone_and_only_its_coordinator_knows_the_databases(
     shell: Shell, servers: DaskServers, stores: dict[str, str], show: Callable[[], Any]
 ) -> None:
     servers.add_worker()
@@ -89,7 +89,7 @@ def test_a_detached_study_goes_on_alone_and_only_its_coordinator_knows_the_datab
 
 
 @pytest.mark.faults
-def test_where_the_coordinator_dies_another_takes_over_and_it_can_be_stopped(
+def test_another_coordinator_takes_over_from_a_dead_one_and_can_be_stopped(
     shell: Shell, servers: DaskServers, stores: dict[str, str], show: Callable[[], Any]
 ) -> None:
     servers.add_worker()
@@ -107,12 +107,14 @@ def test_where_the_coordinator_dies_another_takes_over_and_it_can_be_stopped(
     wait_until(lambda: ended(show()) > before, "the study does not go on")
     stopped = shell("--storage", stores["OPTUNA_STORAGE"], "stop", "diabetes")
     assert "diabetes: stopped" in stopped.stdout
-    shell("--storage", stores["OPTUNA_STORAGE"], "sync", "diabetes")  # it was not waited for long
+    shell(
+        "--storage", stores["OPTUNA_STORAGE"], "sync", "diabetes"
+    )  # launch does not wait long for MLflow
     assert_agreement(stores["OPTUNA_STORAGE"], stores["MLFLOW_TRACKING_URI"], "diabetes")
 
 
 @pytest.mark.faults
-def test_where_the_coordinator_dies_and_is_asked_to_stop_the_next_one_does(
+def test_a_request_to_a_dead_coordinator_stops_the_next_one(
     shell: Shell, servers: DaskServers, stores: dict[str, str], show: Callable[[], Any]
 ) -> None:
     servers.add_worker()
@@ -129,9 +131,7 @@ def test_where_the_coordinator_dies_and_is_asked_to_stop_the_next_one_does(
 
 
 @pytest.mark.slow
-def test_what_keeps_a_study_from_being_detached_is_one_line(
-    shell: Shell, servers: DaskServers
-) -> None:
+def test_errors_of_detaching_are_one_line(shell: Shell, servers: DaskServers) -> None:
     def refused(*more: str, expect: int = 1) -> str:
         done = shell("launch", "--detach", *more, expect=expect)
         assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""`grovekeeper doctor`: what is there, what is not fit, and what to do; nothing is made."""
+"""`grovekeeper doctor`: it reports findings and remedies, and creates nothing."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ def servers(tmp_path: Path) -> Iterator[DaskServers]:
     servers.stop()
 
 
-def test_all_is_well_before_the_first_launch_and_nothing_is_made(shell: Shell) -> None:
+def test_an_empty_folder_passes_and_nothing_is_created(shell: Shell) -> None:
     findings = {finding["name"]: finding for finding in shell.json("doctor")}
     assert all(finding["fit"] for finding in findings.values())
     assert list(findings) == ["versions", "machine", "disk", "addresses", "studies", "MLflow"]
@@ -27,14 +27,14 @@ def test_all_is_well_before_the_first_launch_and_nothing_is_made(shell: Shell) -
     assert list(shell.folder.iterdir()) == []
 
 
-def test_it_counts_what_is_there(launched: Shell) -> None:
+def test_it_counts_studies_and_models(launched: Shell) -> None:
     said = launched("doctor").stdout
     assert "sqlite:///optuna.db: 1 study\n" in said
     assert "sqlite:///mlflow.db: 1 registered model\n" in said
     assert [line[:2] for line in said.splitlines()] == ["ok"] * 6
 
 
-def test_a_cluster_is_looked_at_too(shell: Shell, servers: DaskServers) -> None:
+def test_a_cluster_is_checked_too(shell: Shell, servers: DaskServers) -> None:
     servers.add_worker("--resources", "coordinator=1", threads=3)
     deadline, said = time.monotonic() + 60, ""
     while "1 worker, 3 threads, versions as here; a coordinator, for --detach" not in said:
@@ -54,7 +54,7 @@ def test_a_cluster_is_looked_at_too(shell: Shell, servers: DaskServers) -> None:
         (("--tracking-uri", "postgresql+psycopg://ann:s3cret@127.0.0.1:9/x"), "MLflow", "refused"),
     ],
 )
-def test_what_is_not_fit_is_one_line_that_says_what_to_do(
+def test_each_problem_is_one_line_with_a_remedy(
     here: Callable[..., int],
     stores: tuple[str, str],
     name: str,

@@ -1,4 +1,4 @@
-"""Bad input: one line on stderr that names the value and the way out, and nothing written."""
+"""Invalid input: one line on stderr names the value and the remedy, and no file is written."""
 
 import os
 import re
@@ -79,7 +79,7 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
         (["launch", "--trails", "3"], 2, "--trails"),
     ],
 )
-def test_one_line_names_the_value_and_nothing_is_written(
+def test_one_line_names_the_value_and_no_file_is_written(
     arguments: list[str],
     code: int,
     says: str,
@@ -113,7 +113,7 @@ def test_one_line_names_the_value_and_nothing_is_written(
     assert os.listdir() == []
 
 
-def test_debug_shows_where_it_came_from(here: Here, capfd: pytest.CaptureFixture[str]) -> None:
+def test_debug_shows_the_traceback(here: Here, capfd: pytest.CaptureFixture[str]) -> None:
     assert here("--debug", "launch", "--data", "none.csv") == 1
     assert "Traceback" in capfd.readouterr().err
 
@@ -148,14 +148,14 @@ def test_an_older_schema_names_the_command_that_upgrades_it(
     assert said.count("\n") == 1
 
 
-def test_a_missing_study_or_model_gets_the_names_there_are(launched: Shell) -> None:
+def test_the_error_for_a_missing_study_or_model_lists_those_that_exist(launched: Shell) -> None:
     assert "did you mean 'diabetes'" in launched("show", "diabetis", expect=1).stderr
     assert "registered models: diabetes" in launched("promote", "houses", expect=1).stderr
     assert "did you mean 'diabetes'" in launched("promote", "diabetis", expect=1).stderr
     assert "there are 1" in launched("promote", "diabetes", "--version", "7", expect=2).stderr
 
 
-def test_the_ui_says_when_its_port_is_taken(launched: Shell) -> None:
+def test_the_ui_reports_that_its_port_is_in_use(launched: Shell) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -165,7 +165,9 @@ def test_the_ui_says_when_its_port_is_taken(launched: Shell) -> None:
         assert "try another --host or --port" in launched("ui", "--port", port, expect=1).stderr
 
 
-def test_the_ui_of_a_server_is_the_servers(shell: Shell, mlflow_server: str) -> None:
+def test_with_a_server_ui_prints_the_address_of_the_server(
+    shell: Shell, mlflow_server: str
+) -> None:
     said = shell("--tracking-uri", mlflow_server, "ui").stdout
     assert said.strip() == f"MLflow UI: {mlflow_server}"
 
@@ -187,7 +189,7 @@ def test_a_shell_completes_commands() -> None:
     assert done.stdout.split() == ["promote"]
 
 
-def test_thousands_of_classes_are_refused_with_what_they_would_take(
+def test_too_many_classes_are_refused_with_the_memory_they_need(
     here: Here, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lines = [f"{k % 7},c{k % 20_000}" for k in range(200_000)]

@@ -1,4 +1,4 @@
-"""The example in each command's help, run as it stands there, in the order of a working day."""
+"""The examples in the help of the commands, run unchanged in the order of a typical session."""
 
 import shlex
 import signal
@@ -28,7 +28,7 @@ def example_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 @pytest.fixture
 def folder(shell: Shell) -> Shell:
-    """A folder with a table, two studies on the diabetes data, and two versions of its model."""
+    """A folder with a table, two studies of the diabetes data, and two versions of its model."""
     random = np.random.default_rng(0)
     houses = pd.DataFrame(random.normal(size=(120, 3)), columns=["size", "age", "luck"])
     houses["price"] = 2 * houses["size"] + houses["age"]
@@ -45,9 +45,9 @@ def test_every_example_runs(folder: Shell, capsys: pytest.CaptureFixture[str]) -
     commands = {i.name or i.callback.__name__ for i in app.registered_commands if i.callback}
     assert set(DAY) == commands
     special: dict[str, Callable[[list[str]], None]] = {
-        "ui": lambda words: look_at(folder, words),
-        "rollback": lambda words: go_back(folder, words),
-        "stop": lambda words: end(folder, words),
+        "ui": lambda words: run_ui(folder, words),
+        "rollback": lambda words: run_rollback(folder, words),
+        "stop": lambda words: run_stop(folder, words),
     }
     for command, words in examples.items():
         assert words[0] == command
@@ -57,8 +57,8 @@ def test_every_example_runs(folder: Shell, capsys: pytest.CaptureFixture[str]) -
             folder(*words)
 
 
-def look_at(folder: Shell, words: list[str]) -> None:
-    """The UI runs until it is ended; on a port that is free."""
+def run_ui(folder: Shell, words: list[str]) -> None:
+    """Run the UI on a free port, and end it."""
     port = free_port()
     server = folder.start(*words, "--port", str(port))
     assert server.stdout is not None
@@ -69,15 +69,15 @@ def look_at(folder: Shell, words: list[str]) -> None:
     server.communicate(timeout=60)
 
 
-def go_back(folder: Shell, words: list[str]) -> None:
-    """Two versions have to have stood there."""
+def run_rollback(folder: Shell, words: list[str]) -> None:
+    """Roll back after two promotions."""
     folder("launch", "again", "--model", "diabetes", "--seed", "1", "--trials", "3")
     folder("promote", "diabetes", "--version", "2", "--force", "--reason", "to go back from")
     folder(*words)
 
 
-def end(folder: Shell, words: list[str]) -> None:
-    """A study has to run."""
+def run_stop(folder: Shell, words: list[str]) -> None:
+    """Stop a study that is running."""
     launch = folder.start("launch", "diabetes", "--trials", "100000")
     deadline = time.monotonic() + 60
     while folder.json("show", "diabetes")["state"] != "running":

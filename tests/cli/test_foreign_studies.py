@@ -1,4 +1,4 @@
-"""Studies that others made with Optuna, in the same database: shown, and no stumbling block."""
+"""Optuna studies of other tools in the same database: they are shown and break no command."""
 
 import csv
 import io
@@ -17,8 +17,8 @@ from storage import MLflowMirror
 
 
 @pytest.fixture
-def theirs(shell: Shell) -> Shell:
-    """A folder with two studies of others, of whose trials one is infinitely good."""
+def foreign(shell: Shell) -> Shell:
+    """A folder with two studies of other tools. One trial has an infinite value."""
     storage = optuna.storages.RDBStorage(shell.storage)
     for name in ("my study", "other"):
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
@@ -34,8 +34,8 @@ def theirs(shell: Shell) -> Shell:
     return shell
 
 
-def strictly(text: str) -> Any:
-    """Read JSON as the standard has it."""
+def parse_json(text: str) -> Any:
+    """Parse JSON, and refuse Infinity and NaN, which the standard lacks."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
@@ -43,53 +43,53 @@ def strictly(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_they_are_listed_and_shown_without_what_they_have_not(theirs: Shell) -> None:
+def test_they_are_listed_and_shown_without_missing_facts(foreign: Shell) -> None:
     for command in (["studies"], ["show", "my study"], ["watch", "my study"]):
-        done = theirs(*command)
+        done = foreign(*command)
         assert "None" not in done.stdout
         assert done.stderr == ""
-    shown = theirs("show", "my study").stdout
+    shown = foreign("show", "my study").stdout
     assert "made elsewhere" in shown
     assert "MLflow" not in shown
-    assert "grovekeeper ui" not in theirs("watch", "my study").stdout
-    assert "made elsewhere" in theirs("studies").stdout
+    assert "grovekeeper ui" not in foreign("watch", "my study").stdout
+    assert "made elsewhere" in foreign("studies").stdout
     assert (
-        "cannot be compared: they differ in data" in theirs("compare", "my study", "other").stdout
+        "cannot be compared: they differ in data" in foreign("compare", "my study", "other").stdout
     )
 
 
-def test_as_json_infinity_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+def test_infinity_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"scores": [math.inf, 1.0]})
-    assert strictly(capsys.readouterr().out) == {"scores": [None, 1.0]}
+    assert parse_json(capsys.readouterr().out) == {"scores": [None, 1.0]}
 
 
-def test_what_is_infinite_is_not_the_best(theirs: Shell) -> None:
-    summaries = strictly(theirs("studies", "--json").stdout)
+def test_an_infinite_value_is_not_the_best(foreign: Shell) -> None:
+    summaries = parse_json(foreign("studies", "--json").stdout)
     assert [summary["best"]["value"] for summary in summaries] == [2.0, 2.0]
-    assert strictly(theirs("show", "my study", "--json").stdout)["metric"] == "value"
+    assert parse_json(foreign("show", "my study", "--json").stdout)["metric"] == "value"
 
 
-def test_as_csv_none_is_a_value_and_missing_is_not(theirs: Shell) -> None:
-    rows = list(csv.DictReader(io.StringIO(theirs("show", "my study", "--csv").stdout)))
+def test_in_csv_none_is_a_value_and_a_missing_parameter_is_empty(foreign: Shell) -> None:
+    rows = list(csv.DictReader(io.StringIO(foreign("show", "my study", "--csv").stdout)))
     assert [row["state"] for row in rows] == ["complete"] * 3 + ["running"]
     assert {row["depth"] for row in rows[:3]} <= {"none", "4"}
     assert rows[3]["depth"] == ""
-    assert {row["trees"] for row in rows} == {""}  # nobody knows what they reported at
+    assert {row["trees"] for row in rows} == {""}  # the steps of other tools need not be trees
 
 
-def test_they_have_a_report(theirs: Shell) -> None:
-    assert theirs("report", "my study").stdout == "my-study.html\n"
-    html = (theirs.folder / "my-study.html").read_text(encoding="utf-8")
+def test_report_writes_a_page_on_them(foreign: Shell) -> None:
+    assert foreign("report", "my study").stdout == "my-study.html\n"
+    html = (foreign.folder / "my-study.html").read_text(encoding="utf-8")
     assert "This study was not made by Grovekeeper." in html
 
 
-def test_they_are_mirrored_where_they_are_named(theirs: Shell) -> None:
-    said = theirs("sync").stderr
+def test_sync_mirrors_them_if_they_are_named(foreign: Shell) -> None:
+    said = foreign("sync").stderr
     assert said.count("skipped unless it is named") == 2
-    assert theirs.json("sync", "my study") == [
+    assert foreign.json("sync", "my study") == [
         {"study": "my study", "runs": 4, "changed": 4, "deleted": 0}
     ]
-    client = MlflowClient(theirs.tracking_uri)
+    client = MlflowClient(foreign.tracking_uri)
     found = client.get_experiment_by_name("my study")
     assert found is not None
     runs = client.search_runs([found.experiment_id], "tags.`grovekeeper.kind` = 'trial'")
@@ -97,28 +97,28 @@ def test_they_are_mirrored_where_they_are_named(theirs: Shell) -> None:
     assert [run.info.status for run in runs] == ["FINISHED"] * 3 + ["RUNNING"]
     assert [run.data.metrics["value"] for run in runs[:3]] == [1.0, sys.float_info.max, 2.0]
     assert runs[0].data.tags["n_estimators"] == "many"
-    assert theirs.json("sync", "my study")[0]["changed"] == 0
+    assert foreign.json("sync", "my study")[0]["changed"] == 0
 
 
-def test_what_a_callback_had_no_time_for_is_added_where_it_wrote(
-    theirs: Shell, monkeypatch: pytest.MonkeyPatch
+def test_sync_completes_the_runs_of_a_callback(
+    foreign: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(theirs.folder)
-    study = optuna.load_study(study_name="other", storage=theirs.storage)
-    with MLflowMirror(theirs.tracking_uri, experiment="shared") as mirror:
+    monkeypatch.chdir(foreign.folder)
+    study = optuna.load_study(study_name="other", storage=foreign.storage)
+    with MLflowMirror(foreign.tracking_uri, experiment="shared") as mirror:
         mirror(study, study.trials[0])
     study.tell(3, 0.5)
-    (done,) = theirs.json("sync", "other")
+    (done,) = foreign.json("sync", "other")
     assert (done["runs"], done["changed"]) == (4, 1)
-    client = MlflowClient(theirs.tracking_uri)
+    client = MlflowClient(foreign.tracking_uri)
     assert client.get_experiment_by_name("other") is None
     (run,) = client.search_runs(["1"], "tags.`grovekeeper.kind` = 'study'")
     assert (run.info.status, run.data.metrics["best_value"]) == ("FINISHED", 2.0)
 
 
-def test_once_mirrored_they_have_pages(theirs: Shell, mlflow_server: str) -> None:
+def test_ui_prints_the_pages_of_a_mirrored_one(foreign: Shell, mlflow_server: str) -> None:
     there = ("--tracking-uri", mlflow_server)
-    theirs(*there, "ui", "--study", "my study", expect=1)
-    theirs(*there, "sync", "my study")
-    shown = theirs(*there, "ui", "--study", "my study").stdout
+    foreign(*there, "ui", "--study", "my study", expect=1)
+    foreign(*there, "sync", "my study")
+    shown = foreign(*there, "ui", "--study", "my study").stdout
     assert f"trials: {mlflow_server}/#/experiments/" in shown

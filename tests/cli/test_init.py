@@ -1,4 +1,4 @@
-"""`grovekeeper init`: a file of options that `launch` takes."""
+"""`grovekeeper init` writes a configuration file that `launch` accepts."""
 
 import os
 from pathlib import Path
@@ -19,13 +19,13 @@ def houses(shell: Shell) -> Shell:
 
 
 @pytest.mark.slow
-def test_what_it_writes_can_be_launched(houses: Shell) -> None:
+def test_the_file_can_be_launched(houses: Shell) -> None:
     assert houses("init", "houses.csv").stdout == "houses.toml\n"
     summary = houses.json("launch", "--config", "houses.toml", "--trials", "3", "--no-register")
     assert (summary["study"], summary["state"]) == ("houses", "finished")
 
 
-def test_a_file_that_is_there_is_kept(houses: Shell) -> None:
+def test_an_existing_file_is_not_overwritten(houses: Shell) -> None:
     mine = houses.folder / "houses.toml"
     mine.write_text("trials = 7\n")
     said = houses("init", "houses.csv", expect=2).stderr
@@ -35,12 +35,12 @@ def test_a_file_that_is_there_is_kept(houses: Shell) -> None:
     assert 'target = "size"' in Path(houses.folder / "other.toml").read_text(encoding="utf-8")
 
 
-def test_a_table_that_is_not_there_leaves_no_file(houses: Shell) -> None:
+def test_a_missing_table_leaves_no_file(houses: Shell) -> None:
     assert "does not exist" in houses("init", "hauses.csv", expect=1).stderr
     assert not (houses.folder / "hauses.toml").exists()
 
 
-def test_a_name_that_is_no_text_is_said_and_leaves_no_file(houses: Shell) -> None:
+def test_a_name_that_is_not_utf_8_is_reported_and_leaves_no_file(houses: Shell) -> None:
     odd = os.fsdecode(b"caf\xe9.csv")
     (houses.folder / odd).write_text("a,y\n" + "".join(f"{k},{k / 2}\n" for k in range(40)))
     refused = houses("init", odd, expect=2)

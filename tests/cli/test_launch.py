@@ -1,4 +1,4 @@
-"""The main job, end to end: what a newcomer gets from one line."""
+"""`grovekeeper launch` end to end."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def load_model(tracking_uri: str, model_uri: str) -> Any:
 
 
 def wait_for(shell: Shell, trials: int, process: "subprocess.Popen[str]") -> None:
-    """Wait until the study in the shell's folder has so many finished trials."""
+    """Wait until the study in the shell's folder has this number of finished trials."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
@@ -49,7 +49,7 @@ def wait_for(shell: Shell, trials: int, process: "subprocess.Popen[str]") -> Non
     pytest.fail("the study did not get on")
 
 
-def test_one_line_makes_a_study_and_a_registered_model(launched: Shell) -> None:
+def test_launch_makes_a_study_and_a_registered_model(launched: Shell) -> None:
     names = {path.name.split("-")[0] for path in launched.folder.iterdir()}
     assert names == {"optuna.db", "mlflow.db", "mlruns"}
     summary = launched.json("show", "diabetes")
@@ -79,7 +79,7 @@ def test_mlflow_mirrors_optuna_exactly(launched: Shell) -> None:
     assert parent.data.params["metric"] == "rmse"
 
 
-def test_the_version_carries_where_it_comes_from_and_its_files_digest(launched: Shell) -> None:
+def test_the_version_records_its_origin_and_the_digest_of_its_files(launched: Shell) -> None:
     client = MlflowClient(launched.tracking_uri)
     (version,) = client.search_model_versions("name = 'diabetes'")
     summary = launched.json("show", "diabetes")
@@ -98,13 +98,13 @@ def test_the_version_carries_where_it_comes_from_and_its_files_digest(launched: 
     assert folder_digest(folder) == tags["grovekeeper.model_sha256"]
 
 
-def test_studies_lists_it(launched: Shell) -> None:
+def test_studies_lists_the_launched_study(launched: Shell) -> None:
     (summary,) = launched.json("studies")
     assert summary == launched.json("show", "diabetes")
     assert "diabetes  finished" in launched("studies").stdout
 
 
-def test_the_same_launch_again_does_nothing_twice(launched: Shell) -> None:
+def test_repeating_a_finished_launch_changes_nothing(launched: Shell) -> None:
     before = launched.json("show", "diabetes")
     again = launched.json("launch", "--trials", "10")
     assert again | {"seconds": 0} == before | {"seconds": 0}
@@ -112,7 +112,7 @@ def test_the_same_launch_again_does_nothing_twice(launched: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_a_champion_that_the_registry_does_not_know_is_registered_again(
+def test_a_champion_missing_from_the_registry_is_registered_again(
     launched: Shell, shell: Shell
 ) -> None:
     for source in launched.folder.glob("optuna.db*"):
@@ -124,7 +124,7 @@ def test_a_champion_that_the_registry_does_not_know_is_registered_again(
     shell("promote", "diabetes")
 
 
-def test_other_peoples_studies_are_listed_and_left_alone(launched: Shell, shell: Shell) -> None:
+def test_studies_of_other_tools_are_listed_and_not_changed(launched: Shell, shell: Shell) -> None:
     for source in launched.folder.glob("*.db*"):
         shutil.copy(source, shell.folder)
     storage = optuna.storages.RDBStorage(shell.storage)
@@ -137,7 +137,7 @@ def test_other_peoples_studies_are_listed_and_left_alone(launched: Shell, shell:
     assert "has no trial yet" in shell("sync", "theirs", expect=1).stderr
 
 
-def test_another_specification_is_refused_and_named(launched: Shell) -> None:
+def test_a_different_specification_is_refused_and_the_difference_named(launched: Shell) -> None:
     refused = launched("launch", "--seed", "3", "--metric", "mae", "--trials", "12", expect=1)
     assert refused.stderr.count("\n") == 1
     assert "metric is mae, was rmse; seed is 3, was 0" in refused.stderr
@@ -153,13 +153,15 @@ def test_sync_rebuilds_an_empty_mlflow_and_is_idempotent(launched: Shell) -> Non
     assert (first["runs"], first["changed"]) == (10, 10)
     assert (second["runs"], second["changed"]) == (10, 0)
     assert_agreement(launched.storage, empty, "diabetes")
-    launched("sync")  # the mirror's address is noted with the study: put the old one back
+    launched(
+        "sync"
+    )  # sync stored the address of the new mirror with the study: restore the old one
     for leftover in launched.folder.glob("rebuilt.db*"):
         leftover.unlink()
 
 
 @pytest.mark.slow
-def test_a_raw_table_on_a_server_and_on_with_it(
+def test_a_raw_table_on_a_server_and_continued(
     shell: Shell, mixed_csv: Path, mixed_table: pd.DataFrame, mlflow_server: str
 ) -> None:
     common = ["--tracking-uri", mlflow_server, "launch", "rows", "--data", str(mixed_csv)]
@@ -184,14 +186,14 @@ def test_a_raw_table_on_a_server_and_on_with_it(
     ("number", "code"),
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
 )
-def test_a_signal_ends_cleanly_and_the_study_goes_on(
+def test_a_signal_ends_the_launch_cleanly_and_the_next_continues_it(
     shell: Shell, number: signal.Signals, code: int
 ) -> None:
     arguments = ("launch", "--trials", "100000", "--no-register")
     process = shell.start(*arguments, start_new_session=True)
     wait_for(shell, 3, process)
     if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does: to the workers, too
+        os.killpg(process.pid, number)  # like a terminal, which signals the workers, too
     else:
         process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -201,7 +203,7 @@ def test_a_signal_ends_cleanly_and_the_study_goes_on(
     summary = shell.json("show", "diabetes")
     assert (summary["state"], summary["lease"]) == ("interrupted", None)
     assert summary["trials"]["running"] == 0
-    if " behind" in said:  # whoever interrupts is not kept waiting for MLflow's first start
+    if " behind" in said:  # an interrupted launch does not wait for MLflow to start
         shell("sync", "diabetes")
     parent = assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
     assert parent.info.status == "KILLED"
@@ -241,7 +243,7 @@ def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_terminal_there_is_a_line_now_and_then_and_none_when_quiet(shell: Shell) -> None:
+def test_without_a_terminal_progress_is_printed_in_lines_unless_quiet(shell: Shell) -> None:
     said = shell("launch", "--trials", "5", "--no-register").stderr.splitlines()
     lines = [line for line in said if "/5 trials" in line]
     assert 1 <= len(lines) <= 6
@@ -251,7 +253,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then_and_none_when_quiet(she
 
 
 @pytest.mark.slow
-def test_a_file_gives_options_and_space_and_flags_beat_it(shell: Shell) -> None:
+def test_a_file_sets_options_and_space_and_flags_override_it(shell: Shell) -> None:
     (shell.folder / "study.toml").write_text(
         'study = "narrow"\ntrials = 9\nseed = 4\nregister = false\n'
         "[space]\nmax_features = {low = 0.2, high = 0.4}\nmax_depth = 5\n"

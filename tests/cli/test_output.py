@@ -48,7 +48,7 @@ def test_a_models_history_as_csv(launched: Shell) -> None:
     )
 
 
-def test_show_lists_the_best_trials_the_best_first(launched: Shell) -> None:
+def test_show_lists_the_best_trials_in_order(launched: Shell) -> None:
     summary = launched.json("show", "diabetes")
     _, shown = launched("show", "diabetes").stdout.split("The best trials\n")
     heading, *lines = shown.splitlines()
@@ -68,7 +68,7 @@ def test_two_formats_at_once_are_wrong_usage(
     assert "--json and --csv are two formats: give one of them" in capsys.readouterr().err
 
 
-def test_in_a_pipe_no_line_is_folded_and_names_are_no_markup(
+def test_in_a_pipe_lines_are_not_folded_and_markup_is_not_interpreted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     long = "x" * 300
@@ -79,7 +79,7 @@ def test_in_a_pipe_no_line_is_folded_and_names_are_no_markup(
     assert second == "[red]y[/]"
 
 
-def test_on_a_terminal_it_is_folded_to_its_width(
+def test_on_a_terminal_tables_are_folded_to_its_width(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -106,7 +106,9 @@ def summary(best: int) -> dict[str, Any]:
     }
 
 
-def test_scores_and_model_are_of_the_best_or_it_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hold_out_and_model_are_printed_only_if_the_champion_is_the_best_trial(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print_result(summary(12), registered=True)
     said = capsys.readouterr().out
     assert "hold-out: rmse 2.5" in said

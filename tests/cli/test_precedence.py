@@ -1,4 +1,4 @@
-"""Which of several values of an option counts: flag, then file, then environment, then default."""
+"""Precedence of the values of an option: flag, file, environment, default."""
 
 import inspect
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, Stores
 from search.study.spec import StudySpec
 from search.workers.factory import scheduler_of
 
-# Of each option of `launch`: a flag's value, a file's, and the default.
+# Each option of `launch`, with the value of a flag, the value in a file, and the default.
 TABLE: list[tuple[str, Any, Any, Any]] = [
     ("data", "flag.csv", "file.csv", "diabetes"),
     ("query", "select 1", "select 2", None),
@@ -48,7 +48,7 @@ FIELDS = {"register": "register_model"}
 def asked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., tuple[StudySpec, Stores]]:
-    """Run `launch` as far as to what it is asked for: its specification and its stores."""
+    """Run `launch` up to its specification and its stores, and return them."""
     monkeypatch.chdir(tmp_path)
     seen: list[tuple[StudySpec, Stores]] = []
 
@@ -71,7 +71,7 @@ def asked(
 
 
 def flag(name: str, value: Any) -> list[str]:
-    """Write an option as a flag; the study's name is no option."""
+    """Return the arguments that set an option; the study is a positional argument."""
     if name == "study":
         return [str(value)]
     if isinstance(value, bool):
@@ -106,7 +106,7 @@ def test_flag_beats_file_beats_default(
     assert getattr(both, field) == by_flag
 
 
-def test_of_the_scheduler_environment_stands_between_file_and_default(
+def test_the_environment_comes_between_file_and_default_for_the_scheduler(
     asked: Callable[..., tuple[StudySpec, Stores]],
 ) -> None:
     import dask
@@ -117,7 +117,7 @@ def test_of_the_scheduler_environment_stands_between_file_and_default(
     file, given = toml("scheduler", "tcp://file:1"), flag("scheduler", "tcp://flag:1")
     with dask.config.set({"scheduler-address": None}):
         assert scheduler() is None
-    # As Dask has it of DASK_SCHEDULER_ADDRESS, read when it is imported.
+    # Dask reads DASK_SCHEDULER_ADDRESS in this way when it is imported.
     environment = dask.config.collect_env({"DASK_SCHEDULER_ADDRESS": "tcp://environment:1"})
     with dask.config.set(environment):
         assert scheduler() == "tcp://environment:1"
@@ -132,7 +132,7 @@ def test_of_the_scheduler_environment_stands_between_file_and_default(
         ("tracking-uri", "MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI),
     ],
 )
-def test_of_the_stores_flag_beats_environment_beats_default(
+def test_flag_beats_environment_beats_default_for_the_stores(
     asked: Callable[..., tuple[StudySpec, Stores]],
     monkeypatch: pytest.MonkeyPatch,
     option: str,

@@ -1,4 +1,4 @@
-"""From champion to Staging and back, as its users do it."""
+"""The commands around promotion, from a champion to Staging and back."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from sklearn.datasets import load_diabetes
 
 @pytest.fixture(scope="module")
 def promoted(launched: Shell, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A copy of the launched study's databases, its model promoted."""
+    """A copy of the launched study's databases, in which the model is promoted."""
     shell = Shell(tmp_path_factory.mktemp("promoted"))
     for path in launched.folder.glob("*.db*"):
         shutil.copy(path, shell.folder)
@@ -37,7 +37,7 @@ def promoted(launched: Shell, tmp_path_factory: pytest.TempPathFactory) -> Shell
     return shell
 
 
-def test_history_tells_what_was_done(promoted: Shell) -> None:
+def test_history_lists_the_moves(promoted: Shell) -> None:
     found = promoted.json("history", "diabetes")
     assert found["model"] == "diabetes"
     move = found["moves"][0]
@@ -53,7 +53,7 @@ def test_history_tells_what_was_done(promoted: Shell) -> None:
     assert (again["version"], again["to"], again["action"]) == (1, "Staging", None)
 
 
-def test_a_refusal_is_one_line_exit_code_1_and_on_record(promoted: Shell) -> None:
+def test_a_refusal_prints_one_line_exits_with_1_and_is_recorded(promoted: Shell) -> None:
     done = promoted("promote", "diabetes", "--to", "Production", "--require", "rmse=1", expect=1)
     assert "required is at most 1; better than" in done.stderr
     assert "--force --reason TEXT" in done.stderr
@@ -65,7 +65,7 @@ def test_a_refusal_is_one_line_exit_code_1_and_on_record(promoted: Shell) -> Non
     assert actions == ["promote", "refuse"]
 
 
-def test_a_version_and_a_trial_are_made_again_bit_by_bit(promoted: Shell) -> None:
+def test_a_version_and_a_trial_are_reproduced_bit_by_bit(promoted: Shell) -> None:
     assert "version 1 of diabetes is reproduced" in promoted("reproduce", "diabetes").stdout
     states = states_of(promoted)
     for state in ("COMPLETE", "PRUNED"):
@@ -80,12 +80,12 @@ def test_a_version_and_a_trial_are_made_again_bit_by_bit(promoted: Shell) -> Non
 
 
 def states_of(shell: Shell) -> list[str]:
-    """The states of the trials, by number."""
+    """Return the states of the trials, in the order of their numbers."""
     with closing(sqlite3.connect(shell.folder / "optuna.db")) as connection:
         return [row[0] for row in connection.execute("select state from trials order by number")]
 
 
-def test_what_is_not_made_again_is_said(promoted: Shell) -> None:
+def test_a_failed_reproduction_names_the_cause(promoted: Shell) -> None:
     path = promoted.folder / "other.csv"
     load_diabetes(as_frame=True).frame.head(300).to_csv(path, index=False)
     done = promoted("reproduce", "diabetes", "--data", str(path), expect=1)
@@ -110,7 +110,7 @@ def load(flavor: Any, uri: str) -> Any:
         return flavor.load_model(uri)
 
 
-def test_it_is_loaded_by_stage_and_by_alias_and_a_wrong_column_is_an_error(
+def test_the_model_loads_by_stage_and_alias_and_refuses_a_wrong_column(
     promoted: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(promoted.folder)
@@ -125,7 +125,7 @@ def test_it_is_loaded_by_stage_and_by_alias_and_a_wrong_column_is_an_error(
 
 @pytest.fixture
 def served(promoted: Shell) -> Iterator[str]:
-    """The address at which MLflow serves the model."""
+    """The address of the model served by MLflow."""
     port, said = free_port(), promoted.folder / "serve.log"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/diabetes@staging"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
@@ -144,23 +144,23 @@ def served(promoted: Shell) -> Iterator[str]:
         server.wait(20)
 
 
-def test_mlflow_serves_it_on_raw_rows(served: str) -> None:
+def test_mlflow_serves_the_model_on_raw_rows(served: str) -> None:
     rows = load_diabetes(as_frame=True).data.head(3)
 
     def ask(content: Any) -> Any:
-        request = urllib.request.Request(  # noqa: S310 our own
+        request = urllib.request.Request(  # noqa: S310 own server
             f"{served}/invocations",
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 our own
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 own server
             return json.loads(answer.read())
 
     records = json.loads(rows.to_json(orient="records"))
     predictions = ask({"dataframe_records": records})["predictions"]
     assert len(predictions) == 3
     assert np.std(predictions) > 1
-    records[0]["bmi"] = None  # missing values are taken as in training
+    records[0]["bmi"] = None  # missing values are allowed, as in training
     assert ask({"dataframe_records": records})["predictions"][1:] == predictions[1:]
     del records[0]["bmi"]
     with pytest.raises(urllib.error.HTTPError) as error:

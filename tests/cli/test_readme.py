@@ -1,4 +1,4 @@
-"""What the README shows in Python, run as it stands there."""
+"""The Python examples of the README, run unchanged."""
 
 import json
 import re
@@ -25,14 +25,14 @@ print(json.dumps({
 
 
 def block(words: str) -> str:
-    """Return the README's Python that has these words."""
+    """Return the Python block of the README that contains these words."""
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     (code,) = [block for block in blocks if words in block]
     return str(code)
 
 
 def python(folder: Path, code: str) -> Any:
-    """Run code in a folder, as a script; return what it printed as JSON."""
+    """Run code as a script in a folder, and return the JSON that it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,

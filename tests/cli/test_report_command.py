@@ -1,4 +1,4 @@
-"""`grovekeeper report`: a page of a launched study, and what is said where none can be written."""
+"""`grovekeeper report` writes a page on a study, or an error in one line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from conftest import Shell
 
 
-def test_a_page_is_written_beside_the_study_and_its_path_printed(launched: Shell) -> None:
+def test_the_page_is_written_and_its_path_printed(launched: Shell) -> None:
     page = launched.folder / "diabetes.html"
     try:
         page.write_text("an older page")
@@ -24,7 +24,7 @@ def test_a_page_is_written_beside_the_study_and_its_path_printed(launched: Shell
         page.unlink(missing_ok=True)
 
 
-def test_json_tells_of_each_figure(launched: Shell, tmp_path: Path) -> None:
+def test_json_describes_each_figure(launched: Shell, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     document = launched.json("report", "diabetes", "--output", str(path))
     assert set(document) == {"study", "file", "figures"}
@@ -45,7 +45,7 @@ def test_only_optunas_database_is_needed(launched: Shell, shell: Shell, tmp_path
     assert [path.name for path in shell.folder.iterdir()] == ["diabetes.html"]
 
 
-def test_a_study_of_any_name_gets_a_file_in_this_folder(shell: Shell) -> None:
+def test_the_file_of_a_study_with_any_name_is_in_this_folder(shell: Shell) -> None:
     storage = optuna.storages.RDBStorage(shell.storage)
     optuna.create_study(study_name="../their <study>", storage=storage)
     storage.remove_session()
@@ -56,7 +56,7 @@ def test_a_study_of_any_name_gets_a_file_in_this_folder(shell: Shell) -> None:
     assert "Not shown: No trial is complete yet." in html
 
 
-def test_a_study_that_is_not_there_leaves_no_file(launched: Shell, shell: Shell) -> None:
+def test_a_missing_study_leaves_no_file(launched: Shell, shell: Shell) -> None:
     said = shell("--storage", launched.storage, "report", "diabetis", expect=1).stderr
     assert "did you mean 'diabetes'" in said
     assert list(shell.folder.iterdir()) == []
@@ -69,7 +69,7 @@ def test_a_study_that_is_not_there_leaves_no_file(launched: Shell, shell: Shell)
         (".", "it is a folder; give the name of a file"),
     ],
 )
-def test_an_output_that_cannot_be_meant_is_wrong_usage(
+def test_an_impossible_output_is_wrong_usage(
     here: Callable[..., int], output: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here("report", "diabetes", "--output", output) == 2
@@ -78,7 +78,7 @@ def test_an_output_that_cannot_be_meant_is_wrong_usage(
     assert message in said.err
 
 
-def test_a_file_that_cannot_be_written_is_one_line(launched: Shell) -> None:
+def test_a_failed_write_is_reported_in_one_line(launched: Shell) -> None:
     failed = launched("report", "diabetes", "--output", "/dev/full", expect=1)
     assert failed.stdout == ""
     assert failed.stderr.count("\n") == 1

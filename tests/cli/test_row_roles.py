@@ -1,4 +1,4 @@
-"""Rows that depend on each other, that count more or less, and metrics with a guide, end to end."""
+"""Groups, times, weights, and metrics that need a guide metric, end to end."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ TRIALS = 4
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A folder with a table of 40 patients' visits, in which several studies are launched."""
+    """A folder with a table of the visits of 40 patients, for several studies."""
     shell = Shell(tmp_path_factory.mktemp("roles"))
     random = np.random.default_rng(0)
     who = np.repeat(np.arange(40), 6)
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 def launched(folder: Shell, name: str, data: str, *options: str) -> tuple[dict[str, Any], str]:
-    """Launch a study in the folder; return its summary and what was said."""
+    """Launch a study in the folder, and return its summary and its messages."""
     said = folder(
         *("launch", name, "--data", data, "--trials", str(TRIALS), "--no-register"),
         *("--workers", "2", *options),
@@ -51,7 +51,7 @@ def launched(folder: Shell, name: str, data: str, *options: str) -> tuple[dict[s
     return summary, said
 
 
-def test_groups_are_scored_by_folds_and_a_metric_of_ranks_is_maximised(folder: Shell) -> None:
+def test_groups_are_cross_validated_and_a_ranking_metric_is_maximised(folder: Shell) -> None:
     options = ("--group", "patient", "--metric", "auc", "--folds", "3")
     summary, said = launched(folder, "groups", "well.csv", *options)
     assert "scored by 3 folds of whole groups" in said
@@ -65,10 +65,10 @@ def test_groups_are_scored_by_folds_and_a_metric_of_ranks_is_maximised(folder: S
 
 
 @pytest.mark.slow
-def test_times_are_scored_on_later_rows_and_what_was_grown_is_not_grown_again(
+def test_times_are_scored_on_later_rows_and_no_forest_is_grown_twice(
     folder: Shell, tmp_path: Path
 ) -> None:
-    """Of a space of two forests, two trials are copies of the others, in both stores."""
+    """In a space of two forests, the other two trials are copies, in both stores."""
     config = tmp_path / "two.toml"
     config.write_text(
         '[space]\nsplitter = "best"\nmax_features = 0.5\nmin_samples_leaf = [2, 5]\n'

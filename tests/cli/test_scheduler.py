@@ -1,4 +1,4 @@
-"""A study whose trees grow on a Dask cluster."""
+"""Studies whose trees grow on a Dask cluster."""
 
 import sqlite3
 import time
@@ -13,7 +13,7 @@ from processes import free_port
 
 
 @pytest.mark.slow
-def test_a_study_on_a_cluster_is_the_study_on_this_machine(
+def test_a_study_on_a_cluster_equals_the_one_on_this_machine(
     launched: Shell, shell: Shell, tmp_path: Path
 ) -> None:
     servers = DaskServers(tmp_path)
@@ -63,7 +63,7 @@ def wait_for_trials(path: Path, count: int) -> None:
     while time.monotonic() < deadline:
         time.sleep(0.1)
         if path.exists():
-            # At first there are no tables.
+            # The tables are created after the file.
             with (
                 closing(sqlite3.connect(path, timeout=30)) as connection,
                 suppress(sqlite3.OperationalError),
@@ -75,7 +75,7 @@ def wait_for_trials(path: Path, count: int) -> None:
 
 
 @pytest.mark.faults
-def test_no_scheduler_at_the_address_is_one_line(shell: Shell) -> None:
+def test_a_missing_scheduler_is_reported_in_one_line(shell: Shell) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
     done = shell("launch", "--trials", "2", "--scheduler", address, expect=1)
     assert f"no Dask scheduler answers at {address}" in done.stderr

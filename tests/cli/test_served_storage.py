@@ -1,4 +1,4 @@
-"""Studies that a Dask scheduler serves: no database server, and nothing of it on this machine."""
+"""Studies that a Dask scheduler stores, without a database server and a local file."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _ENDED = ("complete", "pruned")
 
 @pytest.fixture
 def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaskServers]:
-    """A scheduler that `DASK_SCHEDULER_ADDRESS` names, and two workers."""
+    """A scheduler, set in `DASK_SCHEDULER_ADDRESS`, with two workers."""
     servers = DaskServers(tmp_path)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", servers.address)
     servers.add_worker()
@@ -41,7 +41,7 @@ def test_a_served_study_is_run_shown_and_stopped_from_anywhere(
     assert f"(process {process.pid})" in refused.stderr
     assert "diabetes: stopped" in anywhere(*_SERVED, "stop", "diabetes").stdout
     out, err = process.communicate(timeout=60)
-    # MLflow is not waited for long.
+    # launch does not wait long for MLflow.
     assert process.returncode == (1 if "sync diabetes" in err else 0), out + err
     done = sum(anywhere.json(*_SERVED, "show", "diabetes")["trials"][kind] for kind in _ENDED)
     found = shell.json(*_SERVED, "launch", "--trials", str(done + 3))
@@ -56,7 +56,7 @@ def test_a_served_study_is_run_shown_and_stopped_from_anywhere(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("servers")
-def test_a_study_lives_in_the_schedulers_memory(shell: Shell, tmp_path: Path) -> None:
+def test_a_study_can_be_kept_in_the_memory_of_the_scheduler(shell: Shell, tmp_path: Path) -> None:
     found = shell.json("--storage", "dask", "launch", "--trials", "3", "--no-register")
     assert found["state"] == "finished"
     assert shell.json("--storage", "dask", "show", "diabetes") == found
@@ -75,7 +75,7 @@ def wait_for_trials(shell: Shell, count: int) -> None:
 
 
 @pytest.mark.faults
-def test_what_a_dead_scheduler_served_from_a_file_goes_on(
+def test_a_study_that_a_dead_scheduler_served_from_a_file_continues(
     shell: Shell, servers: DaskServers, tmp_path: Path
 ) -> None:
     process = shell.start(*_SERVED, "launch", "--trials", "100000")

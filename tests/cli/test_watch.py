@@ -1,4 +1,4 @@
-"""`launch` and `watch` on a real terminal, of 80 columns, and in a pipe."""
+"""`launch` and `watch` on a real terminal of 80 columns, and in a pipe."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from terminals import COLUMNS, PATIENCE, Terminal
 
 @pytest.fixture
 def houses(shell: Shell) -> Shell:
-    """A folder with a table on which a trial takes a second and more."""
+    """A folder with a table on which a trial takes at least a second."""
     random = np.random.default_rng(0)
     houses = pd.DataFrame(random.normal(size=(20_000, 8)), columns=list("abcdefgh"))
     houses["price"] = houses["a"] + np.sin(3 * houses["b"]) + random.normal(size=len(houses))
@@ -20,7 +20,7 @@ def houses(shell: Shell) -> Shell:
     return shell
 
 
-def test_launch_and_watch_show_the_same_panel_and_ctrl_c_ends_the_watching_only(
+def test_launch_and_watch_show_the_same_panel_and_ctrl_c_ends_only_the_watching(
     houses: Shell,
 ) -> None:
     launch = Terminal(houses.folder, "launch", "--data", "houses.csv", "--trials", "300")
@@ -57,7 +57,7 @@ def test_a_finished_study_is_shown_once(launched: Shell) -> None:
     assert "promote it: grovekeeper promote diabetes" in watch.text
 
 
-def test_in_a_pipe_it_prints_what_was_found_and_no_panel(launched: Shell) -> None:
+def test_in_a_pipe_it_prints_the_result_and_no_panel(launched: Shell) -> None:
     done = launched("watch", "diabetes")
     assert "best: trial" in done.stdout
     assert done.stderr == ""
@@ -67,7 +67,7 @@ def test_in_a_pipe_it_prints_what_was_found_and_no_panel(launched: Shell) -> Non
 @pytest.mark.parametrize(
     "variables", [{"TERM": "dumb"}, pytest.param({"CI": "true"}, marks=pytest.mark.slow)]
 )
-def test_where_no_panel_can_be_drawn_lines_are_printed(
+def test_lines_are_printed_where_a_panel_cannot_be_drawn(
     shell: Shell, variables: dict[str, str]
 ) -> None:
     launch = Terminal(shell.folder, "launch", "--trials", "5", "--no-register", **variables)
@@ -77,7 +77,7 @@ def test_where_no_panel_can_be_drawn_lines_are_printed(
 
 
 @pytest.mark.slow
-def test_a_study_that_is_deleted_meanwhile_is_said(shell: Shell) -> None:
+def test_deleting_a_watched_study_is_reported(shell: Shell) -> None:
     shell("launch", "--trials", "2", "--no-register")
     watch = Terminal(shell.folder, "watch", "diabetes", "--follow")
     watch.wait_for(lambda text: "2/2 trials" in text)
@@ -87,7 +87,7 @@ def test_a_study_that_is_deleted_meanwhile_is_said(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_following_goes_on_over_several_launches(shell: Shell) -> None:
+def test_follow_watches_several_launches(shell: Shell) -> None:
     shell("launch", "--trials", "2", "--no-register")
     watch = Terminal(shell.folder, "watch", "diabetes", "--follow")
     watch.wait_for(lambda text: "diabetes: finished" in text and "2/2 trials" in text)
