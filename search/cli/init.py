@@ -31,12 +31,12 @@ def init(
     Example: grovekeeper init houses.csv --target price -o houses.toml
     """
     from search.data.addresses import default_name
-    from search.study.config_template import draft
+    from search.study.config_template import config_template
 
     path = output or Path(f"{default_name(data)}.toml")
     if path.exists():
         raise UsageError(f"{path} already exists: choose another file with --output")
-    text = draft(data, target, str(path), query)
+    text = config_template(data, target, str(path), query)
     try:
         path.write_bytes(text.encode())
     except UnicodeEncodeError:

@@ -24,7 +24,7 @@ _WIDTH = 40
 _LINE_LENGTH = 100
 
 
-def draft(source: str, target: str | None, file: str, query: str | None = None) -> str:
+def config_template(source: str, target: str | None, file: str, query: str | None = None) -> str:
     """Return the text of a configuration file for a table, with every option and its default.
 
     Parameters

@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator
 from shop import table
 
 from search.errors import DataError, UsageError
-from search.study.config_template import draft
+from search.study.config_template import config_template
 from search.study.problem import load_problem
 from search.study.schema import SCHEMA
 from search.study.spec import StudySpec, make_spec
@@ -35,7 +35,7 @@ def uncommented(text: str) -> dict[str, object]:
 
 
 def test_as_it_stands_it_poses_the_problem_that_its_table_poses(houses: str) -> None:
-    text = draft(houses, None, "houses.toml")
+    text = config_template(houses, None, "houses.toml")
     found = tomllib.loads(text)
     assert found == {"data": houses, "target": "price", "space": {}}
     assert (
@@ -45,7 +45,7 @@ def test_as_it_stands_it_poses_the_problem_that_its_table_poses(houses: str) -> 
 
 
 def test_it_names_every_option_and_each_can_be_uncommented(houses: str) -> None:
-    found = uncommented(draft(houses, None, "houses.toml"))
+    found = uncommented(config_template(houses, None, "houses.toml"))
     assert set(found) == EVERYTHING
     spec = make_spec(found | {"data": "sqlite:///shop.db"})
     for name in ("trials", "holdout", "trees", "seed", "folds", "evaluation", "detach"):
@@ -58,7 +58,7 @@ def test_it_names_every_option_and_each_can_be_uncommented(houses: str) -> None:
 
 
 def test_it_lists_the_columns(houses: str) -> None:
-    text = draft(houses, "street", "houses.toml")
+    text = config_template(houses, "street", "houses.toml")
     assert re.search(r"#   street +\w+, 5 values, 10 missing\n", text)
     assert re.search(r"#   size +float64, 200 values\n", text)
     assert '\ntarget = "street"\n' in text
@@ -70,14 +70,14 @@ def test_odd_names_stay_in_their_line(tmp_path: Path) -> None:
     odd = 'a\n"b" \\ #é'
     frame = pd.DataFrame({"x" * 99: range(30), odd: np.arange(30) * 0.5})
     frame.to_parquet(tmp_path / "a 'b'.parquet")
-    found = uncommented(draft(str(tmp_path / "a 'b'.parquet"), None, "odd.toml"))
+    found = uncommented(config_template(str(tmp_path / "a 'b'.parquet"), None, "odd.toml"))
     assert found["target"] == odd
 
 
 def test_a_column_of_lists_or_of_odd_signs_does_not_spoil_the_file(tmp_path: Path) -> None:
     frame = pd.DataFrame({"l": [[1], [2]] * 20, "a\x1bb": range(40), "y": np.arange(40) * 0.5})
     frame.to_parquet(tmp_path / "odd.parquet")
-    text = draft(str(tmp_path / "odd.parquet"), "y", "odd.toml")
+    text = config_template(str(tmp_path / "odd.parquet"), "y", "odd.toml")
     assert tomllib.loads(text)["target"] == "y"
     assert re.search(r"#   l +object\n#   a b +int64, 40 values\n", text)
 
@@ -85,24 +85,24 @@ def test_a_column_of_lists_or_of_odd_signs_does_not_spoil_the_file(tmp_path: Pat
 def test_of_a_wide_table_not_all_columns_are_listed(tmp_path: Path) -> None:
     frame = pd.DataFrame(np.zeros((20, 300)), columns=[f"x{k}" for k in range(300)])
     frame.to_parquet(tmp_path / "wide.parquet")
-    assert "… and 100 more" in draft(str(tmp_path / "wide.parquet"), None, "wide.toml")
+    assert "… and 100 more" in config_template(str(tmp_path / "wide.parquet"), None, "wide.toml")
 
 
 def test_a_target_of_decimals_is_guessed_as_it_will_be_learned(tmp_path: Path) -> None:
     price = [Decimal(k) / 4 for k in range(40)]
     pd.DataFrame({"a": range(40), "price": price}).to_parquet(tmp_path / "t.parquet")
-    assert '# task = "regression"' in draft(str(tmp_path / "t.parquet"), None, "t.toml")
+    assert '# task = "regression"' in config_template(str(tmp_path / "t.parquet"), None, "t.toml")
 
 
 def test_a_target_without_a_value_is_said(tmp_path: Path) -> None:
     pd.DataFrame({"a": range(40), "y": [None] * 40}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="all 40 values of the target 'y' are missing"):
-        draft(str(tmp_path / "t.parquet"), None, "t.toml")
+        config_template(str(tmp_path / "t.parquet"), None, "t.toml")
 
 
 def test_a_column_that_is_not_there_is_said(houses: str) -> None:
     with pytest.raises(UsageError, match="did you mean 'price'"):
-        draft(houses, "prize", "houses.toml")
+        config_template(houses, "prize", "houses.toml")
 
 
 def test_the_schema_is_that_of_the_specification(houses: str) -> None:
@@ -114,6 +114,8 @@ def test_the_schema_is_that_of_the_specification(houses: str) -> None:
     assert set(kept["properties"]) == EVERYTHING
     assert all(about["description"] for about in kept["properties"].values())
     validator = Draft7Validator(kept)
-    assert list(validator.iter_errors(uncommented(draft(houses, None, "houses.toml")))) == []
+    assert (
+        list(validator.iter_errors(uncommented(config_template(houses, None, "houses.toml")))) == []
+    )
     wrong = {"data": "a.csv", "trails": 5, "holdout": 2, "metric": 3}
     assert len(list(validator.iter_errors(wrong))) == 3
