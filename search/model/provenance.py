@@ -1,6 +1,7 @@
-"""How a registered version was made: all that is needed to judge it again, and to make it again.
+"""The record of a registered version: everything needed to evaluate it and to train it again.
 
-The record stands in the metadata of the model's ``MLmodel`` file: the version's digest covers it.
+The record is stored in the metadata of the model's ``MLmodel`` file, so the version's digest
+covers it. Only this module reads and writes it, and names the tags of a version.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ from search.model.champion import Champion, make_champion
 from search.model.fingerprint import fingerprint
 from search.study.problem import Problem
 
-KEY = "grovekeeper"
+# Metadata key of the record.
+_KEY = "grovekeeper"
+_FORMAT_VERSION = 1
 
 # Tags of a registered version.
 STUDY_TAG = "grovekeeper.study"
@@ -27,35 +30,51 @@ TREES_TAG = "grovekeeper.trees"
 DIGEST_TAG = "grovekeeper.data_digest"
 TARGET_TAG = "grovekeeper.target"
 METRIC_TAG = "grovekeeper.metric"
-# Of rows that weigh, or belong together: by which columns.
+# Columns of weights, groups and times.
 ROLES_TAG = "grovekeeper.roles"
 SHA_TAG = "grovekeeper.model_sha256"
 CONTENT_TAG = "grovekeeper.content_sha256"
 SHARE_TAG = "grovekeeper.holdout"
 HOLDOUT_PREFIX = "grovekeeper.holdout_"
-# Of a version that was refitted on every row: the version whose hyperparameters were judged.
+# Only on a version that was refitted on every row: the version that was evaluated for it.
 REFIT_TAG = "grovekeeper.refit_of"
 
 
 class Provenance(BaseModel):
     """How a version was made.
 
+    Unknown fields, which a later version of this project may have written, are kept.
+
     Attributes
     ----------
+    format_version
+        A later version of this project increases it when this one could no longer judge the model
+        or train it again without knowing a new field. Records without it have format 1.
+    study_uid
+        Identifies the study, also among studies with the same name in several databases.
+    trial
+        Number of the trial.
     params
         Hyperparameters of the trial.
+    trees
+        Number of trees.
     seed
-        The study's.
+        Seed of the study.
+    metric
+        Name of the metric that the study optimised.
+    data
+        The table, and how its rows were divided.
     content
         `fingerprint` of the fitted pipeline.
     versions
-        Of what made it, by name: Python, the machine's kind, this project, its libraries.
+        Versions of Python, this project and its libraries by name, and the machine type.
     refit_of
-        The version that was judged, where this is the same grown on every row.
+        For a version that was refitted on every row, the version that was evaluated for it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="allow")
 
+    format_version: int = _FORMAT_VERSION
     study: str
     study_uid: str
     trial: int
@@ -69,7 +88,15 @@ class Provenance(BaseModel):
     refit_of: int | None = None
 
     def tags(self, holdout: Mapping[str, float], sha256: str) -> dict[str, str]:
-        """All tags of a version; `sha256` is its folder's."""
+        """Return all tags of a version.
+
+        Parameters
+        ----------
+        holdout
+            Scores on the held-out rows by metric.
+        sha256
+            Digest of the model's folder.
+        """
         data = self.data
         identity = identity_tags(self.study_uid, self.trial, self.trees, data.digest, data.holdout)
         scores = {HOLDOUT_PREFIX + name: repr(value) for name, value in holdout.items()}
@@ -85,8 +112,10 @@ class Provenance(BaseModel):
         return identity | about | scores | link | ({ROLES_TAG: roles} if roles else {})
 
     @classmethod
-    def of(cls, champion: Champion, problem: Problem, study_uid: str, trial: int) -> Self:
-        """Describe a champion that was just made."""
+    def from_champion(
+        cls, champion: Champion, problem: Problem, study_uid: str, trial: int
+    ) -> Self:
+        """Record how a champion was just made."""
         spec = problem.spec
         return cls(
             study=spec.study,
@@ -102,35 +131,49 @@ class Provenance(BaseModel):
         )
 
     def refit(self, dataset: Dataset) -> Champion:
-        """Grow the same forest on a dataset's training rows, on all cores."""
+        """Train the same forest on a dataset's training rows, on all cores."""
         metric = METRICS[self.metric]
         return make_champion(dataset, metric, self.params, self.trees, self.seed, cores())
 
+    def metadata(self) -> dict[str, Any]:
+        """Return the metadata of the model's ``MLmodel`` file."""
+        return {_KEY: self.model_dump(mode="json")}
+
     @classmethod
     def read(cls, metadata: Any, model: str) -> Self:
-        """Read the record from a model's metadata.
+        """Read the record from the metadata of a model's ``MLmodel`` file.
 
         Raises
         ------
         StudyError
-            When there is none, or it is another version's of this project.
+            When there is no record, it is damaged, or a later version of this project wrote it in
+            a newer format.
         """
-        found = metadata.get(KEY) if isinstance(metadata, dict) else None
+        found = metadata.get(_KEY) if isinstance(metadata, dict) else None
         if found is None:
-            raise StudyError(f"{model} does not say how it was made: it is not of grovekeeper")
+            raise StudyError(
+                f"{model} has no record of how it was made: it was not registered by grovekeeper"
+            )
         try:
-            return cls.model_validate(found)
+            record = cls.model_validate(found)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
-            text = f"what {model} says of how it was made cannot be read ({where}: {first['msg']})"
-            raise StudyError(text) from None
+            raise StudyError(
+                f"cannot read the record of how {model} was made ({where}: {first['msg']})"
+            ) from None
+        if record.format_version > _FORMAT_VERSION:
+            raise StudyError(
+                f"the record of how {model} was made has format {record.format_version}, and this "
+                f"version of grovekeeper reads up to format {_FORMAT_VERSION}: upgrade grovekeeper"
+            )
+        return record
 
 
 def identity_tags(
     study_uid: str, trial: int, trees: int, data_digest: str, holdout: float
 ) -> dict[str, str]:
-    """Tags that no version of another champion has."""
+    """Return the tags that together identify a champion's version."""
     return {
         UID_TAG: study_uid,
         TRIAL_TAG: str(trial),

@@ -17,7 +17,7 @@ from search.model.champion import Champion
 from search.model.diagnostics import Diagnostics
 from search.model.model_card import describe
 from search.model.plots import artifact_path, draw
-from search.model.provenance import KEY, Provenance, identity_tags
+from search.model.provenance import Provenance, identity_tags
 from search.study.problem import Problem
 from storage.errors import DatabaseError
 from storage.records import ModelVersion
@@ -111,7 +111,7 @@ class Registration:
             self._problem.spec.model,
             champion,
             self._problem.dataset,
-            Provenance.of(champion, self._problem, self._study_uid, trial),
+            Provenance.from_champion(champion, self._problem, self._study_uid, trial),
             self._patiently,
             findings,
         )
@@ -201,7 +201,7 @@ def _save(
         run_id=model.source_run_id,
         model_uuid=model.model_id,
         model_id=model.model_id,
-        metadata={KEY: provenance.model_dump(mode="json")},
+        metadata=provenance.metadata(),
     )
     try:
         serialization.save_model(champion.pipeline, dataset, folder, about)

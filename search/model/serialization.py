@@ -112,7 +112,9 @@ def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
     model = version.title
     registered = version.tags.get(SHA_TAG)
     if registered is None:
-        raise StudyError(f"{model} has no tag {SHA_TAG}: it is not of grovekeeper, and not loaded")
+        raise StudyError(
+            f"{model} has no tag {SHA_TAG}: it was not registered by grovekeeper, and is not loaded"
+        )
     with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
         folder = registry.download(version, Path(temporary))
         found = folder_digest(folder)

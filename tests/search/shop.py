@@ -68,7 +68,9 @@ class Shop:
         )
         run = self.client.create_run("0")
         self.made += 1
-        provenance = Provenance.of(champion, problem, f"uid-{self.made}", trial=self.made)
+        provenance = Provenance.from_champion(
+            champion, problem, f"uid-{self.made}", trial=self.made
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return register(

@@ -240,8 +240,8 @@ def test_a_record_that_is_missing_or_odd_is_said(shop: Shop) -> None:
     path = folder / "MLmodel"
     text = path.read_text()
     for changed, says in [
-        (text.replace("grovekeeper:", "other:"), "is not of grovekeeper"),
-        (text.replace("seed: 0", "seed: none"), "cannot be read"),
+        (text.replace("grovekeeper:", "other:"), "was not registered by grovekeeper"),
+        (text.replace("seed: 0", "seed: none"), "cannot read the record"),
     ]:
         path.write_text(changed)
         made = register_again(shop, folder)

@@ -228,7 +228,7 @@ def test_changed_files_are_refused_with_both_digests_also_by_force(shop: Shop) -
     with pytest.raises(StudyError, match=rf"SHA-256 is [0-9a-f]{{64}}, registered is {registered}"):
         shop.promote(force=True, reason="in a hurry")
     shop.client.delete_model_version_tag("houses", "1", "grovekeeper.model_sha256")
-    with pytest.raises(StudyError, match="not of grovekeeper"):
+    with pytest.raises(StudyError, match="not registered by grovekeeper"):
         shop.promote(force=True, reason="in a hurry")
 
 
