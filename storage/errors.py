@@ -8,6 +8,15 @@ StorageError
 └── LeaseLostError     this process held the lease and holds it no longer
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the known name closest to `name`; empty if none is close."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
 
 def first_line(error: BaseException) -> str:
     """What an error says in its first line; its kind, where it says nothing."""

@@ -3,7 +3,6 @@
 import warnings
 from dataclasses import dataclass
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from search.data.description import DataDescription
 from search.errors import DataError, UsageError
+from storage.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,10 +77,9 @@ def check_column(table: "pd.DataFrame", name: str, role: str) -> None:
     columns = [str(column) for column in table.columns]
     if name in columns:
         return
-    near = get_close_matches(name, columns, n=1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
     shown = ", ".join(columns[:30]) + (", …" if len(columns) > len(columns[:30]) else "")
-    raise UsageError(f"--{role} '{name}' is no column of the table: {hint}There are {shown}")
+    hint = did_you_mean(name, columns)
+    raise UsageError(f"--{role} '{name}' is no column of the table{hint}: there are {shown}")
 
 
 def _weights(column: "pd.Series") -> Array:

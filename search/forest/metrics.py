@@ -9,7 +9,6 @@ for the finite number of trees (`oob.squared_errors`) before it is averaged.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from search.errors import UsageError
 from search.forest import scorers
 from search.types import Task
+from storage.errors import did_you_mean
 
 __all__ = [
     "EXCLUDED",
@@ -185,9 +185,7 @@ def get_metric(name: str | None, task: Task) -> Metric:
         raise UsageError(f"--metric {name} does not fit {task}: {_available(task)}")
     if (why := EXCLUDED.get(_plain(name))) is not None:
         raise UsageError(f"--metric {name} cannot be used: {why}; {_available(task)}")
-    near = _near(name, task)
-    hint = f"did you mean {near}? F" if near else "F"
-    raise UsageError(f"--metric {name} is unknown: {hint}{_available(task)[1:]}")
+    raise UsageError(f"--metric {name} is unknown{_hint(name, task)}: {_available(task)}")
 
 
 def _plain(name: str) -> str:
@@ -206,13 +204,13 @@ def _find(name: str) -> Metric | None:
     return None
 
 
-def _near(name: str, task: Task) -> str | None:
-    """Return the closest known name, preferably one for this task; ``None`` if none is close."""
+def _hint(name: str, task: Task) -> str:
+    """Suggest the closest known name, preferably one for this task."""
     names = {known: METRICS[known].task for known in METRICS}
     names |= {alias: METRICS[known].task for alias, known in _ALIASES.items()}
     stem = _plain(name).removeprefix("neg_")
-    fitting = get_close_matches(stem, [known for known in names if names[known] == task], n=1)
-    return next(iter(fitting or get_close_matches(stem, names, n=1)), None)
+    fitting = [known for known in names if names[known] == task]
+    return did_you_mean(stem, fitting) or did_you_mean(stem, names)
 
 
 def _available(task: Task) -> str:

@@ -211,31 +211,23 @@ def _score(dataset: Dataset, metric: Metric, forecast: Array) -> float:
 
 
 def _constant(dataset: Dataset, metric: Metric) -> Array:
-    """Forecast every row alike: the classes' shares, or the mean or median that trains better."""
-    n_rows = len(dataset.held_out_y)
+    """Forecast the class shares for every row, or the mean or median, whichever trains better."""
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    y, weights = dataset.y, dataset.weights
+    # The forecasts do not depend on the features.
+    rows, held_out = np.zeros((len(y), 1)), np.zeros((len(dataset.held_out_y), 1))
     if dataset.classes is not None:
-        shares = np.bincount(dataset.y, dataset.weights, minlength=dataset.n_classes)
-        return np.tile(shares / shares.sum(), (n_rows, 1))
+        prior = DummyClassifier(strategy="prior").fit(rows, y, weights)
+        return np.asarray(prior.predict_proba(held_out))
     sign = -1 if metric.direction == "maximize" else 1
-    constants = (
-        np.average(dataset.y, weights=dataset.weights),
-        _median(dataset.y, dataset.weights),
+    constants = [
+        DummyRegressor(strategy=strategy).fit(rows, y, weights) for strategy in ("mean", "median")
+    ]
+    best = min(
+        constants, key=lambda dummy: sign * metric.from_predictions(y, dummy.predict(rows), weights)
     )
-
-    def loss(value: float) -> float:
-        alike = np.full(len(dataset.y), value)
-        return sign * float(metric.from_predictions(dataset.y, alike, dataset.weights))
-
-    return np.full(n_rows, min(constants, key=loss))
-
-
-def _median(y: Array, weights: Array | None) -> float:
-    """Return the median, by the rows' weights where they have some: of them the least."""
-    if weights is None:
-        return float(np.median(y))
-    order = np.argsort(y, kind="stable")
-    reached = np.cumsum(weights[order])
-    return float(y[order][np.searchsorted(reached, reached[-1] / 2)])
+    return np.asarray(best.predict(held_out))
 
 
 def _default_forest(dataset: Dataset, seed: int) -> Array:

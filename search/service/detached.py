@@ -85,7 +85,7 @@ def _with_table(spec: StudySpec) -> StudySpec:
         if not is_here(spec.address):
             return spec
         table = read_table(spec.address, spec.query, spec.bounds)
-        spec = spec.holding(table)
+        spec = spec.with_table(table)
     load_problem(spec)
     n_bytes = int(table.memory_usage(deep=True).sum())
     if n_bytes > _MAX_BYTES:

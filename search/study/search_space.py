@@ -18,13 +18,13 @@ _CRITERIA = {
     "regression": ("squared_error", "absolute_error", "poisson"),
     "classification": ("gini", "entropy"),
 }
-# `balanced` would weigh the bootstrap itself: rare classes would stand in every bag.
+# Not `balanced`: it would weight the bootstrap itself, and rare classes would be in every sample.
 _CLASS_WEIGHTS = (None, "balanced_subsample")
-_OF_RARE_CLASSES = ("balanced_accuracy", "f1", "jaccard", "matthews_corrcoef", "recall")
+_RARE_CLASS_METRICS = ("balanced_accuracy", "f1", "jaccard", "matthews_corrcoef", "recall")
 _SPLITTERS = ("best", "random")
-# TOML has no null: this text stands for None.
+# TOML has no null: this string means None.
 _NONE = "none"
-# What a forest has of a hyperparameter that is not searched.
+# Values of the hyperparameters that are not searched.
 _UNSEARCHED = {
     "splitter": "best",
     "min_samples_leaf": 1,
@@ -43,20 +43,22 @@ def make_space(
 ) -> dict[str, "BaseDistribution"]:
     """Return the distributions that trials are drawn from.
 
-    ``class_weight`` is among them where the metric counts how well rare classes are found: then a
-    forest may have to lean towards them; a score of probabilities only loses by it.
+    ``class_weight`` is searched if the metric measures how well rare classes are found. Then a
+    forest may have to favour them; scores of probabilities only get worse by it.
 
     Parameters
     ----------
     n_rows, n_features
-        Of the training rows, as forests see them.
+        Shape of the training rows after encoding.
     changes
-        The user's ``[space]``: replaces the default of each name in it.
+        The user's ``[space]``: replaces the default of each hyperparameter in it.
+    metric
+        Name of the study's metric.
 
     Raises
     ------
     UsageError
-        When a name is no hyperparameter or a value is none of its values.
+        If a name is not a hyperparameter that is searched, or a value is not valid for it.
     """
     from optuna.distributions import (
         CategoricalDistribution,
@@ -71,7 +73,7 @@ def make_space(
         "min_samples_leaf": IntDistribution(1, leaf, log=True),
         "max_samples": FloatDistribution(0.2, 1.0),
     }
-    if (metric or "").startswith(_OF_RARE_CLASSES):
+    if (metric or "").startswith(_RARE_CLASS_METRICS):
         space["class_weight"] = CategoricalDistribution(_CLASS_WEIGHTS)
     for name, choice in changes.items():
         space[name] = _distribution(name, choice, task, n_rows)
@@ -79,9 +81,9 @@ def make_space(
 
 
 def default_params(task: Task, n_features: int) -> dict[str, Any]:
-    """Return scikit-learn's own default forest."""
+    """Return the hyperparameters of scikit-learn's default forest."""
     columns = n_features if task == "regression" else max(1, math.isqrt(n_features))
-    # A share half a column above the mark: scikit-learn rounds share times columns down.
+    # Half a column is added because scikit-learn rounds the share times the columns down.
     share = 1.0 if columns == n_features else (columns + 0.5) / n_features
     return {
         "splitter": "best",
@@ -99,8 +101,8 @@ def point_of(
 ) -> dict[str, Any] | None:
     """Return a forest's hyperparameters as a point of the space.
 
-    ``None`` where one of them lies outside, or where the space lacks one that is not at
-    scikit-learn's default.
+    Returns ``None`` if a value lies outside the space, or if the space lacks a hyperparameter
+    whose value is not scikit-learn's default.
     """
     for name, value in params.items():
         if name in space:
@@ -139,19 +141,21 @@ def _distribution(name: str, choice: Choice, task: Task, n_rows: int) -> "BaseDi
 
     if name not in _names(task):
         known = ", ".join(_names(task))
-        raise UsageError(f"[space] {name} is no hyperparameter that is searched: there are {known}")
+        raise UsageError(f"invalid [space] {name}: the hyperparameters are {known}")
     if not isinstance(choice, Range):
         given = choice if isinstance(choice, tuple) else (choice,)
         choices = tuple(None if value == _NONE else value for value in given)
         if not choices:
-            raise UsageError(f"[space] {name} is an empty list: give one value or more")
+            raise UsageError(f"invalid [space] {name}: the list is empty; give one or more values")
         for value in choices:
             _check_value(name, value, task, n_rows)
-        if name in _SHARES:  # a whole 1 would be one column, or one row, to scikit-learn
+        if name in _SHARES:  # scikit-learn takes the integer 1 for one column or row
             choices = tuple(float(cast("float", value)) for value in choices)
         return CategoricalDistribution(choices)
     if _choices(name, task):
-        raise UsageError(f"[space] {name} is no number: give a value or a list of values")
+        raise UsageError(
+            f"invalid [space] {name}: it is not a number; give a value or a list of values"
+        )
     _check_value(name, choice.low, task, n_rows)
     _check_value(name, choice.high, task, n_rows)
     if name in _INTEGERS:
@@ -160,7 +164,7 @@ def _distribution(name: str, choice: Choice, task: Task, n_rows: int) -> "BaseDi
 
 
 def _choices(name: str, task: Task) -> tuple[Any, ...]:
-    """Return the values of a hyperparameter that is no number."""
+    """Return the values of a categorical hyperparameter; empty for a numeric one."""
     by_name = {
         "splitter": _SPLITTERS,
         "criterion": _CRITERIA[task],
@@ -183,14 +187,14 @@ def _check_value(name: str, value: Any, task: Task, n_rows: int) -> None:
     whole = isinstance(value, int) and number
     choices = _choices(name, task)
     if choices:
-        good = any(value == choice and type(value) is type(choice) for choice in choices)
+        valid = any(value == choice and type(value) is type(choice) for choice in choices)
         rule = f"one of {', '.join(_shown(choice) for choice in choices)}"
     elif name == "max_depth":
-        good, rule = value is None or (whole and value >= 1), f"a whole number from 1, or {_NONE}"
+        valid, rule = value is None or (whole and value >= 1), f"a whole number from 1, or {_NONE}"
     elif name == "min_samples_leaf":
-        good, rule = whole and 1 <= value <= n_rows, f"a whole number from 1 to {n_rows} rows"
+        valid, rule = whole and 1 <= value <= n_rows, f"a whole number from 1 to {n_rows} rows"
     else:
-        good, rule = number and 0 < value <= 1, "a share above 0, at most 1"
-    if not good:
+        valid, rule = number and 0 < value <= 1, "a share above 0, at most 1"
+    if not valid:
         given = _NONE if value is None else value
-        raise UsageError(f"[space] {name} = {given!r} is no good: it is {rule}")
+        raise UsageError(f"invalid [space] {name} = {given!r}: it must be {rule}")

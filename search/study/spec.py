@@ -1,9 +1,8 @@
-"""StudySpec: what to search, on which data, for how long; validated once, wherever from."""
+"""StudySpec: what to search, on which data, for how long; validated wherever it comes from."""
 
 import re
 import tomllib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -24,13 +23,14 @@ from search.data.description import DataDescription
 from search.data.limits import Bounds
 from search.errors import UsageError
 from search.types import Task
+from storage.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NAME_RULE = "letters, digits, '.', '_' and '-', at most 100 of them"
-# What is on or off; of the rest nothing is, though Python takes True for 1.
-_SWITCHES = ("register", "detach")
+_NAME_RULE = "use up to 100 letters, digits, '.', '_' and '-'"
+# Boolean options. All other options reject booleans, which Python would accept as 0 and 1.
+_BOOLEANS = ("register", "detach")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 Evaluation = Literal["auto", "oob", "cv"]
@@ -50,23 +50,26 @@ class Range(BaseModel):
         if self.low > self.high:
             raise ValueError(f"low ({self.low}) is above high ({self.high})")
         if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range begins above 0, not at {self.low}")
+            raise ValueError(f"a logarithmic range needs low above 0, not {self.low}")
         return self
 
 
-# What pydantic says where a value is of another kind than one of those that it may be.
+# Types of pydantic's errors for a value of a wrong type.
 _LITERAL = "literal_error"
-_KINDS = {f"{kind}_type" for kind in ("bool", "int", "float", "string", "tuple", "model")} | {
+_TYPE_ERRORS = {f"{kind}_type" for kind in ("bool", "int", "float", "string", "tuple", "model")} | {
     _LITERAL
 }
-_AMISS = {"missing": "missing", "extra_forbidden": "not among them"}
+_RANGE_ERRORS = {
+    "missing": "'{}' is missing",
+    "extra_forbidden": "'{}' is unknown",
+}
 
 Scalar = None | bool | int | float | str
 Choice = Scalar | Range | tuple[Scalar, ...]
 
 
-class _Held:
-    """A table that a specification holds; compared by identity, as frames cannot be."""
+class _TableReference:
+    """Wraps a specification's table, so that comparison is by identity: frames do not compare."""
 
     def __init__(self, table: "pd.DataFrame") -> None:
         self.table = table
@@ -83,8 +86,8 @@ class StudySpec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    _held: "_Held | None" = PrivateAttr(default=None)
-    # What `data` was given as, where more than is shown of it.
+    _reference: "_TableReference | None" = PrivateAttr(default=None)
+    # The address as it was given, if `data` leaves out its secrets.
     _address: str | None = PrivateAttr(default=None)
 
     data: Annotated[
@@ -242,12 +245,12 @@ class StudySpec(BaseModel):
 
     @property
     def table(self) -> "pd.DataFrame | None":
-        """The table that ``data`` names, where it was read already or given as one."""
-        return self._held and self._held.table
+        """The table, if it was given as a frame or was read already."""
+        return self._reference and self._reference.table
 
     @property
     def address(self) -> str:
-        """Where the table is read, secrets and all: not to be kept, logged or said."""
+        """Address of the table with its passwords: do not store, log or print it."""
         return self._address or self.data
 
     @property
@@ -258,33 +261,33 @@ class StudySpec(BaseModel):
 
     @property
     def bounds(self) -> Bounds:
-        """How large the table may be."""
+        """Limits on the size of the table."""
         return Bounds(self.max_rows, self.max_bytes)
 
-    def holding(self, table: "pd.DataFrame") -> Self:
-        """Return the same specification with the table that ``data`` names, read already.
+    def with_table(self, table: "pd.DataFrame") -> Self:
+        """Return the same specification with the table that ``data`` names.
 
-        Where it was read, and by which password, is of no more use, and left out.
+        The copy has no address with passwords, as it does not read the table again.
         """
         spec = self.model_copy()
-        spec._held, spec._address = _Held(table), None
+        spec._reference, spec._address = _TableReference(table), None
         return spec
 
     @model_validator(mode="wrap")
     @classmethod
-    def _make(cls, values: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
-        """Take a table for `data`; say in one line what is no good."""
+    def _validate(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Accept a table as `data`; raise `UsageError` with one line for the first invalid field."""
         if not isinstance(values, Mapping):
-            return make(values)
+            return validate(values)
         given = dict(values)
-        numbers_and_texts = set(_options()).difference(_SWITCHES)
+        not_boolean = set(_options()).difference(_BOOLEANS)
         for name, value in given.items():
-            if isinstance(value, bool) and name in numbers_and_texts:
-                on_or_off = " and ".join(_SWITCHES)
-                raise UsageError(f"{name} {value} is no good: only {on_or_off} are on or off")
+            if isinstance(value, bool) and name in not_boolean:
+                booleans = " and ".join(_BOOLEANS)
+                raise UsageError(f"invalid {name} {value}: only {booleans} are true or false")
         if isinstance(given.get("space"), Mapping):
             given["space"] = {name: _plain(value) for name, value in given["space"].items()}
-        data, held, address = given.get("data"), None, None
+        data, reference, address = given.get("data"), None, None
         if isinstance(data, PathLike):
             given["data"] = fspath(data)
         elif isinstance(data, str):
@@ -293,14 +296,14 @@ class StudySpec(BaseModel):
         elif data is not None:
             from search.data.frames import to_pandas
 
-            held = _Held(to_pandas(data))
+            reference = _TableReference(to_pandas(data))
             name = given.get("study") or FRAME
             given = {"experiment": name, "model": name} | given | {"data": FRAME}
         try:
-            spec = make(given)
+            spec = validate(given)
         except ValidationError as error:
             raise _usage_error(error, given) from None
-        spec._held, spec._address = held, address
+        spec._reference, spec._address = reference, address
         return spec
 
     @model_validator(mode="before")
@@ -313,29 +316,29 @@ class StudySpec(BaseModel):
         return dict(values) | named
 
     @model_validator(mode="after")
-    def _names_are_good(self) -> Self:
+    def _check_names(self) -> Self:
         for kind in ("study", "experiment", "model"):
             check_name(kind, getattr(self, kind))
         return self
 
     @model_validator(mode="after")
-    def _query_is_of_a_database(self) -> Self:
+    def _check_query(self) -> Self:
         if self.query is None and is_database(self.data):
             raise UsageError(
                 f"--data {self.data} is a database: say what to read with --query 'select …'"
             )
         if self.query is not None and not scheme(self.data):
-            raise UsageError(f"--query is for a database's address, and --data is {self.data}")
+            raise UsageError(f"--query is for a database's address, but --data is {self.data}")
         return self
 
 
 def _options() -> list[str]:
-    """Names of all options, as a file has them."""
+    """Return the names of all options, as a configuration file has them."""
     return [field.alias or key for key, field in StudySpec.model_fields.items()]
 
 
 def _plain(value: Any) -> Any:
-    """Return Python's own numbers and sequences for NumPy's."""
+    """Convert NumPy's numbers and arrays to Python's."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -344,19 +347,19 @@ def _plain(value: Any) -> Any:
 
 
 def check_name(kind: str, name: str) -> str:
-    """Return `name`; raise `UsageError` where it is no good for a study, experiment or model."""
+    """Return `name`; raise `UsageError` if a study, experiment or model cannot have it."""
     if not _NAME.fullmatch(name) or name in {".", ".."}:
-        raise UsageError(f"{kind} name {name[:120]!r} is no good: it may hold {NAME_RULE}")
+        raise UsageError(f"invalid {kind} name {name[:120]!r}: {_NAME_RULE}")
     return name
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a TOML file of `StudySpec`'s fields.
+    """Read a configuration file: TOML with the fields of `StudySpec`.
 
     Raises
     ------
     UsageError
-        When the file cannot be read or is not TOML.
+        If the file cannot be read or is not valid TOML.
     """
     try:
         with path.open("rb") as file:
@@ -364,42 +367,41 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot read --config {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} is not TOML: {error}") from error
+        raise UsageError(f"--config {path} is not valid TOML: {error}") from error
 
 
 def make_spec(values: Mapping[str, Any]) -> StudySpec:
-    """Validate `values` (`StudySpec`'s fields; those that are None count as not given).
+    """Validate the fields of a `StudySpec`; values of ``None`` count as not given.
 
     Raises
     ------
     UsageError
-        Naming the first field that is no good, its value and what it may be.
+        If a field is invalid. The message names the first one, its value and the valid values.
     """
     return StudySpec.model_validate({k: v for k, v in values.items() if v is not None})
 
 
 def _usage_error(error: ValidationError, given: Mapping[str, Any]) -> UsageError:
-    """Tell of the first field that is no good, its value and what it may be."""
+    """Describe the first invalid field: its name, its value and the valid values."""
     found = error.errors(include_url=False)
-    # Where a value may be of several kinds, each complains; which kind it is not says least.
-    first = next((one for one in found if one["type"] not in _KINDS), found[0])
+    # Each type that a value may have reports an error. Type errors are the least informative.
+    first = next((one for one in found if one["type"] not in _TYPE_ERRORS), found[0])
     name, *below = map(str, first["loc"] or ("the specification",))
     if first["type"] == "extra_forbidden" and not below:
         known = _options()
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'? T" if near else "t"
-        text = f"there is no option '{name}': {hint}here are {', '.join(known)}"
-        return UsageError(text)
+        hint = did_you_mean(name, known)
+        return UsageError(f"there is no option '{name}'{hint}: there are {', '.join(known)}")
     value, text = given.get(name), first["msg"].removeprefix("Value error, ")
     text = f"{text[0].lower()}{text[1:]}"
     if name == "space" and below:
         name, value = f"[space] {below[0]} =", given[name][below[0]]
-        if first["type"] in _KINDS:
+        if first["type"] in _TYPE_ERRORS:
             text = "give a value, a list of values, or a range: {low = 0.1, high = 1.0}"
-        elif first["type"] in {"missing", "extra_forbidden"}:
-            text = f"a range has low, high and log, and '{below[-1]}' is {_AMISS[first['type']]}"
-    if first["type"] not in _KINDS:
+        elif first["type"] in _RANGE_ERRORS:
+            problem = _RANGE_ERRORS[first["type"]].format(below[-1])
+            text = f"a range has low, high and log, but {problem}"
+    if first["type"] not in _TYPE_ERRORS:
         others = (one["msg"] for one in found if one["type"] == _LITERAL)
         text += "".join(f", or{other.removeprefix('Input should be')}" for other in others)
-    said = f"{name} {value!r}" if value is not None else name
-    return UsageError(f"{said} is no good: {text}")
+    shown_value = "" if value is None else f" {value!r}"
+    return UsageError(f"invalid {name}{shown_value}: {text}")

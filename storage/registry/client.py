@@ -8,11 +8,10 @@ import json
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import NotFoundError
+from storage.errors import NotFoundError, did_you_mean
 from storage.records import ModelVersion, Stage
 from storage.tracking import client as mlflow_client
 
@@ -194,11 +193,10 @@ class Registry:
 
     def _not_found(self, name: str) -> NotFoundError:
         names = self.names()
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean '{near[0]}'? R" if near else "r"
         known = ", ".join(names) or "none yet"
         return NotFoundError(
-            f"there is no model '{name}' with a version: {hint}egistered models: {known}"
+            f"there is no model '{name}' with a version{did_you_mean(name, names)}: registered "
+            f"models: {known}"
         )
 
     def _search(self, name: str) -> list[Any]:

@@ -4,12 +4,11 @@ import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from storage import database
-from storage.errors import NotFoundError
+from storage.errors import NotFoundError, did_you_mean
 from storage.leases.store import LeaseRecord, Leases, SqlLeases
 from storage.records import DataRecord, Direction, StudyRecord, StudyState, TrialRecord
 from storage.redaction import redact
@@ -89,11 +88,11 @@ class StudyBook:
         try:
             study = optuna.load_study(study_name=name, storage=self.storage)
         except KeyError:
-            names = self.names()
-            near = get_close_matches(name, names, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "`grovekeeper studies` lists them"
-            msg = f"there is no study '{name}' in {redact(self.url)}; {hint}"
-            raise NotFoundError(msg) from None
+            hint = did_you_mean(name, self.names())
+            raise NotFoundError(
+                f"there is no study '{name}' in {redact(self.url)}{hint}: "
+                "`grovekeeper studies` lists them"
+            ) from None
         return Study(study, self)
 
     def make(self, name: str, direction: Direction) -> "Study":

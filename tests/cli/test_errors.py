@@ -53,7 +53,7 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
         ),
         (["launch", "--evaluation", "loo"], 2, "evaluation 'loo'"),
         (["launch", "--folds", "1"], 2, "folds '1'"),
-        (["launch", "--metric", "rsme"], 2, "did you mean rmse?"),
+        (["launch", "--metric", "rsme"], 2, "did you mean 'rmse'?"),
         (["launch", "--metric", "accuracy"], 2, "does not fit regression"),
         (["launch", "--trials", "0"], 2, "trials '0'"),
         (["launch", "--trials", "many"], 2, "many"),

@@ -259,7 +259,7 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
 
 def test_a_mistyped_target_gets_the_near_name_and_the_columns(tmp_path: Path) -> None:
     source = write(tmp_path, "t.csv", numbers(30).replace("a,b,y", "alpha,beta,yield"))
-    with pytest.raises(UsageError, match=r"did you mean 'yield'\? There are alpha, beta, yield"):
+    with pytest.raises(UsageError, match=r"did you mean 'yield'\?\): there are alpha, beta, yield"):
         make_dataset(source, "yeild", holdout=0.2)
 
 

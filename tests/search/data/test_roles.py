@@ -100,7 +100,7 @@ def test_weights_may_be_decimals_or_texts_of_numbers() -> None:
 def test_a_mistyped_column_gets_the_near_name_and_those_there_are() -> None:
     with pytest.raises(UsageError) as error:
         read_roles(TABLE, described(group="custmer"))
-    assert "--group 'custmer' is no column of the table: did you mean 'customer'?" in str(
+    assert "--group 'custmer' is no column of the table (did you mean 'customer'?)" in str(
         error.value
     )
     assert "There are customer, day, share, price" in str(error.value)

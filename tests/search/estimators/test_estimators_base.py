@@ -218,9 +218,9 @@ def test_progress_is_shown_where_asked_for(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"metric": "rsme"}, "did you mean rmse"),
-        ({"trials": 0}, "trials 0 is no good"),
-        ({"space": {"depth": 3}}, r"\[space\] depth is no hyperparameter"),
+        ({"metric": "rsme"}, "did you mean 'rmse'"),
+        ({"trials": 0}, "invalid trials 0"),
+        ({"space": {"depth": 3}}, r"invalid \[space\] depth: the hyperparameters are"),
         ({"timeout": 1e-9}, "no trial was completed"),
     ],
 )

@@ -275,14 +275,14 @@ def test_metrics_are_found_by_common_names(typed: str, canonical: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rsme", "did you mean rmse? For regression there are rmse, mse, mae, r2"),
-        ("mean_gama_deviance", "did you mean mean_gamma_deviance? For regression"),
-        ("neg_median_absolut_error", "did you mean median_absolute_error? For regression"),
-        ("balancd_accuracy", "did you mean balanced_accuracy? For regression"),
+        ("rsme", "did you mean 'rmse'?): for regression there are rmse, mse, mae, r2"),
+        ("mean_gama_deviance", "did you mean 'mean_gamma_deviance'?): for regression"),
+        ("neg_median_absolut_error", "did you mean 'median_absolute_error'?): for regression"),
+        ("balancd_accuracy", "did you mean 'balanced_accuracy'?): for regression"),
         ("accuracy", "does not fit regression"),
         ("neg_log_loss", "does not fit regression"),
         ("neg_r2", "is unknown"),
-        ("nothing_like_it", "is unknown: For regression"),
+        ("nothing_like_it", "is unknown: for regression"),
         ("f1_samples", "cannot be used: it averages over several labels per row"),
     ],
 )

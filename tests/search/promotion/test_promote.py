@@ -92,7 +92,7 @@ def test_tolerance_lets_a_worse_one_pass_and_a_required_score_stops_a_good_one(s
     shop.add(GOOD)
     with pytest.raises(StudyError, match=r"rmse is .*, required is at most 0\.01"):
         shop.promote(required=("r2=0.1", "rmse=0.01"))
-    with pytest.raises(UsageError, match="did you mean rmse"):
+    with pytest.raises(UsageError, match="did you mean 'rmse'"):
         shop.promote(required=("rsme=0.01",))
     shop.promote(required=("r2=0.1",))
     shop.add(WEAK)

@@ -191,7 +191,7 @@ def test_forests_differ_where_anything_else_does() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"n_estimators": 5}, "no hyperparameter that is searched"),
+        ({"n_estimators": 5}, "invalid [space] n_estimators: the hyperparameters are splitter"),
         ({"max_features": 0.0}, "max_features = 0.0"),
         ({"max_features": (0.5, "sqrt")}, "'sqrt'"),
         ({"min_samples_leaf": Range(low=0, high=3)}, "min_samples_leaf = 0"),
@@ -199,11 +199,17 @@ def test_forests_differ_where_anything_else_does() -> None:
         ({"criterion": "gini"}, "squared_error"),
         ({"max_depth": True}, "max_depth = True"),
         ({"max_depth": ()}, "empty list"),
-        ({"max_depth": "None"}, "max_depth = 'None' is no good: it is a whole number from 1, or n"),
-        ({"splitter": "worst"}, "splitter = 'worst' is no good: it is one of best, random"),
-        ({"splitter": Range(low=0, high=1)}, "splitter is no number: give a value or a list"),
-        ({"criterion": Range(low=0, high=1)}, "criterion is no number"),
-        ({"class_weight": "balanced_subsample"}, "class_weight is no hyperparameter"),
+        ({"max_depth": "None"}, "max_depth = 'None': it must be a whole number from 1, or n"),
+        ({"splitter": "worst"}, "splitter = 'worst': it must be one of best, random"),
+        (
+            {"splitter": Range(low=0, high=1)},
+            "invalid [space] splitter: it is not a number; give a value or a list",
+        ),
+        ({"criterion": Range(low=0, high=1)}, "criterion: it is not a number"),
+        (
+            {"class_weight": "balanced_subsample"},
+            "invalid [space] class_weight: the hyperparameters",
+        ),
     ],
 )
 def test_a_wrong_space_says_what_is_wrong(changes: dict[str, Any], says: str) -> None:
@@ -215,8 +221,8 @@ def test_a_wrong_space_says_what_is_wrong(changes: dict[str, Any], says: str) ->
 @pytest.mark.parametrize(
     ("choice", "says"),
     [
-        ("balanced", "'balanced' is no good: it is one of none, balanced_subsample"),
-        (Range(low=1, high=2), "class_weight is no number"),
+        ("balanced", "'balanced': it must be one of none, balanced_subsample"),
+        (Range(low=1, high=2), "class_weight: it is not a number"),
     ],
 )
 def test_a_wrong_class_weight_says_which_there_are(choice: Any, says: str) -> None:

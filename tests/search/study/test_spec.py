@@ -58,22 +58,22 @@ def space(**asked: Any) -> dict[str, Any]:
         ({"folds": 1}, "folds 1"),
         ({"folds": 51}, "folds 51"),
         ({"nonsense": 1}, "there is no option 'nonsense': there are data, query"),
-        ({"trails": 1}, "there is no option 'trails': did you mean 'trials'? There are data"),
-        ({"trees": 0}, "trees 0 is no good: input should be greater than or equal to 1, or 'auto'"),
+        ({"trails": 1}, "there is no option 'trails' (did you mean 'trials'?): there are data"),
+        ({"trees": 0}, "invalid trees 0: input should be greater than or equal to 1, or 'auto'"),
         (
             space(low=1.0, high=0.5),
-            "[space] max_features = {'low': 1.0, 'high': 0.5} is no good: low",
+            "invalid [space] max_features = {'low': 1.0, 'high': 0.5}: low",
         ),
-        (space(low=0.0, high=0.5, log=True), "a logarithmic range begins above 0, not at 0.0"),
-        (space(low=0.1, hgh=0.5), "a range has low, high and log, and 'high' is missing"),
+        (space(low=0.0, high=0.5, log=True), "a logarithmic range needs low above 0, not 0.0"),
+        (space(low=0.1, hgh=0.5), "a range has low, high and log, but 'high' is missing"),
         (
             space(low=0.1, high=0.5, of=2),
-            "a range has low, high and log, and 'of' is not among them",
+            "a range has low, high and log, but 'of' is unknown",
         ),
-        ({"data": ""}, "data '' is no good"),
-        ({"regster": True}, "there is no option 'regster': did you mean 'register'?"),
-        ({"trials": True}, "trials True is no good: only register and detach are on or off"),
-        ({"space": {"max_features": [[1]]}}, "= [[1]] is no good: give a value, a list of values"),
+        ({"data": ""}, "invalid data ''"),
+        ({"regster": True}, "there is no option 'regster' (did you mean 'register'?)"),
+        ({"trials": True}, "invalid trials True: only register and detach are true or false"),
+        ({"space": {"max_features": [[1]]}}, "= [[1]]: give a value, a list of values"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(values: dict[str, Any], says: str) -> None:
@@ -122,5 +122,5 @@ def test_a_file_that_is_no_toml_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read --config"):
         read_config(path)
     path.write_text("trials = = 3")
-    with pytest.raises(UsageError, match="is not TOML"):
+    with pytest.raises(UsageError, match="is not valid TOML"):
         read_config(path)
