@@ -9,13 +9,13 @@ _PACKAGES = ("grovekeeper", "numpy", "pandas", "scikit-learn", "scipy", "skrub")
 
 
 def installed() -> dict[str, str]:
-    """Versions by name: of Python, the machine's kind, this project and its libraries."""
+    """Return versions by name: Python, this project, its libraries; and the machine type."""
     here = {"python": platform.python_version(), "machine": platform.machine()}
     return here | {name: version(name) for name in _PACKAGES}
 
 
 def changes(then: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is another version now, a sentence each."""
+    """Yield a sentence for each version that has changed."""
     now = installed()
     for name, was in then.items():
         if now.get(name) != was:
@@ -23,7 +23,7 @@ def changes(then: Mapping[str, str]) -> Iterator[str]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows have no affinity
@@ -31,7 +31,7 @@ def cores() -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still take, of the machine's or its container's."""
+    """Return the bytes of memory that this process may still use, within its container's limit."""
     import psutil
     from distributed.system import MEMORY_LIMIT
 

@@ -1,28 +1,28 @@
-"""Everything that `search` raises on purpose.
+"""The exceptions of `search`.
 
 SearchError
-├── UsageError     what was asked for cannot be meant (exit code 2)
-├── DataError      the table cannot be read or learned from
-└── StudyError     the study could not be done
-    └── DeadlyTrialError   a trial killed the workers that grew it
+├── UsageError     an invalid option, value or name (exit code 2)
+├── DataError      the table cannot be read, or a forest cannot be trained on it
+└── StudyError     the operation on a study or model failed
+    └── DeadlyTrialError   the workers died on a trial repeatedly
 """
 
 
 class SearchError(Exception):
-    """Base of the package's errors; the message says what was wrong and what to do."""
+    """Base of the package's errors; the message says what failed and what to do."""
 
 
 class UsageError(SearchError):
-    """What was asked for cannot be meant: a wrong option, value or name."""
+    """An option, value or name is invalid."""
 
 
 class DataError(SearchError):
-    """The table cannot be read, or nothing can be learned from it."""
+    """The table cannot be read, or a forest cannot be trained on it."""
 
 
 class StudyError(SearchError):
-    """The study could not be done."""
+    """An operation on a study or model failed."""
 
 
 class DeadlyTrialError(StudyError):
-    """A trial killed worker after worker: it fails, and the study goes on without it."""
+    """Several workers died on a trial: it fails, and the study continues without it."""

@@ -1,4 +1,4 @@
-"""Where a study is kept and where it is shown: the addresses of Optuna's and of MLflow's store."""
+"""Addresses of Optuna's database, which holds a study, and of MLflow's store, which shows it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ class Stores:
     tracking_uri: str
 
     def check(self) -> Iterator[str]:
-        """Yield what is to be said of them, without writing.
+        """Check the addresses without writing to them; yield warnings.
 
         Raises
         ------
         UsageError, DatabaseError
-            When they cannot be used.
+            If they cannot be used.
         """
         if database.absolute(self.storage) == database.absolute(self.tracking_uri):
             msg = (
                 f"--storage and --tracking-uri are both {redact(self.storage)}: "
-                "Optuna and MLflow need a database each"
+                "Optuna and MLflow need separate databases"
             )
             raise UsageError(msg)
         mlflow_client.check(self.tracking_uri)

@@ -1,4 +1,4 @@
-"""Types that several packages of the search share."""
+"""Types that several packages share."""
 
 from typing import Literal
 

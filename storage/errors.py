@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the known name closest to `name`; empty if none is close."""
+    """Return " (did you mean 'x'?)" for the known name that is close to `name`, if there is one."""
     near = get_close_matches(name, list(known), n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 

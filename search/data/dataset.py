@@ -33,7 +33,7 @@ class Dataset:
     Attributes
     ----------
     description
-        Where the table came from, and what its columns are for.
+        The table and the roles of its columns.
     features, held_out_features
         The raw table's rows without the target.
     y, held_out_y

@@ -1,4 +1,4 @@
-"""DataDescription: which table a study learns from, and what its columns are for."""
+"""DataDescription: the table that a study learns from, and the roles of its columns."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -16,7 +16,7 @@ _STORED_NAMES = {"source": "data", "digest": "data_digest"}
 
 
 class DataDescription(BaseModel):
-    """Which table a study learns from, what its columns are for, and how many rows are held out.
+    """The table that a study learns from, the roles of its columns, and the share held out.
 
     `StudySpec` makes it, `load_dataset` reads the table by it, and the study's identity and the
     model's record are derived from it. A new column role is a field here and in `StudySpec`, an

@@ -1,4 +1,4 @@
-"""The champion: the best trial's forest, grown on all training rows, judged on the hold-out."""
+"""The champion: the best trial's forest, refitted on all training rows, scored on the hold-out."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from search.formatting import size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FEWEST, MOST = 100, 1000
-# Percent of the infinite forest's error, with trees that are enough.
+MIN_TREES, MAX_TREES = 100, 1000
+# With enough trees, the squared error is within this percentage of the infinite forest's.
 _EXCESS = 0.5
-# Bytes from which on a model is unwieldy.
+# Larger models, in bytes, get a message about how to make them smaller.
 _LARGE = 200e6
 _WELL_COVERED = 0.9
-# So often a forest is in memory while it is saved: MLflow writes it, and reads it to see if it can.
+# Copies of a forest in memory while MLflow saves it and loads it again as a check.
 COPIES_SAVED = 4
 
 
@@ -35,11 +35,11 @@ class Champion:
     Attributes
     ----------
     params
-        The trial's hyperparameters.
+        Hyperparameters of the trial.
     n_bytes
-        About what the trees take, in memory and on disk.
+        Approximate size of the trees, in memory and on disk.
     holdout
-        Empty where no row was held out.
+        Empty if no rows were held out.
     """
 
     pipeline: Any
@@ -50,10 +50,10 @@ class Champion:
 
 
 def champion_size(asked: int | Literal["auto"], enough: int | None) -> int:
-    """Return how many trees to keep: as asked for, or what is enough, from 100 to 1,000."""
+    """Return the number of trees: as asked for, or as many as are enough, from 100 to 1,000."""
     if asked != "auto":
         return asked
-    return FEWEST if enough is None else min(max(enough, FEWEST), MOST)
+    return MIN_TREES if enough is None else min(max(enough, MIN_TREES), MAX_TREES)
 
 
 def make_champion(
@@ -64,23 +64,23 @@ def make_champion(
     Parameters
     ----------
     metric
-        Scored by beside the task's main ones.
+        Scored in addition to the task's main metrics.
     seed
-        The study's: the same seed makes the same forest.
+        Seed of the study: the same seed makes the same forest.
     jobs
-        Threads to grow with; they change nothing in the result.
+        Number of threads to grow with; it does not change the result.
 
     Raises
     ------
     StudyError
-        When so many trees would not fit into memory.
+        If the trees would not fit into memory.
     """
     from sklearn.pipeline import Pipeline
 
     check_fits(dataset, params, trees, seed)
     forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
     fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
-    # Threads add up predictions in the order in which they end: one is the same every time.
+    # Threads add up predictions in the order in which they end; one thread is deterministic.
     forest.set_params(n_jobs=1)
     pipeline = Pipeline([("table", dataset.vectorizer), ("forest", forest)])
     holdout = {}
@@ -94,9 +94,9 @@ def make_champion(
 def check_fits(
     dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int, copies: int = 1
 ) -> None:
-    """Raise `StudyError` where `copies` of the trees are too large together.
+    """Raise `StudyError` if `copies` of the trees do not fit into memory together.
 
-    Where that could be, one tree is grown and measured.
+    If an upper bound does not fit, one tree is grown to measure its size.
     """
     free, grown = free_memory(), copies * trees
     if grown * max_tree_bytes(len(dataset.y), dataset.n_classes) < free:
@@ -108,9 +108,9 @@ def check_fits(
         saved = " while it is saved" if copies > 1 else ""
         fewer = max(1, int(trees * free / needed / 2))
         raise StudyError(
-            f"a champion of {trees} trees{classes} takes {size(needed)}{saved}, and {size(free)} "
-            f"are free: the same launch with --trees {fewer} makes a smaller one; so do larger "
-            "leaves, by [space] min_samples_leaf"
+            f"a champion of {trees} trees{classes} takes {size(needed)}{saved}, but only "
+            f"{size(free)} are free: launch again with --trees {fewer}, or with larger leaves by "
+            "[space] min_samples_leaf"
         )
 
 
@@ -120,21 +120,21 @@ def _bytes_of(forest: Any, dataset: Dataset) -> int:
 
 
 def predict(pipeline: Any, rows: Any, task: str) -> "NDArray[Any]":
-    """Predict raw rows: values, or for a classification the classes' probabilities."""
+    """Predict raw rows: values for a regression, class probabilities for a classification."""
     if task == "classification":
         return np.asarray(pipeline.predict_proba(rows))
     return np.asarray(pipeline.predict(rows))
 
 
-def remarks(champion: Champion, enough: int | None, covered: float | None) -> Iterator[str]:
-    """Yield what is to be said of a champion before it is kept.
+def messages(champion: Champion, enough: int | None, covered: float | None) -> Iterator[str]:
+    """Yield messages about a champion's size and how well it was scored.
 
     Parameters
     ----------
     enough
-        Trees with which its squared error is within 0.5% of the infinite forest's.
+        Number of trees with which the squared error is within 0.5% of the infinite forest's.
     covered
-        Least share of a class's rows that were scored; ``None`` for all of them.
+        Smallest share of a class's rows that were scored; ``None`` if all of them were.
     """
     text = f"champion: {champion.trees} trees, about {size(champion.n_bytes)}"
     if enough is not None and enough < UNBOUNDED:
@@ -142,13 +142,13 @@ def remarks(champion: Champion, enough: int | None, covered: float | None) -> It
         text += f"; squared error {more:.2g}% above the infinite forest's"
     yield text
     if champion.n_bytes > _LARGE:
-        fewer = f"--trees {champion.trees // 2}, or " if champion.trees >= 2 * FEWEST else ""
+        fewer = f"--trees {champion.trees // 2}, or " if champion.trees >= 2 * MIN_TREES else ""
         yield (
-            f"that is large; smaller: {fewer}fewer and larger leaves by [space] min_samples_leaf = "
-            "{low = 5, high = 50, log = true}"
+            f"the model is large; to make it smaller: {fewer}larger leaves by [space] "
+            "min_samples_leaf = {low = 5, high = 50, log = true}"
         )
     if covered is not None and covered < _WELL_COVERED:
         yield (
-            f"only {covered:.0%} of the rows, or of some class, had votes enough to be scored: "
-            "--evaluation cv scores them all"
+            f"only {covered:.0%} of the rows, or of a class, had enough votes to be scored: "
+            "--evaluation cv scores all rows"
         )

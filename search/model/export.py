@@ -1,4 +1,4 @@
-"""The winning forest as a few lines of scikit-learn, for whoever goes on without this project."""
+"""Exports the best forest as a few lines of scikit-learn code, which do not need this project."""
 
 from typing import Any
 
@@ -25,12 +25,13 @@ model = make_pipeline(table, forest)"""
 def as_python(study: Study) -> str:
     """Return the code that makes a study's best forest: `forest`, or `model` for a raw table.
 
-    Fitted on the study's training rows, as its comments say, it is the champion, tree by tree.
+    Fitted on the study's training rows, as the comments in the code describe, it equals the
+    champion tree by tree.
 
     Raises
     ------
     StudyError
-        When the study was not made by grovekeeper, or has no complete trial.
+        If the study was not made by grovekeeper, or has no complete trial.
     """
     notes = study.notes()
     spec = notes.get("spec")
@@ -51,7 +52,7 @@ def as_python(study: Study) -> str:
     if spec.get("weight"):
         said += [f"Column {spec['weight']!r} holds weights w: fit with sample_weight=w / w.mean()"]
     if spec.get("group"):
-        said += [f"Column {spec['group']!r} binds rows together: it is no feature"]
+        said += [f"Column {spec['group']!r} groups rows: it is not a feature"]
     lines = [
         *(f"# {' '.join(visible(text).split())}" for text in said),
         f"from sklearn.ensemble import {kind.__name__}",
@@ -60,10 +61,10 @@ def as_python(study: Study) -> str:
         *(f"    {name}={value!r}," for name, value in changed.items()),
         ")",
     ]
-    # Numbers go into a forest as they are; any other table is made to numbers first.
+    # A forest takes numbers as they are; other tables are encoded first.
     return "\n".join(lines if notes.get("numeric") else [*lines, "", _VECTORIZER])
 
 
 def _changed(params: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that are not scikit-learn's own."""
+    """Return the parameters that differ from scikit-learn's defaults."""
     return {name: value for name, value in params.items() if value != defaults[name]}

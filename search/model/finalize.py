@@ -1,4 +1,4 @@
-"""From the best trial to a registered champion: made, judged on the hold-out, noted, registered."""
+"""Makes the champion from the best trial, scores it on the hold-out, and registers it."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 from search.environment import cores
 from search.errors import StudyError
-from search.model.champion import COPIES_SAVED, champion_size, check_fits, make_champion, remarks
+from search.model.champion import COPIES_SAVED, champion_size, check_fits, make_champion, messages
 from search.model.diagnostics import examine
 from search.model.registration import Registration
 from search.study.importance import importance
@@ -19,19 +19,19 @@ from storage.tracking.mirror_writer import MirrorWriter
 
 _logger = logging.getLogger(__name__)
 
-# Seconds that a launch waits for MLflow to say whether the champion is registered already.
-_PATIENCE = 60.0
+# Seconds to wait for MLflow to report whether the champion is registered already.
+_TIMEOUT = 60.0
 
 
 class Finalizer:
-    """Makes and registers a study's champion, unless a version of it is there already.
+    """Makes and registers a study's champion, unless it is registered already.
 
     Parameters
     ----------
     check
-        Called before each write to MLflow; raises where this process may no longer write.
+        Called before each write to MLflow; raises if this process may no longer write.
     note
-        Keeps a note on the study in its database.
+        Stores a note with the study in its database.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Finalizer:
         self._registration = Registration(problem, study.uid, mirror_writer.mirror, check)
 
     def finalize(self, best: TrialRecord) -> dict[str, float]:
-        """Make the best trial's champion; return the seconds of what was done.
+        """Make the best trial's champion; return how many seconds each step took.
 
         Raises
         ------
         StudyError
-            When MLflow does not say what it has, or did not recover within a minute.
+            If MLflow does not answer within a minute, or the champion cannot be made or saved.
         """
         spec, problem = self._problem.spec, self._problem
         trees = champion_size(spec.trees, best.enough_trees)
@@ -62,7 +62,7 @@ class Finalizer:
         if spec.register_model and self._is_registered(wanted, best.number, trees):
             return {}
         clock = time.monotonic()
-        mlflow_client.load()  # before scikit-learn and skrub are, here
+        mlflow_client.load()  # it must be imported before scikit-learn and skrub
         self._note("importance", importance(self._study.optuna))
         jobs = spec.workers or cores()
         if spec.register_model:
@@ -70,13 +70,13 @@ class Finalizer:
         champion = make_champion(
             problem.dataset, problem.metric, best.params, trees, spec.seed, jobs
         )
-        for text in remarks(champion, best.enough_trees, best.covered):
+        for text in messages(champion, best.enough_trees, best.covered):
             _logger.info("%s", text)
         findings = examine(champion, problem.dataset, problem.metric)
         model = self._study.get("model")
         if model is not None and wanted != {key: model.get(key) for key in wanted}:
-            self._note("model", None)  # it is of another champion than what follows
-        self._note("champion", None)  # until what follows is all of one
+            self._note("model", None)  # the version belongs to another champion
+        self._note("champion", None)  # removed until the other notes are about the same champion
         self._note("findings", findings and findings.note(problem.dataset))
         self._note("holdout", dict(champion.holdout) or None)
         self._note("champion", wanted)
@@ -89,10 +89,10 @@ class Finalizer:
         return seconds
 
     def _is_registered(self, wanted: dict[str, Any], trial: int, trees: int) -> bool:
-        """Whether the champion is there already, and what is noted of a champion is of it."""
-        if not self._mirror_writer.wait_adopted(_PATIENCE):
+        """Whether the champion is registered already, and the study's notes are about it."""
+        if not self._mirror_writer.wait_adopted(_TIMEOUT):
             failure = self._mirror_writer.failure or "MLflow does not answer"
-            msg = f"the champion is not registered ({failure}): the same launch again does it"
+            msg = f"the champion is not registered ({failure}): launch again to register it"
             raise StudyError(msg)
         version = self._registration.find(trial, trees)
         if version is None or self._study.get("champion") != wanted:

@@ -41,7 +41,7 @@ REFIT_TAG = "grovekeeper.refit_of"
 
 
 class Provenance(BaseModel):
-    """How a version was made.
+    """The record of how a version was made.
 
     Unknown fields, which a later version of this project may have written, are kept.
 

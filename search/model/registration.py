@@ -1,4 +1,4 @@
-"""Logs a champion as a model and registers it: one version a study's best trial, never two."""
+"""Logs a champion as a model and registers it, as exactly one version."""
 
 import logging
 import tempfile
@@ -34,23 +34,24 @@ _logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
-# Seconds for which MLflow may stumble.
-_PATIENCE = 60.0
+# Seconds after which a failing MLflow is an error.
+_TIMEOUT = 60.0
 
 
 class Registration:
-    """Registers a study's champion: one version, whatever fails on the way.
+    """Registers a study's champion as one version, even if a step fails.
 
-    Where MLflow stumbles it is tried again for a minute, after a look at what got through.
+    Steps that MLflow fails are retried for a minute. Before registering again, the registry is
+    searched for a version that an earlier attempt registered.
 
     Parameters
     ----------
     study_uid
-        The study's identity.
+        Identifies the study, also among studies with the same name.
     mirror
-        Knows the study's run.
+        The mirror that has the study's run.
     check
-        Called before each write; raises where this process may no longer write.
+        Called before each write; raises if this process may no longer write.
     """
 
     def __init__(
@@ -70,14 +71,14 @@ class Registration:
         return Registry(self._mirror.tracking_uri)
 
     def find(self, trial: int, trees: int) -> ModelVersion | None:
-        """Return the version that was registered for this champion, if one was.
+        """Return the version that was registered for this champion, if there is one.
 
         Raises
         ------
         StudyError
-            When MLflow did not recover within a minute.
+            If MLflow did not recover within a minute.
         """
-        return self._patiently(lambda: self._find(trial, trees))
+        return self._retry(lambda: self._find(trial, trees))
 
     def register(
         self, champion: Champion, trial: int, findings: Diagnostics | None = None
@@ -87,14 +88,14 @@ class Registration:
         Parameters
         ----------
         findings
-            On its hold-out: their pictures are logged beside it.
+            Results on the hold-out, whose plots are logged with the model.
 
         Raises
         ------
         StudyError
-            When MLflow did not recover within a minute, or the champion cannot be saved.
+            If MLflow did not recover within a minute, or the champion cannot be saved.
         """
-        found = self._patiently(lambda: self._find(trial, champion.trees))
+        found = self._retry(lambda: self._find(trial, champion.trees))
         return found or self._register(champion, trial, findings)
 
     def _find(self, trial: int, trees: int) -> ModelVersion | None:
@@ -112,11 +113,11 @@ class Registration:
             champion,
             self._problem.dataset,
             Provenance.from_champion(champion, self._problem, self._study_uid, trial),
-            self._patiently,
+            self._retry,
             findings,
         )
 
-    def _patiently(self, act: Callable[[], T]) -> T:
+    def _retry(self, act: Callable[[], T]) -> T:
         from mlflow.exceptions import MlflowException
 
         began, pause = time.monotonic(), _FIRST_PAUSE
@@ -126,8 +127,8 @@ class Registration:
                 return act()
             except (MlflowException, OSError, DatabaseError) as error:
                 reason = str(explain(self._mirror.tracking_uri, error))
-                if time.monotonic() - began > _PATIENCE:
-                    msg = f"the champion is not registered: {reason}. The same launch again does it"
+                if time.monotonic() - began > _TIMEOUT:
+                    msg = f"the champion is not registered: {reason}. Launch again to register it"
                     raise StudyError(msg) from error
                 if pause == _FIRST_PAUSE:
                     _logger.warning("the champion is not registered yet: %s; trying again", reason)
@@ -152,14 +153,14 @@ def register(
     place
         Ids of the experiment and of the run.
     attempt
-        Carries out one step, again and again if need be: each can be taken twice.
+        Runs one step and may retry it: every step is idempotent.
     findings
-        On its hold-out: their pictures are logged beside it.
+        Results on the hold-out, whose plots are logged with the model.
 
     Raises
     ------
     StudyError
-        When the champion cannot be saved.
+        If the champion cannot be saved.
     """
     from mlflow.exceptions import MlflowException
 

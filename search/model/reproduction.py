@@ -1,4 +1,4 @@
-"""Makes a registered version or a trial's score again from its record, and compares to the bit."""
+"""Trains a registered version or a trial again from its record, and compares bit by bit."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ _MOST_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What was made again, and how it compares.
+    """Result of a reproduction.
 
     Attributes
     ----------
     compared
-        Each thing that was compared: what is on record and what came out now.
+        The recorded and the reproduced value of everything that was compared.
     changed
-        What of the data, the code or the libraries is another than it was, a sentence each.
+        A sentence for each change in the data, the code or the libraries.
     """
 
     name: str
@@ -39,24 +39,24 @@ class Reproduction:
 
     @property
     def succeeded(self) -> bool:
-        """Whether everything came out as it is on record."""
+        """Whether all reproduced values equal the recorded ones."""
         return all(then == now for then, now in self.compared.values())
 
 
 def reproduce_version(
     loaded: LoadedModel, data: str | None = None, query: str | None = None
 ) -> Reproduction:
-    """Refit a version from its record, and compare its content and its predictions.
+    """Train a version again from its record, and compare its content and its predictions.
 
     Parameters
     ----------
     data, query
-        Where its table stands now, if not where its study found it.
+        Address and query of its table, if they changed.
 
     Raises
     ------
     UsageError, DataError
-        When its table is not to be had.
+        If its table cannot be read.
     """
     provenance, version = loaded.provenance, loaded.version
     about = provenance.data
@@ -75,26 +75,26 @@ def reproduce_version(
         equal = int((then == now).reshape(len(rows), -1).all(axis=1).sum())
         compared["predictions"] = (f"{len(rows)} rows", f"{equal} rows")
     else:
-        changed = (f"{dataset.description.source} holds other values than it did", *changed)
+        changed = (f"{dataset.description.source} has changed", *changed)
     return Reproduction(version.title, compared, changed)
 
 
 def reproduce_trial(
     study: Study, number: int, data: str | None = None, query: str | None = None
 ) -> Reproduction:
-    """Grow a trial's trees again, and compare its scores.
+    """Grow the trees of a trial again, and compare its scores.
 
     Raises
     ------
     StudyError
-        When there is no such trial, or it has no score.
+        If there is no such trial, or it has no score.
     UsageError, DataError
-        When its table is not to be had.
+        If its table cannot be read.
     """
     trials = {trial.number: trial for trial in study.trials()}
     trial = trials.get(number)
     if trial is None:
-        raise StudyError(f"study '{study.name}' has no trial {number}: it has {len(trials)}")
+        raise StudyError(f"study '{study.name}' has no trial {number}, only {len(trials)} trials")
     if trial.value is None or trial.trees is None:
         raise StudyError(
             f"trial {number} of study '{study.name}' is {trial.state}: it has no score"
@@ -109,12 +109,12 @@ def reproduce_trial(
         compared["scores"] = (dict(trial.scores), scores)
         compared["value"] = (trial.value, value)
     else:
-        changed = (f"{problem.dataset.description.source} holds other values than it did", *changed)
+        changed = (f"{problem.dataset.description.source} has changed", *changed)
     return Reproduction(f"trial {number} of study '{study.name}'", compared, changed)
 
 
 def _grow_again(problem: Problem, trial: TrialRecord) -> tuple[dict[int, float], float]:
-    """Return a trial's scores at its rungs, and its value, of trees grown anew."""
+    """Grow the trees of a trial again; return its scores by rung, and its value."""
     rows, seed = problem.training_set, problem.spec.seed
     sums: OobSums | None = None
     scores, value = {}, 0.0

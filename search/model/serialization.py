@@ -1,8 +1,8 @@
-"""A champion as an MLflow model folder: skops format, trusted types, signature, requirements.
+"""Saves a champion as an MLflow model folder in skops format, and loads it again.
 
-Only the types listed here are ever written or read: scikit-learn's tree, and what a
-`TableVectorizer` is made of. What is read is what was registered, to the byte, and what comes of it
-is a forest whose trees stay within their arrays: scikit-learn itself follows them anywhere.
+Only the types listed here are ever written or read: scikit-learn's tree, and the parts of a
+`TableVectorizer`. A model is loaded only if its files are, to the byte, those that were registered,
+and if the nodes of its trees stay within their arrays, which scikit-learn does not check.
 """
 
 import json
@@ -60,7 +60,7 @@ TRUSTED_TYPES = (
     "skrub.selectors._selectors._cardinality_below",
     "zoneinfo.ZoneInfo",
 )
-# Of scikit-learn, all of which skops trusts, by itself and by its modules of today.
+# Parts of scikit-learn that a model may contain. skops itself trusts all of scikit-learn.
 _ESTIMATORS = frozenset(
     {
         "sklearn.decomposition._truncated_svd.TruncatedSVD",
@@ -81,15 +81,15 @@ _ESTIMATORS = frozenset(
 )
 _REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
 _EXAMPLE_ROWS = 3
-# Where MLflow's flavor puts it.
+# Name of the file that MLflow's scikit-learn flavor writes.
 _FILE = "model.skops"
-# How scikit-learn writes a child that is not there.
+# scikit-learn's index of a child that does not exist.
 _LEAF = -1
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version's pipeline, and how it was made."""
+    """A version, its pipeline and its record."""
 
     version: ModelVersion
     pipeline: Any
@@ -97,13 +97,13 @@ class LoadedModel:
 
 
 def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
-    """Load a registered version, after a check that its files are those that were registered.
+    """Load a registered version, after checking that its files are those that were registered.
 
     Raises
     ------
     StudyError
-        When they are not, when they hold a type that is not in `TRUSTED_TYPES` or a tree that no
-        forest grew, or when the version was not made by this project.
+        If the files were changed, if they hold a type that is not in `TRUSTED_TYPES` or an
+        invalid tree, or if the version was not registered by this project.
     """
     import skops.io
     from mlflow.models import Model
@@ -131,14 +131,14 @@ def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
             _check(pipeline, sum(part.get("__loader__") == "TreeNode" for part in parts))
         except UntrustedTypesFoundException as error:
             raise StudyError(f"{model} is not loaded: {error}") from error
-        except Exception as error:  # of a forged file it may be any
-            said = first_line(error)
-            raise StudyError(f"{model} is not loaded, it is damaged: {said}") from error
+        except Exception as error:  # a forged file may raise any
+            reason = first_line(error)
+            raise StudyError(f"{model} is not loaded because it is damaged: {reason}") from error
     return LoadedModel(version, pipeline, provenance)
 
 
 def _parts_of(file: Path) -> list[dict[str, Any]]:
-    """Return what a file says that it is made of, wherever that is in it. Loads nothing."""
+    """Return all objects that a skops file describes, without loading any."""
     parts: list[dict[str, Any]] = []
 
     def note(part: dict[str, Any]) -> dict[str, Any]:
@@ -151,20 +151,20 @@ def _parts_of(file: Path) -> list[dict[str, Any]]:
 
 
 def _check_estimators(parts: list[dict[str, Any]]) -> None:
-    """Raise `ValueError` where something of scikit-learn's is no part of such a pipeline."""
+    """Raise `ValueError` if a file contains a part of scikit-learn that no champion has."""
     names = {f"{part.get('__module__')}.{part.get('__class__')}" for part in parts}
     others = {name for name in names if name.startswith("sklearn.")} - _ESTIMATORS
     if others:
-        raise ValueError(f"it holds {min(others)}")
+        raise ValueError(f"it contains {min(others)}")
 
 
 def _check(pipeline: Any, n_trees: int) -> None:
-    """Raise `ValueError` where a pipeline is not a forest behind a vectorizer, or its trees lie.
+    """Raise `ValueError` if a pipeline is not a vectorizer and a forest of valid trees.
 
     Parameters
     ----------
     n_trees
-        That came with it.
+        Number of trees in the file.
     """
     from sklearn.ensemble import (
         ExtraTreesClassifier,
@@ -190,26 +190,29 @@ def _check(pipeline: Any, n_trees: int) -> None:
         RandomForestRegressor,
     )
     if type(pipeline) is not Pipeline:
-        raise ValueError(f"no pipeline, {type(pipeline).__name__}")
+        raise ValueError(f"it is not a pipeline but {type(pipeline).__name__}")
     table, forest = (step for _, step in pipeline.steps)
     if type(table) is not TableVectorizer or type(forest) not in forests:
-        raise ValueError(f"{type(forest).__name__} behind {type(table).__name__}")
+        raise ValueError(
+            f"its steps are {type(table).__name__} and {type(forest).__name__}, not a vectorizer "
+            "and a forest"
+        )
     if len({id(grown.tree_) for grown in forest.estimators_}) != n_trees:
-        raise ValueError("there are trees outside of its forest, or one twice in it")
+        raise ValueError("there are trees outside its forest, or the forest has a tree twice")
     columns = forest.n_features_in_
     for number, grown in enumerate(forest.estimators_):
         kind, tree = type(grown), grown.tree_
         if type(tree) is not Tree or kind not in trees or grown.n_features_in_ != columns:
             raise ValueError(
-                f"tree {number} of its forest is none of its columns ({kind.__name__})"
+                f"tree {number} of its forest has other columns or another type ({kind.__name__})"
             )
         if not _is_sound(tree, columns):
-            raise ValueError(f"tree {number} of its forest points out of its arrays")
+            raise ValueError(f"tree {number} of its forest has nodes outside its arrays")
 
 
 def _is_sound(tree: "Tree", n_features: int) -> bool:
-    """Whether its nodes lead to later nodes only, down to leaves, by columns that are there."""
-    # First: its arrays are shown as long as it says it has nodes.
+    """Whether all nodes lead to later nodes, end in leaves, and split on existing columns."""
+    # Checked first, because the arrays are as long as the claimed number of nodes.
     if not 0 < tree.node_count == tree.capacity or tree.n_features != n_features:
         return False
     places, left, right = np.arange(tree.node_count), tree.children_left, tree.children_right
@@ -228,12 +231,12 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
     Parameters
     ----------
     model
-        Carries what the folder's ``MLmodel`` says of where the model belongs.
+        Run, model id and metadata for the folder's ``MLmodel`` file.
 
     Raises
     ------
     mlflow.exceptions.MlflowException
-        When the pipeline holds a type that is not in `TRUSTED_TYPES`; the message names it.
+        If the pipeline holds a type that is not in `TRUSTED_TYPES`; the message names it.
     """
     import mlflow.sklearn
 
@@ -250,7 +253,7 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
 
 
 def _example(dataset: Dataset) -> "pd.DataFrame":
-    """Return the first rows as JSON has them: missing is null, dates and other objects are text."""
+    """Return the first rows as JSON has them: missing values null, dates and objects as text."""
     import pandas as pd
 
     rows = dataset.features.head(_EXAMPLE_ROWS)
@@ -260,9 +263,10 @@ def _example(dataset: Dataset) -> "pd.DataFrame":
 
 
 def signature(pipeline: Any, dataset: Dataset) -> "ModelSignature":
-    """Name the columns and take any value in each.
+    """Return a signature that names the columns and allows any type in each.
 
-    A type inferred from training (``long``) would refuse a missing value, which the pipeline takes.
+    A type inferred from the training rows, such as ``long``, would refuse missing values, which
+    the pipeline accepts.
     """
     from mlflow.models import ModelSignature
     from mlflow.models.signature import infer_signature

@@ -14,7 +14,7 @@ from search.report.history import curves, history, over_time
 from search.report.parameters import parameters
 from search.report.study_data import Facts, Figure, gather
 from search.report.timeline import timeline
-from search.study.config_export import recipe
+from search.study.config_export import export_config
 from storage.studies.statistics import COUNTED, state_name
 from storage.studies.study import Study
 
@@ -38,7 +38,7 @@ def make_report(study: Study) -> Report:
             [history(facts), over_time(facts), curves(facts), *parameters(facts)],
         ),
         "growing": ("The workers", "", [timeline(facts)]),
-        "again": ("Make it again", _again(facts, recipe(study)), []),
+        "again": ("Make it again", _again(facts, export_config(study)), []),
     }
     figures = [figure for _, _, drawn in groups.values() for figure in drawn]
     content = "\n".join(

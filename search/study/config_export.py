@@ -1,4 +1,4 @@
-"""A settled study written down as the file that `launch --config` takes."""
+"""Exports a study as the configuration file that launches the same search."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-def recipe(study: Study) -> str | None:
-    """Return the TOML file that launches the same search; ``None`` of a study made elsewhere."""
+def export_config(study: Study) -> str | None:
+    """Return the text of a TOML file for `launch --config`.
+
+    Returns ``None`` for a study that another program made.
+    """
     notes = study.notes()
     if "spec" not in notes:
         return None
@@ -29,7 +32,7 @@ def recipe(study: Study) -> str | None:
 
 
 def space_lines(space: "Mapping[str, BaseDistribution]") -> Iterator[str]:
-    """Yield a search space's lines in a file of options."""
+    """Yield the lines of a search space in a configuration file."""
     for name, distribution in space.items():
         yield f"{name} = {_choice(distribution)}"
 

@@ -53,7 +53,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     given = {"data": source if source == PIPED else shown(source), "target": column}
     given |= {"query": query} if query is not None else {}
     examples = {"task": task, "metric": first, "study": name, "experiment": name, "model": name}
-    remarks = {
+    comments = {
         "task": f'or "{other}"',
         "metric": f"or {', '.join(rest)}, or another scorer of scikit-learn",
     }
@@ -75,8 +75,8 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
             lines.append(f"{option} = {toml_value(given[option])}")
         else:
             value = examples.get(option, about.get("examples", [about["default"]])[0])
-            remark = f"  # {remarks[option]}" if option in remarks else ""
-            lines.append(f"# {option} = {toml_value(value)}{remark}")
+            comment = f"  # {comments[option]}" if option in comments else ""
+            lines.append(f"# {option} = {toml_value(value)}{comment}")
     return "\n".join([*lines, ""])
 
 
@@ -85,7 +85,7 @@ def _listed(table: "pd.DataFrame") -> Iterator[str]:
         column = table[name]
         missing = int(column.isna().sum())
         about = str(column.dtype)
-        with suppress(TypeError):  # of lists and the like, which launch refuses by name
+        with suppress(TypeError):  # values such as lists, which `launch` refuses
             values = column.nunique()
             about += f", {values:,} value{'' if values == 1 else 's'}"
         about += f", {missing:,} missing" if missing else ""
@@ -101,5 +101,5 @@ def _comment(text: str) -> list[str]:
 
 
 def _line(text: str) -> str:
-    """Make a text fit for a comment: in one line, of what can be printed."""
+    """Return the text as one line of printable characters, for a comment."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,22 +1,22 @@
-"""Importance of a study's hyperparameters, as the note on its run and its champion record it."""
+"""Importance of a study's hyperparameters."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import optuna
 
-# Complete trials from which importance is weighed; of less it says nothing.
-_ENOUGH = 10
-_MENTIONED, _LEAST = 3, 0.01
+# With fewer complete trials, importance is not estimated.
+_MIN_TRIALS = 10
+_MAX_REPORTED, _MIN_SHARE = 3, 0.01
 
 
 def importance(study: "optuna.Study") -> dict[str, float]:
-    """Weigh what the best trials' hyperparameters have in common (PED-ANOVA, Watanabe 2023).
+    """Estimate the importance of hyperparameters by PED-ANOVA (Watanabe et al. 2023).
 
     Returns
     -------
-    the share of up to three that matter, the greatest first; empty where complete trials are too
-    few or all the same
+    the shares of up to three hyperparameters, largest first; empty if there are too few complete
+    trials or all have the same value
     """
     import warnings
 
@@ -24,11 +24,13 @@ def importance(study: "optuna.Study") -> dict[str, float]:
     from optuna.trial import TrialState
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < _ENOUGH or len({trial.value for trial in complete}) == 1:
+    if len(complete) < _MIN_TRIALS or len({trial.value for trial in complete}) == 1:
         return {}
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of parameters that never varied
+        warnings.simplefilter("ignore")  # Optuna warns about parameters that never varied
         found = get_param_importances(study)
     shares = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-    return {name: round(float(share), 3) for name, share in shares[:_MENTIONED] if share > _LEAST}
+    return {
+        name: round(float(share), 3) for name, share in shares[:_MAX_REPORTED] if share > _MIN_SHARE
+    }

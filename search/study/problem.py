@@ -1,4 +1,4 @@
-"""The problem of a study: its data, metric and space, validated before anything is written."""
+"""The problem of a study: data, metric and search space, checked before anything is written."""
 
 import uuid
 from collections.abc import Mapping
@@ -30,9 +30,14 @@ _OUT_OF_BAG = "out-of-bag"
 
 @dataclass(frozen=True)
 class Problem:
-    """What a specification comes to on its data.
+    """A specification together with its data and everything that follows from them.
 
-    `notes` holds a sentence on each choice that was made for the user.
+    Attributes
+    ----------
+    space
+        Optuna's distributions by hyperparameter.
+    notes
+        A sentence for each choice that was made for the user.
     """
 
     spec: StudySpec
@@ -43,7 +48,7 @@ class Problem:
     notes: tuple[str, ...]
 
     def identity(self) -> dict[str, Any]:
-        """What must not change when a study goes on: all that decides what it scores."""
+        """Return everything that decides the scores; it must not change when a study goes on."""
         from optuna.distributions import distribution_to_json
 
         space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
@@ -57,14 +62,14 @@ class Problem:
 
     @cached_property
     def training_set(self) -> TrainingSet:
-        """The training rows as workers get them."""
+        """The training rows as workers receive them."""
         dataset = self.dataset
         X = writable(dataset.X.to_numpy(dtype="float32", copy=False))
         return TrainingSet(X, dataset.y, dataset.n_classes, self.resampling, dataset.weights)
 
     @property
     def evaluation(self) -> str:
-        """How trials are scored, in a word or two."""
+        """The way trials are scored: ``out-of-bag``, or the number of folds as in ``5 folds``."""
         folds = len(self.resampling.folds)
         return f"{folds} folds" if folds else _OUT_OF_BAG
 
@@ -98,7 +103,7 @@ def make_problem(spec: StudySpec, dataset: Dataset) -> Problem:
 
 
 def _check_encoded(dataset: Dataset) -> None:
-    """Refuse what only shows once texts are numbers."""
+    """Refuse columns that turn out to be unusable once they are encoded as numbers."""
     if dataset.is_numeric:
         return
     sides = [dataset.X]
@@ -115,17 +120,20 @@ def _check_encoded(dataset: Dataset) -> None:
 
 
 def _check_criterion(space: "Mapping[str, BaseDistribution]", dataset: Dataset) -> None:
-    """Refuse what scikit-learn refuses of a forest, and grows of a single tree all the same."""
+    """Refuse negative targets for the Poisson criterion.
+
+    scikit-learn refuses them when it fits a forest, but not when it fits a single tree.
+    """
     criteria = getattr(space.get("criterion"), "choices", ())
     if "poisson" in criteria and dataset.y.min() < 0:
         raise UsageError(
-            "[space] criterion = 'poisson' is for values from 0 up: "
+            "invalid [space] criterion = 'poisson': its target must not be negative, but "
             f"'{dataset.description.target}' has {dataset.y.min():g}"
         )
 
 
 def reload_problem(study: Study, data: str | None = None, query: str | None = None) -> Problem:
-    """Make the problem of a study again, as its notes have it.
+    """Make the problem of a study again, from its stored identity.
 
     Parameters
     ----------
@@ -137,7 +145,7 @@ def reload_problem(study: Study, data: str | None = None, query: str | None = No
     StudyError
         When the study was not made by this project.
     UsageError, DataError
-        When the table is no longer what it was.
+        When the table cannot be read, or the problem cannot be made from it any more.
     """
     known = study.get("spec")
     if known is None:
@@ -156,7 +164,7 @@ def options_of(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_study(problem: Problem, storage: str) -> Study | None:
-    """Open the problem's study if it is there; raise `StudyError` where it is another problem's."""
+    """Open the problem's study if it exists; raise `StudyError` if it has another identity."""
     try:
         study = StudyBook(storage, scheduler=problem.spec.scheduler).open(problem.spec.study)
     except NotFoundError:
@@ -166,23 +174,23 @@ def find_study(problem: Problem, storage: str) -> Study | None:
 
 
 def create_study(problem: Problem, storage: str) -> Study:
-    """Create the problem's study; `initialize_study` notes what it is for."""
+    """Create the problem's study, without the notes that `initialize_study` writes."""
     from optuna.exceptions import DuplicatedStudyError
 
     book = StudyBook(storage, create=True, scheduler=problem.spec.scheduler)
     try:
         return book.make(problem.spec.study, problem.metric.direction)
-    except DuplicatedStudyError:  # another launch has made it just now
+    except DuplicatedStudyError:  # another launch created it in the meantime
         return book.open(problem.spec.study)
 
 
 def initialize_study(problem: Problem, study: Study) -> None:
-    """Note on a study what it is for, once; to be called under its lease.
+    """Store the problem's identity with its study, once; the caller holds the study's lease.
 
     Raises
     ------
     StudyError
-        When it was made for another problem; the message says what differs.
+        If the study has another identity; the message lists the differences.
     """
     if _check_same(problem, study):
         return
@@ -201,25 +209,32 @@ def initialize_study(problem: Problem, study: Study) -> None:
 
 
 def _check_same(problem: Problem, study: Study) -> bool:
-    """Return whether a study was settled for this problem; false where it is not settled yet."""
+    """Return whether the study was initialized for this problem.
+
+    Raises
+    ------
+    StudyError
+        If it was initialized for another problem, or another program made it.
+    """
     name, known = problem.spec.study, study.get("spec")
     if known is None:
         if study.trials() or study.direction != problem.metric.direction:
-            place = redact(study.book.url)
-            msg = f"study '{name}' in {place} was not made by grovekeeper: name another study"
-            raise StudyError(msg)
+            raise StudyError(
+                f"study '{name}' in {redact(study.book.url)} was not made by grovekeeper: give the "
+                "study another name"
+            )
         return False
     now = problem.identity()
     differ = [
         f"{key} is {_short(now.get(key))}, was {_short(known.get(key))}"
         for key in known | now
         if known.get(key) != now.get(key)
-        and key not in {"data", "query"}  # the same table may stand elsewhere
+        and key not in {"data", "query"}  # the same table may have moved
     ]
     if differ:
         msg = (
             f"study '{name}' was made with another specification: "
-            f"{'; '.join(differ)}. Go on with the old one, or name a new study"
+            f"{'; '.join(differ)}. Use the old specification, or give the study a new name"
         )
         raise StudyError(msg)
     return True

@@ -255,7 +255,7 @@ class StudySpec(BaseModel):
 
     @property
     def description(self) -> DataDescription:
-        """Which table the study learns from, and what its columns are for."""
+        """The description of the study's data."""
         fields = DataDescription.model_fields.keys() & StudySpec.model_fields.keys()
         return DataDescription(source=self.data, **{name: getattr(self, name) for name in fields})
 
@@ -276,7 +276,7 @@ class StudySpec(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _validate(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        """Accept a table as `data`; raise `UsageError` with one line for the first invalid field."""
+        """Accept a table as `data`; raise `UsageError` for the first invalid field."""
         if not isinstance(values, Mapping):
             return validate(values)
         given = dict(values)

@@ -1,4 +1,4 @@
-"""How a study scores its trials: by out-of-bag votes, or by folds where those would fool."""
+"""Chooses how trials are scored: by out-of-bag votes, or by folds if votes are misleading."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,25 +15,25 @@ Array = NDArray[Any]
 
 
 def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tuple[str, ...]]:
-    """Divide the training rows between growing and voting.
+    """Choose the rows that trees are grown on and scored on.
 
     Returns
     -------
-    the division, and a sentence on each choice that was made for the user
+    the resampling, and a sentence for each choice that was made for the user
 
     Raises
     ------
     UsageError
-        When out-of-bag votes are asked for where they would fool.
+        If out-of-bag votes are asked for although they would be misleading.
     DataError
-        When there are too few groups or times for the folds.
+        If there are too few rows, groups or times for the folds.
     """
     roles, y, n_classes = dataset.roles, dataset.y, dataset.n_classes
     bound = "group" if roles.groups is not None else "time" if roles.times is not None else None
     if roles.groups is not None and roles.times is not None:
         raise UsageError("--group and --time together are not supported: name one of them")
     if bound is not None and spec.evaluation == "oob":
-        msg = f"--evaluation oob: a tree would see rows of the same {bound} as it votes on"
+        msg = f"--evaluation oob: a tree would see rows of the same {bound} as the rows it votes on"
         raise UsageError(f"{msg}; leave --evaluation out")
     if roles.groups is not None:
         folds = _group_folds(roles.groups, y, n_classes, spec)
@@ -42,14 +42,14 @@ def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tu
     if roles.times is not None:
         folds = _time_folds(roles.times, spec.folds)
         _check_weights(dataset, folds)
-        text = f"scored by {spec.folds} folds, each later than what its trees grow on"
+        text = f"scored by {spec.folds} folds, each later than the rows its trees grow on"
         return Resampling(roles.times, folds), (text,)
     units, notes = _units(dataset)
     wanted = spec.evaluation == "cv"
     if dataset.weights is not None and not has_enough_oob_votes(y, n_classes, dataset.weights):
-        text = "heavy rows stand in nearly every bag and get too few out-of-bag votes"
+        text = "rows with large weights are in nearly every bag and get too few out-of-bag votes"
         if spec.evaluation == "oob":
-            notes += (f"--evaluation oob, but {text}: they hardly count",)
+            notes += (f"--evaluation oob, but {text}: they hardly affect the score",)
         elif not wanted:
             notes += (f"{text}: scored by {spec.folds} folds instead",)
             wanted = True
@@ -67,23 +67,28 @@ def _check_weights(dataset: Dataset, folds: Iterable[tuple[Array, Array]]) -> No
     weights = dataset.weights
     if weights is not None and not all(weights[train].any() for train, _ in folds):
         raise DataError(
-            "the training rows of a fold all have the weight 0: leave such rows out of the table"
+            "all training rows of a fold have weight 0: remove rows of weight 0 from the table"
         )
 
 
 def _units(dataset: Dataset) -> tuple[Array | None, tuple[str, ...]]:
-    """Find rows that repeat each other, but for the target; they are to be drawn together.
+    """Number the rows by their features, if some repeat: repeated rows must be drawn together.
 
-    Where most rows do, the table is one of few possible rows: new rows will repeat them, too.
+    If most rows repeat, few different rows are possible, and new rows will repeat them as well.
+    Then rows are drawn independently.
     """
     units = dataset.units
     if units is None:
         return None, ()
     n_rows, distinct = len(units), int(units.max()) + 1
     if distinct < n_rows / 2:
-        text = f"only {distinct} of {n_rows} training rows are distinct: taken as they are"
+        text = (
+            f"only {distinct} of {n_rows} training rows are distinct: all are drawn independently"
+        )
         return None, (text,)
-    text = f"{n_rows - distinct} of {n_rows} training rows repeat another: kept on one side with it"
+    text = (
+        f"{n_rows - distinct} of {n_rows} training rows repeat another: they are kept on one side"
+    )
     return units, (text,)
 
 
@@ -100,19 +105,19 @@ def _plain_folds(y: Array, n_classes: int, spec: StudySpec) -> tuple[tuple[Array
 def _group_folds(
     groups: Array, y: Array, n_classes: int, spec: StudySpec
 ) -> tuple[tuple[Array, Array], ...]:
-    """Divide by groups, as evenly as they allow; each group is in one fold."""
+    """Divide the groups as evenly as possible; each group is in one fold."""
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     _check_enough(len(np.unique(groups)), "groups", spec.folds)
     if n_classes and np.bincount(y).min() >= spec.folds:
         divide = StratifiedGroupKFold(spec.folds, shuffle=True, random_state=spec.seed)
     else:
-        divide = GroupKFold(spec.folds)  # unshuffled, it balances the folds' sizes
+        divide = GroupKFold(spec.folds)  # without shuffling, it balances the sizes of the folds
     return tuple(divide.split(y, y, groups))
 
 
 def _time_folds(times: Array, n_folds: int) -> tuple[tuple[Array, Array], ...]:
-    """Divide by scikit-learn's `TimeSeriesSplit` of the moments: equal times stay together."""
+    """Apply scikit-learn's `TimeSeriesSplit` to the distinct times: equal times stay together."""
     from sklearn.model_selection import TimeSeriesSplit
 
     moments = np.unique(times)

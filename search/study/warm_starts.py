@@ -1,4 +1,4 @@
-"""The first trials: scikit-learn's default forest, then a few that complement each other."""
+"""The first trials: scikit-learn's default forest, then a portfolio of complementary ones."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +18,7 @@ class _Start(NamedTuple):
     class_weight: str | None = None
 
 
-# Chosen greedily by benchmarks/portfolio.py, best first; its figures are in docs/search.md.
+# Chosen greedily by benchmarks/portfolio.py, best first; docs/search.md has its results.
 _PORTFOLIO: dict[Task, tuple[_Start, ...]] = {
     "regression": (
         _Start("best", 0.34, 2, 0.89),
@@ -35,7 +35,7 @@ _PORTFOLIO: dict[Task, tuple[_Start, ...]] = {
         _Start("random", 0.96, 1, 0.98),
         _Start("best", 0.43, 2, 0.27),
         _Start("random", 0.81, 2, 0.24),
-        # Only where the metric asks for rare classes is `class_weight` in the space.
+        # `class_weight` is in the space only for metrics of rare classes.
         _Start("best", 0.35, 12, 0.57, "balanced_subsample"),
         _Start("random", 0.97, 3, 0.89, "balanced_subsample"),
         _Start("best", 0.5, 50, 0.9, "balanced_subsample"),
@@ -46,18 +46,18 @@ _PORTFOLIO: dict[Task, tuple[_Start, ...]] = {
 def warm_starts(
     task: Task, n_rows: int, n_features: int, space: Mapping[str, "BaseDistribution"]
 ) -> tuple[tuple[Mapping[str, Any], ...], int]:
-    """Return the points to begin with, those that the space contains.
+    """Return the first points of a search.
 
     Returns
     -------
-    the points, and how many of them, from the first, are scikit-learn's defaults: 1, or 0 where
-    they lie outside
+    the points, all inside the space, and how many of the first ones are scikit-learn's defaults:
+    1, or 0 if the defaults lie outside the space
     """
     default = default_params(task, n_features)
     first = point_of(default, space)
     found = [] if first is None else [first]
     for start in _PORTFOLIO[task]:
-        # On few rows, a leaf of many would be the whole tree.
+        # With few rows, a large leaf would be the whole tree.
         leaf = min(start.min_samples_leaf, max(1, n_rows // 10))
         params = default | start._asdict() | {"min_samples_leaf": leaf}
         point = point_of(params, space)

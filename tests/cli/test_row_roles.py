@@ -76,7 +76,7 @@ def test_times_are_scored_on_later_rows_and_no_forest_is_grown_twice(
     )
     options = ("--time", "visited", "--config", str(config))
     summary, said = launched(folder, "times", "strength.csv", *options)
-    assert "scored by 5 folds, each later than what its trees grow on" in said
+    assert "scored by 5 folds, each later than the rows its trees grow on" in said
     assert summary["metric"] == "rmse"
     assert set(summary["holdout"]) == {"rmse", "mse", "mae", "r2"}
     parent = assert_agreement(folder.storage, folder.tracking_uri, "times")

@@ -1,4 +1,4 @@
-"""Real data and real worker processes, made once for the whole package."""
+"""Real data and real worker processes, shared by the tests of the package."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def diabetes() -> TrainingSet:
 
 @pytest.fixture(scope="session")
 def few(diabetes: TrainingSet) -> TrainingSet:
-    """The first 150 rows of the diabetes data, for searches that are to be quick."""
+    """The first 150 rows of the diabetes data, for quick searches."""
     return make_training_set(diabetes.X[:150], diabetes.y[:150])
 
 

@@ -1,4 +1,4 @@
-"""What is said of odd tables."""
+"""Errors for unusual tables."""
 
 from made import make_dataset
 
@@ -13,9 +13,9 @@ _SMALL = 1000
 
 
 def said_of(source: str, target: str | None) -> str:
-    """Read a table, and go the whole way to a champion; return the error's words, if any.
+    """Read a table and train a champion on it; return the message of a `SearchError`, if any.
 
-    Other errors fail the test. What is large is only read.
+    Other errors fail the test. Large tables are only read.
     """
     try:
         dataset = make_dataset(source, target, bounds=Bounds(max_bytes=10**9))

@@ -25,7 +25,7 @@ WEAK = {"max_features": 0.7, "min_samples_leaf": 60}
 
 
 def table(rows: int = 400, *, signal: float = 3.0, seed: int = 0) -> pd.DataFrame:
-    """Houses whose prices follow from two of their columns; rows are the same in longer tables."""
+    """Make houses whose price depends on two columns; a longer table begins with the same rows."""
     random = np.random.default_rng(seed)
     made = [
         (random.normal(), random.normal(), int(random.integers(5)), random.normal())
@@ -38,7 +38,7 @@ def table(rows: int = 400, *, signal: float = 3.0, seed: int = 0) -> pd.DataFram
 
 @dataclass
 class Shop:
-    """A registry with one model, "houses", and what is said of it."""
+    """A registry with one model, "houses"."""
 
     tracking_uri: str
     folder: Path
@@ -95,7 +95,7 @@ class Shop:
         return rollback(self.registry, "houses", stage, reason)
 
     def holder(self, stage: str = "Staging") -> int | None:
-        """The version that stage and alias both name."""
+        """Return the version that both the stage and the alias name."""
         versions = self.registry.versions("houses")
         held = [v.version for v in versions if v.stage == stage]
         assert held == [v.version for v in versions if stage.lower() in v.aliases]

@@ -171,7 +171,7 @@ def test_one_file_for_both_stores_is_refused_however_it_is_written(
         ("sqlite:///mlflow.db", None),
         ("sqlite:///one.db", f"sqlite:///{tmp_path}/one.db"),
     ):
-        with pytest.raises(UsageError, match="Optuna and MLflow need a database each"):
+        with pytest.raises(UsageError, match="Optuna and MLflow need separate databases"):
             search.launch(search.StudySpec(), storage=storage, tracking_uri=tracking_uri)
     assert list(tmp_path.iterdir()) == []
 

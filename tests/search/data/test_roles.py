@@ -103,7 +103,7 @@ def test_a_mistyped_column_gets_the_near_name_and_those_there_are() -> None:
     assert "--group 'custmer' is no column of the table (did you mean 'customer'?)" in str(
         error.value
     )
-    assert "There are customer, day, share, price" in str(error.value)
+    assert "there are customer, day, share, price" in str(error.value)
 
 
 def test_of_a_wide_table_not_every_column_is_listed() -> None:

@@ -1,4 +1,4 @@
-"""The champion from refit to registered model: made once, saved safely, loaded on raw rows."""
+"""The champion is refitted, saved, and loaded to predict raw rows."""
 
 import dataclasses
 import decimal
@@ -21,13 +21,13 @@ from search.forest.metrics import METRICS, Metric, get_metric
 from search.forest.oob import UNBOUNDED
 from search.model.champion import (
     COPIES_SAVED,
-    FEWEST,
-    MOST,
+    MAX_TREES,
+    MIN_TREES,
     champion_size,
     check_fits,
     make_champion,
+    messages,
     predict,
-    remarks,
 )
 from search.model.serialization import TRUSTED_TYPES, save_model
 from search.study.problem import make_problem
@@ -59,7 +59,7 @@ def houses(mixed_csv: Path) -> Dataset:
     return make_dataset(str(mixed_csv), "price", holdout=0.2)
 
 
-def test_the_same_seed_makes_the_same_forest_whatever_the_threads(houses: Dataset) -> None:
+def test_the_same_seed_makes_the_same_forest_with_any_number_of_threads(houses: Dataset) -> None:
     one = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=1)
     two = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=2)
     other = make_champion(houses, METRICS["rmse"], PARAMS, 20, 1, jobs=1)
@@ -68,7 +68,7 @@ def test_the_same_seed_makes_the_same_forest_whatever_the_threads(houses: Datase
     assert not np.array_equal(one.pipeline.predict(rows), other.pipeline.predict(rows))
 
 
-def test_it_is_judged_on_the_hold_out_in_every_metric(houses: Dataset) -> None:
+def test_it_is_scored_on_the_hold_out_by_every_main_metric(houses: Dataset) -> None:
     champion = make_champion(houses, METRICS["rmse"], PARAMS, 50, 0, jobs=1)
     assert set(champion.holdout) == {"rmse", "mse", "mae", "r2"}
     predicted = predict(champion.pipeline, houses.held_out_features, "regression")
@@ -77,12 +77,12 @@ def test_it_is_judged_on_the_hold_out_in_every_metric(houses: Dataset) -> None:
     assert champion.holdout["r2"] > 0.3
 
 
-def test_it_is_judged_in_the_studys_metric_besides_the_main_ones(houses: Dataset) -> None:
+def test_it_is_scored_by_the_studys_metric_as_well(houses: Dataset) -> None:
     champion = make_champion(houses, METRICS["max_error"], PARAMS, 20, 0, jobs=1)
     assert set(champion.holdout) == {"rmse", "mse", "mae", "r2", "max_error"}
 
 
-def test_the_hold_outs_weights_count(mixed_csv: Path) -> None:
+def test_hold_out_scores_are_weighted(mixed_csv: Path) -> None:
     dataset = make_dataset(str(mixed_csv), "price", holdout=0.2, weight="rooms")
     champion = make_champion(dataset, METRICS["mae"], PARAMS, 20, 0, jobs=1)
     predicted = predict(champion.pipeline, dataset.held_out_features, "regression")
@@ -92,35 +92,38 @@ def test_the_hold_outs_weights_count(mixed_csv: Path) -> None:
     assert champion.holdout["mae"] != pytest.approx(np.abs(predicted - dataset.held_out_y).mean())
 
 
-def test_it_has_as_many_trees_as_are_enough_within_bounds() -> None:
+def test_the_number_of_trees_is_what_is_enough_within_limits() -> None:
     assert [champion_size("auto", enough) for enough in (None, 3, 321, 10**6)] == [
-        FEWEST,
-        FEWEST,
+        MIN_TREES,
+        MIN_TREES,
         321,
-        MOST,
+        MAX_TREES,
     ]
 
 
-def test_what_it_takes_and_what_is_amiss_is_said(houses: Dataset) -> None:
+def test_messages_tell_its_size_and_how_well_it_was_scored(houses: Dataset) -> None:
     champion = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=1)
     taken = sum(tree.tree_.__sizeof__() for tree in champion.pipeline[-1].estimators_)
     assert champion.n_bytes > taken / 10
-    (text,) = remarks(champion, 40, None)
+    (text,) = messages(champion, 40, None)
     assert text.startswith("champion: 20 trees, about ")
     assert text.endswith("squared error 1% above the infinite forest's")
     large = dataclasses.replace(champion, n_bytes=10**9)
-    said = list(remarks(large, 40, 0.5))
+    said = list(messages(large, 40, 0.5))
     assert len(said) == 3
-    assert "that is large; smaller: fewer and larger leaves by [space]" in said[1]
-    assert "only 50% of the rows, or of some class," in said[2]
+    assert "the model is large; to make it smaller: larger leaves by [space]" in said[1]
+    assert "only 50% of the rows, or of a class," in said[2]
     assert "--evaluation cv" in said[2]
-    (text,) = remarks(champion, UNBOUNDED, None)
+    (text,) = messages(champion, UNBOUNDED, None)
     assert "infinite" not in text
     many = dataclasses.replace(large, trees=500)
-    assert "that is large; smaller: --trees 250, or fewer" in list(remarks(many, 40, None))[1]
+    assert (
+        "the model is large; to make it smaller: --trees 250, or larger"
+        in list(messages(many, 40, None))[1]
+    )
 
 
-def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
+def test_a_champion_that_does_not_fit_into_memory_is_refused_with_a_remedy(
     houses: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
@@ -134,7 +137,9 @@ def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
         make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
     assert "\n" not in str(error.value)
     make_champion(houses, METRICS["rmse"], PARAMS, 25, 0, jobs=1)
-    with pytest.raises(StudyError, match=r"25 trees takes .* kB while it is saved, and .*--trees"):
+    with pytest.raises(
+        StudyError, match=r"25 trees takes .* kB while it is saved, but only .*--trees"
+    ):
         check_fits(houses, PARAMS, 25, 0, COPIES_SAVED)
 
 
@@ -146,7 +151,7 @@ def test_one_that_does_not_fit_into_memory_is_refused_with_what_would(
         pd.to_datetime(["2026-01-01", "2026-03-02", None, "2025-07-03"] * 25),
     ],
 )
-def test_one_column_with_gaps_is_table_enough(column: Any) -> None:
+def test_one_column_with_missing_values_is_enough(column: Any) -> None:
     table = pd.DataFrame({"a": column, "y": np.arange(100.0)})
     dataset = make_dataset("a table", "y", table=table)
     champion = make_champion(dataset, metric_of(dataset), {}, 3, 0, jobs=1)
@@ -157,7 +162,7 @@ def test_one_column_with_gaps_is_table_enough(column: Any) -> None:
     assert next(grow(rows, {}, 0, 0, [0])).trees == rows.chunk
 
 
-def test_without_hold_out_there_are_no_scores(mixed_csv: Path) -> None:
+def test_there_are_no_scores_without_a_hold_out(mixed_csv: Path) -> None:
     dataset = make_dataset(str(mixed_csv), "price")
     assert make_champion(dataset, metric_of(dataset), PARAMS, 5, 0, jobs=1).holdout == {}
 
@@ -173,8 +178,10 @@ def test_the_saved_model_predicts_raw_rows_as_the_pipeline_does(
     )
 
 
-def test_the_saved_model_takes_what_training_took_and_more(houses: Dataset, tmp_path: Path) -> None:
-    """Integers with holes, nullable integers, unseen categories and whole numbers as floats."""
+def test_the_saved_model_accepts_the_values_of_training_and_more(
+    houses: Dataset, tmp_path: Path
+) -> None:
+    """Missing integers, nullable integers, unseen categories and whole numbers as floats."""
     save(houses, tmp_path / "model")
     model = load(tmp_path / "model")
     row = houses.features.head(2)
@@ -194,7 +201,7 @@ def test_a_missing_column_is_a_schema_error(houses: Dataset, tmp_path: Path) -> 
         load(tmp_path / "model").predict(houses.features.drop(columns="rooms"))
 
 
-def test_whatever_a_parquet_file_holds_is_saved_and_taken_at_prediction(tmp_path: Path) -> None:
+def test_all_types_of_a_parquet_file_are_saved_and_predicted(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     n = 120
     stamps = pd.date_range("2020-01-01", periods=n, freq="7h")
@@ -233,7 +240,7 @@ def test_whatever_a_parquet_file_holds_is_saved_and_taken_at_prediction(tmp_path
         ((0.5, 1e30), {}),
     ],
 )
-def test_a_classifier_answers_with_the_tables_labels(
+def test_a_classifier_predicts_the_tables_labels(
     tmp_path: Path, labels: tuple[Any, Any], params: dict[str, Any]
 ) -> None:
     random = np.random.default_rng(0)
@@ -244,7 +251,7 @@ def test_a_classifier_answers_with_the_tables_labels(
     champion = save(dataset, tmp_path / "model", **params)
     assert champion.holdout["accuracy"] > 0.95
     predicted = load(tmp_path / "model").predict(dataset.held_out_features)
-    # What is no whole number is a text to scikit-learn's classifiers.
+    # scikit-learn's classifiers take other numbers than whole ones as text.
     assert set(predicted) == set(map(str, labels) if isinstance(labels[0], float) else labels)
 
 

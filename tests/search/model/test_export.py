@@ -1,4 +1,4 @@
-"""The printed code makes the champion: run as it stands, tree by tree the same."""
+"""The exported code is run unchanged and makes the champion, tree by tree."""
 
 import runpy
 from pathlib import Path
@@ -30,7 +30,7 @@ def houses(kind: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize("kind", ["numbers", "classes", "text"])
 @pytest.mark.parametrize("splitter", ["best", "random"])
-def test_the_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -> None:
+def test_the_exported_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -> None:
     params: dict[str, Any] = GOOD | {"splitter": splitter, "max_samples": 0.7}
     problem = load_problem(StudySpec(data=houses(kind), target="price", trees=20, seed=3))
     study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
@@ -46,7 +46,7 @@ def test_the_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -
     names = runpy.run_path(str(tmp_path / "best.py"))
     model = names.get("model", names["forest"])
     assert ("model" in names) == (kind == "text")
-    # As float32, which the trees make of them anyway.
+    # Trees convert their input to float32 in any case.
     rows = dataset.features if kind == "text" else dataset.features.astype("float32")
     model.fit(rows, dataset.labels)
 
@@ -58,7 +58,7 @@ def test_the_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -
     study.book.rdb.engine.dispose()
 
 
-def test_it_says_how_weighted_and_grouped_rows_are_fitted(tmp_path: Path) -> None:
+def test_comments_tell_how_to_fit_weighted_and_grouped_rows(tmp_path: Path) -> None:
     frame = houses("numbers").assign(share=1.5, owner=np.arange(300) // 3)
     asked = {"target": "price", "weight": "share", "group": "owner", "trees": 20}
     problem = load_problem(make_spec({"data": frame, **asked}))
@@ -67,12 +67,12 @@ def test_it_says_how_weighted_and_grouped_rows_are_fitted(tmp_path: Path) -> Non
     study.enter_trial(TrialRecord(0, "COMPLETE", GOOD, value=1.0), problem.space)
     code = as_python(study)
     assert "# Column 'share' holds weights w: fit with sample_weight=w / w.mean()\n" in code
-    assert "# Column 'owner' binds rows together: it is no feature\n" in code
+    assert "# Column 'owner' groups rows: it is not a feature\n" in code
     study.book.rdb.remove_session()
     study.book.rdb.engine.dispose()
 
 
-def test_without_a_complete_trial_or_made_elsewhere_there_is_none(tmp_path: Path) -> None:
+def test_studies_without_a_complete_trial_or_of_another_program_are_refused(tmp_path: Path) -> None:
     book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
     theirs = book.make("theirs", "minimize")
     with pytest.raises(StudyError, match="was not made by grovekeeper"):

@@ -1,4 +1,4 @@
-"""What is noted of a champion belongs together."""
+"""All notes on a champion are about the same champion."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +29,7 @@ class Scene:
         self.finalizer = Finalizer(problem, self.study, mirror_writer, lambda: None, self.study.put)
 
     def finalize(self, number: int) -> dict[str, Any]:
-        """Crown a trial; return the notes."""
+        """Finalize a trial; return the notes."""
         best = TrialRecord(number, "COMPLETE", GOOD, value=1.0, enough_trees=10)
         assert set(self.finalizer.finalize(best)) == {"champion"}
         return self.study.notes()
@@ -43,7 +43,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scene.study.book.rdb.engine.dispose()
 
 
-def test_hold_out_and_findings_are_noted_with_whose_they_are(scene: Scene) -> None:
+def test_hold_out_scores_and_findings_are_noted_with_their_champion(scene: Scene) -> None:
     notes = scene.finalize(3)
     assert notes["champion"] == {"name": "frame", "trial": 3, "trees": 10}
     assert notes["holdout"]["rmse"] > 0
@@ -52,7 +52,7 @@ def test_hold_out_and_findings_are_noted_with_whose_they_are(scene: Scene) -> No
     assert "model" not in notes
 
 
-def test_a_version_of_another_champion_is_no_longer_the_studys(scene: Scene) -> None:
+def test_the_note_on_a_version_of_another_champion_is_removed(scene: Scene) -> None:
     scene.study.put("model", {"name": "frame", "trial": 3, "trees": 10, "version": 1})
     assert scene.finalize(3)["model"]["version"] == 1
     assert scene.finalize(5)["model"] is None

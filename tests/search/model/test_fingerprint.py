@@ -1,4 +1,4 @@
-"""The digest over what a fitted pipeline holds."""
+"""The digest of a fitted pipeline."""
 
 import pickle
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def fit(mixed_csv: Path) -> Callable[..., Any]:
     return fit
 
 
-def test_the_version_of_scikit_learn_is_no_part_of_it(
+def test_the_version_of_scikit_learn_does_not_affect_it(
     fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline = fit()
@@ -42,7 +42,7 @@ def test_the_version_of_scikit_learn_is_no_part_of_it(
     assert fingerprint(pipeline) == before
 
 
-def test_a_pipeline_has_it_again_when_it_is_fitted_again_saved_or_pickled(
+def test_a_refitted_saved_or_pickled_pipeline_has_the_same_fingerprint(
     fit: Callable[..., Any],
 ) -> None:
     pipeline = fit()
@@ -53,7 +53,7 @@ def test_a_pipeline_has_it_again_when_it_is_fitted_again_saved_or_pickled(
     assert fingerprint(skops.io.loads(saved, trusted=list(TRUSTED_TYPES))) == digest
 
 
-def test_another_seed_another_leaf_or_one_changed_number_has_another(
+def test_another_seed_leaf_size_or_number_changes_it(
     fit: Callable[..., Any],
 ) -> None:
     pipeline = fit()
@@ -75,7 +75,7 @@ def test_different_values_have_different_digests(one: Any, other: Any) -> None:
 
 
 def _sorted(value: Any) -> Any:
-    """Tell values apart as `repr` does, whatever the order of a dictionary."""
+    """Compare values by `repr`, whatever the order of a dictionary."""
     if isinstance(value, dict):
         return ("dict", sorted((key, repr(_sorted(item))) for key, item in value.items()))
     if isinstance(value, list):
@@ -83,7 +83,7 @@ def _sorted(value: Any) -> Any:
     return repr(value)
 
 
-def test_types_shapes_and_padding_count_as_they_should() -> None:
+def test_types_and_shapes_affect_it_and_padding_does_not() -> None:
     different = [1, 1.0, True, "1", b"1", None, [1], {1: 1}, {1}, np.array([1]), np.array([1.0])]
     different += [np.array([[1]]), np.array([1], dtype=np.int32), np.float32]
     assert len({fingerprint(value) for value in different}) == len(different)
@@ -95,7 +95,7 @@ def test_types_shapes_and_padding_count_as_they_should() -> None:
     assert fingerprint(np.float64(1.5)) == fingerprint(1.5)
 
 
-def test_what_contains_itself_ends() -> None:
+def test_objects_that_contain_themselves_have_a_fingerprint() -> None:
     loop: list[Any] = [1]
     loop.append(loop)
     other: list[Any] = [2]

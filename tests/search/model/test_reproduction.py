@@ -1,4 +1,4 @@
-"""Made again from the record, and compared to the bit."""
+"""Versions are trained again from their record, and compared bit by bit."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def shop(mlflow_file: str, tmp_path: Path) -> Shop:
 
 
 @pytest.mark.parametrize("holdout", [0.2, 0.0])
-def test_a_version_of_a_raw_table_is_made_again_bit_by_bit(
+def test_a_version_of_a_raw_table_is_reproduced_bit_by_bit(
     shop: Shop, mixed_csv: Path, holdout: float
 ) -> None:
     made = shop.add(GOOD, data=str(mixed_csv), holdout=holdout, seed=3)
@@ -31,25 +31,25 @@ def test_a_version_of_a_raw_table_is_made_again_bit_by_bit(
     assert done.changed == ()
 
 
-def test_another_table_is_said_and_not_refitted(shop: Shop) -> None:
+def test_a_changed_table_is_reported_and_nothing_is_refitted(shop: Shop) -> None:
     loaded = load_model(shop.registry, shop.add())
     shop.write(table(seed=1))
     done = reproduce_version(loaded)
     assert not done.succeeded
-    assert "houses.csv holds other values" in done.changed[0]
+    assert "houses.csv has changed" in done.changed[0]
     assert set(done.compared) == {"data"}
 
 
-def test_what_else_differs_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_libraries_are_reported(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_model(shop.registry, shop.add())
     now = environment.installed()
     monkeypatch.setattr(environment, "installed", lambda: now | {"skrub": "9.9"})
     done = reproduce_version(loaded)
-    assert done.succeeded  # other versions, and still the same to the bit
+    assert done.succeeded  # other versions, but the same results bit by bit
     assert done.changed == (f"skrub is 9.9, was {now['skrub']}",)
 
 
-def test_another_forest_is_no_reproduction(shop: Shop) -> None:
+def test_another_forest_is_not_a_reproduction(shop: Shop) -> None:
     loaded = load_model(shop.registry, shop.add())
     forged = loaded.provenance.model_copy(update={"seed": 8})
     loaded.__dict__["provenance"] = forged
@@ -60,7 +60,7 @@ def test_another_forest_is_no_reproduction(shop: Shop) -> None:
     assert done.compared["predictions"][1] != done.compared["predictions"][0]
 
 
-def test_the_record_is_read_as_it_was_written(shop: Shop) -> None:
+def test_the_record_is_read_as_written(shop: Shop) -> None:
     params = {"max_features": 0.1 + 0.2, "min_samples_leaf": 3, "max_samples": 1e-5 + 0.5}
     loaded = load_model(shop.registry, shop.add(params))
     assert loaded.provenance.params == params

@@ -1,4 +1,4 @@
-"""Only what was registered is loaded, and only types from the list."""
+"""A model is loaded only if it is unchanged and contains only trusted types."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def folder_of(shop: Shop) -> Path:
 
 
 def register_again(shop: Shop, folder: Path) -> ModelVersion:
-    """What whoever can write both the files and the registry does: the digest fits."""
+    """Change the registered digest as well, as somebody with access to the registry could."""
     shop.client.set_model_version_tag("houses", "1", SHA_TAG, folder_digest(folder))
     (made,) = shop.registry.versions("houses")
     return made
@@ -50,12 +50,12 @@ def test_the_trusted_types_are_those_of_a_fitted_vectorizer_and_a_tree(mixed_csv
     assert found <= set(TRUSTED_TYPES)
     own = {"sklearn.tree._tree.Tree", "numpy.dtype"}
     elsewhere = set(TRUSTED_TYPES) - found - own
-    # What only other tables need: time zones, and selectors that skrub chooses by the columns.
+    # Other tables need these: time zones, and selectors that skrub chooses by the columns.
     assert {name.split(".")[0] for name in elsewhere} <= {"datetime", "pandas", "skrub", "zoneinfo"}
     assert not any(name.startswith(("builtins", "os", "subprocess")) for name in TRUSTED_TYPES)
 
 
-def test_a_forged_type_is_not_loaded_though_the_digest_fits(shop: Shop) -> None:
+def test_a_forged_type_is_refused_even_if_the_digest_is_right(shop: Shop) -> None:
     shop.add()
     folder = folder_of(shop)
     skops.io.dump(OrdinalEncoder(dtype=os.system), folder / "model.skops")
@@ -68,7 +68,7 @@ def test_a_forged_type_is_not_loaded_though_the_digest_fits(shop: Shop) -> None:
         load_model(shop.registry, made)
 
 
-def test_what_mlflow_has_loaded_is_still_what_was_registered(shop: Shop) -> None:
+def test_a_model_that_mlflow_has_loaded_is_unchanged(shop: Shop) -> None:
     shop.add()
     (made,) = shop.registry.versions("houses")
     before = {path.name for path in folder_of(shop).iterdir()}
@@ -121,28 +121,31 @@ def hide_a_tree(pipeline: Any) -> None:
 
 
 def hide_another(pipeline: Any) -> None:
-    """Of scikit-learn, and trusted by skops; its code follows its arrays anywhere."""
+    """skops trusts this class of scikit-learn, whose code does not check its arrays."""
     pipeline.steps[0][1].high_cardinality = SVC().fit([[0.0], [1.0]], [0, 1])
 
 
 @pytest.mark.parametrize(
     ("forge", "says"),
     [
-        (change_a_node("left_child", 10**9), "tree 3 of its forest points out of its arrays"),
-        (change_a_node("right_child", -7), "points out of its arrays"),
-        (change_a_node("left_child", 0), "points out of its arrays"),  # it would go round for ever
-        (change_a_node("feature", 10**6), "points out of its arrays"),
-        (change_a_node("feature", -3), "points out of its arrays"),
-        (change_a_leaf, "points out of its arrays"),
-        (widen, "is none of its columns"),
-        (put_another_last, "OrdinalEncoder behind TableVectorizer"),
-        (put_another_first, "RandomForestRegressor behind OrdinalEncoder"),
-        (hide_a_tree, "there are trees outside of its forest"),
-        (put_another_tree, r"tree 0 of its forest is none of its columns .OrdinalEncoder"),
-        (hide_another, r"it holds sklearn\.svm\._classes\.SVC"),
+        (change_a_node("left_child", 10**9), "tree 3 of its forest has nodes outside its arrays"),
+        (change_a_node("right_child", -7), "has nodes outside its arrays"),
+        (change_a_node("left_child", 0), "has nodes outside its arrays"),  # an endless loop
+        (change_a_node("feature", 10**6), "has nodes outside its arrays"),
+        (change_a_node("feature", -3), "has nodes outside its arrays"),
+        (change_a_leaf, "has nodes outside its arrays"),
+        (widen, "has other columns or another type"),
+        (put_another_last, "its steps are TableVectorizer and OrdinalEncoder"),
+        (put_another_first, "its steps are OrdinalEncoder and RandomForestRegressor"),
+        (hide_a_tree, "there are trees outside its forest"),
+        (
+            put_another_tree,
+            r"tree 0 of its forest has other columns or another type .OrdinalEncoder",
+        ),
+        (hide_another, r"it contains sklearn\.svm\._classes\.SVC"),
     ],
 )
-def test_a_forest_that_nobody_grew_is_not_loaded_though_the_digest_fits(
+def test_a_forged_forest_is_refused_even_if_the_digest_is_right(
     shop: Shop, forge: Callable[[Any], None], says: str
 ) -> None:
     pipeline = load_model(shop.registry, shop.add()).pipeline
@@ -155,9 +158,7 @@ def test_a_forest_that_nobody_grew_is_not_loaded_though_the_digest_fits(
 
 
 @pytest.mark.parametrize("nodes", [-5, 0, 1])
-def test_a_tree_that_says_it_has_other_nodes_than_it_brings_is_not_read(
-    shop: Shop, nodes: int
-) -> None:
+def test_a_tree_that_claims_more_nodes_than_it_has_is_refused(shop: Shop, nodes: int) -> None:
     shop.add()
     folder = folder_of(shop)
     with ZipFile(folder / "model.skops") as archive:
@@ -170,21 +171,21 @@ def test_a_tree_that_says_it_has_other_nodes_than_it_brings_is_not_read(
         for name, content in files.items():
             archive.writestr(name, content)
     made = register_again(shop, folder)
-    with pytest.raises(StudyError, match="points out of its arrays"):
+    with pytest.raises(StudyError, match="has nodes outside its arrays"):
         load_model(shop.registry, made)
 
 
-def test_what_is_no_skops_file_is_said(shop: Shop) -> None:
+def test_a_file_that_is_not_skops_is_refused(shop: Shop) -> None:
     shop.add()
     folder = folder_of(shop)
     (folder / "model.skops").write_bytes(b"\x80\x04cposix\nsystem\n.")
     made = register_again(shop, folder)
-    with pytest.raises(StudyError, match="version 1 of houses is not loaded, it is damaged"):
+    with pytest.raises(StudyError, match="version 1 of houses is not loaded because it is damaged"):
         load_model(shop.registry, made)
 
 
-def test_a_file_from_elsewhere_is_refused(shop: Shop, tmp_path: Path) -> None:
-    """Another version's, a link out of the folder, and a version that names another folder."""
+def test_a_model_of_another_program_is_refused(shop: Shop, tmp_path: Path) -> None:
+    """Files of another version, a link out of the folder, and the address of another folder."""
     first = shop.add()
     file = folder_of(shop) / "model.skops"
     own, other = file.read_bytes(), tmp_path / "other.skops"
@@ -210,8 +211,8 @@ def test_a_file_from_elsewhere_is_refused(shop: Shop, tmp_path: Path) -> None:
         shop.client.delete_model_version("elsewhere", made.version)
 
 
-def test_nothing_of_a_model_is_run_and_nothing_unpickled(shop: Shop) -> None:
-    """Neither code that its folder brings, nor a loader or a file that it names, nor a pickle."""
+def test_loading_runs_no_code_of_the_model_and_unpickles_nothing(shop: Shop) -> None:
+    """The folder contains code, names a loader and a file, and has a pickle: all are ignored."""
     shop.add()
     folder = folder_of(shop)
     (folder / "code").mkdir()
@@ -234,7 +235,7 @@ def test_nothing_of_a_model_is_run_and_nothing_unpickled(shop: Shop) -> None:
     assert "grovekeeper_was_here" not in sys.modules
 
 
-def test_a_record_that_is_missing_or_odd_is_said(shop: Shop) -> None:
+def test_a_missing_or_invalid_record_is_refused(shop: Shop) -> None:
     shop.add()
     folder = folder_of(shop)
     path = folder / "MLmodel"

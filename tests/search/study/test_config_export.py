@@ -1,4 +1,4 @@
-"""A settled study written down as a configuration file."""
+"""A study exported as a configuration file."""
 
 import tomllib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from shop import table
 
-from search.study.config_export import recipe
+from search.study.config_export import export_config
 from search.study.problem import Problem, create_study, initialize_study, load_problem
 from search.study.spec import make_spec
 from storage.studies.study import StudyBook
@@ -19,14 +19,14 @@ def storage(tmp_path: Path) -> Iterator[str]:
     return f"sqlite:///{tmp_path}/optuna.db"
 
 
-def settled(storage: str, **options: Any) -> tuple[Problem, str | None]:
+def exported(storage: str, **options: Any) -> tuple[Problem, str | None]:
     problem = load_problem(make_spec(options))
     study = create_study(problem, storage)
     initialize_study(problem, study)
     study.put("goal", problem.spec.trials)
     study.put("asked", {"model": problem.spec.model, "trees": problem.spec.trees})
     try:
-        return problem, recipe(study)
+        return problem, export_config(study)
     finally:
         study.book.rdb.remove_session()
         study.book.rdb.engine.dispose()
@@ -53,12 +53,12 @@ def settled(storage: str, **options: Any) -> tuple[Problem, str | None]:
     ],
     ids=lambda options: " ".join(options) or "defaults",
 )
-def test_what_is_written_down_poses_the_same_problem(
+def test_the_exported_file_makes_the_same_problem(
     storage: str, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     houses = table(200).assign(age=lambda t: t["age"].abs() + 1, street=lambda t: t.index % 40)
     houses.to_csv(tmp_path / "houses.csv", index=False)
-    problem, text = settled(
+    problem, text = exported(
         storage, data=str(tmp_path / "houses.csv"), target="price", study="homes", **options
     )
     assert text is not None
@@ -70,17 +70,17 @@ def test_what_is_written_down_poses_the_same_problem(
     assert again.space == problem.space
 
 
-def test_odd_names_survive(storage: str, tmp_path: Path) -> None:
+def test_unusual_names_are_exported(storage: str, tmp_path: Path) -> None:
     odd = 'größe "x"\\\n'
     houses = table(200).rename(columns={"price": odd})
     houses.to_parquet(tmp_path / "a 'b'.parquet")
-    problem, text = settled(storage, data=str(tmp_path / "a 'b'.parquet"), target=odd)
+    problem, text = exported(storage, data=str(tmp_path / "a 'b'.parquet"), target=odd)
     assert text is not None
     assert load_problem(make_spec(tomllib.loads(text))).identity() == problem.identity()
 
 
-def test_of_a_study_made_elsewhere_there_is_none(storage: str) -> None:
+def test_a_study_of_another_program_is_not_exported(storage: str) -> None:
     study = StudyBook(storage, create=True).make("theirs", "minimize")
-    assert recipe(study) is None
+    assert export_config(study) is None
     study.book.rdb.remove_session()
     study.book.rdb.engine.dispose()

@@ -1,4 +1,4 @@
-"""The file that `init` writes: a study as it stands, and every option when it is uncommented."""
+"""The file that `init` writes, as it is written and with every option uncommented."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def uncommented(text: str) -> dict[str, object]:
     return tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
 
 
-def test_as_it_stands_it_poses_the_problem_that_its_table_poses(houses: str) -> None:
+def test_the_file_makes_the_same_problem_as_its_table(houses: str) -> None:
     text = config_template(houses, None, "houses.toml")
     found = tomllib.loads(text)
     assert found == {"data": houses, "target": "price", "space": {}}
@@ -66,7 +66,7 @@ def test_it_lists_the_columns(houses: str) -> None:
     assert '# metric = "brier"' in text
 
 
-def test_odd_names_stay_in_their_line(tmp_path: Path) -> None:
+def test_unusual_names_stay_on_their_line(tmp_path: Path) -> None:
     odd = 'a\n"b" \\ #é'
     frame = pd.DataFrame({"x" * 99: range(30), odd: np.arange(30) * 0.5})
     frame.to_parquet(tmp_path / "a 'b'.parquet")
@@ -74,7 +74,7 @@ def test_odd_names_stay_in_their_line(tmp_path: Path) -> None:
     assert found["target"] == odd
 
 
-def test_a_column_of_lists_or_of_odd_signs_does_not_spoil_the_file(tmp_path: Path) -> None:
+def test_a_column_of_lists_or_with_control_characters_is_written(tmp_path: Path) -> None:
     frame = pd.DataFrame({"l": [[1], [2]] * 20, "a\x1bb": range(40), "y": np.arange(40) * 0.5})
     frame.to_parquet(tmp_path / "odd.parquet")
     text = config_template(str(tmp_path / "odd.parquet"), "y", "odd.toml")
@@ -82,30 +82,30 @@ def test_a_column_of_lists_or_of_odd_signs_does_not_spoil_the_file(tmp_path: Pat
     assert re.search(r"#   l +object\n#   a b +int64, 40 values\n", text)
 
 
-def test_of_a_wide_table_not_all_columns_are_listed(tmp_path: Path) -> None:
+def test_not_all_columns_of_a_wide_table_are_listed(tmp_path: Path) -> None:
     frame = pd.DataFrame(np.zeros((20, 300)), columns=[f"x{k}" for k in range(300)])
     frame.to_parquet(tmp_path / "wide.parquet")
     assert "… and 100 more" in config_template(str(tmp_path / "wide.parquet"), None, "wide.toml")
 
 
-def test_a_target_of_decimals_is_guessed_as_it_will_be_learned(tmp_path: Path) -> None:
+def test_the_task_of_a_decimal_target_is_detected_as_launch_does(tmp_path: Path) -> None:
     price = [Decimal(k) / 4 for k in range(40)]
     pd.DataFrame({"a": range(40), "price": price}).to_parquet(tmp_path / "t.parquet")
     assert '# task = "regression"' in config_template(str(tmp_path / "t.parquet"), None, "t.toml")
 
 
-def test_a_target_without_a_value_is_said(tmp_path: Path) -> None:
+def test_a_target_without_values_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"a": range(40), "y": [None] * 40}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="all 40 values of the target 'y' are missing"):
         config_template(str(tmp_path / "t.parquet"), None, "t.toml")
 
 
-def test_a_column_that_is_not_there_is_said(houses: str) -> None:
+def test_an_unknown_target_is_refused(houses: str) -> None:
     with pytest.raises(UsageError, match="did you mean 'price'"):
         config_template(houses, "prize", "houses.toml")
 
 
-def test_the_schema_is_that_of_the_specification(houses: str) -> None:
+def test_the_published_schema_matches_the_specification(houses: str) -> None:
     kept = json.loads(SCHEMA.read_text(encoding="utf-8"))
     made = StudySpec.model_json_schema()
     for key in ("$defs", "additionalProperties", "properties", "type"):

@@ -12,7 +12,7 @@ from search.study.spec import make_spec
 from storage.studies.study import StudyBook
 
 
-def posed(**values: Any) -> Problem:
+def problem_of(**values: Any) -> Problem:
     return load_problem(make_spec(values))
 
 
@@ -21,8 +21,8 @@ def storage(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/optuna.db"
 
 
-def test_a_settled_study_is_found_again_and_not_settled_anew(storage: str) -> None:
-    problem = posed()
+def test_an_initialized_study_is_found_and_not_initialized_again(storage: str) -> None:
+    problem = problem_of()
     assert find_study(problem, storage) is None
     study = create_study(problem, storage)
     initialize_study(problem, study)
@@ -34,8 +34,8 @@ def test_a_settled_study_is_found_again_and_not_settled_anew(storage: str) -> No
     assert notes["rows"] == 442
 
 
-def test_of_two_who_make_a_study_at_once_the_first_to_settle_decides(storage: str) -> None:
-    first, second = posed(seed=1), posed(seed=2)
+def test_the_first_launch_to_initialize_a_study_decides_its_identity(storage: str) -> None:
+    first, second = problem_of(seed=1), problem_of(seed=2)
     study, same = create_study(first, storage), create_study(second, storage)
     initialize_study(first, study)
     with pytest.raises(StudyError, match="seed is 2, was 1"):
@@ -44,42 +44,43 @@ def test_of_two_who_make_a_study_at_once_the_first_to_settle_decides(storage: st
 
 
 def test_another_space_is_another_problem(storage: str) -> None:
-    initialize_study(posed(), create_study(posed(), storage))
+    initialize_study(problem_of(), create_study(problem_of(), storage))
     with pytest.raises(StudyError, match="space is"):
-        find_study(posed(space={"max_depth": 4}), storage)
+        find_study(problem_of(space={"max_depth": 4}), storage)
 
 
 def test_another_evaluation_is_another_problem(storage: str) -> None:
-    initialize_study(posed(), create_study(posed(), storage))
+    initialize_study(problem_of(), create_study(problem_of(), storage))
     with pytest.raises(StudyError, match="evaluation is 5 folds, was out-of-bag"):
-        find_study(posed(evaluation="cv"), storage)
+        find_study(problem_of(evaluation="cv"), storage)
 
 
 def test_another_role_of_a_column_is_another_problem(storage: str, mixed_csv: Path) -> None:
     common = {"data": str(mixed_csv), "target": "price", "study": "s"}
     initialize_study(
-        posed(weight="rooms", **common), create_study(posed(weight="rooms", **common), storage)
+        problem_of(weight="rooms", **common),
+        create_study(problem_of(weight="rooms", **common), storage),
     )
     with pytest.raises(StudyError, match="weight is None, was rooms"):
-        find_study(posed(**common), storage)
+        find_study(problem_of(**common), storage)
     with pytest.raises(StudyError, match="weight is garden, was rooms"):
-        find_study(posed(weight="garden", **common), storage)
+        find_study(problem_of(weight="garden", **common), storage)
 
 
-def test_the_score_that_guides_is_noted_where_there_is_one(storage: str, mixed_csv: Path) -> None:
+def test_the_guide_of_the_metric_is_noted_if_there_is_one(storage: str, mixed_csv: Path) -> None:
     for metric, guide in (("log_loss", "brier"), ("roc_auc", None)):
         common = {"data": str(mixed_csv), "target": "garden", "study": metric}
-        problem = posed(metric=metric, **common)
+        problem = problem_of(metric=metric, **common)
         study = create_study(problem, storage)
         initialize_study(problem, study)
         assert study.get("guide") == guide
 
 
-def test_a_metric_that_the_weights_do_not_allow_is_refused(mixed_csv: Path) -> None:
+def test_a_metric_that_does_not_work_with_the_weights_is_refused(mixed_csv: Path) -> None:
     common = {"data": str(mixed_csv), "target": "price", "weight": "rooms"}
-    assert posed(metric="mae", **common).training_set.weights is not None
+    assert problem_of(metric="mae", **common).training_set.weights is not None
     with pytest.raises(UsageError, match="does not work with these row weights"):
-        posed(metric="max_error", **common)
+        problem_of(metric="max_error", **common)
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
@@ -91,48 +92,50 @@ def test_a_metric_that_the_weights_do_not_allow_is_refused(mixed_csv: Path) -> N
         (["N/A"] * 60, "no column holds anything to learn from"),
     ],
 )
-def test_what_shows_only_once_texts_are_numbers_is_refused(column: list[str], says: str) -> None:
+def test_columns_that_are_unusable_once_encoded_are_refused(column: list[str], says: str) -> None:
     table = pd.DataFrame({"a": column, "y": np.arange(60.0)})
     with pytest.raises(DataError, match=says):
-        posed(data=table, target="y", holdout=0.0)
+        problem_of(data=table, target="y", holdout=0.0)
 
 
-def test_a_metric_is_checked_on_the_rows_that_are_voted_on() -> None:
-    """The first sixth of the times never is."""
+def test_a_metric_is_checked_on_the_rows_that_get_votes() -> None:
+    """The first sixth of the times gets none."""
     y = np.where(np.arange(240) % 2, "a", "b").astype(object)
     y[:30:2] = "old"
     random = np.random.default_rng(0)
     table = pd.DataFrame({"x": random.normal(size=240), "t": np.arange(240), "y": y})
     asked = {"data": table, "target": "y", "time": "t", "holdout": 0.0}
     with pytest.raises(UsageError, match="roc_auc is not defined"):
-        posed(**asked, metric="roc_auc")
-    assert posed(**asked, metric="brier")
+        problem_of(**asked, metric="roc_auc")
+    assert problem_of(**asked, metric="brier")
 
 
-def test_a_criterion_that_the_target_does_not_allow_is_refused(tmp_path: Path) -> None:
+def test_a_criterion_that_does_not_suit_the_target_is_refused(tmp_path: Path) -> None:
     numbers = np.arange(60.0)
     table = pd.DataFrame({"a": numbers, "low": numbers - 1, "high": numbers})
     space = {"criterion": ["squared_error", "poisson"]}
-    assert posed(data=table.drop(columns="low"), target="high", space=space, holdout=0.0)
-    with pytest.raises(UsageError, match=r"'poisson' is for values from 0 up: 'low' has -1"):
-        posed(data=table.drop(columns="high"), target="low", space=space, holdout=0.0)
+    assert problem_of(data=table.drop(columns="low"), target="high", space=space, holdout=0.0)
+    with pytest.raises(
+        UsageError, match=r"'poisson': its target must not be negative, but 'low' has -1"
+    ):
+        problem_of(data=table.drop(columns="high"), target="low", space=space, holdout=0.0)
 
 
-def test_choices_made_for_the_user_are_noted_and_rows_are_divided_as_said(
+def test_choices_made_for_the_user_are_noted_and_applied(
     mixed_csv: Path,
 ) -> None:
-    problem = posed(data=str(mixed_csv), target="price", group="note", folds=3)
+    problem = problem_of(data=str(mixed_csv), target="price", group="note", folds=3)
     assert problem.notes[-1] == "scored by 3 folds of whole groups"
     assert (problem.evaluation, len(problem.training_set.resampling.folds)) == ("3 folds", 3)
     assert problem.identity()["group"] == "note"
     assert problem.training_set.X.dtype.name == "float32"
 
 
-def test_a_study_made_elsewhere_is_refused(storage: str) -> None:
-    problem = posed(metric="r2")
+def test_a_study_of_another_program_is_refused(storage: str) -> None:
+    problem = problem_of(metric="r2")
     StudyBook(storage, create=True).make("diabetes", "minimize")
     with pytest.raises(StudyError, match="not made by grovekeeper"):
         find_study(problem, storage)
     optuna.load_study(study_name="diabetes", storage=storage).ask()
     with pytest.raises(StudyError, match="not made by grovekeeper"):
-        find_study(posed(), storage)
+        find_study(problem_of(), storage)

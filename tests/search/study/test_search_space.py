@@ -21,8 +21,8 @@ ALL: dict[str, Any] = {
 }
 
 
-def test_a_whole_one_is_a_share_as_well() -> None:
-    """To scikit-learn 1 is one column, or one row, and 1.0 all of them."""
+def test_the_integer_1_is_taken_as_a_share() -> None:
+    """scikit-learn takes 1 for one column or row, and 1.0 for all of them."""
     asked: dict[str, Any] = {"max_features": 1, "max_samples": (0.5, 1)}
     space = make_space("regression", 200, 10, asked)
     for name in asked:
@@ -60,7 +60,7 @@ def test_every_point_of_the_space_makes_a_forest() -> None:
         make_forest(params, 2, 2, 0).fit(X, y)
 
 
-def test_a_narrowed_space_holds_what_was_asked_for() -> None:
+def test_a_narrowed_space_has_the_given_values() -> None:
     changes: dict[str, Any] = {
         "max_features": Range(low=0.2, high=0.4),
         "min_samples_leaf": Range(low=2, high=50, log=True),
@@ -99,13 +99,11 @@ def test_the_default_space_has_both_kinds_of_forest() -> None:
         ("accuracy", False),
     ],
 )
-def test_classes_may_be_weighed_where_the_metric_counts_how_well_rare_ones_are_found(
-    metric: str, weighs: bool
-) -> None:
+def test_class_weight_is_searched_for_metrics_of_rare_classes(metric: str, weighs: bool) -> None:
     assert ("class_weight" in make_space("classification", 200, 10, {}, metric)) == weighs
 
 
-def test_a_toml_file_writes_none_as_a_text(tmp_path: Path) -> None:
+def test_none_is_text_in_a_toml_file(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(
         '[space]\nmax_depth = ["none", 3]\nclass_weight = ["none", "balanced_subsample"]\n'
@@ -118,7 +116,7 @@ def test_a_toml_file_writes_none_as_a_text(tmp_path: Path) -> None:
     assert choices["splitter"] == ("random",)
 
 
-def test_a_point_has_what_the_space_has_and_nothing_else() -> None:
+def test_a_point_has_the_hyperparameters_of_the_space_only() -> None:
     space = make_space("regression", 200, 10, {})
     params = default_params("regression", 10)
     point = point_of(params, space)
@@ -139,7 +137,7 @@ def test_a_point_has_what_the_space_has_and_nothing_else() -> None:
         ({}, {"class_weight": "balanced_subsample"}),
     ],
 )
-def test_what_lies_outside_the_space_is_no_point(
+def test_values_outside_the_space_are_not_a_point(
     changes: dict[str, Any], params: dict[str, Any]
 ) -> None:
     space = make_space("classification", 200, 10, changes)
@@ -155,7 +153,7 @@ def test_what_lies_outside_the_space_is_no_point(
     st.floats(0.001, 1.0),
     st.floats(0.01, 1.0),
 )
-def test_forests_are_the_same_for_shares_that_come_to_as_many_columns_and_rows(
+def test_shares_that_give_equal_numbers_of_columns_and_rows_make_the_same_forest(
     n_features: int, n_rows: int, share: float, other: float, samples: float
 ) -> None:
     def columns(share: float) -> int:
@@ -171,7 +169,7 @@ def test_forests_are_the_same_for_shares_that_come_to_as_many_columns_and_rows(
     hash(forest(share))
 
 
-def test_forests_differ_where_anything_else_does() -> None:
+def test_any_other_difference_makes_another_forest() -> None:
     params = default_params("classification", 10)
     changes: list[dict[str, Any]] = [
         {},
@@ -198,7 +196,7 @@ def test_forests_differ_where_anything_else_does() -> None:
         ({"min_samples_leaf": Range(low=1, high=2.5)}, "min_samples_leaf = 2.5"),
         ({"criterion": "gini"}, "squared_error"),
         ({"max_depth": True}, "max_depth = True"),
-        ({"max_depth": ()}, "empty list"),
+        ({"max_depth": ()}, "max_depth: the list is empty"),
         ({"max_depth": "None"}, "max_depth = 'None': it must be a whole number from 1, or n"),
         ({"splitter": "worst"}, "splitter = 'worst': it must be one of best, random"),
         (
@@ -212,7 +210,9 @@ def test_forests_differ_where_anything_else_does() -> None:
         ),
     ],
 )
-def test_a_wrong_space_says_what_is_wrong(changes: dict[str, Any], says: str) -> None:
+def test_an_invalid_space_is_refused_with_the_valid_values(
+    changes: dict[str, Any], says: str
+) -> None:
     with pytest.raises(UsageError) as error:
         make_space("regression", 100, 5, changes)
     assert says in str(error.value)
@@ -225,7 +225,7 @@ def test_a_wrong_space_says_what_is_wrong(changes: dict[str, Any], says: str) ->
         (Range(low=1, high=2), "class_weight: it is not a number"),
     ],
 )
-def test_a_wrong_class_weight_says_which_there_are(choice: Any, says: str) -> None:
+def test_an_invalid_class_weight_is_refused_with_the_valid_values(choice: Any, says: str) -> None:
     with pytest.raises(UsageError) as error:
         make_space("classification", 100, 5, {"class_weight": choice})
     assert says in str(error.value)

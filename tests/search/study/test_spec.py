@@ -21,7 +21,7 @@ from search.study.spec import Range, make_spec, read_config
         ("x" * 300 + ".csv", "x" * 100),
     ],
 )
-def test_names_default_to_the_datas(data: str, name: str) -> None:
+def test_names_default_to_the_name_of_the_data(data: str, name: str) -> None:
     assert default_name(data) == name
     spec = make_spec({"data": data})
     assert (spec.study, spec.experiment, spec.model) == (name, name, name)
@@ -76,7 +76,7 @@ def space(**asked: Any) -> dict[str, Any]:
         ({"space": {"max_features": [[1]]}}, "= [[1]]: give a value, a list of values"),
     ],
 )
-def test_a_wrong_value_is_named_in_one_line(values: dict[str, Any], says: str) -> None:
+def test_an_invalid_value_is_reported_in_one_line(values: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError) as error:
         make_spec(values)
     assert says in str(error.value)
@@ -102,7 +102,7 @@ def test_a_toml_file_gives_every_option_and_the_space(tmp_path: Path) -> None:
     }
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
+def test_numpy_numbers_are_accepted() -> None:
     space = {
         "min_samples_leaf": np.array([1, 2]),
         "max_depth": [None, np.int64(4)],
@@ -117,7 +117,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert spec.space["max_features"].high == 0.5
 
 
-def test_a_file_that_is_no_toml_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     with pytest.raises(UsageError, match="cannot read --config"):
         read_config(path)

@@ -1,4 +1,4 @@
-"""How trials are scored is chosen so that the score is the one to expect of new rows."""
+"""Trials are scored so that the score estimates the error on new rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +60,7 @@ def table(n_rows: int = 120, classes: int = 0, **columns: Any) -> pd.DataFrame:
 
 
 def assert_divided(resampling: Resampling, n_rows: int, n_folds: int) -> None:
-    """Check that each row is in the test rows of one fold, and in the training rows of the rest."""
+    """Check that each row is tested in one fold and trained on in the others."""
     assert len(resampling.folds) == n_folds
     tested = np.concatenate([test for _, test in resampling.folds])
     np.testing.assert_array_equal(np.sort(tested), np.arange(n_rows))
@@ -74,7 +74,7 @@ def test_rows_that_depend_on_nothing_are_scored_out_of_bag(choose: Choose) -> No
 
 
 @pytest.mark.parametrize("n_folds", [2, 5])
-def test_folds_are_made_where_they_are_asked_for(choose: Choose, n_folds: int) -> None:
+def test_folds_are_used_if_asked_for(choose: Choose, n_folds: int) -> None:
     _, resampling, notes = choose(table(), evaluation="cv", folds=n_folds)
     assert_divided(resampling, 120, n_folds)
     assert notes == ()
@@ -82,7 +82,7 @@ def test_folds_are_made_where_they_are_asked_for(choose: Choose, n_folds: int) -
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_folds_follow_from_the_seed(choose: Choose) -> None:
+def test_folds_depend_on_the_seed(choose: Choose) -> None:
     first, same, other = (
         choose(table(), evaluation="cv", seed=seed)[1].folds[0][1] for seed in (1, 1, 2)
     )
@@ -90,7 +90,7 @@ def test_folds_follow_from_the_seed(choose: Choose) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_folds_have_each_class_as_often(choose: Choose) -> None:
+def test_folds_are_stratified_by_class(choose: Choose) -> None:
     dataset, resampling, _ = choose(table(classes=3), evaluation="cv")
     for _, test in resampling.folds:
         assert np.bincount(dataset.y[test]).tolist() == [8, 8, 8]
@@ -111,14 +111,14 @@ def test_group_folds_never_split_a_group(choose: Choose, classes: int) -> None:
     assert len({*zip(resampling.units, group, strict=True)}) == 12
 
 
-def test_every_test_row_is_later_than_what_its_trees_grow_on_and_equal_times_are_together(
+def test_test_rows_are_later_than_training_rows_and_equal_times_are_together(
     choose: Choose,
 ) -> None:
     random = np.random.default_rng(1)
     day = random.permutation(np.r_[np.arange(30), random.integers(0, 30, 90)])
     stamps = pd.Timestamp("2024-01-01") + pd.to_timedelta(day, unit="D")
     _, resampling, notes = choose(table(day=stamps), time="day", folds=4)
-    assert notes == ("scored by 4 folds, each later than what its trees grow on",)
+    assert notes == ("scored by 4 folds, each later than the rows its trees grow on",)
     assert len(resampling.folds) == 4
     tested: list[int] = []
     for train, test in resampling.folds:
@@ -132,11 +132,11 @@ def test_every_test_row_is_later_than_what_its_trees_grow_on_and_equal_times_are
     assert sorted(day[tested]) == [d for d in sorted(day) if d >= day[tested].min()]
 
 
-def test_repeated_rows_are_found_said_and_kept_together(choose: Choose) -> None:
+def test_repeated_rows_are_found_reported_and_kept_together(choose: Choose) -> None:
     once = table(100)
     repeated = pd.concat([once, once[:20].assign(y=9.0)], ignore_index=True)
     _, resampling, notes = choose(repeated)
-    assert notes == ("20 of 120 training rows repeat another: kept on one side with it",)
+    assert notes == ("20 of 120 training rows repeat another: they are kept on one side",)
     assert resampling.units is not None
     assert resampling.folds == ()
     np.testing.assert_array_equal(resampling.units[:20], resampling.units[100:])
@@ -147,15 +147,17 @@ def test_repeated_rows_are_found_said_and_kept_together(choose: Choose) -> None:
         assert {row + 100 for row in test if row < 20} == {row for row in test if row >= 100}
 
 
-def test_a_table_of_few_possible_rows_is_taken_as_it_is(choose: Choose) -> None:
+def test_rows_of_a_table_with_few_distinct_rows_are_drawn_independently(choose: Choose) -> None:
     few = table().assign(a=np.arange(120) % 3, b=0.0)
     _, resampling, notes = choose(few)
-    assert notes == ("only 3 of 120 training rows are distinct: taken as they are",)
+    assert notes == ("only 3 of 120 training rows are distinct: all are drawn independently",)
     assert resampling == Resampling()
 
 
 @pytest.mark.parametrize("role", ["group", "time"])
-def test_out_of_bag_votes_are_refused_where_they_would_fool(choose: Choose, role: str) -> None:
+def test_out_of_bag_votes_are_refused_if_they_would_be_misleading(
+    choose: Choose, role: str
+) -> None:
     with pytest.raises(UsageError, match=f"a tree would see rows of the same {role}"):
         choose(table(it=np.arange(120) // 4), evaluation="oob", **{role: "it"})
 
@@ -174,7 +176,7 @@ def test_group_and_time_together_are_refused(choose: Choose) -> None:
         ({}, {"evaluation": "cv", "folds": 50, "rows": 40}, "40 rows are too few for 50 folds"),
     ],
 )
-def test_too_few_of_them_are_said_with_the_way_out(
+def test_too_few_rows_groups_or_times_are_refused(
     choose: Choose, columns: dict[str, Any], options: dict[str, Any], says: str
 ) -> None:
     n_rows = options.pop("rows", 120)
@@ -182,17 +184,17 @@ def test_too_few_of_them_are_said_with_the_way_out(
         choose(table(n_rows, **columns), **options)
 
 
-def test_as_many_groups_or_later_times_as_folds_are_enough(choose: Choose) -> None:
+def test_as_many_groups_or_later_times_as_folds_suffice(choose: Choose) -> None:
     assert len(choose(table(it=np.arange(120) % 5), group="it")[1].folds) == 5
     assert len(choose(table(it=np.arange(120) % 6), time="it")[1].folds) == 5
 
 
-def test_heavy_rows_are_scored_by_folds_and_it_is_said(choose: Choose) -> None:
+def test_rows_with_large_weights_are_scored_by_folds(choose: Choose) -> None:
     heavy = table(w=np.r_[np.full(90, 1.0), np.full(30, 20.0)])
     dataset, resampling, notes = choose(heavy, weight="w")
     assert_divided(resampling, 120, 5)
     assert notes == (
-        "heavy rows stand in nearly every bag and get too few out-of-bag votes: "
+        "rows with large weights are in nearly every bag and get too few out-of-bag votes: "
         "scored by 5 folds instead",
     )
     rows = TrainingSet(dataset.X.to_numpy(), dataset.y, 0, resampling, dataset.weights)
@@ -201,14 +203,14 @@ def test_heavy_rows_are_scored_by_folds_and_it_is_said(choose: Choose) -> None:
     _, resampling, notes = choose(heavy, weight="w", evaluation="oob")
     assert resampling == Resampling()
     assert len(notes) == 1
-    assert notes[0].startswith("--evaluation oob, but heavy rows")
+    assert notes[0].startswith("--evaluation oob, but rows with large weights")
     assert choose(heavy, weight="w", evaluation="cv")[2] == ()
 
 
-def test_a_fold_that_nothing_could_be_grown_on_is_one_line(choose: Choose) -> None:
+def test_a_fold_whose_training_rows_all_have_weight_0_is_refused(choose: Choose) -> None:
     old = table(w=np.r_[np.zeros(40), np.ones(80)], t=np.arange(120))
     with pytest.raises(
-        DataError, match="rows of a fold all have the weight 0: leave such rows out"
+        DataError, match="all training rows of a fold have weight 0: remove rows of weight 0"
     ):
         choose(old, weight="w", time="t")
 
@@ -228,10 +230,10 @@ def rmse(y: Array, p: Array) -> float:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_of_rows_in_groups_out_of_bag_votes_would_have_fooled_and_folds_do_not(
+def test_folds_estimate_the_error_on_new_groups_and_out_of_bag_votes_do_not(
     write: Write, seed: int
 ) -> None:
-    """Patients are known by their features and differ in what no feature says of a new one."""
+    """Features identify a patient, and do not predict the effect of a new patient."""
     random = np.random.default_rng(seed)
 
     def patients(n: int) -> pd.DataFrame:
@@ -253,10 +255,10 @@ def test_of_rows_in_groups_out_of_bag_votes_would_have_fooled_and_folds_do_not(
 
 
 @pytest.mark.parametrize("kind", ["trend", "walk"])
-def test_of_a_time_series_out_of_bag_votes_would_have_fooled_and_folds_do_not(
+def test_folds_estimate_the_error_on_later_times_and_out_of_bag_votes_do_not(
     write: Write, kind: str
 ) -> None:
-    """A forest knows the days around a day, but of later days only what has been."""
+    """A forest knows the days around a past day, and only earlier days for a future one."""
     random = np.random.default_rng(0)
     n_days, later = 300, 50  # a fold is as long
     steps = random.normal(0, 1, (40, n_days + later))
@@ -279,8 +281,10 @@ def test_of_a_time_series_out_of_bag_votes_would_have_fooled_and_folds_do_not(
     assert np.sqrt(np.mean(np.square(folds))) == pytest.approx(expected, rel=0.2)
 
 
-def test_of_repeated_rows_out_of_bag_votes_would_have_fooled_and_units_do_not(write: Write) -> None:
-    """A third of the rows were entered twice, with their target."""
+def test_units_estimate_the_error_despite_repeated_rows_and_plain_votes_do_not(
+    write: Write,
+) -> None:
+    """A third of the rows, with their targets, occur twice."""
     random = np.random.default_rng(0)
 
     def draw(n: int) -> pd.DataFrame:
@@ -296,8 +300,8 @@ def test_of_repeated_rows_out_of_bag_votes_would_have_fooled_and_units_do_not(wr
     assert score_of(problem) == pytest.approx(truth, rel=0.1)
 
 
-def test_blocks_have_no_gaps_where_groups_are_held_out(write: Write) -> None:
-    """Of 30 groups some are held out; each block of the rest has one group or two."""
+def test_blocks_are_numbered_without_gaps_if_groups_are_held_out(write: Write) -> None:
+    """Some of 30 groups are held out; each block of the others has one or two groups."""
     spec = {"data": write(table(300, who=np.arange(300) // 10)), "target": "y", "group": "who"}
     blocks = load_problem(make_spec(spec)).training_set.blocks
     assert set(np.bincount(blocks)) <= {10, 20}

@@ -34,7 +34,7 @@ CASES = [(task, changes) for task in TASKS for changes in SPACES + OF_TASK[task]
 @pytest.mark.parametrize("n_rows", [12, 60, 5000])
 @pytest.mark.parametrize("n_features", [1, 7, 300])
 @pytest.mark.parametrize(("task", "changes"), CASES)
-def test_the_search_begins_inside_the_space_and_with_the_defaults_if_they_are(
+def test_first_points_are_inside_the_space_and_begin_with_the_defaults(
     task: Task, changes: dict[str, Any], n_features: int, n_rows: int
 ) -> None:
     space = make_space(task, n_rows, n_features, changes)
@@ -52,7 +52,7 @@ def test_the_search_begins_inside_the_space_and_with_the_defaults_if_they_are(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_an_open_space_begins_with_several_that_differ_in_kind(task: Task) -> None:
+def test_the_default_space_has_several_different_first_points(task: Task) -> None:
     points, kept = warm_starts(task, 1000, 10, make_space(task, 1000, 10, {}))
     assert kept == 1
     assert len(points) > 3
@@ -60,19 +60,19 @@ def test_an_open_space_begins_with_several_that_differ_in_kind(task: Task) -> No
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_closed_space_begins_with_nothing(task: Task) -> None:
+def test_a_fixed_space_has_no_first_points(task: Task) -> None:
     space = make_space(task, 1000, 10, {"min_samples_leaf": 57, "max_samples": 0.123})
     assert warm_starts(task, 1000, 10, space) == ((), 0)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_optuna_takes_them_as_trials(task: Task) -> None:
+def test_optuna_accepts_the_points_as_trials(task: Task) -> None:
     space = make_space(task, 100, 10, {})
     study = optuna.create_study()
     for point in warm_starts(task, 100, 10, space)[0]:
         study.add_trial(optuna.create_trial(params=dict(point), distributions=space, value=1.0))
 
 
-def test_a_leaf_is_not_as_large_as_a_tenth_of_few_rows() -> None:
+def test_leaves_have_at_most_a_tenth_of_the_rows() -> None:
     space = make_space("regression", 40, 10, {})
     assert max(p["min_samples_leaf"] for p in warm_starts("regression", 40, 10, space)[0]) <= 4
