@@ -48,11 +48,9 @@ def code(text: object) -> str:
     return f"`{line if len(line) <= _MOST_IN_CODE else line[: _MOST_IN_CODE - 1] + '…'}`"
 
 
-def of_trial(champion: Mapping[str, Any] | None, best: int | None) -> str:
-    """Say of which trial a champion is, where that is not the best one; else nothing."""
-    if champion is None or best is None or champion["trial"] == best:
-        return ""
-    return f" (of trial {champion['trial']})"
+def of_trial(champion: int | None, best: int | None) -> str:
+    """Name the trial of a champion if it is not the best trial; otherwise return nothing."""
+    return "" if champion is None or best in {None, champion} else f" (of trial {champion})"
 
 
 def runs_behind(n: int) -> str:

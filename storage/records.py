@@ -160,6 +160,19 @@ class StudyRecord:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+class RunLocation(NamedTuple):
+    """Where MLflow has a study's run; pages exist on a server only.
+
+    The fields are ``None`` until they are known.
+    """
+
+    tracking_uri: str
+    experiment_id: str | None = None
+    run_id: str | None = None
+    url: str | None = None
+    view: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """A version of a registered model."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from search.study.notes import StudyNotes
 from storage.studies.study import Study
 
 
@@ -19,6 +20,6 @@ def settle(study: Study, metric: str = "rmse", **notes: Any) -> None:
         "space": {},
     }
     about = {"spec": spec, "rows": 442, "columns": 10, "goal": 50, "uid": "abc"}
-    about |= {"experiment": "houses"}
-    for name, value in (about | notes).items():
-        study.put(name, value)
+    about |= {"experiment": "houses", "started": "2026-01-01T00:00:00+00:00"}
+    study.name_metric(metric)
+    study.write(StudyNotes.model_validate(about | notes))

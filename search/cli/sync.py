@@ -24,12 +24,13 @@ def sync(
     Example: grovekeeper sync diabetes
     """
     from search.service.sync import sync as sync_study
+    from search.study.notes import read_notes
     from storage.studies.study import StudyBook
 
     options = globals_of(context)
     book = StudyBook(options.storage)
     chosen = [book.open(study)] if study else [book.open(name) for name in book.names()]
-    ours = [each for each in chosen if study or each.get("spec")]
+    ours = [each for each in chosen if study or read_notes(each).spec]
     for foreign in chosen:
         if foreign not in ours:
             options.say(f"{foreign.name}: not made by grovekeeper, skipped unless it is named")

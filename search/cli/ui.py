@@ -70,17 +70,19 @@ def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[st
     """Return a function that lists the addresses of a study's pages on a server."""
     if name is None:
         return lambda _: []
+    from search.study.notes import read_notes
     from storage.studies.foreign import foreign_uid
     from storage.studies.study import StudyBook
     from storage.tracking import views
     from storage.tracking.study_run import experiment_of
 
     study = StudyBook(storage).open(name)
-    uid, experiment = study.get("uid"), (study.get("mirror") or {}).get("experiment_id")
+    notes = read_notes(study)
+    uid, experiment = notes.uid, None if notes.mirror is None else notes.mirror.experiment_id
     if uid is None:  # made by another tool
         uid = foreign_uid(study.optuna)
         found = experiment_of(tracking_uri, uid)
-        experiment = found and found.experiment_id
+        experiment = None if found is None else str(found.experiment_id)
     if experiment is None:
         raise StudyError(f"study '{name}' is not in MLflow: run `grovekeeper sync {name}`")
     return lambda server: [

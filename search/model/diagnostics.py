@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from search.data.dataset import Dataset
 from search.forest.metrics import Metric
 from search.model.champion import Champion, predict
+from search.study.notes import Findings
 from storage.records import sign
 
 if TYPE_CHECKING:
@@ -42,32 +43,27 @@ class Diagnostics:
     losses: NDArray[Any]
     forecast: NDArray[Any]
 
-    def note(self, dataset: Dataset) -> dict[str, Any]:
-        """Return what is kept of them, for JSON: importance, and the forecasts beside the truth.
-
-        Of numbers these are up to 500 rows, evenly chosen; of up to 20 classes a matrix of counts,
-        a row for each true class.
-        """
+    def note(self, dataset: Dataset) -> Findings:
+        """Return what the study's database keeps of them."""
         medians = np.median(self.losses, axis=1)
         importance = [
             (name[:_NAME_LENGTH], float(loss))
             for name, loss in zip(self.columns, medians, strict=True)
         ]
-        return {"importance": importance} | self._errors(dataset)
-
-    def _errors(self, dataset: Dataset) -> dict[str, Any]:
         truth = dataset.held_out_y
         if dataset.classes is None:
             chosen = np.linspace(0, len(truth) - 1, min(len(truth), _KEPT_ROWS)).astype(int)
-            pairs = {"predicted": self.forecast[chosen], "true": truth[chosen]}
-            kept = {name: [float(f"{v:.6g}") for v in values] for name, values in pairs.items()}
-            return kept | {"rows": len(truth)}
+            predicted, true = (
+                [float(f"{value:.6g}") for value in values[chosen]]
+                for values in (self.forecast, truth)
+            )
+            return Findings(importance=importance, predicted=predicted, true=true, rows=len(truth))
         if dataset.n_classes > MOST_CLASSES:
-            return {}
+            return Findings(importance=importance)
         counts = np.zeros((dataset.n_classes, dataset.n_classes), dtype=int)
         np.add.at(counts, (truth.astype(int), self.forecast.argmax(axis=1)), 1)
         classes = [str(label)[:_NAME_LENGTH] for label in dataset.classes]
-        return {"classes": classes, "confusion": counts.tolist()}
+        return Findings(importance=importance, classes=classes, confusion=counts.tolist())
 
 
 def examine(champion: Champion, dataset: Dataset, metric: Metric) -> Diagnostics | None:

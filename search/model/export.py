@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from search.errors import StudyError
 from search.forest.growing import champion_seed, make_forest
 from search.formatting import params_listed, visible
 from search.model.champion import champion_size
+from search.study.notes import read_settled
 from search.study.ranking import best_of
 from storage.studies.study import Study
 
@@ -33,26 +33,24 @@ def as_python(study: Study) -> str:
     StudyError
         If the study was not made by grovekeeper, or has no complete trial.
     """
-    notes = study.notes()
-    spec = notes.get("spec")
-    if spec is None:
-        raise StudyError(f"study '{study.name}' was not made by grovekeeper")
+    notes = read_settled(study)
+    spec = notes.spec
     best = best_of(study)
-    asked = notes.get("asked", {}).get("trees", "auto")
-    trees = champion_size(asked, best.enough_trees)
-    n_classes = 0 if spec["task"] == "regression" else 2
-    forest = make_forest(best.params, n_classes, trees, champion_seed(spec["seed"]), jobs=-1)
+    trees = champion_size(notes.asked.trees, best.enough_trees)
+    n_classes = 0 if spec.description.task == "regression" else 2
+    forest = make_forest(best.params, n_classes, trees, champion_seed(spec.seed), jobs=-1)
     kind = type(forest)
     changed = _changed(forest.get_params(), kind().get_params())
     about = (
-        f"Study {study.name}, trial {best.number}: {spec['metric']} {best.value:.5g}, "
-        f"{spec['evaluation']} ({params_listed(best.params)})"
+        f"Study {study.name}, trial {best.number}: {spec.metric} {best.value:.5g}, "
+        f"{spec.evaluation} ({params_listed(best.params)})"
     )
     said = [about]
-    if spec.get("weight"):
-        said += [f"Column {spec['weight']!r} holds weights w: fit with sample_weight=w / w.mean()"]
-    if spec.get("group"):
-        said += [f"Column {spec['group']!r} groups rows: it is not a feature"]
+    weight, group = spec.description.weight, spec.description.group
+    if weight:
+        said += [f"Column {weight!r} holds weights w: fit with sample_weight=w / w.mean()"]
+    if group:
+        said += [f"Column {group!r} groups rows: it is not a feature"]
     lines = [
         *(f"# {' '.join(visible(text).split())}" for text in said),
         f"from sklearn.ensemble import {kind.__name__}",
@@ -62,7 +60,7 @@ def as_python(study: Study) -> str:
         ")",
     ]
     # A forest takes numbers as they are; other tables are encoded first.
-    return "\n".join(lines if notes.get("numeric") else [*lines, "", _VECTORIZER])
+    return "\n".join(lines if notes.numeric else [*lines, "", _VECTORIZER])
 
 
 def _changed(params: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

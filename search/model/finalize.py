@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 
 from search.environment import cores
 from search.errors import StudyError
@@ -11,6 +10,14 @@ from search.model.champion import COPIES_SAVED, champion_size, check_fits, make_
 from search.model.diagnostics import examine
 from search.model.registration import Registration
 from search.study.importance import importance
+from search.study.notes import (
+    ChampionNote,
+    Seconds,
+    StudyNotes,
+    VersionNote,
+    read_notes,
+    updated,
+)
 from search.study.problem import Problem
 from storage.records import TrialRecord
 from storage.studies.study import Study
@@ -30,8 +37,8 @@ class Finalizer:
     ----------
     check
         Called before each write to MLflow; raises if this process may no longer write.
-    note
-        Stores a note with the study in its database.
+    write
+        Stores notes with the study in its database.
     """
 
     def __init__(
@@ -40,15 +47,15 @@ class Finalizer:
         study: Study,
         mirror_writer: MirrorWriter,
         check: Callable[[], None],
-        note: Callable[[str, Any], None],
+        write: Callable[[StudyNotes], None],
     ) -> None:
         self._problem = problem
         self._study = study
         self._mirror_writer = mirror_writer
-        self._note = note
+        self._write = write
         self._registration = Registration(problem, study.uid, mirror_writer.mirror, check)
 
-    def finalize(self, best: TrialRecord) -> dict[str, float]:
+    def finalize(self, best: TrialRecord) -> Seconds:
         """Make the best trial's champion; return how many seconds each step took.
 
         Raises
@@ -58,12 +65,12 @@ class Finalizer:
         """
         spec, problem = self._problem.spec, self._problem
         trees = champion_size(spec.trees, best.enough_trees)
-        wanted = {"name": spec.model, "trial": best.number, "trees": trees}
-        if spec.register_model and self._is_registered(wanted, best.number, trees):
-            return {}
+        wanted = ChampionNote(name=spec.model, trial=best.number, trees=trees)
+        if spec.register_model and self._is_registered(wanted):
+            return Seconds()
         clock = time.monotonic()
         mlflow_client.load()  # it must be imported before scikit-learn and skrub
-        self._note("importance", importance(self._study.optuna))
+        self._write(StudyNotes(importance=importance(self._study.optuna)))
         jobs = spec.workers or cores()
         if spec.register_model:
             check_fits(problem.dataset, best.params, trees, spec.seed, COPIES_SAVED)
@@ -73,29 +80,31 @@ class Finalizer:
         for text in messages(champion, best.enough_trees, best.covered):
             _logger.info("%s", text)
         findings = examine(champion, problem.dataset, problem.metric)
-        model = self._study.get("model")
-        if model is not None and wanted != {key: model.get(key) for key in wanted}:
-            self._note("model", None)  # the version belongs to another champion
-        self._note("champion", None)  # removed until the other notes are about the same champion
-        self._note("findings", findings and findings.note(problem.dataset))
-        self._note("holdout", dict(champion.holdout) or None)
-        self._note("champion", wanted)
-        seconds = {"champion": round(time.monotonic() - clock, 2)}
-        if spec.register_model:
-            clock = time.monotonic()
-            version = self._registration.register(champion, best.number, findings)
-            self._note("model", wanted | {"version": version.version})
-            seconds["register"] = round(time.monotonic() - clock, 2)
-        return seconds
+        model = read_notes(self._study).model
+        if model is not None and not model.is_of(wanted):
+            self._write(StudyNotes(model=None))
+        # Without a champion until everything that follows belongs to the new one.
+        self._write(StudyNotes(champion=None))
+        found = None if findings is None else findings.note(problem.dataset)
+        self._write(StudyNotes(findings=found))
+        self._write(StudyNotes(holdout=dict(champion.holdout) or None))
+        self._write(StudyNotes(champion=wanted))
+        seconds = Seconds(champion=round(time.monotonic() - clock, 2))
+        if not spec.register_model:
+            return seconds
+        clock = time.monotonic()
+        version = self._registration.register(champion, best.number, findings)
+        self._write(StudyNotes(model=VersionNote(**dict(wanted), version=version.version)))
+        return updated(seconds, Seconds(register=round(time.monotonic() - clock, 2)))
 
-    def _is_registered(self, wanted: dict[str, Any], trial: int, trees: int) -> bool:
+    def _is_registered(self, wanted: ChampionNote) -> bool:
         """Whether the champion is registered already, and the study's notes are about it."""
         if not self._mirror_writer.wait_adopted(_TIMEOUT):
             failure = self._mirror_writer.failure or "MLflow does not answer"
             msg = f"the champion is not registered ({failure}): launch again to register it"
             raise StudyError(msg)
-        version = self._registration.find(trial, trees)
-        if version is None or self._study.get("champion") != wanted:
+        version = self._registration.find(wanted.trial, wanted.trees)
+        if version is None or read_notes(self._study).champion != wanted:
             return False
-        self._note("model", wanted | {"version": version.version})
+        self._write(StudyNotes(model=VersionNote(**dict(wanted), version=version.version)))
         return True

@@ -14,6 +14,7 @@ from search.forest.oob import OobSums, evaluate_rung
 from search.model.champion import predict
 from search.model.fingerprint import fingerprint
 from search.model.serialization import LoadedModel
+from search.study.notes import read_settled
 from search.study.problem import Problem, reload_problem
 from storage.records import TrialRecord
 from storage.studies.study import Study
@@ -101,10 +102,10 @@ def reproduce_trial(
         )
     grown = trial if trial.copies is None else trials[trial.copies]
     problem = reload_problem(study, data, query)
-    spec, digest = study.get("spec"), problem.dataset.description.digest
-    changed = tuple(changes(study.get("versions") or {}))
-    compared: dict[str, tuple[object, object]] = {"data": (spec["data_digest"], digest)}
-    if digest == spec["data_digest"]:
+    notes, digest = read_settled(study), problem.dataset.description.digest
+    changed, then = tuple(changes(notes.versions)), notes.spec.description.digest
+    compared: dict[str, tuple[object, object]] = {"data": (then, digest)}
+    if digest == then:
         scores, value = _grow_again(problem, grown)
         compared["scores"] = (dict(trial.scores), scores)
         compared["value"] = (trial.value, value)

@@ -1,9 +1,9 @@
 """The status of a study that another process runs, polled from its database."""
 
 import time
-from typing import Any
 
 from search.monitoring.status import SEARCHING, SearchStatus
+from search.study.notes import StudyNotes, read_notes
 from storage.studies.study import Study
 
 
@@ -42,19 +42,19 @@ class StudyPoller:
             self.status.take(trial)
             if trial.ended is not None:
                 self._ended.add(trial.number)
-        self._take_notes(self._study.notes())
+        self._take_notes(read_notes(self._study))
 
     def _begin(self) -> None:
         study, holder = self._study, self._study.lease()
-        notes, trials = study.notes(), study.trials()
+        notes, trials = read_notes(study), study.trials()
         status = SearchStatus(
             study.name,
             study.metric,
             study.direction,
-            notes.get("goal"),
+            notes.goal,
             trials,
             behind=lambda: self._behind,
-            guide=notes.get("guide"),
+            guide=notes.guide,
         )
         self._epoch = holder.epoch if holder else None
         self._ended = {trial.number for trial in trials if trial.ended is not None}
@@ -63,11 +63,11 @@ class StudyPoller:
         self.status = status
         self._take_notes(notes)
 
-    def _take_notes(self, notes: dict[str, Any]) -> None:
+    def _take_notes(self, notes: StudyNotes) -> None:
         """Take what the coordinator writes to the study's notes while it runs."""
-        status, mirror = self.status, notes.get("mirror")
+        status, mirror = self.status, notes.mirror
         status.state = self._study.state()
-        status.goal = notes.get("goal")
-        status.doing = notes.get("doing") or SEARCHING
-        status.workers = notes.get("workers")
-        self._behind = mirror["behind"] if mirror else None
+        status.goal = notes.goal
+        status.doing = notes.doing or SEARCHING
+        status.workers = notes.workers
+        self._behind = mirror.behind if mirror else None

@@ -3,6 +3,7 @@
 from search.report.page import Report, make_report
 from search.report.png import draw
 from search.report.study_data import Figure
+from search.study.notes import read_notes
 from storage.studies.study import Study
 
 __all__ = ["Figure", "Report", "draw", "make_report", "report_files"]
@@ -16,7 +17,7 @@ def report_files(study: Study) -> dict[str, bytes]:
 
     Before the study has a champion there are none: it is to go on.
     """
-    if study.get("champion") is None:
+    if read_notes(study).champion is None:
         return {}
     report = make_report(study)
     drawn = {f"{f.name}.png": draw(f) for f in report.figures if f.name in _DRAWN}

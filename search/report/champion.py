@@ -17,10 +17,8 @@ def champion(facts: Facts) -> list[Figure]:
     return [_columns(facts), _errors(facts)]
 
 
-def _missing(facts: Facts) -> str | None:
-    if facts.notes.get("findings"):
-        return None
-    return _NO_ROWS if "holdout" in facts.notes else _NO_CHAMPION
+def _missing(facts: Facts) -> str:
+    return _NO_CHAMPION if facts.notes.champion is None else _NO_ROWS
 
 
 def _columns(facts: Facts) -> Figure:
@@ -29,10 +27,10 @@ def _columns(facts: Facts) -> Figure:
         f"The longer a bar, the worse the champion's {facts.metric} on the held-out rows when that "
         "column is shuffled among them (median of five times)."
     )
-    why = _missing(facts)
-    if why is not None:
-        return Figure(name, title, reading, why)
-    pairs: list[tuple[str, float]] = facts.notes["findings"]["importance"]
+    found = facts.notes.findings
+    if found is None:
+        return Figure(name, title, reading, _missing(facts))
+    pairs = found.importance
     losses = [loss for _, loss in pairs]
     bar = {
         "type": "bar",
@@ -72,20 +70,19 @@ def _labels(names: list[str]) -> list[str]:
 
 
 def _errors(facts: Facts) -> Figure:
-    why = _missing(facts)
-    found = facts.notes.get("findings") or {}
-    if why is None and "confusion" in found:
-        return _confusion(found["classes"], found["confusion"])
-    if why is None and "true" not in found:
-        why = "There are too many classes to be drawn."
+    found = facts.notes.findings
+    if found is not None and found.classes is not None and found.confusion is not None:
+        return _confusion(found.classes, found.confusion)
     name, title = "errors", "Predicted and true"
     reading = (
         "A dot is a held-out row: the nearer to the line, the better the champion foresaw its "
         "value."
     )
-    if why is not None:
-        return Figure(name, title, reading, why)
-    predicted, true = found["predicted"], found["true"]
+    if found is None:
+        return Figure(name, title, reading, _missing(facts))
+    predicted, true = found.predicted, found.true
+    if predicted is None or true is None:
+        return Figure(name, title, reading, "There are too many classes to be drawn.")
     ends = [min(*predicted, *true), max(*predicted, *true)]
     dots = {
         "type": "scatter",
@@ -105,10 +102,10 @@ def _errors(facts: Facts) -> Figure:
         "line": {"color": BEST, "width": 1},
         "hoverinfo": "skip",
     }
-    rows = found.get("rows", len(true))
+    rows = found.rows or len(true)
     some = f"{len(true)} of " if rows > len(true) else ""
     text = f"{some}{rows} held-out rows, true values from {min(true):.4g} to {max(true):.4g}"
-    scores = facts.notes.get("holdout") or {}
+    scores = facts.notes.holdout or {}
     text += "".join(f", {metric} {value:.4g}" for metric, value in scores.items())
     return Figure(name, title, reading, text, styled([dots, line], "predicted", "true"))
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from search.data.description import ROLES, ResolvedDescription
+from search.data.description import ROLES
 from search.formatting import written
 from search.report.summary import summarize
+from search.study.notes import Identity, read_notes
 from storage.studies.study import Study
 from storage.tracking import client as mlflow_client
 
@@ -21,16 +22,16 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
     cannot be compared, why
     """
     summaries = [summarize(study) for study in studies]
-    specs = [study.get("spec") or {} for study in studies]
-    conditions = [_conditions(spec) if spec else {} for spec in specs]
+    specs = [read_notes(study).spec for study in studies]
+    conditions = [{} if spec is None else _conditions(spec) for spec in specs]
     for summary, spec in zip(summaries, specs, strict=True):
-        data = ResolvedDescription.from_identity(spec) if spec else None
+        data = None if spec is None else spec.description
         summary["data"] = {key: getattr(data, key, None) for key in ("source", "digest", "target")}
     each_condition = dict.fromkeys(name for one in conditions for name in one)
     apart = [name for name in each_condition if _differ([one.get(name) for one in conditions])]
     each_has = {key: [summary[key] for summary in summaries] for key in ("metric", "direction")}
     apart += [key for key, values in each_has.items() if key not in apart and _differ(values)]
-    if not all(specs) and "data" not in apart:  # nobody knows those of a study made elsewhere
+    if None in specs and "data" not in apart:  # nobody knows those of a study made elsewhere
         apart.insert(0, "data")
     found = [(summary["best"] or {}).get("params", {}) for summary in summaries]
     names = list(dict.fromkeys(name for params in found for name in params))
@@ -44,16 +45,16 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
     }
 
 
-def _conditions(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _conditions(spec: Identity) -> dict[str, Any]:
     """Return what must be equal for two studies' scores to be compared, in the user's words."""
-    data = ResolvedDescription.from_identity(spec)
+    data = spec.description
     return {
         "data": data.digest,
         "target": data.target,
         "task": data.task,
-        "metric": spec["metric"],
+        "metric": spec.metric,
         "share of held-out rows": data.holdout,
-        "evaluation": spec["evaluation"],
+        "evaluation": spec.evaluation,
     } | {words: getattr(data, role) for role, words in ROLES.items()}
 
 

@@ -97,7 +97,7 @@ def curves(facts: Facts) -> Figure:
     """Draw each trial's scores over the number of its trees."""
     metric = facts.guide
     # What the steps of a study made elsewhere are, nobody knows.
-    unit = "trees" if facts.notes.get("spec") else "steps"
+    unit = "trees" if facts.notes.spec else "steps"
     name, title = "curves", f"{metric} by number of {unit}"
     reading = (
         f"A line is a trial: its {metric} at each number of {unit} that it reported at; those "

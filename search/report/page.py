@@ -79,30 +79,30 @@ def _summary(facts: Facts) -> str:
 def _champion(facts: Facts) -> str:
     """Write what the champion is and how it does on the hold-out."""
     notes = facts.notes
-    model, crowned, holdout = (notes.get(key) for key in ("model", "champion", "holdout"))
     rows: list[tuple[str, Any]] = []
-    if model:
-        rows.append(("model", f"{model['name']} version {model['version']}"))
-    if crowned:
-        made = f"trial {crowned['trial']}, refitted with {crowned['trees']} trees"
+    if notes.model:
+        rows.append(("model", f"{notes.model.name} version {notes.model.version}"))
+    if notes.champion:
+        made = f"trial {notes.champion.trial}, refitted with {notes.champion.trees} trees"
         rows.append(("made of", made))
-    rows += [(f"hold-out {name}", short(value)) for name, value in (holdout or {}).items()]
+    rows += [(f"hold-out {name}", short(value)) for name, value in (notes.holdout or {}).items()]
     return _table(rows)
 
 
 def _search(facts: Facts) -> str:
     """Write what was searched, on which data."""
-    notes, spec = facts.notes, facts.notes.get("spec")
-    if not spec:
+    notes, spec = facts.notes, facts.notes.spec
+    if spec is None:
         return ""
+    data = spec.description
     rows = [
-        ("data", spec["data"]),
-        ("SHA-256", spec["data_digest"]),
-        ("target", f"{spec['target']} ({spec['task']})"),
-        ("table", f"{notes['rows']} rows, {notes['columns']} columns"),
-        ("held out", f"{100 * spec['holdout']:.3g}% of the rows"),
-        ("scored by", f"{spec['metric']}, {spec['evaluation']}"),
-        *((role, spec[role]) for role in ("weight", "group", "time") if role in spec),
+        ("data", data.source),
+        ("SHA-256", data.digest),
+        ("target", f"{data.target} ({data.task})"),
+        ("table", f"{notes.rows} rows, {notes.columns} columns"),
+        ("held out", f"{100 * data.holdout:.3g}% of the rows"),
+        ("scored by", f"{spec.metric}, {spec.evaluation}"),
+        *data.roles.items(),
         ("growing", f"{sum(trial.fit_seconds or 0.0 for trial in facts.trials):.4g} seconds"),
     ]
     return _table(rows)
@@ -110,19 +110,20 @@ def _search(facts: Facts) -> str:
 
 def _again(facts: Facts, toml: str | None) -> str:
     """Write how the model, the best trial and the whole search are made again."""
-    if toml is None:
+    notes = facts.notes
+    if toml is None or notes.spec is None:
         return "<p>This study was not made by Grovekeeper.</p>"
-    name, model = facts.study, facts.notes.get("model")
-    is_kept = facts.notes["spec"]["data"] not in {FRAME, STDIN}
+    name, model = facts.study, notes.model
+    is_kept = notes.spec.description.source not in {FRAME, STDIN}
     data = "" if is_kept else " --data FILE"
     where = "" if is_kept else " FILE is the table that was in memory, or piped, written out."
     lines = []
     if model:
-        lines.append(f"grovekeeper reproduce {model['name']} --version {model['version']}{data}")
+        lines.append(f"grovekeeper reproduce {model.name} --version {model.version}{data}")
     if facts.best is not None:
         lines.append(f"grovekeeper reproduce {name} --trial {facts.best.number}{data}")
     lines.append(f"grovekeeper launch --config {name}.toml --workers 1{data}")
-    versions = ", ".join(f"{k} {v}" for k, v in (facts.notes.get("versions") or {}).items())
+    versions = ", ".join(f"{k} {v}" for k, v in notes.versions.items())
     return (
         "<p><code>reproduce</code> compares to the bit with what is on record. "
         "<code>launch</code> runs the whole search again, from the file below as "

@@ -1,42 +1,66 @@
-"""The note on a study's run: how far the search is, what is best, and what it learned."""
-
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+"""A study as its MLflow run shows it: its record, and a note on what was found."""
 
 from search.formatting import code, of_trial, params_listed, scores_listed
-from storage.records import StudyState
+from search.study.notes import SettledNotes
+from storage.records import DataRecord, StudyRecord, StudyState
 from storage.studies.statistics import TrialStatistics
-
-if TYPE_CHECKING:
-    pass
+from storage.studies.study import Study
 
 
-def describe(notes: Mapping[str, Any], statistics: TrialStatistics, state: StudyState) -> str:
-    """Return the note, in Markdown.
+def study_record(
+    study: Study, notes: SettledNotes, statistics: TrialStatistics, state: StudyState
+) -> StudyRecord:
+    """Return the record of a study that this project set up."""
+    spec, description = notes.spec, notes.spec.description
+    params = spec.model_dump()
+    space = {f"space.{name}": text for name, text in params.pop("space").items()}
+    return StudyRecord(
+        name=study.name,
+        uid=study.uid,
+        metric=spec.metric,
+        guide=notes.guide or spec.metric,
+        state=state,
+        params={name: str(value) for name, value in params.items()} | space,
+        data=DataRecord(
+            name=study.name,
+            source=description.source,
+            digest=description.digest,
+            target=description.target,
+            rows=notes.rows,
+            columns=notes.columns,
+        ),
+        started=notes.started,
+        direction=study.direction,
+        hyperparameters=tuple(spec.space),
+        counts=dict(statistics.counts),
+        best=tuple(statistics.best),
+        throughput=tuple(statistics.throughput),
+        holdout=notes.holdout or {},
+        note=describe(notes, statistics, state),
+    )
 
-    Parameters
-    ----------
-    notes
-        What is kept with the study in its database.
-    """
-    spec, counts = notes["spec"], statistics.counts
+
+def describe(notes: SettledNotes, statistics: TrialStatistics, state: StudyState) -> str:
+    """Return the note in Markdown."""
+    spec, data, counts = notes.spec, notes.spec.description, statistics.counts
     shown = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none yet"
-    lines = [f"**{state}**: {statistics.finished} of {notes.get('goal')} trials finished ({shown})"]
+    lines = [f"**{state}**: {statistics.finished} of {notes.goal} trials finished ({shown})"]
     best = statistics.champion
     if best is not None:
-        scored = f"{spec['metric']} {best.value:.5g}"
+        scored = f"{spec.metric} {best.value:.5g}"
         lines.append(
             f"**Best**: trial {best.number}, {scored} ({code(params_listed(best.params))})"
         )
-    if notes.get("importance"):
-        mattered = ", ".join(f"{code(k)} ({v:.0%})" for k, v in notes["importance"].items())
+    if notes.importance:
+        mattered = ", ".join(f"{code(k)} ({v:.0%})" for k, v in notes.importance.items())
         lines.append(f"**What mattered**: {mattered}")
-    trial = of_trial(notes.get("champion"), None if best is None else best.number)
-    if notes.get("holdout"):
-        lines.append(f"**Hold-out**: {scores_listed(notes['holdout'])}{trial}")
-    if notes.get("model"):
-        model = notes["model"]
-        lines.append(f"**Model**: {code(model['name'])} version {model['version']}{trial}")
-    table = f"{notes['rows']} rows, {notes['columns']} columns"
-    lines.append(f"**Data**: {code(spec['data'])}, target {code(spec['target'])}, {table}")
+    champion = None if notes.champion is None else notes.champion.trial
+    trial = of_trial(champion, None if best is None else best.number)
+    if notes.holdout:
+        lines.append(f"**Hold-out**: {scores_listed(notes.holdout)}{trial}")
+    if notes.model:
+        model = notes.model
+        lines.append(f"**Model**: {code(model.name)} version {model.version}{trial}")
+    table = f"{notes.rows} rows, {notes.columns} columns"
+    lines.append(f"**Data**: {code(data.source)}, target {code(data.target)}, {table}")
     return "\n".join(f"- {line}" for line in lines)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from search.study.notes import StudyNotes, read_notes
 from search.study.ranking import best_first
 from storage.records import Direction, TrialRecord
 from storage.studies.study import Study
@@ -77,7 +78,7 @@ class Facts:
     ranked: list[TrialRecord]
     varied: list[str]
     constant: dict[str, Any]
-    notes: dict[str, Any]
+    notes: StudyNotes
     optuna: "optuna.Study"
 
     @property
@@ -102,7 +103,7 @@ class Facts:
 
 def gather(study: Study) -> Facts:
     """Gather a study's facts from its database."""
-    trials, notes = study.trials(), study.notes()
+    trials, notes = study.trials(), read_notes(study)
     complete = [trial for trial in trials if trial.ranks]
     ranked = best_first(trials, study.direction)
     seen: dict[str, list[Any]] = {}
@@ -115,7 +116,7 @@ def gather(study: Study) -> Facts:
     return Facts(
         study=study.name,
         metric=metric,
-        guide=notes.get("guide") or metric,
+        guide=notes.guide or metric,
         direction=study.direction,
         trials=trials,
         complete=complete,

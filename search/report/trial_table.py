@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.formatting import written
+from search.study.notes import read_notes
 from search.study.ranking import score_now, trees_now
 from storage.records import TrialRecord
 from storage.studies.statistics import state_name
@@ -16,8 +17,9 @@ def trial_table(study: Study, trials: Sequence[TrialRecord]) -> tuple[list[str],
     Of a running trial the trees and the score are those of its last rung, where that is the
     metric's; of a study made elsewhere nobody knows what its steps are.
     """
-    ours = study.get("spec") is not None
-    by_metric = ours and study.get("guide") is None
+    notes = read_notes(study)
+    ours = notes.spec is not None
+    by_metric = ours and notes.guide is None
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     columns = ["trial", study.metric, "state", "trees", "seconds", *names]
     rows = [

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from search.errors import StudyError
+from search.study.notes import read_notes
 from storage.errors import LeaseLostError
 from storage.leases.lease import Lease
 from storage.studies.study import Study
@@ -34,8 +35,8 @@ def delete(study: Study, tracking_uri: str) -> Deleted:
     DatabaseError
         When MLflow's store cannot be used.
     """
-    notes = study.notes()
-    if "spec" not in notes:
+    notes = read_notes(study)
+    if notes.spec is None:
         raise StudyError(
             f"study '{study.name}' was not made by grovekeeper: delete it with the tool that did"
         )
@@ -45,7 +46,7 @@ def delete(study: Study, tracking_uri: str) -> Deleted:
         runs = 0
         try:
             if not mlflow_client.is_new(tracking_uri):
-                runs = Mirror(tracking_uri, notes["experiment"]).delete(study.uid, lease.check)
+                runs = Mirror(tracking_uri, notes.experiment).delete(study.uid, lease.check)
         except LeaseLostError:
             raise
         except Exception as error:

@@ -17,10 +17,19 @@ from search.monitoring.status import SearchStatus
 from search.optimization.coordinator import Coordinator, End
 from search.optimization.plan import make_plan
 from search.report import report_files
-from search.report.run_note import describe
+from search.report.run_note import study_record
 from search.report.summary import summarize
 from search.service.supervisor import Supervisor
 from search.stores import Stores
+from search.study.notes import (
+    MirrorNote,
+    Request,
+    Seconds,
+    StudyNotes,
+    read_notes,
+    read_settled,
+    updated,
+)
 from search.study.problem import Problem, create_study, find_study, initialize_study, load_problem
 from search.study.spec import StudySpec
 from search.workers.factory import prepare, scheduler_of, workers_for
@@ -29,7 +38,7 @@ from storage.errors import LeaseLostError
 from storage.leases.lease import Lease
 from storage.records import StudyState, TrialRecord
 from storage.retry import retry
-from storage.studies.study import Study, study_record
+from storage.studies.study import Study
 from storage.studies.trial_writer import TrialWriter
 from storage.tracking import client as mlflow_client
 from storage.tracking.mirror import Mirror
@@ -91,7 +100,7 @@ def launch(
         # Called by the mirror's writer after it has received the study's record: the study exists.
         return report_files(cast("Study", study))
 
-    experiment = (study and study.get("experiment")) or spec.experiment
+    experiment = (study and read_notes(study).experiment) or spec.experiment
     if experiment != spec.experiment:
         _logger.warning("the study's runs are in the experiment '%s': it goes on there", experiment)
     mirror_writer = MirrorWriter(Mirror(stores.tracking_uri, experiment, report))
@@ -104,7 +113,7 @@ def launch(
         with lease, closing(mirror_writer), _short_switch_interval():
             mirror_writer.guard(lease.check)
             if succeeds and study.is_asked_to_stop(lease.epoch - 1):
-                study.put("stop", lease.epoch)
+                study.write(StudyNotes(stop=lease.epoch))
             initialize_study(problem, study)
             _Launch(problem, stores, study, mirror_writer, observer, lease, stop).run(started)
         return summarize(study)
@@ -148,10 +157,9 @@ class _Launch:
         self._lease = lease
         self._stop = stop
         self._stop_requested = False
-        self._notes = study.notes()
-        self._seconds: dict[str, float] = {}
-        # Seconds of earlier launches: a study's seconds are the sum over all launches.
-        self._before: dict[str, float] = self._notes.get("seconds") or {}
+        self._notes = read_settled(study)
+        # Some of the seconds are the sum over all launches, the others those of the last one.
+        self._before = self._seconds = self._notes.seconds
         self._known = study.trials()
         self._status = SearchStatus(
             study.name,
@@ -168,11 +176,11 @@ class _Launch:
 
     def run(self, started: float) -> None:
         """Search, make the champion, and wait for the mirror."""
-        self._seconds["prepare"] = round(time.monotonic() - started, 2)
+        self._took(Seconds(prepare=round(time.monotonic() - started, 2)))
         spec = self._problem.spec
-        self._note("goal", spec.trials)
-        self._note("asked", {"model": spec.model, "trees": spec.trees})
-        self._note("state", "running")
+        asked = Request(model=spec.model, trees=spec.trees)
+        self._write(StudyNotes(goal=spec.trials, asked=asked))
+        self._write(StudyNotes(state="running"))
         self._set_phase("searching")
         state: StudyState
         try:
@@ -212,7 +220,7 @@ class _Launch:
         try:
             with workers_for(spec, self._study.uid, self._lease.check) as workers:
                 workers.load(rows)
-                self._seconds["start_workers"] = round(time.monotonic() - clock, 2)
+                self._took(Seconds(start_workers=round(time.monotonic() - clock, 2)))
                 clock = time.monotonic()
                 task_sizer = TaskSizer(workers.count, rows.X.size)
                 supervisor = Supervisor(
@@ -236,8 +244,8 @@ class _Launch:
         finally:
             self._stop.polled = False
             trial_writer.close()
-            self._seconds["search"] = self._in_all("search", time.monotonic() - clock)
-            self._seconds["growing"] = round(self._growing, 2)
+            search = _add(self._before.search, time.monotonic() - clock)
+            self._took(Seconds(search=search, growing=round(self._growing, 2)))
 
     def _take_written(self, record: TrialRecord) -> None:
         """Take a trial's record as it was written to the database; called by the writer."""
@@ -261,29 +269,31 @@ class _Launch:
 
     def _record(self) -> None:
         """Pass the study's record to the mirror."""
-        note = describe(self._notes, self._statistics, self._status.state)
-        record = study_record(self._study, self._notes, self._statistics, self._status.state, note)
+        record = study_record(self._study, self._notes, self._statistics, self._status.state)
         self._mirror_writer.put_study(record)
 
-    def _note(self, key: str, value: Any) -> None:
-        """Write a note on the study to its database."""
+    def _write(self, notes: StudyNotes) -> None:
+        """Write notes on the study to its database."""
 
-        def put(_again: bool) -> None:
-            self._study.put(key, value)
+        def write(_again: bool) -> None:
+            self._study.write(notes)
 
-        retry(put, self._stores.storage)
-        self._notes[key] = value
+        retry(write, self._stores.storage)
+        self._notes = updated(self._notes, notes)
+
+    def _took(self, seconds: Seconds) -> None:
+        self._seconds = updated(self._seconds, seconds)
 
     def _set_phase(self, doing: str) -> None:
         """Publish the current phase to this launch's observer and, in the database, to others."""
         self._status.doing = doing
-        self._note("doing", doing)
+        self._write(StudyNotes(doing=doing))
 
-    def _mirror(self) -> dict[str, Any]:
+    def _mirror(self) -> MirrorNote:
         """Return the state of the mirror: runs, missing runs, and where they are."""
         behind = self._mirror_writer.behind
         runs = max(0, sum(self._statistics.counts.values()) - behind)
-        return {"runs": runs, "behind": behind} | self._mirror_writer.mirror.place()
+        return MirrorNote.at(self._mirror_writer.mirror.location(), runs=runs, behind=behind)
 
     def _finalize(self, end: End) -> None:
         """Make and register the best trial's champion."""
@@ -293,12 +303,9 @@ class _Launch:
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
         self._set_phase("making the champion")
         finalizer = Finalizer(
-            self._problem, self._study, self._mirror_writer, self._lease.check, self._note
+            self._problem, self._study, self._mirror_writer, self._lease.check, self._write
         )
-        self._seconds |= finalizer.finalize(best)
-
-    def _in_all(self, name: str, seconds: float) -> float:
-        return round(self._before.get(name, 0.0) + seconds, 2)
+        self._took(finalizer.finalize(best))
 
     def _finish(self, state: StudyState, started: float, *, interrupted: bool = False) -> None:
         """Wait for the mirror, and note its state; only a few seconds after an interruption."""
@@ -314,12 +321,16 @@ class _Launch:
                 self._study.name,
             )
             level = self._mirror_writer.wait_level(_MIRROR_TIMEOUT, steadily=True)
-        self._note("mirror", self._mirror())
-        self._seconds["total"] = self._in_all("total", time.monotonic() - started)
-        self._note("seconds", (self._notes.get("seconds") or {}) | self._seconds)
-        self._note("state", state)
+        mirror = self._mirror()
+        self._took(Seconds(total=_add(self._before.total, time.monotonic() - started)))
+        self._write(StudyNotes(mirror=mirror))
+        self._write(StudyNotes(seconds=self._seconds))
+        self._write(StudyNotes(state=state))
         if not level and state != "failed":  # the error is the message then
             failure = self._mirror_writer.failure
             why = f" ({failure})" if failure else ""
-            behind = runs_behind(self._notes["mirror"]["behind"])
-            _logger.warning("MLflow is %s%s", behind, why)
+            _logger.warning("MLflow is %s%s", runs_behind(mirror.behind), why)
+
+
+def _add(before: float | None, seconds: float) -> float:
+    return round((before or 0.0) + seconds, 2)

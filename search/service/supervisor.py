@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
 from search.report.summary import summarize
+from search.study.notes import MirrorNote, StudyNotes
 from search.workers.base import Workers
 from storage.studies.study import Study
 
@@ -47,7 +47,7 @@ class Supervisor:
         stop: StopSource,
         observer: Observer,
         status: SearchStatus,
-        mirror: Callable[[], Mapping[str, Any]],
+        mirror: Callable[[], MirrorNote],
     ) -> None:
         self.stop_requested = False
         self._study = study
@@ -92,11 +92,11 @@ class Supervisor:
         # Set after the write: a write that fails is repeated at the next check.
         workers = self._status.workers
         if workers != self._workers_noted:
-            self._study.put("workers", workers)
+            self._study.write(StudyNotes(workers=workers))
             self._workers_noted = workers
-        appears = not self._is_mirrored and mirror["run_id"] is not None
+        appears = not self._is_mirrored and mirror.run_id is not None
         if appears or now - self._noted >= _NOTE_INTERVAL:
-            self._study.put("mirror", mirror)
+            self._study.write(StudyNotes(mirror=mirror))
             self._noted = now
         if appears:
             self._observer.mirrored(summarize(self._study))

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 from search.errors import StudyError
 from search.report import report_files
-from search.report.run_note import describe
+from search.report.run_note import study_record
+from search.study.notes import MirrorNote, StudyNotes, read_notes, read_settled
 from storage.errors import LeaseLostError
 from storage.leases.lease import Lease
 from storage.records import LOST_REASON, StudyRecord, StudyState, TrialRecord
 from storage.studies.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.studies.statistics import TrialStatistics
-from storage.studies.study import Study, study_record
+from storage.studies.study import Study
 from storage.tracking import client as mlflow_client
 from storage.tracking.mirror import Mirror
 from storage.tracking.study_run import experiment_of
@@ -55,19 +56,20 @@ def sync(study: Study, tracking_uri: str) -> Synced:
         When MLflow's store cannot be used.
     """
     mlflow_client.check(tracking_uri)
-    if study.get("spec") is None:
+    if read_notes(study).spec is None:
         return _sync_foreign(study, tracking_uri)
     with Lease(study.book.leases, study.name) as lease:
-        notes = study.notes()
+        notes = read_settled(study)
         # We hold the lease: a coordinator that the notes say is running has died.
-        noted: StudyState = notes.get("state") or "finished"
+        noted = notes.state or "finished"
         state: StudyState = "lost" if noted == "running" else noted
         trials = [_ended(study, trial) for trial in study.trials()]
         statistics = TrialStatistics(study.direction, trials)
-        record = study_record(study, notes, statistics, state, describe(notes, statistics, state))
-        mirror = Mirror(tracking_uri, notes["experiment"], lambda: report_files(study))
+        record = study_record(study, notes, statistics, state)
+        mirror = Mirror(tracking_uri, notes.experiment, lambda: report_files(study))
         done = _update_mirror(mirror, record, trials, lease.check)
-        study.put("mirror", {"runs": len(trials), "behind": 0} | mirror.place())
+        note = MirrorNote.at(mirror.location(), runs=len(trials), behind=0)
+        study.write(StudyNotes(mirror=note))
     return done
 
 

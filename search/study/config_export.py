@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from search.formatting import visible, written
+from search.study.notes import read_notes
 from search.study.problem import options_of
 from storage.studies.study import Study
 
@@ -17,17 +18,17 @@ def export_config(study: Study) -> str | None:
 
     Returns ``None`` for a study that another program made.
     """
-    notes = study.notes()
-    if "spec" not in notes:
+    notes = read_notes(study)
+    if notes.spec is None:
         return None
-    options = {"study": study.name, "experiment": notes["experiment"]} | notes.get("asked", {})
-    options |= options_of(notes["spec"]) | {"trials": notes.get("goal")}
+    options = {"study": study.name, "experiment": notes.experiment} | notes.asked.model_dump()
+    options |= options_of(notes.spec) | {"trials": notes.goal}
     lines = [
         f"{name} = {toml_value(value)}" for name, value in options.items() if value is not None
     ]
     from optuna.distributions import json_to_distribution
 
-    space = {name: json_to_distribution(text) for name, text in notes["spec"]["space"].items()}
+    space = {name: json_to_distribution(text) for name, text in notes.spec.space.items()}
     return "\n".join([*lines, "", "[space]", *space_lines(space)])
 
 

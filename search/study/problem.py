@@ -15,12 +15,13 @@ from search.errors import DataError, StudyError, UsageError
 from search.forest.metrics import Metric, check_metric, get_metric
 from search.forest.resampling import Resampling
 from search.forest.training_set import TrainingSet, writable
+from search.study.notes import Identity, StudyNotes, read_notes, read_settled
 from search.study.search_space import make_space
 from search.study.spec import StudySpec, make_spec
 from search.study.splitting import choose_resampling
 from storage.errors import NotFoundError
 from storage.redaction import redact
-from storage.studies.study import Study, StudyBook
+from storage.studies.study import FORMAT_VERSION, Study, StudyBook
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -47,18 +48,17 @@ class Problem:
     resampling: Resampling
     notes: tuple[str, ...]
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """Return everything that decides the scores; it must not change when a study goes on."""
         from optuna.distributions import distribution_to_json
 
-        space = {name: distribution_to_json(d) for name, d in sorted(self.space.items())}
-        return {
-            **self.dataset.description.identity(),
-            "metric": self.metric.name,
-            "seed": self.spec.seed,
-            "evaluation": self.evaluation,
-            "space": space,
-        }
+        return Identity(
+            description=self.dataset.description,
+            metric=self.metric.name,
+            seed=self.spec.seed,
+            evaluation=self.evaluation,
+            space={name: distribution_to_json(d) for name, d in sorted(self.space.items())},
+        )
 
     @cached_property
     def training_set(self) -> TrainingSet:
@@ -147,20 +147,19 @@ def reload_problem(study: Study, data: str | None = None, query: str | None = No
     UsageError, DataError
         When the table cannot be read, or the problem cannot be made from it any more.
     """
-    known = study.get("spec")
-    if known is None:
-        raise StudyError(f"study '{study.name}' was not made by grovekeeper")
+    known = read_settled(study).spec
     spec = make_spec(options_of(known) | {"study": study.name})
     return make_problem(spec, load_again(spec.description, data, query))
 
 
-def options_of(known: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(known: Identity) -> dict[str, Any]:
     """Return the options that a study's identity came from, except for its search space."""
     fields = StudySpec.model_fields.keys()
-    options = {name: value for name, value in known.items() if name in fields and name != "space"}
-    if known["evaluation"] == _OUT_OF_BAG:
+    stored = known.model_dump()
+    options = {name: value for name, value in stored.items() if name in fields and name != "space"}
+    if known.evaluation == _OUT_OF_BAG:
         return options | {"evaluation": "oob"}
-    return options | {"evaluation": "cv", "folds": int(known["evaluation"].removesuffix(" folds"))}
+    return options | {"evaluation": "cv", "folds": int(known.evaluation.removesuffix(" folds"))}
 
 
 def find_study(problem: Problem, storage: str) -> Study | None:
@@ -194,18 +193,24 @@ def initialize_study(problem: Problem, study: Study) -> None:
     """
     if _check_same(problem, study):
         return
-    if study.get("uid") is None:
-        study.put("uid", uuid.uuid4().hex)
+    if read_notes(study).uid is None:
+        study.write(StudyNotes(uid=uuid.uuid4().hex))
     study.name_metric(problem.metric.name)
-    study.put("started", datetime.now(UTC).isoformat())
-    study.put("experiment", problem.spec.experiment)
-    study.put("rows", len(problem.dataset.y) + len(problem.dataset.held_out_y))
-    study.put("numeric", problem.dataset.is_numeric)
-    study.put("columns", problem.dataset.features.shape[1])
+    dataset = problem.dataset
+    study.write(
+        StudyNotes(
+            format_version=FORMAT_VERSION,
+            started=datetime.now(UTC),
+            experiment=problem.spec.experiment,
+            rows=len(dataset.y) + len(dataset.held_out_y),
+            numeric=dataset.is_numeric,
+            columns=dataset.features.shape[1],
+            versions=installed(),
+        )
+    )
     if problem.metric.guide is not None:
-        study.put("guide", problem.metric.guide)
-    study.put("versions", installed())
-    study.put("spec", problem.identity())
+        study.write(StudyNotes(guide=problem.metric.guide))
+    study.write(StudyNotes(spec=problem.identity()))
 
 
 def _check_same(problem: Problem, study: Study) -> bool:
@@ -216,7 +221,7 @@ def _check_same(problem: Problem, study: Study) -> bool:
     StudyError
         If it was initialized for another problem, or another program made it.
     """
-    name, known = problem.spec.study, study.get("spec")
+    name, known = problem.spec.study, read_notes(study).spec
     if known is None:
         if study.trials() or study.direction != problem.metric.direction:
             raise StudyError(
@@ -224,12 +229,12 @@ def _check_same(problem: Problem, study: Study) -> bool:
                 "study another name"
             )
         return False
-    now = problem.identity()
+    now, then = problem.identity().model_dump(), known.model_dump()
     differ = [
-        f"{key} is {_short(now.get(key))}, was {_short(known.get(key))}"
-        for key in known | now
-        if known.get(key) != now.get(key)
-        and key not in {"data", "query"}  # the same table may have moved
+        f"{key} is {_short(now.get(key))}, was {_short(then.get(key))}"
+        for key in then | now
+        # The same table may have moved.
+        if then.get(key) != now.get(key) and key not in {"data", "query"}
     ]
     if differ:
         msg = (

@@ -1,18 +1,17 @@
 """Optuna studies: create, open and list them, with what the project keeps beside their trials."""
 
-import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage import database
-from storage.errors import NotFoundError, did_you_mean
+from storage.errors import DatabaseError, NotFoundError, did_you_mean
 from storage.leases.store import LeaseRecord, Leases, SqlLeases
-from storage.records import DataRecord, Direction, StudyRecord, StudyState, TrialRecord
+from storage.records import Direction, StudyState, TrialRecord
 from storage.redaction import redact
-from storage.studies.statistics import TrialStatistics
 from storage.studies.trials import attributes_of, record_of, template_of
 
 if TYPE_CHECKING:
@@ -22,8 +21,35 @@ if TYPE_CHECKING:
 
     from storage.studies.dask_storage import ServedDatabase
 
-# User attributes of a study; all values are JSON.
 _PREFIX = "grovekeeper:"
+FORMAT_VERSION = 1
+
+
+class StudyAttributes(BaseModel):
+    """The project's user attributes of a study: one attribute per field, each with a JSON value.
+
+    Subclasses add fields. Unknown attributes, which a later version may have written, are read as
+    extra fields and never written.
+
+    Attributes
+    ----------
+    format_version
+        Increased when the meaning of a field changes; a new field does not need it.
+    uid
+        Distinguishes studies with the same name in several databases.
+    stop
+        Epoch of the coordinator that was asked to stop.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format_version: int = FORMAT_VERSION
+    uid: str | None = None
+    state: StudyState | None = None
+    stop: int | None = None
+
+
+A = TypeVar("A", bound=StudyAttributes)
 
 
 @dataclass(frozen=True)
@@ -122,14 +148,14 @@ class Study:
 
     @property
     def metric(self) -> str:
-        """What the study's values are called: here, else in Optuna, else "value"."""
+        """Name of the study's values, "value" by default; of several objectives, the first."""
         names = self.optuna.metric_names
-        return str((self.get("spec") or {}).get("metric") or (names[0] if names else "value"))
+        return names[0] if names else "value"
 
     @property
     def uid(self) -> str:
-        """Identity of a settled study, also among studies of one name in several databases."""
-        return cast("str", self.get("uid"))
+        """Identity of a study that this project set up."""
+        return cast("str", self.read(StudyAttributes).uid)
 
     def name_metric(self, metric: str) -> None:
         """Tell Optuna, and whatever shows its studies, what the values are called."""
@@ -141,18 +167,40 @@ class Study:
             warnings.simplefilter("ignore", ExperimentalWarning)
             self.optuna.set_metric_names([metric])
 
-    def get(self, key: str) -> Any:
-        """Return one of the project's notes; ``None`` where there is none."""
-        return self.optuna.user_attrs.get(_PREFIX + key)
+    def read(self, kind: type[A]) -> A:
+        """Read the study's attributes; missing ones have the defaults of `kind`.
 
-    def notes(self) -> dict[str, Any]:
-        """All of the project's notes, by key."""
-        attributes = self.optuna.user_attrs
-        return {k.removeprefix(_PREFIX): v for k, v in attributes.items() if k.startswith(_PREFIX)}
+        Raises
+        ------
+        DatabaseError
+            When a later version wrote them, or one does not have the expected type.
+        """
+        stored = self.optuna.user_attrs.items()
+        values = {k.removeprefix(_PREFIX): v for k, v in stored if k.startswith(_PREFIX)}
+        version = values.get("format_version", FORMAT_VERSION)
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise DatabaseError(
+                f"study '{self.name}' has format {version}, and this version of grovekeeper reads "
+                f"formats up to {FORMAT_VERSION}: install a newer one"
+            )
+        try:
+            return kind.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DatabaseError(
+                f"cannot read the attribute {_PREFIX}{where} of study '{self.name}': {first['msg']}"
+            ) from None
 
-    def put(self, key: str, value: Any) -> None:
-        """Keep a note that JSON can hold."""
-        self.optuna.set_user_attr(_PREFIX + key, json.loads(json.dumps(value)))
+    def write(self, attributes: StudyAttributes) -> None:
+        """Write the fields that are set, one after another in the order of their declaration."""
+        values = attributes.model_dump(mode="json", exclude_unset=True)
+        for name in type(attributes).model_fields:
+            if name in values:
+                self._put(name, values[name])
+
+    def _put(self, name: str, value: Any) -> None:
+        self.optuna.set_user_attr(_PREFIX + name, value)
 
     def delete(self) -> None:
         """Delete the study with all of its trials."""
@@ -166,7 +214,7 @@ class Study:
 
     def state(self) -> StudyState:
         """Return the study's state; "lost" where its coordinator died without a word."""
-        state = cast("StudyState", self.get("state") or "finished")
+        state = self.read(StudyAttributes).state or "finished"
         if state != "running":
             return state
         holder = self.lease()
@@ -182,12 +230,12 @@ class Study:
         holder = self.lease()
         if holder is None or not (holder.alive or self.state() == "lost"):
             return None
-        self.put("stop", holder.epoch)
+        self.write(StudyAttributes(stop=holder.epoch))
         return holder
 
     def is_asked_to_stop(self, epoch: int) -> bool:
         """Whether the coordinator of this epoch was asked to stop; others are not meant."""
-        return bool(self.get("stop") == epoch)
+        return self.read(StudyAttributes).stop == epoch
 
     def enter_trial(
         self, record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
@@ -233,48 +281,3 @@ class Study:
         """All trials, by number; but for those of the numbers in `without`."""
         trials = self.optuna.get_trials(deepcopy=False)
         return [record_of(trial) for trial in trials if trial.number not in without]
-
-
-def study_record(
-    study: Study,
-    notes: Mapping[str, Any],
-    statistics: TrialStatistics,
-    state: StudyState,
-    note: str,
-) -> StudyRecord:
-    """Make the record that a study's MLflow run shows.
-
-    Parameters
-    ----------
-    notes
-        The study's own, of which one is its specification.
-    note
-        Markdown for the run's page.
-    """
-    spec = notes["spec"]
-    space = {f"space.{name}": str(value) for name, value in spec["space"].items()}
-    plain = {name: str(value) for name, value in spec.items() if name != "space"}
-    return StudyRecord(
-        name=study.name,
-        uid=notes["uid"],
-        metric=spec["metric"],
-        guide=notes.get("guide", spec["metric"]),
-        state=state,
-        params=plain | space,
-        data=DataRecord(
-            name=study.name,
-            source=spec["data"],
-            digest=spec["data_digest"],
-            target=spec["target"],
-            rows=notes["rows"],
-            columns=notes["columns"],
-        ),
-        started=datetime.fromisoformat(notes["started"]),
-        direction=study.direction,
-        hyperparameters=tuple(spec["space"]),
-        counts=dict(statistics.counts),
-        best=tuple(statistics.best),
-        throughput=tuple(statistics.throughput),
-        holdout=notes.get("holdout") or {},
-        note=note,
-    )

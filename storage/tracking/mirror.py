@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from storage import database
 from storage.errors import DatabaseError
-from storage.records import FINISHED_STATES, StudyRecord, TrialRecord
+from storage.records import FINISHED_STATES, RunLocation, StudyRecord, TrialRecord
 from storage.redaction import redact
 from storage.tracking import client as mlflow_client
 from storage.tracking import views
@@ -90,21 +90,15 @@ class Mirror:
         # Whether a run may have been made after its answer was given up: it would be a second one.
         self._late = False
 
-    def place(self) -> dict[str, str | None]:
-        """Where the study's run is found, as far as it is known; pages where there is a server."""
+    def location(self) -> RunLocation:
+        """Return where the study's run is, as far as it is known."""
         server = redact(self.tracking_uri)
-        place: dict[str, str | None] = {
-            "tracking_uri": server,
-            "experiment_id": self.experiment_id or None,
-            "run_id": self.run_id or None,
-            "url": None,
-            "view": None,
-        }
-        if self.run_id and mlflow_client.is_server(self.tracking_uri):
-            run = f"#/experiments/{self.experiment_id}/runs/{self.run_id}"
-            place["url"] = f"{server.rstrip('/')}/{run}"
-            place["view"] = views.page(server, self.experiment_id, self._uid)
-        return place
+        experiment, run = self.experiment_id or None, self.run_id or None
+        if run is None or not mlflow_client.is_server(self.tracking_uri):
+            return RunLocation(server, experiment, run)
+        url = f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run}"
+        view = views.page(server, self.experiment_id, self._uid)
+        return RunLocation(server, experiment, run, url, view)
 
     def connect(self) -> None:
         """Open the store; make its schema where it is new."""

@@ -24,8 +24,8 @@ def kill(at: str, when: str, call: int) -> dict[str, object]:
 STEPS = {
     "after the study is made": kill("optuna:create_study", "after", 1),
     "before anything is noted": kill("search.service.launch:settle", "before", 1),
-    "after the first note": kill("storage.studies.study:Study.put", "after", 1),
-    "between the first notes": kill("storage.studies.study:Study.put", "after", 3),
+    "after the first note": kill("storage.studies.study:Study._put", "after", 1),
+    "between the first notes": kill("storage.studies.study:Study._put", "after", 3),
     "after an ask": kill("search.optimization.proposer:Proposer.propose", "after", 5),
     "after a submission": kill("search.workers.dask_workers:DaskWorkers.grow_to_end", "after", 5),
     "before a trial is entered": kill("storage.studies.study:Study.enter_trial", "before", 4),

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from settled import settle
 from shop import GOOD, table
 
 from search.errors import StudyError
 from search.model.champion import make_champion, predict
 from search.model.export import as_python
+from search.study.notes import Request, StudyNotes
 from search.study.problem import create_study, initialize_study, load_problem
 from search.study.spec import StudySpec, make_spec
 from storage.records import TrialRecord
@@ -35,7 +37,7 @@ def test_the_exported_code_makes_the_champion(tmp_path: Path, kind: str, splitte
     problem = load_problem(StudySpec(data=houses(kind), target="price", trees=20, seed=3))
     study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
     initialize_study(problem, study)
-    study.put("asked", {"trees": 20, "model": "houses"})
+    study.write(StudyNotes(asked=Request(trees=20, model="houses")))
     study.enter_trial(
         TrialRecord(0, "COMPLETE", params, value=1.0, enough_trees=300), problem.space
     )
@@ -77,7 +79,7 @@ def test_studies_without_a_complete_trial_or_of_another_program_are_refused(tmp_
     theirs = book.make("theirs", "minimize")
     with pytest.raises(StudyError, match="was not made by grovekeeper"):
         as_python(theirs)
-    theirs.put("spec", {"metric": "rmse"})
+    settle(theirs)
     with pytest.raises(StudyError, match="has no complete trial yet"):
         as_python(theirs)
     book.rdb.remove_session()

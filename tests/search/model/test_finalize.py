@@ -9,6 +9,7 @@ import pytest
 from shop import GOOD, table
 
 from search.model.finalize import Finalizer
+from search.study.notes import ChampionNote, StudyNotes, VersionNote
 from search.study.problem import create_study, initialize_study, load_problem
 from search.study.spec import StudySpec
 from storage.records import TrialRecord
@@ -26,13 +27,15 @@ class Scene:
         self.study: Study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
         initialize_study(problem, self.study)
         mirror_writer = cast("Any", SimpleNamespace(mirror=None))
-        self.finalizer = Finalizer(problem, self.study, mirror_writer, lambda: None, self.study.put)
+        self.finalizer = Finalizer(
+            problem, self.study, mirror_writer, lambda: None, self.study.write
+        )
 
-    def finalize(self, number: int) -> dict[str, Any]:
+    def finalize(self, number: int) -> StudyNotes:
         """Finalize a trial; return the notes."""
         best = TrialRecord(number, "COMPLETE", GOOD, value=1.0, enough_trees=10)
-        assert set(self.finalizer.finalize(best)) == {"champion"}
-        return self.study.notes()
+        assert self.finalizer.finalize(best).model_fields_set == {"champion"}
+        return self.study.read(StudyNotes)
 
 
 @pytest.fixture
@@ -45,14 +48,20 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 def test_hold_out_scores_and_findings_are_noted_with_their_champion(scene: Scene) -> None:
     notes = scene.finalize(3)
-    assert notes["champion"] == {"name": "frame", "trial": 3, "trees": 10}
-    assert notes["holdout"]["rmse"] > 0
-    assert {name for name, _ in notes["findings"]["importance"]} == {"size", "age", "street"}
-    assert len(notes["findings"]["true"]) == len(notes["findings"]["predicted"]) > 10
-    assert "model" not in notes
+    assert notes.champion == ChampionNote(name="frame", trial=3, trees=10)
+    assert notes.holdout is not None
+    assert notes.holdout["rmse"] > 0
+    found = notes.findings
+    assert found is not None
+    assert {name for name, _ in found.importance} == {"size", "age", "street"}
+    assert found.true is not None
+    assert found.predicted is not None
+    assert len(found.true) == len(found.predicted) > 10
+    assert "model" not in notes.model_fields_set
 
 
 def test_the_note_on_a_version_of_another_champion_is_removed(scene: Scene) -> None:
-    scene.study.put("model", {"name": "frame", "trial": 3, "trees": 10, "version": 1})
-    assert scene.finalize(3)["model"]["version"] == 1
-    assert scene.finalize(5)["model"] is None
+    version = VersionNote(name="frame", trial=3, trees=10, version=1)
+    scene.study.write(StudyNotes(model=version))
+    assert scene.finalize(3).model == version
+    assert scene.finalize(5).model is None

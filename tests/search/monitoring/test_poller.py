@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution
 from settled import settle
 
 from search.monitoring.poller import StudyPoller
+from search.study.notes import MirrorNote, StudyNotes
 from storage.leases.lease import Lease
 from storage.records import TrialRecord
 from storage.studies.study import Study, StudyBook
@@ -47,9 +48,9 @@ def test_what_changes_is_seen_at_the_next_look(study: Study) -> None:
 
         study.enter_trial(trial(1, "RUNNING"), SPACE)
         study.report(1, 16, 4.5)
-        study.put("workers", 8)
-        study.put("mirror", {"runs": 1, "behind": 3})
-        study.put("doing", "making the champion")
+        study.write(StudyNotes(workers=8))
+        study.write(StudyNotes(mirror=MirrorNote(runs=1, behind=3)))
+        study.write(StudyNotes(doing="making the champion"))
         poller.poll()
         assert poller.status is now
         assert [t.scores for t in now.running] == [{16: 4.5}]
@@ -59,7 +60,7 @@ def test_what_changes_is_seen_at_the_next_look(study: Study) -> None:
         poller.poll()
         assert now.running == []
         assert now.statistics.finished == 2
-    study.put("state", "finished")
+    study.write(StudyNotes(state="finished"))
     poller.poll()
     assert poller.status.state == "finished"
 
@@ -70,7 +71,7 @@ def test_another_launch_is_another_standing(study: Study) -> None:
         poller = StudyPoller(study)
         first = poller.status
     with Lease(study.book.leases, study.name):
-        study.put("goal", 80)
+        study.write(StudyNotes(goal=80))
         study.enter_trial(trial(1), SPACE)
         poller.poll()
         assert poller.status is not first

@@ -24,6 +24,7 @@ from settled import settle
 
 from search.report import Figure, make_report
 from search.report.study_data import log_ticks
+from search.study.notes import StudyNotes
 from storage.studies.study import Study, StudyBook
 
 BEGIN = datetime(2026, 1, 1)
@@ -88,7 +89,7 @@ def fill(study: Study, n: int = 20) -> None:
 def figures_of(study: Study, guide: str | None = None) -> dict[str, Figure]:
     """Return the figures on the search, by name."""
     if guide:
-        study.put("guide", guide)
+        study.write(StudyNotes(guide=guide))
     others = {"columns", "errors", "workers"}
     return {f.name: f for f in make_report(study).figures if f.name not in others}
 

@@ -13,6 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from settled import settle
 
 from search.report import Figure, draw, make_report, report_files
+from search.study.notes import StudyNotes, read_settled
 from storage.records import Span, TrialRecord
 from storage.studies.study import Study, StudyBook
 
@@ -67,7 +68,10 @@ def figure(study: Study, name: str) -> Figure:
     ("notes", "why"),
     [
         ({}, "The study has no champion yet."),
-        ({"holdout": None, "findings": None}, "No row was held out to judge it by."),
+        (
+            {"holdout": None, "champion": {"name": "houses", "trial": 0, "trees": 9}},
+            "No row was held out to judge it by.",
+        ),
     ],
 )
 def test_what_is_not_known_of_a_champion_is_said(
@@ -164,7 +168,11 @@ def test_who_grew_is_not_known_of_a_study_made_elsewhere(study: Study) -> None:
 
 def test_the_page_tells_how_to_make_everything_again(study: Study) -> None:
     model = {"name": "homes", "version": 3, "trial": 0, "trees": 186}
-    notes = {"model": model, "champion": {"trial": 0, "trees": 186}, "versions": {"numpy": "2"}}
+    notes = {
+        "model": model,
+        "champion": {"name": "homes", "trial": 0, "trees": 186},
+        "versions": {"numpy": "2"},
+    }
     settle(study, findings=REGRESSION, holdout={"rmse": 5.1}, **notes)
     enter(study, 0)
     html = make_report(study).html
@@ -184,7 +192,9 @@ def test_a_table_that_was_in_memory_is_asked_for_where_everything_is_made_again(
     study: Study,
 ) -> None:
     settle(study)
-    study.put("spec", study.get("spec") | {"data": "frame"})
+    spec = read_settled(study).spec
+    memory = spec.description.model_copy(update={"source": "frame"})
+    study.write(StudyNotes(spec=spec.model_copy(update={"description": memory})))
     enter(study, 0)
     html = make_report(study).html
     assert "grovekeeper reproduce houses --trial 0 --data FILE" in html
@@ -193,7 +203,12 @@ def test_a_table_that_was_in_memory_is_asked_for_where_everything_is_made_again(
 
 
 def test_the_main_figures_are_files_beside_the_page(study: Study) -> None:
-    settle(study, findings=REGRESSION, holdout={"rmse": 5.1}, champion={"trial": 0, "trees": 120})
+    settle(
+        study,
+        findings=REGRESSION,
+        holdout={"rmse": 5.1},
+        champion={"name": "houses", "trial": 0, "trees": 120},
+    )
     for number in range(12):
         enter(study, number, Span("0", number, number + 1.0))
     files = report_files(study)
@@ -229,7 +244,7 @@ def test_names_are_no_formulas_and_hold_nothing_unseen(study: Study) -> None:
 
 
 def test_what_is_not_shown_is_not_drawn(study: Study) -> None:
-    settle(study, champion={"trial": 0, "trees": 120})
+    settle(study, champion={"name": "houses", "trial": 0, "trees": 120})
     assert set(report_files(study)) == {"report.html"}
 
 

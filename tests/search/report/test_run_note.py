@@ -8,15 +8,31 @@ import pytest
 
 from search.report.run_note import describe
 from search.study.importance import importance
+from search.study.notes import SettledNotes
 from storage.records import TrialRecord
 from storage.studies.statistics import TrialStatistics
 
 _NOTES: dict[str, Any] = {
-    "spec": {"metric": "rmse", "data": "houses.csv", "target": "pr`ice"},
+    "started": "2026-01-01T00:00:00+00:00",
+    "spec": {
+        "data": "houses.csv",
+        "data_digest": "d" * 64,
+        "target": "pr`ice",
+        "task": "regression",
+        "metric": "rmse",
+        "seed": 0,
+        "holdout": 0.2,
+        "evaluation": "out-of-bag",
+        "space": {},
+    },
     "goal": 50,
     "rows": 442,
     "columns": 10,
 }
+
+
+def described(statistics: TrialStatistics, state: Any, **more: Any) -> str:
+    return describe(SettledNotes.model_validate(_NOTES | more), statistics, state)
 
 
 def trial(number: int, state: Any, value: float | None) -> TrialRecord:
@@ -26,7 +42,7 @@ def trial(number: int, state: Any, value: float | None) -> TrialRecord:
 
 def test_it_says_how_far_the_search_is_and_what_is_best() -> None:
     trials = [trial(0, "COMPLETE", 5.25), trial(1, "PRUNED", 9.0), trial(2, "FAIL", None)]
-    said = describe(_NOTES, TrialStatistics("minimize", trials), "running").splitlines()
+    said = described(TrialStatistics("minimize", trials), "running").splitlines()
     assert said == [
         "- **running**: 2 of 50 trials finished (1 complete, 1 pruned, 1 failed)",
         "- **Best**: trial 0, rmse 5.25 (`max_features 0.25, splitter best`)",
@@ -36,23 +52,22 @@ def test_it_says_how_far_the_search_is_and_what_is_best() -> None:
 
 def test_what_others_call_their_hyperparameters_is_no_markdown() -> None:
     odd = TrialRecord(0, "COMPLETE", {"<img src=x>`": "[x](javascript:1)"}, value=1.0)
-    said = describe(_NOTES, TrialStatistics("minimize", [odd]), "running")
+    said = described(TrialStatistics("minimize", [odd]), "running")
     assert "(`<img src=x>' [x](javascript:1)`)" in said
 
 
 def test_before_the_first_trial_it_says_so() -> None:
-    assert "0 of 50 trials finished (none yet)" in describe(
-        _NOTES, TrialStatistics("minimize"), "running"
-    )
+    assert "0 of 50 trials finished (none yet)" in described(TrialStatistics("minimize"), "running")
 
 
 def test_at_the_end_it_says_what_was_learned() -> None:
-    notes = _NOTES | {
-        "importance": {"max_features": 0.82},
-        "holdout": {"rmse": 6.0},
-        "model": {"name": "houses", "version": 3},
-    }
-    said = describe(notes, TrialStatistics("minimize", [trial(0, "COMPLETE", 5.0)]), "finished")
+    said = described(
+        TrialStatistics("minimize", [trial(0, "COMPLETE", 5.0)]),
+        "finished",
+        importance={"max_features": 0.82},
+        holdout={"rmse": 6.0},
+        model={"name": "houses", "trial": 0, "trees": 10, "version": 3},
+    )
     assert "- **What mattered**: `max_features` (82%)" in said
     assert "- **Hold-out**: rmse 6" in said
     assert "- **Model**: `houses` version 3" in said

@@ -70,7 +70,7 @@ def test_an_infinite_value_which_others_enter_is_not_among_the_best() -> None:
 
 
 def test_an_older_champion_is_told_from_the_best(study: Study) -> None:
-    settle(study, champion={"trial": 0, "trees": 128})
+    settle(study, champion={"name": "houses", "trial": 0, "trees": 128})
     assert of_another(summarize(study)) == ""
     better = TrialRecord(2, "COMPLETE", {"max_features": 0.75}, value=2.0)
     study.enter_trial(better, SPACE)

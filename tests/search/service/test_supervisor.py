@@ -9,6 +9,7 @@ from sqlalchemy.exc import OperationalError
 from search.monitoring.status import SearchStatus
 from search.service import supervisor as supervisor_module
 from search.service.supervisor import Supervisor
+from search.study.notes import MirrorNote, StudyNotes
 from storage.leases.lease import Lease
 from storage.studies.study import Study, StudyBook
 
@@ -29,7 +30,7 @@ class Scene:
 
     def __init__(self, study: Study, epoch: int = 1) -> None:
         self.workers, self.signalled = 2, False
-        self.mirror: dict[str, Any] = {"runs": 3, "behind": 4, "run_id": None}
+        self.mirror = MirrorNote(runs=3, behind=4)
         self.mirrored: list[dict[str, Any]] = []
         self.status = SearchStatus("s", "rmse", "minimize", 50)
         self.supervisor = Supervisor(
@@ -89,12 +90,12 @@ def test_the_number_of_workers_is_told_and_noted(study: Study) -> None:
         scene.workers = workers
         scene.supervisor.should_stop()
         assert scene.status.workers == workers
-        assert study.get("workers") == workers
+        assert study.read(StudyNotes).workers == workers
 
 
 def test_the_mirrors_delay_is_noted(study: Study) -> None:
     Scene(study).supervisor.should_stop()
-    assert study.get("mirror") == {"runs": 3, "behind": 4, "run_id": None}
+    assert study.read(StudyNotes).mirror == MirrorNote(runs=3, behind=4)
 
 
 def test_that_the_studys_run_stands_is_noted_and_told_once(
@@ -104,7 +105,7 @@ def test_that_the_studys_run_stands_is_noted_and_told_once(
     scene = Scene(study)
     scene.supervisor.should_stop()
     assert not scene.mirrored
-    scene.mirror = scene.mirror | {"run_id": "abc"}
+    scene.mirror = MirrorNote(runs=3, behind=4, run_id="abc")
     scene.supervisor.should_stop()
     scene.supervisor.should_stop()
     assert [summary["mlflow"]["run_id"] for summary in scene.mirrored] == ["abc"]
@@ -116,7 +117,7 @@ def test_a_database_that_stumbles_does_not_end_the_search(
     def stumble(*_: Any) -> None:
         raise OperationalError("select", {}, Exception("database is locked"))
 
-    monkeypatch.setattr(Study, "get", stumble)
+    monkeypatch.setattr(Study, "read", stumble)
     assert not Scene(study).supervisor.should_stop()
 
 
@@ -124,7 +125,7 @@ def test_what_it_stumbled_over_is_told_the_next_time(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Scene(study)
-    scene.mirror["run_id"] = "abc"
+    scene.mirror = MirrorNote(run_id="abc")
 
     def stumble(*_: Any) -> None:
         raise OperationalError("select", {}, Exception("database is locked"))

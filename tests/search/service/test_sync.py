@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from settled import settle
 
 from search.service import deletion, sync
+from search.study.notes import StudyNotes
 from storage.errors import LeaseLostError
 from storage.records import TrialRecord
 from storage.studies.study import StudyBook
@@ -18,13 +19,13 @@ def test_it_writes_what_the_study_is_once_the_lease_is_its_own(
 ) -> None:
     book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
     study = book.make("houses", "minimize")
-    settle(study, state="running", started="2026-01-01T00:00:00+00:00")
+    settle(study, state="running")
     study.enter_trial(TrialRecord(0, "COMPLETE", {}, value=3.0), {})
     lease = sync.Lease
 
     def take(*asked: Any) -> Any:
-        study.put("state", "finished")
-        study.put("holdout", {"rmse": 2.0})
+        study.write(StudyNotes(state="finished"))
+        study.write(StudyNotes(holdout={"rmse": 2.0}))
         return lease(*asked)
 
     monkeypatch.setattr(sync, "Lease", take)
@@ -46,7 +47,7 @@ def test_who_has_lost_its_lease_meanwhile_changes_nothing_in_mlflow(
 ) -> None:
     book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
     study = book.make("houses", "minimize")
-    settle(study, state="finished", started="2026-01-01T00:00:00+00:00")
+    settle(study, state="finished")
     study.enter_trial(TrialRecord(0, "COMPLETE", {}, value=3.0), {})
     sync.sync(study, mlflow_file)
     study.enter_trial(TrialRecord(1, "COMPLETE", {}, value=2.0), {})

@@ -9,6 +9,7 @@ import pytest
 from shop import table
 
 from search.study.config_export import export_config
+from search.study.notes import Request, StudyNotes
 from search.study.problem import Problem, create_study, initialize_study, load_problem
 from search.study.spec import make_spec
 from storage.studies.study import StudyBook
@@ -23,8 +24,8 @@ def exported(storage: str, **options: Any) -> tuple[Problem, str | None]:
     problem = load_problem(make_spec(options))
     study = create_study(problem, storage)
     initialize_study(problem, study)
-    study.put("goal", problem.spec.trials)
-    study.put("asked", {"model": problem.spec.model, "trees": problem.spec.trees})
+    asked = Request(model=problem.spec.model, trees=problem.spec.trees)
+    study.write(StudyNotes(goal=problem.spec.trials, asked=asked))
     try:
         return problem, export_config(study)
     finally:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from search.errors import DataError, StudyError, UsageError
+from search.study.notes import StudyNotes, read_settled
 from search.study.problem import Problem, create_study, find_study, initialize_study, load_problem
 from search.study.spec import make_spec
 from storage.studies.study import StudyBook
@@ -26,12 +27,12 @@ def test_an_initialized_study_is_found_and_not_initialized_again(storage: str) -
     assert find_study(problem, storage) is None
     study = create_study(problem, storage)
     initialize_study(problem, study)
-    notes = study.notes()
+    notes = study.read(StudyNotes)
     initialize_study(problem, study)
     found = find_study(problem, storage)
     assert found is not None
-    assert found.notes() == notes
-    assert notes["rows"] == 442
+    assert found.read(StudyNotes) == notes
+    assert notes.rows == 442
 
 
 def test_the_first_launch_to_initialize_a_study_decides_its_identity(storage: str) -> None:
@@ -40,7 +41,7 @@ def test_the_first_launch_to_initialize_a_study_decides_its_identity(storage: st
     initialize_study(first, study)
     with pytest.raises(StudyError, match="seed is 2, was 1"):
         initialize_study(second, same)
-    assert study.get("spec")["seed"] == 1
+    assert read_settled(study).spec.seed == 1
 
 
 def test_another_space_is_another_problem(storage: str) -> None:
@@ -73,7 +74,7 @@ def test_the_guide_of_the_metric_is_noted_if_there_is_one(storage: str, mixed_cs
         problem = problem_of(metric=metric, **common)
         study = create_study(problem, storage)
         initialize_study(problem, study)
-        assert study.get("guide") == guide
+        assert study.read(StudyNotes).guide == guide
 
 
 def test_a_metric_that_does_not_work_with_the_weights_is_refused(mixed_csv: Path) -> None:
@@ -127,7 +128,7 @@ def test_choices_made_for_the_user_are_noted_and_applied(
     problem = problem_of(data=str(mixed_csv), target="price", group="note", folds=3)
     assert problem.notes[-1] == "scored by 3 folds of whole groups"
     assert (problem.evaluation, len(problem.training_set.resampling.folds)) == ("3 folds", 3)
-    assert problem.identity()["group"] == "note"
+    assert problem.identity().description.group == "note"
     assert problem.training_set.X.dtype.name == "float32"
 
 

@@ -20,7 +20,7 @@ from storage.leases import lease
 from storage.leases import store as leases_module
 from storage.leases.lease import Lease
 from storage.leases.store import DURATION, LeaseRecord, Leases
-from storage.studies.study import StudyBook
+from storage.studies.study import StudyAttributes, StudyBook
 
 
 @pytest.fixture
@@ -114,15 +114,15 @@ def test_nothing_is_committed_under_a_lost_lease(
 ) -> None:
     study = book.make("houses", "minimize")
     with Lease(book.leases, "houses"):
-        study.put("said", "in time")
+        study.write(StudyAttributes(uid="in time"))
         set_columns(engine, "host = 'elsewhere', expires = 1")
         with Lease(other_book.leases, "houses"):
             with pytest.raises(LeaseLostError, match="houses"):
-                study.put("said", "too late")
+                study.write(StudyAttributes(uid="too late"))
             with pytest.raises(LeaseLostError, match="houses"):
                 study.enter_trial(trial(0), SPACE)
-            other_book.open("houses").put("others", "can write")
-    assert other_book.open("houses").get("said") == "in time"
+            other_book.open("houses").write(StudyAttributes(stop=1))
+    assert other_book.open("houses").uid == "in time"
     assert other_book.open("houses").trials() == []
 
 

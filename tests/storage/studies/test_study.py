@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 import optuna
 import pytest
 from examples import SPACE, close, close_book, database_of, trial
+from pydantic import Field
 
-from storage.errors import NotFoundError
+from storage.errors import DatabaseError, NotFoundError
 from storage.host import this_host
 from storage.leases.store import Holder
 from storage.records import Span, TrialRecord
-from storage.studies.study import Study, StudyBook
+from storage.studies.study import Study, StudyAttributes, StudyBook
 from storage.studies.trials import attributes_of
 
 # As full as a record can be: of a trial that repeats another and was the best.
@@ -156,12 +157,49 @@ def test_times_survive_whatever_the_machines_time_zone(
     assert read.ended == ended.ended
 
 
-def test_notes_are_kept_apart_from_other_attributes(study: Study, book: StudyBook) -> None:
-    study.optuna.set_user_attr("mine", 1)
-    study.put("spec", {"seed": 0, "space": {"a": "b"}})
-    again = book.open("houses")
-    assert again.get("spec") == {"seed": 0, "space": {"a": "b"}}
-    assert set(again.notes()) == {"spec"}
+class _Notes(StudyAttributes):
+    goal: int = 50
+    spec: dict[str, int] = Field(default_factory=dict)
+
+
+def test_attributes_are_kept_apart_from_those_of_other_programs(
+    study: Study, book: StudyBook
+) -> None:
+    study.optuna.set_user_attr("goal", 1)
+    study.write(_Notes(spec={"seed": 0}))
+    again = book.open("houses").read(_Notes)
+    assert (again.goal, again.spec) == (50, {"seed": 0})
+    assert again.model_fields_set == {"spec"}
+
+
+def test_an_attribute_of_a_later_version_is_read_and_survives_a_write(study: Study) -> None:
+    study.optuna.set_user_attr("grovekeeper:colour", "green")
+    notes = study.read(_Notes)
+    assert notes.model_extra == {"colour": "green"}
+    study.write(notes)
+    study.write(_Notes(goal=5))
+    assert study.optuna.user_attrs == {"grovekeeper:colour": "green", "grovekeeper:goal": 5}
+
+
+def test_fields_are_written_one_by_one_in_the_order_of_their_declaration(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(optuna.Study, "set_user_attr", lambda _, key, __: written.append(key))
+    study.write(_Notes(spec={}, goal=5, state="running"))
+    assert written == ["grovekeeper:state", "grovekeeper:goal", "grovekeeper:spec"]
+
+
+def test_a_later_format_is_refused(study: Study) -> None:
+    study.optuna.set_user_attr("grovekeeper:format_version", 2)
+    with pytest.raises(DatabaseError, match=r"has format 2, .* up to 1: install a newer one"):
+        study.read(StudyAttributes)
+
+
+def test_an_attribute_of_another_type_is_named(study: Study) -> None:
+    study.optuna.set_user_attr("grovekeeper:goal", "many")
+    with pytest.raises(DatabaseError, match="the attribute grovekeeper:goal of study 'houses'"):
+        study.read(_Notes)
 
 
 def test_a_missing_study_gets_the_near_name(study: Study, book: StudyBook) -> None:
@@ -178,17 +216,17 @@ def test_a_dead_coordinator_is_asked_to_stop_too_for_whoever_follows(study: Stud
     study.book.leases.prepare(study.name)
     assert study.ask_to_stop() is None
     assert study.book.leases.take(study.name, 0, Holder("ada", this_host(), ended.pid))
-    study.put("state", "running")
+    study.write(StudyAttributes(state="running"))
     asked = study.ask_to_stop()
     assert asked is not None
     assert (asked.alive, asked.epoch) == (False, 1)
     assert study.is_asked_to_stop(1)
-    study.put("state", "stopped")
+    study.write(StudyAttributes(state="stopped"))
     assert study.ask_to_stop() is None
 
 
 def test_a_study_whose_coordinator_died_is_lost(study: Study) -> None:
-    study.put("state", "running")
+    study.write(StudyAttributes(state="running"))
     assert study.state() == "lost"
-    study.put("state", "finished")
+    study.write(StudyAttributes(state="finished"))
     assert study.state() == "finished"
