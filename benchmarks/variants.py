@@ -61,7 +61,7 @@ class Inline:
         """Grow at once; the results are there when this returns."""
         chunks: list[OobSums] = []
         results: list[RungResult] = []
-        for step in request.steps():
+        for step in request.chunks_by_rung():
             chunks += grow(self._rows, request.params, request.seed, request.place, step)
             sums = reduce(add, chunks)
             judged = evaluate_rung(sums, self._rows, request.metric, request.incumbent)
@@ -173,8 +173,8 @@ def search(
         chunk=rows.chunk,
         seed=seed,
         trials=_TRIALS,
-        first=first if variant.warm else first[:kept],
-        kept=kept,
+        initial_params=first if variant.warm else first[:kept],
+        n_unpruned=kept,
     )
     pruning.BEHIND = variant.behind
     records: dict[int, TrialRecord] = {}

@@ -1,4 +1,4 @@
-"""What a coordinator is to search, as a problem has it."""
+"""The inputs of a search: search space, metric, rungs, number of trials and time limit."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -16,24 +16,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to search.
+    """What a coordinator searches.
 
     Attributes
     ----------
+    space
+        Distributions of the hyperparameters by name.
     forest_key
-        Gives equal answers for hyperparameters that make the same forest.
+        Function that returns equal keys for hyperparameters that make the same forest.
     rungs
         Numbers of trees at which trials are compared.
     chunk
         Trees in a chunk; the rungs are multiples of it.
+    seed
+        The study's seed.
     trials
-        Finished trials in all, complete or pruned.
-    first
+        Number of finished trials (complete or pruned) at which the search ends.
+    initial_params
         Hyperparameters of the first trials, before the sampler proposes any.
-    kept
-        So many of them are never pruned, so that the study is never worse than they are.
+    n_unpruned
+        Number of initial trials that are never pruned, so that the study's result is never worse
+        than theirs.
     deadline
-        On the monotonic clock, in seconds; ``None`` for no time limit.
+        Time limit as a value of `time.monotonic`, in seconds; ``None`` for no limit.
     """
 
     space: Mapping[str, "BaseDistribution"]
@@ -43,25 +48,27 @@ class Plan:
     chunk: int
     seed: int
     trials: int
-    first: tuple[Mapping[str, Any], ...] = ()
-    kept: int = 0
+    initial_params: tuple[Mapping[str, Any], ...] = ()
+    n_unpruned: int = 0
     deadline: float | None = None
 
 
 def make_plan(problem: Problem, began: float) -> Plan:
-    """Plan the search of a problem, from a moment on the monotonic clock."""
-    spec, rows = problem.spec, problem.training_set
-    n_rows, n_features = rows.X.shape
-    first, kept = warm_starts(problem.dataset.task, n_rows, n_features, problem.space)
+    """Return the plan of a problem whose search began at `began`, a value of `time.monotonic`."""
+    spec, training_set = problem.spec, problem.training_set
+    n_rows, n_features = training_set.X.shape
+    initial_params, n_unpruned = warm_starts(
+        problem.dataset.task, n_rows, n_features, problem.space
+    )
     return Plan(
         space=problem.space,
         forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
         metric=problem.metric,
         rungs=problem.resampling.rungs,
-        chunk=rows.chunk,
+        chunk=training_set.chunk,
         seed=spec.seed,
         trials=spec.trials,
-        first=first,
-        kept=kept,
+        initial_params=initial_params,
+        n_unpruned=n_unpruned,
         deadline=None if spec.timeout is None else began + spec.timeout,
     )

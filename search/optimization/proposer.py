@@ -1,8 +1,8 @@
-"""Proposes hyperparameters: an Optuna study in memory, rebuilt from the trials that are finished.
+"""Proposes hyperparameters with an Optuna sampler on an in-memory study of bounded size.
 
-A sampler reads all trials at each ask, which from a database costs more than growing a forest on a
-small table; so it reads a study in memory, of bounded size, and an ask costs the same after ten
-thousand trials.
+A sampler reads all trials at each ask. Reading them from a database costs more than growing a
+forest on a small table, so the sampler gets an in-memory study that is rebuilt from the finished
+trials. Its size is bounded, so that an ask takes the same time after ten thousand trials.
 """
 
 import math
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-# At so many finished trials the memory is cut down to the best and the newest of them.
-_MOST = 300
-_BEST, _NEWEST = 60, 140
-# Proposals are asked for again where they make a forest that was grown before: so often of the
-# sampler, then so often at random. A space of at most so many points is then looked through.
-_OF_SAMPLER, _AT_RANDOM = 2, 12
-_FEW = 1000
+# When the in-memory study has this many finished trials, only the best and the newest are kept.
+_MAX_TRIALS = 300
+_N_BEST, _N_NEWEST = 60, 140
+# Attempts to find a forest that was not grown before: by the sampler, then at random. Search spaces
+# with at most _MAX_POINTS points are searched exhaustively after that.
+_SAMPLER_ATTEMPTS, _RANDOM_ATTEMPTS = 2, 12
+_MAX_POINTS = 1000
+# Distinguishes the seeds of proposals from the seeds of chunks, whose path is (place, chunk).
 _ASK = 2**32 - 2
 
 
@@ -39,24 +40,32 @@ class Proposal:
 
     Attributes
     ----------
-    copies
-        Place of an earlier trial that grows the same forest; ``None`` where there is none.
+    duplicate_of
+        Place of an earlier trial with the same forest; ``None`` if the forest is new.
     """
 
     place: int
     params: Mapping[str, Any]
-    copies: int | None = None
+    duplicate_of: int | None = None
 
 
 class Proposer:
-    """Proposes from what it was told.
+    """Proposes hyperparameters for trials.
+
+    The proposals depend on the seed, the place and the finished and running trials only.
 
     Parameters
     ----------
+    space
+        Distributions of the hyperparameters by name.
     forest_key
-        Gives equal answers for hyperparameters that make the same forest.
+        Function that returns equal keys for hyperparameters that make the same forest.
+    seed
+        The study's seed.
     known
-        Trials that the search has finished before, complete or pruned.
+        Finished trials (complete or pruned) of earlier launches.
+    given_up
+        Trials that failed for good; their forests are not proposed again.
     """
 
     def __init__(
@@ -71,33 +80,33 @@ class Proposer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._direction = direction
         self._space = dict(space)
-        self._points = _points_of(space)
-        self._forest_of = forest_key
+        self._points = _list_points(space)
+        self._forest_key = forest_key
         self._seed = seed
-        self._ended: list[FrozenTrial] = []
+        self._finished: list[FrozenTrial] = []
         self._running: dict[int, Mapping[str, Any]] = {}
-        self._numbers: dict[int, int] = {}
+        self._running_numbers: dict[int, int] = {}
+        # Place of the first trial of each forest.
         self._places: dict[Hashable, int] = {}
-        # Forests that cannot be grown, and are not proposed again.
-        self._barred = {forest_key(record.params) for record in given_up}
+        self._excluded = {forest_key(record.params) for record in given_up}
         for record in sorted(known, key=lambda record: record.place):
             self._places.setdefault(forest_key(record.params), record.place)
             self._remember(self._frozen(record))
         self._rebuild()
 
     def propose(self, place: int, params: Mapping[str, Any] | None = None) -> Proposal:
-        """Propose the hyperparameters of the trial at `place`; `params` where they are settled."""
+        """Return the proposal for the trial at `place`, with `params` if they are given."""
         if params is None:
             params = self._ask(place)
         self._running[place] = params
-        self._enter_running(place)
-        copies = self._places.setdefault(self._forest_of(params), place)
-        return Proposal(place, params, None if copies == place else copies)
+        self._add_running(place)
+        first = self._places.setdefault(self._forest_key(params), place)
+        return Proposal(place, params, None if first == place else first)
 
     def finish(self, record: TrialRecord) -> None:
-        """Take the end of a trial, complete or pruned."""
+        """Add a trial that is complete or pruned."""
         self.forget(record.place)
-        self._places.setdefault(self._forest_of(record.params), record.place)
+        self._places.setdefault(self._forest_key(record.params), record.place)
         trial = self._frozen(record)
         if self._remember(trial):
             self._rebuild()
@@ -105,37 +114,41 @@ class Proposer:
             self._study.add_trial(trial)
 
     def forget(self, place: int, *, given_up: bool = False) -> None:
-        """Take it that the trial at `place` came to nothing; that its forest will, if given up."""
-        forest = self._forest_of(self._running.pop(place))
-        self._study.tell(self._numbers.pop(place), state=TrialState.FAIL)
+        """Remove a running trial that failed; exclude its forest from proposals if given up."""
+        forest = self._forest_key(self._running.pop(place))
+        self._study.tell(self._running_numbers.pop(place), state=TrialState.FAIL)
         if self._places.get(forest) == place:
             del self._places[forest]
         if given_up:
-            self._barred.add(forest)
+            self._excluded.add(forest)
 
     def _ask(self, place: int) -> Mapping[str, Any]:
-        left = [point for point in self._points if self._is_new(point)]
-        # Where none is left, every proposal is of a forest that was grown before: one will do.
-        attempts = 1 if self._points and not left else _OF_SAMPLER + _AT_RANDOM
+        """Return hyperparameters of a new forest, or of a grown one if no new one is found."""
+        new_points = [point for point in self._points if self._is_new(point)]
+        # If the space has no new forest, further attempts are useless.
+        exhausted = self._points and not new_points
+        attempts = 1 if exhausted else _SAMPLER_ATTEMPTS + _RANDOM_ATTEMPTS
         for attempt in range(attempts):
-            # A sampler made anew proposes its first points again: each ask has a seed of its own.
+            # A new sampler with the same seed would propose its first points again.
             seed = derive_seed(self._seed, place, _ASK, attempt)
-            guided = attempt < _OF_SAMPLER
-            self._study.sampler = _Sampler(self._space, seed) if guided else RandomSampler(seed)
+            use_tpe = attempt < _SAMPLER_ATTEMPTS
+            self._study.sampler = _Sampler(self._space, seed) if use_tpe else RandomSampler(seed)
             trial = self._study.ask(self._space)
             self._study.tell(trial, state=TrialState.FAIL)
             if self._is_new(trial.params):
                 return dict(trial.params)
-        if not left and self._forest_of(trial.params) in self._barred:
-            left = [point for point in self._points if self._forest_of(point) in self._places]
-        return left[seed % len(left)] if left else dict(trial.params)
+        candidates = new_points
+        if not candidates and self._forest_key(trial.params) in self._excluded:
+            candidates = [p for p in self._points if self._forest_key(p) in self._places]
+        return candidates[seed % len(candidates)] if candidates else dict(trial.params)
 
     def _is_new(self, params: Mapping[str, Any]) -> bool:
-        forest = self._forest_of(params)
-        return forest not in self._places and forest not in self._barred
+        forest = self._forest_key(params)
+        return forest not in self._places and forest not in self._excluded
 
     def _frozen(self, record: TrialRecord) -> "FrozenTrial":
-        # A sampler ranks pruned trials by their last score: the metric's, whatever guided them.
+        # A sampler ranks pruned trials by their last intermediate value. It must be in the study's
+        # metric, whereas the record's scores are in the metric's guide.
         value, trees = record.value, record.trees
         last = {} if value is None or trees is None else {trees: value}
         return create_trial(
@@ -147,38 +160,38 @@ class Proposer:
         )
 
     def _remember(self, trial: "FrozenTrial") -> bool:
-        """Keep an ended trial; return whether others were dropped for it."""
-        self._ended.append(trial)
-        if len(self._ended) < _MOST:
+        """Store a finished trial; return whether others were dropped to bound their number."""
+        self._finished.append(trial)
+        if len(self._finished) < _MAX_TRIALS:
             return False
-        older = self._ended[:-_NEWEST]
+        older = self._finished[:-_N_NEWEST]
         factor = sign(self._direction)
         order = sorted(
             range(len(older)),
             key=lambda k: (older[k].state != TrialState.COMPLETE, factor * (older[k].value or 0.0)),
         )
-        self._ended = [older[k] for k in sorted(order[:_BEST])] + self._ended[-_NEWEST:]
+        self._finished = [older[k] for k in sorted(order[:_N_BEST])] + self._finished[-_N_NEWEST:]
         return True
 
     def _rebuild(self) -> None:
         self._study = optuna.create_study(direction=self._direction)
-        self._study.add_trials(self._ended)
+        self._study.add_trials(self._finished)
         for place in self._running:
-            self._enter_running(place)
+            self._add_running(place)
 
-    def _enter_running(self, place: int) -> None:
-        """Enter a running trial, for which the sampler takes the worst (the constant liar)."""
+    def _add_running(self, place: int) -> None:
+        """Add a running trial; the sampler assumes a bad value for it (constant liar)."""
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(self._running[place]),
             distributions=self._space,
         )
-        self._numbers[place] = len(self._study.get_trials(deepcopy=False))
+        self._running_numbers[place] = len(self._study.get_trials(deepcopy=False))
         self._study.add_trial(trial)
 
 
 class _Sampler(TPESampler):
-    """TPE over a space that is known: each new sampler would look for it in all trials."""
+    """TPE over a given search space, which a new sampler would otherwise infer from all trials."""
 
     def __init__(self, space: Mapping[str, "BaseDistribution"], seed: int) -> None:
         super().__init__(seed=seed)
@@ -189,12 +202,12 @@ class _Sampler(TPESampler):
         study: "optuna.Study",  # noqa: ARG002 Optuna's signature
         trial: "FrozenTrial",  # noqa: ARG002
     ) -> dict[str, "BaseDistribution"]:
-        """Return what is not fixed of the space."""
+        """Return the hyperparameters that are not fixed."""
         return self._space
 
 
-def _points_of(space: Mapping[str, "BaseDistribution"]) -> list[Mapping[str, Any]]:
-    """Return all points of a space that has few; of any other none."""
+def _list_points(space: Mapping[str, "BaseDistribution"]) -> list[Mapping[str, Any]]:
+    """Return all points of a space with at most `_MAX_POINTS` of them, else an empty list."""
     values: list[Any] = []
     for distribution in space.values():
         if isinstance(distribution, CategoricalDistribution):
@@ -205,6 +218,6 @@ def _points_of(space: Mapping[str, "BaseDistribution"]) -> list[Mapping[str, Any
             values.append((distribution.low,))
         else:
             return []
-    if math.prod(map(len, values)) > _FEW:
+    if math.prod(map(len, values)) > _MAX_POINTS:
         return []
     return [dict(zip(space, point, strict=True)) for point in product(*values)]

@@ -1,4 +1,4 @@
-"""What a study's next trial is: one to repeat, one of the first, or the sampler's to propose."""
+"""Determines a study's next trial: a retry, an initial trial, or one that the sampler proposes."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,21 +7,21 @@ from typing import Any
 
 from storage.records import TrialRecord
 
-_MOST_RETRIES = 3
+_MAX_RETRIES = 3
 
 
 @dataclass(frozen=True)
-class Item:
-    """What is known of a trial before it starts.
+class QueuedTrial:
+    """A trial that has not started.
 
     Attributes
     ----------
     place
-        Its place in the search.
+        Its place in the search; a retry has the place of the trial that it retries.
     params
-        Its hyperparameters; ``None`` where the sampler proposes them.
+        Its hyperparameters; ``None`` if the sampler proposes them.
     repeats
-        Number of the trial that it repeats.
+        Number of the trial that it retries; ``None`` if it is no retry.
     """
 
     place: int
@@ -30,48 +30,51 @@ class Item:
 
 
 class TrialQueue:
-    """Hands out trials to start, by their places in the search.
+    """Returns the trials to start: first retries by their places, then initial and new trials.
 
     Parameters
     ----------
     known
-        The trials that the study has already; none is running.
-    first
-        Hyperparameters of the study's first trials.
+        The trials that the study has; none of them is running.
+    initial_params
+        Hyperparameters of the study's initial trials.
     """
 
-    def __init__(self, known: Sequence[TrialRecord], first: Sequence[Mapping[str, Any]]) -> None:
-        self._failures = Counter(_failed_places(known))
-        self._next = max((record.place for record in known), default=-1) + 1
-        repeated = {record.repeats for record in known}
-        lost = [r for r in known if _is_to_repeat(r) and r.number not in repeated]
+    def __init__(
+        self, known: Sequence[TrialRecord], initial_params: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self._failures = Counter(_places_of_failures(known))
+        self._next_place = max((record.place for record in known), default=-1) + 1
+        retried = {record.repeats for record in known}
+        lost = [r for r in known if _needs_retry(r) and r.number not in retried]
         lost.sort(key=lambda record: record.place)
-        self._items = deque(Item(r.place, r.params, r.number) for r in lost)
-        for place in range(self._next, len(first)):
-            self._items.append(Item(place, first[place]))
-            self._next += 1
+        self._queue = deque(QueuedTrial(r.place, r.params, r.number) for r in lost)
+        for place in range(self._next_place, len(initial_params)):
+            self._queue.append(QueuedTrial(place, initial_params[place]))
+            self._next_place += 1
 
-    def next(self) -> Item:
-        """Return the next trial."""
-        if self._items:
-            return self._items.popleft()
-        self._next += 1
-        return Item(self._next - 1)
+    def next(self) -> QueuedTrial:
+        """Remove and return the next trial."""
+        if self._queue:
+            return self._queue.popleft()
+        self._next_place += 1
+        return QueuedTrial(self._next_place - 1)
 
     def may_retry(self, place: int) -> bool:
-        """Whether the trial of a place may fail once more and be tried again."""
-        return self._failures[place] < _MOST_RETRIES
+        """Whether the trial at a place will be retried if it fails once more."""
+        return self._failures[place] < _MAX_RETRIES
 
     def fail(self, record: TrialRecord) -> None:
-        """Take a trial that failed; it is tried again unless it was given up."""
+        """Count a failed trial, and queue its retry unless it was given up."""
         self._failures[record.place] += 1
         if not record.given_up:
-            self._items.append(Item(record.place, record.params, record.number))
+            self._queue.append(QueuedTrial(record.place, record.params, record.number))
 
 
-def _is_to_repeat(record: TrialRecord) -> bool:
+def _needs_retry(record: TrialRecord) -> bool:
     return record.state == "FAIL" and not record.given_up
 
 
-def _failed_places(known: Iterable[TrialRecord]) -> Iterable[int]:
+def _places_of_failures(known: Iterable[TrialRecord]) -> Iterable[int]:
+    """Yield the place of each failed trial; interruptions do not count as failures."""
     return (r.place for r in known if r.state == "FAIL" and not r.interrupted)

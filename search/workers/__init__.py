@@ -1,6 +1,6 @@
-"""Runs the growing of trees somewhere: in this process, on local processes, on a Dask cluster.
+"""Grows trees in this process, on local worker processes, or on a Dask cluster.
 
-`base` is the contract that all kinds of workers keep, and `factory` chooses one of them for a
-study. Workers receive training rows and hyperparameters and return sums of votes; they never
-see a database. The package may import `study`, `forest` and `data`.
+`base` defines the interface of all kinds of workers, and `factory` chooses the kind for a study.
+Workers receive training rows and hyperparameters and return scores; they have no access to a
+database. The package may import `study`, `forest` and `data`. Start at `base.Workers`.
 """

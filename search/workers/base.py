@@ -1,4 +1,4 @@
-"""What is ordered of whoever grows trees, and what comes back."""
+"""The interface of workers: requests to grow trees, pending growths, and the class `Workers`."""
 
 import queue
 import time
@@ -19,48 +19,28 @@ from search.forest.training_set import TrainingSet
 from storage.records import Span
 
 
-class Cancellable(Protocol):
-    """What a task will have for its result, here or on another machine."""
-
-    def cancel(self) -> Any:
-        """Abandon the task."""
-
-
-@dataclass(frozen=True, eq=False)
-class PendingGrowth:
-    """Trees being grown: the sums stay with the workers, the results come back."""
-
-    results: Cancellable
-    sums: Any = None
-    parts: tuple[Cancellable, ...] = ()
-
-    def cancel(self) -> None:
-        """Abandon the trees."""
-        for pending in (self.results, self.sums, *self.parts):
-            if pending is not None:
-                pending.cancel()
-
-
 @dataclass(frozen=True)
 class GrowthRequest:
-    """Trees to grow.
+    """A request to grow a trial's trees up to one or more rungs.
 
     Attributes
     ----------
     key
-        Under which the growth arrives in `Workers.finished`.
+        Identifies the growth in `Workers.finished`.
     seed, place
         The study's seed and the trial's place in the search.
+    params
+        The trial's hyperparameters.
     start, rungs
-        Trees that are grown already, and at which numbers of trees they are judged; multiples of
-        `chunk`.
-    chunk
-        Trees in a chunk, as `TrainingSet.chunk` has it.
+        Number of trees that the trial has, and the numbers of trees at which it is scored; both are
+        multiples of `chunk`.
     metric
-        Name of the score.
+        Name of the study's metric.
     incumbent
-        The blocks of the trial to compare with, by number of trees: growing ends where this one is
-        behind.
+        Pseudo-values of the incumbent by number of trees. Growing ends at the first rung where the
+        trial is behind. Empty for a trial that is never pruned.
+    chunk
+        Trees in a chunk; equal to `TrainingSet.chunk`.
     """
 
     key: int
@@ -78,14 +58,46 @@ class GrowthRequest:
         """Numbers of the chunks up to the last rung."""
         return range(self.start // self.chunk, self.rungs[-1] // self.chunk)
 
-    def steps(self) -> "Iterator[range]":
-        """Yield the numbers of each rung's chunks."""
+    def chunks_by_rung(self) -> Iterator[range]:
+        """Yield the numbers of the chunks of each rung."""
         for first, last in pairwise((self.start, *self.rungs)):
             yield range(first // self.chunk, last // self.chunk)
 
 
+class Cancellable(Protocol):
+    """A pending task, such as a future, in this process or on a cluster."""
+
+    def cancel(self) -> Any:
+        """Cancel the task."""
+
+
+@dataclass(frozen=True, eq=False)
+class PendingGrowth:
+    """Trees that are being grown.
+
+    Attributes
+    ----------
+    results
+        The pending results at the rungs, which are sent back.
+    sums
+        The pending sums, which stay with the workers; None if no later growth needs them.
+    parts
+        Tasks that each grow a part of the trees.
+    """
+
+    results: Cancellable
+    sums: Any = None
+    parts: tuple[Cancellable, ...] = ()
+
+    def cancel(self) -> None:
+        """Cancel all tasks of the growth."""
+        for pending in (self.results, self.sums, *self.parts):
+            if pending is not None:
+                pending.cancel()
+
+
 class Workers(ABC):
-    """Whoever grows trees: a context manager.
+    """Workers that grow trees; a context manager.
 
     Finished growths arrive in `finished` as (key, `PendingGrowth`, results or error), with one
     result per rung.
@@ -95,8 +107,8 @@ class Workers(ABC):
         self.finished: queue.SimpleQueue[
             tuple[int, PendingGrowth, list[RungResult] | Exception]
         ] = queue.SimpleQueue()
-        # What is to be closed at the end, filled by whoever enters.
-        self._open = ExitStack()
+        # Closed by `__exit__`; filled by the `__enter__` of subclasses.
+        self._exit_stack = ExitStack()
 
     @abstractmethod
     def __enter__(self) -> Self: ...
@@ -107,65 +119,75 @@ class Workers(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open.close()
+        self._exit_stack.close()
 
     @abstractmethod
-    def load(self, rows: TrainingSet) -> None:
-        """Put the training rows where every worker finds them."""
+    def load(self, training_set: TrainingSet) -> None:
+        """Make the training set available to every worker."""
 
     @abstractmethod
     def count(self) -> int:
-        """Tasks that run at the same time, as far as is known; at least 1."""
+        """Return the number of tasks that run at the same time, as last known; at least 1."""
 
     @abstractmethod
     def present(self) -> int:
-        """Threads that are there now: those of a worker that died are missing until it is replaced.
+        """Return the number of threads that exist now, without those of dead workers.
 
         Raises
         ------
         StudyError
-            When the cluster is gone.
+            If the cluster is gone.
         """
 
     @abstractmethod
     def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
-        """Grow a trial through its rungs in one task: for trials that are short."""
+        """Grow a trial through all rungs of the request in one task; for short trials."""
 
     @abstractmethod
     def grow(
         self, request: GrowthRequest, before: PendingGrowth | None, parts: int = 1
     ) -> PendingGrowth:
-        """Grow a trial to its next rung, after the trees of `before`.
+        """Grow a trial to its next rung, and add the sums of `before`.
 
         Parameters
         ----------
+        before
+            The trial's previous growth; None at its first rung.
         parts
-            Tasks to cut the work into, for as many workers; changes nothing in the result.
+            Number of tasks to divide the work into; it does not affect the result.
         """
 
 
-def grow_through(rows: TrainingSet, request: GrowthRequest, worker: str) -> list[RungResult]:
-    """Grow a trial through its rungs, until it is behind; return one result per rung."""
+def grow_through(
+    training_set: TrainingSet, request: GrowthRequest, worker: str
+) -> list[RungResult]:
+    """Grow a trial through its rungs until it is behind; return one result per rung.
+
+    Parameters
+    ----------
+    worker
+        Name of this worker, for the spans of the sums.
+    """
     sums, results = None, list[RungResult]()
-    for chunks in request.steps():
-        sums = add_up(sums, grow_chunks(rows, request, chunks, worker))
-        results.append(evaluate_rung(sums, rows, request.metric, request.incumbent))
+    for chunks in request.chunks_by_rung():
+        sums = add_sums(sums, grow_chunks(training_set, request, chunks, worker))
+        results.append(evaluate_rung(sums, training_set, request.metric, request.incumbent))
         if results[-1].behind:
             break
     return results
 
 
 def grow_chunks(
-    rows: TrainingSet, request: GrowthRequest, chunks: Iterable[int], worker: str
+    training_set: TrainingSet, request: GrowthRequest, chunks: Iterable[int], worker: str
 ) -> Iterator[OobSums]:
-    """Grow chunks, and note when, and that this worker did."""
+    """Grow chunks and add a span to each: when it was grown, and by which worker."""
     began = time.time()
-    for sums in grow(rows, request.params, request.seed, request.place, chunks):
+    for sums in grow(training_set, request.params, request.seed, request.place, chunks):
         ended = time.time()
         yield replace(sums, spans=(Span(worker, round(began, 3), round(ended, 3)),))
         began = ended
 
 
-def add_up(before: OobSums | None, chunks: Iterable[OobSums]) -> OobSums:
-    """Add chunk after chunk: in another request, the last bit would be another."""
+def add_sums(before: OobSums | None, chunks: Iterable[OobSums]) -> OobSums:
+    """Add the sums of chunks in their order; another order would change the last bits."""
     return reduce(add, chunks if before is None else chain([before], chunks))

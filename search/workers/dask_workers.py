@@ -1,4 +1,4 @@
-"""Trees grown by Dask workers, wherever they are."""
+"""Grows trees on Dask workers; the base class of local and remote workers."""
 
 import time
 from itertools import chain
@@ -11,7 +11,7 @@ from search.workers.base import (
     GrowthRequest,
     PendingGrowth,
     Workers,
-    add_up,
+    add_sums,
     grow_chunks,
     grow_through,
 )
@@ -21,41 +21,38 @@ if TYPE_CHECKING:
 
     from distributed import Client, Future
 
-# So many workers of this machine may die of a task; then its trial fails. A cluster that is there
-# already has a number of its own.
-MOST_KILLED = 3
-# Seconds before a task leaves a worker that has no rows.
-_PAUSE = 1.0
+# Seconds that a task waits on a worker without training set before it is rescheduled.
+_RESCHEDULE_PAUSE = 1.0
 
 
 class DaskWorkers(Workers):
-    """Dask workers; entered by its subclasses."""
+    """Workers of a Dask cluster. Subclasses enter and close the client."""
 
     def __init__(self) -> None:
         super().__init__()
         self._client: Client
-        # Under which workers find the training rows.
-        self._rows = ""
+        # Key with which tasks find the training set; see `find_training_set`.
+        self._training_set_key = ""
 
     def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
         """See `Workers`."""
-        results = self._submit(_grow_to_end, self._rows, request)
+        results = self._submit(_grow_to_end, self._training_set_key, request)
         return self._deliver(request, results)
 
     def grow(
         self, request: GrowthRequest, before: PendingGrowth | None, parts: int = 1
     ) -> PendingGrowth:
         """See `Workers`."""
-        common = (self._rows, request)
+        common = (self._training_set_key, request)
         earlier = before.sums if before else None
-        pieces: tuple[Future[Any], ...] = ()
+        futures: tuple[Future[Any], ...] = ()
         if parts == 1:
-            sums = self._submit(_grow_on, *common, earlier)
+            sums = self._submit(_grow_whole, *common, earlier)
         else:
-            pieces = tuple(self._submit(_grow_part, *common, part, parts) for part in range(parts))
-            sums = self._submit(_join, earlier, list(pieces))
-        results = self._submit(_judge, *common, sums)
-        return self._deliver(request, results, sums, pieces)
+            futures = tuple(self._submit(_grow_part, *common, part, parts) for part in range(parts))
+            sums = self._submit(_add_parts, earlier, list(futures))
+        results = self._submit(_evaluate, *common, sums)
+        return self._deliver(request, results, sums, futures)
 
     def _submit(self, task: "Callable[..., Any]", *arguments: Any) -> "Future[Any]":
         return self._client.submit(task, *arguments, pure=False)
@@ -67,60 +64,21 @@ class DaskWorkers(Workers):
         sums: "Future[Any] | None" = None,
         parts: "tuple[Future[Any], ...]" = (),
     ) -> PendingGrowth:
+        """Return the growth, and put its results into `finished` when they arrive."""
         growth = PendingGrowth(results, sums, parts)
 
         def deliver(done: "Future[Any]") -> None:
-            # What a client that lost its scheduler cancels says nothing of the trial.
+            # A client that lost its scheduler cancels its futures; that is no fault of the trial.
             if self._client.status == "running":
-                self.finished.put((request.key, growth, _result(done)))
+                self.finished.put((request.key, growth, _results_or_error(done)))
 
-        # Called in a thread of Dask's, where fetching the results keeps nobody waiting.
+        # Dask calls this in a thread of its own, so fetching the results does not block the
+        # coordinator.
         results.add_done_callback(deliver)
         return growth
 
 
-def _rows_here(key: str) -> TrainingSet:
-    """Return the rows; where this worker could not take them, the task goes to another."""
-    try:
-        return find_training_set(key)
-    except MissingTrainingSetError:
-        from distributed import Reschedule
-
-        # It may come back, until the coordinator has sent this worker away.
-        time.sleep(_PAUSE)
-        raise Reschedule from None
-
-
-def _grow_to_end(key: str, request: GrowthRequest) -> list[RungResult]:
-    return grow_through(_rows_here(key), request, _name())
-
-
-def _grow_on(key: str, request: GrowthRequest, before: OobSums | None) -> OobSums:
-    return add_up(before, grow_chunks(_rows_here(key), request, request.chunks, _name()))
-
-
-def _grow_part(key: str, request: GrowthRequest, part: int, parts: int) -> list[OobSums]:
-    """Grow one of `parts` stretches of the chunks."""
-    chunks, n = request.chunks, len(request.chunks)
-    own = chunks[part * n // parts : (part + 1) * n // parts]
-    return list(grow_chunks(_rows_here(key), request, own, _name()))
-
-
-def _name() -> str:
-    from distributed import get_worker
-
-    return str(get_worker().name)
-
-
-def _join(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
-    return add_up(before, chain.from_iterable(parts))
-
-
-def _judge(key: str, request: GrowthRequest, sums: OobSums) -> list[RungResult]:
-    return [evaluate_rung(sums, _rows_here(key), request.metric, request.incumbent)]
-
-
-def _result(done: "Future[Any]") -> "list[RungResult] | Exception":
+def _results_or_error(done: "Future[Any]") -> "list[RungResult] | Exception":
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker
@@ -133,3 +91,48 @@ def _result(done: "Future[Any]") -> "list[RungResult] | Exception":
     except (Exception, CancelledError) as error:
         return error
     return result
+
+
+# The functions below run on workers.
+
+
+def _grow_to_end(key: str, request: GrowthRequest) -> list[RungResult]:
+    return grow_through(_training_set(key), request, _worker_name())
+
+
+def _grow_whole(key: str, request: GrowthRequest, before: OobSums | None) -> OobSums:
+    chunks = grow_chunks(_training_set(key), request, request.chunks, _worker_name())
+    return add_sums(before, chunks)
+
+
+def _grow_part(key: str, request: GrowthRequest, part: int, parts: int) -> list[OobSums]:
+    """Grow the chunks of one of `parts` parts of nearly equal size."""
+    chunks, n = request.chunks, len(request.chunks)
+    own = chunks[part * n // parts : (part + 1) * n // parts]
+    return list(grow_chunks(_training_set(key), request, own, _worker_name()))
+
+
+def _add_parts(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
+    return add_sums(before, chain.from_iterable(parts))
+
+
+def _evaluate(key: str, request: GrowthRequest, sums: OobSums) -> list[RungResult]:
+    return [evaluate_rung(sums, _training_set(key), request.metric, request.incumbent)]
+
+
+def _training_set(key: str) -> TrainingSet:
+    """Return the training set; reschedule the task if this worker could not store it."""
+    try:
+        return find_training_set(key)
+    except MissingTrainingSetError:
+        from distributed import Reschedule
+
+        # The task may return to this worker until the coordinator has retired it.
+        time.sleep(_RESCHEDULE_PAUSE)
+        raise Reschedule from None
+
+
+def _worker_name() -> str:
+    from distributed import get_worker
+
+    return str(get_worker().name)

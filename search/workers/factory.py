@@ -1,4 +1,4 @@
-"""Where a study's trees grow: on this machine, or on a cluster by its scheduler's address."""
+"""Chooses a study's workers: local processes, or a Dask cluster at a scheduler's address."""
 
 from collections.abc import Callable
 
@@ -10,22 +10,27 @@ from search.workers.local import LocalWorkers
 
 
 def prepare(spec: StudySpec) -> None:
-    """Begin what takes long, where workers are started on this machine."""
+    """Start preparing local workers in the background if the study uses them."""
     if scheduler_of(spec) is None:
         local.prepare()
 
 
 def scheduler_of(spec: StudySpec) -> str | None:
-    """Return the address of the cluster to grow on: the specification's, or Dask's own setting."""
+    """Return the scheduler's address from the specification or Dask's configuration, or None."""
     import dask.config
 
     return spec.scheduler or dask.config.get("scheduler-address", None)
 
 
 def workers_for(spec: StudySpec, uid: str, check: Callable[[], None]) -> Workers:
-    """Return the workers that a study's specification asks for, to be entered.
+    """Return the workers that a study's specification asks for; the caller enters them.
 
-    `check` raises where the study's lease is another's.
+    Parameters
+    ----------
+    uid
+        The study's unique identifier.
+    check
+        Raises if this process no longer has the study's lease.
     """
     address = scheduler_of(spec)
     if address is None:

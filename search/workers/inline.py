@@ -1,4 +1,4 @@
-"""Trees grown in this process, one trial after another: no workers to start, nothing to send."""
+"""Grows trees in this process, one trial after another, without starting workers."""
 
 from concurrent.futures import Future
 from typing import Any, Self
@@ -9,7 +9,7 @@ from search.workers.base import (
     GrowthRequest,
     PendingGrowth,
     Workers,
-    add_up,
+    add_sums,
     grow_chunks,
     grow_through,
 )
@@ -18,26 +18,28 @@ _NAME = "0"
 
 
 class InlineWorkers(Workers):
-    """This thread: what is ordered is grown when the call returns."""
+    """The calling thread: growing is finished when a call returns."""
 
     def __enter__(self) -> Self:
         return self
 
-    def load(self, rows: TrainingSet) -> None:
-        """Keep the rows."""
-        self._rows = rows
+    def load(self, training_set: TrainingSet) -> None:
+        """Keep the training set."""
+        self._training_set = training_set
 
     def count(self) -> int:
-        """One."""
+        """Return 1."""
         return 1
 
     def present(self) -> int:
-        """One."""
+        """Return 1."""
         return 1
 
     def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
         """See `Workers`."""
-        return self._deliver(request, lambda: (grow_through(self._rows, request, _NAME), None))
+        return self._deliver(
+            request, lambda: (grow_through(self._training_set, request, _NAME), None)
+        )
 
     def grow(
         self,
@@ -45,29 +47,31 @@ class InlineWorkers(Workers):
         before: PendingGrowth | None,
         parts: int = 1,  # noqa: ARG002 the work is never divided
     ) -> PendingGrowth:
-        """See `Workers`; one part is all there is."""
+        """See `Workers`."""
 
         def work() -> tuple[list[RungResult], Any]:
-            grown = grow_chunks(self._rows, request, request.chunks, _NAME)
-            sums = add_up(before.sums.result() if before else None, grown)
-            return [evaluate_rung(sums, self._rows, request.metric, request.incumbent)], sums
+            chunks = grow_chunks(self._training_set, request, request.chunks, _NAME)
+            sums = add_sums(before.sums.result() if before else None, chunks)
+            result = evaluate_rung(sums, self._training_set, request.metric, request.incumbent)
+            return [result], sums
 
         return self._deliver(request, work)
 
     def _deliver(self, request: GrowthRequest, work: Any) -> PendingGrowth:
-        """Do it, and put what came of it where the coordinator looks."""
-        result: list[RungResult] | Exception
+        """Do the work and put its results, or its error, into `finished`."""
+        results: list[RungResult] | Exception
         sums = None
         try:
-            result, sums = work()
-        except Exception as error:  # whatever a fit raises fails its trial only
-            result = error
-        growth = PendingGrowth(Future(), _done(sums))
-        self.finished.put((request.key, growth, result))
+            results, sums = work()
+        except Exception as error:  # errors of a fit fail only this trial
+            results = error
+        growth = PendingGrowth(Future(), _completed(sums))
+        self.finished.put((request.key, growth, results))
         return growth
 
 
-def _done(value: Any) -> "Future[Any]":
+def _completed(value: Any) -> "Future[Any]":
+    """Return a future that has a result."""
     future: Future[Any] = Future()
     future.set_result(value)
     return future

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, forked from one that has imported what they need."""
+"""Worker processes on this machine, forked from a process that has imported their libraries."""
 
 import logging
 import multiprocessing
@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any, Self
 
 from search.forest.training_set import TrainingSet, make_folder
-from search.workers.dask_workers import MOST_KILLED, DaskWorkers
+from search.workers.dask_workers import DaskWorkers
 from storage.scheduler import silence
 
 _PRELOAD = ["distributed", "search.workers.dask_workers", "sklearn.ensemble"]
+# Seconds to wait for the local cluster.
 _START_TIMEOUT = 60
+# Dask gives a task up, and its trial fails, when more workers than this have died running it. A
+# remote cluster has a setting of its own.
+_ALLOWED_FAILURES = 2
 
 
 def prepare() -> None:
-    """Begin importing what workers need, in a process of its own that workers are forked from.
+    """Start importing the workers' libraries in the process that workers are forked from.
 
-    Costs the caller nothing and halves the start: the import runs beside the caller's, and once
-    instead of once a worker.
+    This returns at once and halves the time until workers are ready: the imports run while the
+    caller continues, and once instead of once per worker.
     """
     if _has_forkserver():
         multiprocessing.set_forkserver_preload(_PRELOAD)
@@ -34,9 +38,10 @@ def prepare() -> None:
 
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Let a process start that ignores Ctrl-C, which a terminal sends to workers, too.
+    """Make processes that start in this context ignore Ctrl-C.
 
-    The coordinator ends them; a worker of its own accord would print a traceback.
+    A terminal sends Ctrl-C to all its processes. Workers would print a traceback, but the
+    coordinator ends them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -54,10 +59,10 @@ def _has_forkserver() -> bool:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide the caller's script from processes that start: they would run it once more.
+    """Hide the caller's script from processes that start in this context.
 
-    Python has a new process import the main module, in case it needs something of it. Ours need
-    nothing, and a script that launches a study would, imported, launch it in each of its workers.
+    Python makes a new process import the main module. Workers need nothing from it, and a script
+    that launches a study would launch another one in each worker.
     """
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {
@@ -86,11 +91,11 @@ class LocalWorkers(DaskWorkers):
         method = "forkserver" if _has_forkserver() else "spawn"
         settings = {
             "distributed.worker.multiprocessing-method": method,
-            "distributed.scheduler.allowed-failures": MOST_KILLED - 1,
+            "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
         }
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(make_folder()))
-            # To the end: a worker that takes a dead one's place is started by them, too.
+            # These stay in effect until the end, because dead workers are replaced.
             stack.enter_context(dask.config.set(settings))
             stack.enter_context(_without_main())
             cluster = LocalCluster(
@@ -98,28 +103,29 @@ class LocalWorkers(DaskWorkers):
                 threads_per_worker=1,
                 processes=True,
                 host="127.0.0.1",
-                # Dask always serves its state over HTTP: on loopback, then, on any free port.
+                # Dask always serves its state over HTTP; restrict it to loopback and a free port.
                 dashboard_address="127.0.0.1:0",
                 worker_dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,
-                # Loopback is everybody's on this machine, and a scheduler runs what it is sent: who
-                # has the keys, which are made here and kept in memory, may send.
+                # Every user of this machine can connect to loopback, and a scheduler executes what
+                # it receives. TLS with temporary keys, held in memory, admits only this process
+                # and its workers.
                 security=Security.temporary(),
             )
             stack.enter_context(cluster)
             self._client = stack.enter_context(Client(cluster, timeout=_START_TIMEOUT))
-            self._open = stack.pop_all()
+            self._exit_stack = stack.pop_all()
         return self
 
     def count(self) -> int:
-        """As many as were asked for: one that died is replaced."""
+        """Return the number of workers that were requested; dead workers are replaced."""
         return self._count
 
     def present(self) -> int:
-        """Workers that are there now."""
+        """Return the number of workers that exist now."""
         return len(self._client.nthreads())
 
-    def load(self, rows: TrainingSet) -> None:
-        """Put the training rows into a folder that every worker maps."""
-        self._rows = tempfile.mkdtemp(dir=self._folder)
-        rows.save(Path(self._rows))
+    def load(self, training_set: TrainingSet) -> None:
+        """Write the training set to a folder; every worker maps it into memory."""
+        self._training_set_key = tempfile.mkdtemp(dir=self._folder)
+        training_set.save(Path(self._training_set_key))

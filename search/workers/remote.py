@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster that is there already, found by its scheduler's address."""
+"""Workers of an existing Dask cluster, given by its scheduler's address."""
 
 import tempfile
 import uuid
@@ -23,27 +23,30 @@ from storage.scheduler import connect
 if TYPE_CHECKING:
     from distributed import Worker
 
-# What grows the same trees only in equal versions. Python's pickles, too, are of one version.
-_SAME = ("python", "grovekeeper", "numpy", "scikit-learn", "scipy")
+# Packages whose versions must be equal everywhere: other versions may grow other trees. Python is
+# included because tasks are pickled.
+_CHECKED = ("python", "grovekeeper", "numpy", "scikit-learn", "scipy")
 
 
 class TrainingSetPlugin(WorkerPlugin):
-    """Gives a worker the rows when it joins, and checks that it grows the same trees.
+    """Stores the training set on each worker, and checks the versions of its packages.
 
-    The scheduler keeps it and sends it to each worker once, also to those that join later.
+    The scheduler keeps the plugin and sends it once to each worker, including those that join
+    later.
 
     Parameters
     ----------
     owner
-        Whose rows they are: new ones take the place of those that a dead coordinator left.
+        Identity of the study. A plugin replaces one of the same owner, such as that of a dead
+        coordinator.
     key
-        Under which tasks ask for the rows.
+        Key with which tasks find the training set.
     folder
-        Where the coordinator has them: read there by workers that can.
+        The coordinator's folder with the training set, for workers that can read it.
     content
-        The folder's files, as an archive, for those that cannot.
+        The folder's files as a ZIP archive, for other workers.
     versions
-        Of what grows trees, where the study runs.
+        Versions of the packages where the study runs.
     """
 
     def __init__(
@@ -54,79 +57,80 @@ class TrainingSetPlugin(WorkerPlugin):
         self.folder = folder
         self.content = content
         self.versions = versions
-        self._own: TemporaryDirectory[str] | None = None
+        self._temporary: TemporaryDirectory[str] | None = None
 
     def setup(self, worker: "Worker") -> None:
-        """Find the rows, or write them into a folder of the worker's."""
+        """Locate the training set, or write it to a folder of the worker."""
         try:
-            LOCATIONS[self.key] = self._place(worker)
+            LOCATIONS[self.key] = self._locate(worker)
         except Exception:
-            # Dask lets the worker in all the same.
+            # Dask accepts the worker in spite of the error; the coordinator retires it.
             LOCATIONS[self.key] = None
             worker.log_event(self.name, worker.address)
             raise
 
-    def _place(self, worker: "Worker") -> Path:
-        other = differing(self.versions, installed())
-        if other:
-            raise RuntimeError(f"worker {worker.address} has {other}")
+    def _locate(self, worker: "Worker") -> Path:
+        different = version_differences(self.versions, installed())
+        if different:
+            raise RuntimeError(f"worker {worker.address} has {different}")
         if (Path(self.folder) / self.key).exists():
             return Path(self.folder)
-        self._own = TemporaryDirectory(dir=worker.local_directory, prefix="rows-")
+        self._temporary = TemporaryDirectory(dir=worker.local_directory, prefix="rows-")
         with ZipFile(BytesIO(self.content)) as archive:
-            archive.extractall(self._own.name)
-        return Path(self._own.name)
+            archive.extractall(self._temporary.name)
+        return Path(self._temporary.name)
 
     def teardown(self, worker: "Worker") -> None:  # noqa: ARG002 Dask's signature
-        """Drop the rows: the study's search is over, or the worker leaves."""
+        """Remove the training set: the search has ended, or the worker leaves."""
         LOCATIONS.pop(self.key, None)
-        if self._own is not None:
-            self._own.cleanup()
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
 
-def differing(here: dict[str, str], there: dict[str, str]) -> str:
-    """Say which versions are others than here; nothing where all that matter are the same."""
+def version_differences(here: dict[str, str], there: dict[str, str]) -> str:
+    """Return a list of the checked packages whose versions differ; empty if there are none."""
     return ", ".join(
         f"{name} {there.get(name, 'missing')} (here {here[name]})"
-        for name in _SAME
+        for name in _CHECKED
         if here[name] != there.get(name)
     )
 
 
 def check_versions(client: Client) -> None:
-    """Raise `StudyError` where a worker would not grow the same trees, or not understand us."""
+    """Raise `StudyError` if a worker has other versions of packages that must be equal."""
     try:
         client.get_versions(check=True)
     except ValueError as error:
         text = " ".join(str(error).split())
-        raise StudyError(f"the cluster's versions do not fit: {text}") from error
+        raise StudyError(f"the cluster's versions do not match: {text}") from error
     here = installed()
     for worker, found in client.run(installed, on_error="return").items():
-        if isinstance(found, OSError):  # it has left meanwhile
+        if isinstance(found, OSError):  # the worker has left
             continue
         if isinstance(found, BaseException):
             raise StudyError(
                 f"worker {worker} cannot run this project ({found}): install grovekeeper "
                 f"{here['grovekeeper']} on every worker"
             )
-        other = differing(here, found)
-        if other:
+        different = version_differences(here, found)
+        if different:
             raise StudyError(
-                f"worker {worker} has {other}: install the same versions on every worker"
+                f"worker {worker} has {different}: install the same versions on every worker"
             )
 
 
 class RemoteWorkers(DaskWorkers):
-    """All threads of a cluster's workers, as they come and go.
+    """All threads of a cluster's workers, which may join and leave at any time.
 
     Parameters
     ----------
     address
-        The scheduler's, as Dask takes it: ``tcp://host:8786``, ``tls://host:8786``.
+        The scheduler's address, such as ``tcp://host:8786`` or ``tls://host:8786``.
     owner
-        Name of what is searched, as no other search on the cluster has it: a study's identity.
+        Identity of the study, unique on the cluster.
     check
-        Raises where somebody else searches it by now, whose rows have taken the place of these.
+        Raises if this process no longer has the study's lease. The training set on the workers is
+        then that of another coordinator and is not removed.
     """
 
     def __init__(self, address: str, owner: str, check: Callable[[], None] = lambda: None) -> None:
@@ -137,8 +141,8 @@ class RemoteWorkers(DaskWorkers):
         self._threads = 0
         self._scheduler_id = ""
         self._plugin: TrainingSetPlugin | None = None
-        # Addresses of workers that came later and could not take the rows.
-        self._without: set[str] = set()
+        # Addresses of workers that joined later and could not store the training set.
+        self._incomplete: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -146,50 +150,55 @@ class RemoteWorkers(DaskWorkers):
             self._client = stack.enter_context(connect(self._address))
             self._scheduler_id = self._client.scheduler_info()["id"]
             check_versions(self._client)
-            stack.callback(self._forget)
-            self._open = stack.pop_all()
+            stack.callback(self._unload)
+            self._exit_stack = stack.pop_all()
         self.present()
         return self
 
-    def load(self, rows: TrainingSet) -> None:
-        """Send the training rows to every worker, now or when it joins.
+    def load(self, training_set: TrainingSet) -> None:
+        """Send the training set to every worker, including those that join later.
 
         Raises
         ------
         DataError
-            When they do not fit into a worker's memory.
+            If it does not fit into a worker's memory.
+        StudyError
+            If the workers cannot store it.
         """
-        self._check_memory(rows)
-        self._forget()
+        self._check_memory(training_set)
+        self._unload()
         folder = Path(tempfile.mkdtemp(dir=self._folder))
-        self._rows = uuid.uuid4().hex
-        rows.save(folder)
-        (folder / self._rows).touch()
+        self._training_set_key = uuid.uuid4().hex
+        training_set.save(folder)
+        (folder / self._training_set_key).touch()
         content = BytesIO()
         with ZipFile(content, "w", ZIP_STORED) as archive:
             for path in folder.iterdir():
                 archive.write(path, path.name)
         self._plugin = TrainingSetPlugin(
-            self._owner, self._rows, str(folder), content.getvalue(), installed()
+            self._owner, self._training_set_key, str(folder), content.getvalue(), installed()
         )
-        self._client.subscribe_topic(self._plugin.name, lambda event: self._without.add(event[1]))
+        self._client.subscribe_topic(
+            self._plugin.name, lambda event: self._incomplete.add(event[1])
+        )
         try:
             self._client.register_plugin(self._plugin)
         except Exception as error:
-            raise StudyError(f"the rows cannot be given to the workers: {error}") from error
+            raise StudyError(f"the training set cannot be sent to the workers: {error}") from error
 
-    def _check_memory(self, rows: TrainingSet) -> None:
+    def _check_memory(self, training_set: TrainingSet) -> None:
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        for name, about in workers.items():
-            needed, limit = worker_memory(rows, about["nthreads"]), about["memory_limit"]
+        for name, worker in workers.items():
+            needed = worker_memory(training_set, worker["nthreads"])
+            limit = worker["memory_limit"]
             if limit and needed > limit:
                 raise DataError(
-                    f"{len(rows.y)} rows take {size(needed)} in worker {name}, which has "
-                    f"{size(limit)}: give workers more memory or fewer threads, or leave rows out"
+                    f"{len(training_set.y)} rows need {size(needed)} in worker {name}, which has "
+                    f"{size(limit)}: give workers more memory or fewer threads, or remove rows"
                 )
 
-    def _forget(self) -> None:
-        """Have the workers drop the rows; where the cluster is gone, so are they."""
+    def _unload(self) -> None:
+        """Remove the training set from the workers, unless the cluster is gone."""
         if self._plugin is not None and self._client.status == "running":
             with suppress(Exception):
                 self._check()
@@ -197,30 +206,30 @@ class RemoteWorkers(DaskWorkers):
         self._plugin = None
 
     def count(self) -> int:
-        """Threads that were there at the last look."""
+        """Return the number of threads found by the last call of `present`; at least 1."""
         return max(1, self._threads)
 
     def present(self) -> int:
-        """Look how many threads there are."""
+        """See `Workers`; also retires workers that could not store the training set."""
         try:
-            about = self._client.scheduler_info(n_workers=-1)
+            scheduler = self._client.scheduler_info(n_workers=-1)
         except Exception as error:
-            raise self._gone() from error
-        # One that was restarted knows nothing of the rows, nor of what was being grown.
-        if about.get("id") != self._scheduler_id:
-            raise self._gone()
-        workers = about["workers"]
-        without = [name for name in workers if name in self._without]
-        if without:  # its own log says why; repaired, it may come back
+            raise self._scheduler_lost() from error
+        # A restarted scheduler has neither the training set nor the pending tasks.
+        if scheduler.get("id") != self._scheduler_id:
+            raise self._scheduler_lost()
+        workers = scheduler["workers"]
+        incomplete = [name for name in workers if name in self._incomplete]
+        if incomplete:  # their logs have the reason; they may join again once repaired
             try:
-                self._without.difference_update(self._client.retire_workers(workers=without))
+                self._incomplete.difference_update(self._client.retire_workers(workers=incomplete))
             except Exception as error:
-                raise self._gone() from error
-        self._threads = sum(w["nthreads"] for name, w in workers.items() if name not in without)
+                raise self._scheduler_lost() from error
+        self._threads = sum(w["nthreads"] for name, w in workers.items() if name not in incomplete)
         return self._threads
 
-    def _gone(self) -> StudyError:
+    def _scheduler_lost(self) -> StudyError:
         return StudyError(
-            f"the Dask scheduler at {self._address} is gone, or was restarted: what is finished is "
-            "kept, and the same launch goes on when it is back"
+            f"the Dask scheduler at {self._address} is gone or was restarted: finished trials are "
+            "kept; run the same launch again when it is back"
         )

@@ -1,68 +1,75 @@
-"""How work is cut into tasks, by what growing has taken so far; never what is grown."""
+"""Divides work into tasks by the observed speed; this does not affect what is grown."""
 
 import math
 from collections.abc import Callable, Hashable
 
-# Seconds that a task is to take: long enough to be worth its way, short enough to be lost.
-_SHORTEST, _LONGEST = 1.0, 10.0
-# A first guess at a tree's seconds: what rows and columns cost, and Python's share.
-_PER_VALUE, _PER_TREE = 5e-7, 1e-3
-# For so many workers a task waits that is nobody's yet.
-_WORKERS_A_SPARE = 8
-# How fast the guess follows what is seen.
-_LEARN = 0.2
+# Seconds that a task should take: long compared with the overhead of sending it, and short enough
+# that losing it costs little.
+_MIN_SECONDS, _MAX_SECONDS = 1.0, 10.0
+# Initial estimate of the seconds of a tree: per value of the table, and a constant.
+_SECONDS_PER_VALUE, _SECONDS_PER_TREE = 5e-7, 1e-3
+# One waiting task for this many workers.
+_WORKERS_PER_WAITING_TASK = 8
+# Weight of a new observation in the moving average of a tree's seconds.
+_LEARNING_RATE = 0.2
 
 
 class TaskSizer:
-    """Keeps every worker busy: counts the tasks under way and cuts long work into several.
+    """Keeps all workers busy: counts unfinished tasks and divides long work into several tasks.
 
     Parameters
     ----------
     workers
-        Tells how many tasks run at the same time now.
+        Returns the number of tasks that can run at the same time.
     n_values
-        Rows times columns of the training data.
+        Number of values (rows times columns) of the training data.
     """
 
     def __init__(self, workers: Callable[[], int], n_values: int) -> None:
         self._workers = workers
         self._tasks: dict[Hashable, int] = {}
-        self._seconds = _PER_TREE + _PER_VALUE * n_values
+        self._seconds = _SECONDS_PER_TREE + _SECONDS_PER_VALUE * n_values
 
     def has_room(self) -> bool:
-        """Whether another task would find a worker, or be the next to.
+        """Whether another trial should start.
 
-        Some tasks more than workers keep them busy while the coordinator thinks, and where parts
-        of a growth end before others; a single worker gets none, so that what a trial is proposed
-        from does not depend on how trials overlap.
+        A few waiting tasks keep the workers busy while the coordinator is, and when some parts of
+        a growth end before others. With a single worker no task waits, so that proposals do not
+        depend on how trials overlap.
         """
         workers = self._workers()
-        ahead = max(1, workers // _WORKERS_A_SPARE) if workers > 1 else 0
-        return sum(self._tasks.values()) < workers + ahead
+        waiting = max(1, workers // _WORKERS_PER_WAITING_TASK) if workers > 1 else 0
+        return sum(self._tasks.values()) < workers + waiting
 
-    def begun(self, growth: Hashable, parts: int) -> None:
-        """Take it that a growth runs, in so many tasks."""
+    def add(self, growth: Hashable, parts: int) -> None:
+        """Count a growth that started with this number of tasks."""
         self._tasks[growth] = parts
 
-    def ended(self, growth: Hashable) -> None:
-        """Take it that a growth is done."""
+    def remove(self, growth: Hashable) -> None:
+        """Stop counting a growth that is finished."""
         del self._tasks[growth]
 
-    def learn(self, seconds: float) -> None:
-        """Take what a tree has taken."""
-        self._seconds += _LEARN * (seconds - self._seconds)
+    def observe(self, seconds: float) -> None:
+        """Update the estimate with the mean seconds per tree of a trial."""
+        self._seconds += _LEARNING_RATE * (seconds - self._seconds)
 
     def is_short(self, trees: int) -> bool:
-        """Whether so many trees are grown within a second: then one task is enough."""
-        return self._seconds * trees < _SHORTEST
+        """Whether this number of trees takes less than a second, so that one task is enough."""
+        return self._seconds * trees < _MIN_SECONDS
 
     def parts(self, chunks: int, trees: int) -> int:
-        """Return how many tasks to cut so many chunks of so many trees into.
+        """Return the number of tasks to divide work into.
 
-        As many as no task takes longer than ten seconds; more where workers are idle, as long as
-        each takes a second.
+        It is large enough that no task takes longer than ten seconds. If workers are idle, it is
+        increased as long as each task takes at least a second.
+
+        Parameters
+        ----------
+        chunks, trees
+            Number of chunks, and trees in each chunk.
         """
         seconds = self._seconds * trees
-        most, least = max(1, int(_LONGEST / seconds)), math.ceil(_SHORTEST / seconds)
+        max_chunks = max(1, int(_MAX_SECONDS / seconds))
+        min_chunks = math.ceil(_MIN_SECONDS / seconds)
         idle = self._workers() - sum(self._tasks.values())
-        return max(math.ceil(chunks / most), min(idle, chunks // least))
+        return max(math.ceil(chunks / max_chunks), min(idle, chunks // min_chunks))

@@ -42,7 +42,7 @@ def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path) -> No
         servers.kill_scheduler()
         out, err = process.communicate(timeout=120)
         assert process.returncode == 1, out + err
-        assert "is gone, or was restarted: what is finished is kept" in err
+        assert "is gone or was restarted: finished trials are kept" in err
         assert "distributed" not in err
         there = shell.json("show", "diabetes")
         assert there["state"] == "failed"

@@ -27,7 +27,7 @@ from storage.studies.study import Study, StudyBook
 from storage.studies.trial_writer import TrialWriter
 
 RUNGS = Resampling().rungs
-# A space of one forest, and one of two times three.
+# A search space of one forest, and one of two times three forests.
 ONE: dict[str, Choice] = {
     "splitter": "best",
     "max_features": 0.5,
@@ -35,7 +35,7 @@ ONE: dict[str, Choice] = {
     "max_samples": 1.0,
 }
 SIX = ONE | {"min_samples_leaf": (1, 3, 9), "max_features": (0.3, 0.8)}
-# Rows times columns that make a first guess of a trial's time: of a moment, or of hours.
+# Numbers of values whose initial estimate of a trial's time is a moment, or hours.
 SHORT, LONG = 4_000, 10**9
 
 
@@ -51,10 +51,10 @@ def plan(few: TrainingSet) -> Callable[..., Plan]:
 
 @pytest.fixture
 def growths(two_workers: Workers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Places of the trials that the two workers were given to grow."""
+    """Places of the trials that the two workers are asked to grow."""
     places: list[int] = []
 
-    def counted(grow: Callable[..., PendingGrowth]) -> Callable[..., PendingGrowth]:
+    def counting(grow: Callable[..., PendingGrowth]) -> Callable[..., PendingGrowth]:
         def grow_and_count(request: Any, *arguments: Any) -> PendingGrowth:
             places.append(request.place)
             return grow(request, *arguments)
@@ -62,36 +62,36 @@ def growths(two_workers: Workers, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return grow_and_count
 
     for name in ("grow", "grow_to_end"):
-        monkeypatch.setattr(two_workers, name, counted(getattr(two_workers, name)))
+        monkeypatch.setattr(two_workers, name, counting(getattr(two_workers, name)))
     return places
 
 
 def plan_for(
-    rows: TrainingSet,
+    training_set: TrainingSet,
     trials: int,
     metric: str = "rmse",
     space: dict[str, Choice] | None = None,
     **changes: Any,
 ) -> Plan:
-    chosen, (n_rows, n_features) = METRICS[metric], rows.X.shape
+    chosen, (n_rows, n_features) = METRICS[metric], training_set.X.shape
     distributions = make_space(chosen.task, n_rows, n_features, space or {}, metric)
-    first, kept = warm_starts(chosen.task, n_rows, n_features, distributions)
+    initial_params, n_unpruned = warm_starts(chosen.task, n_rows, n_features, distributions)
     made = Plan(
         space=distributions,
         forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
         metric=chosen,
-        rungs=rows.resampling.rungs,
-        chunk=rows.chunk,
+        rungs=training_set.resampling.rungs,
+        chunk=training_set.chunk,
         seed=0,
         trials=trials,
-        first=first,
-        kept=kept,
+        initial_params=initial_params,
+        n_unpruned=n_unpruned,
     )
     return replace(made, **changes)
 
 
 class Recording:
-    """Runs a coordinator whose records are entered in a study, and keeps every one of them."""
+    """Runs a coordinator, writes its records to a study, and keeps all of them."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Recording:
         known = study.trials()
         self._trial_writer = TrialWriter(study, plan.space, lambda: None, lambda _: None)
         task_sizer = TaskSizer(workers.count, n_values)
-        self._coordinator = Coordinator(plan, workers, task_sizer, known, self._put, self._stop)
+        self._coordinator = Coordinator(plan, workers, task_sizer, known, self._save, self._stop)
 
     def run(self) -> str:
         try:
@@ -120,11 +120,11 @@ class Recording:
     def states(self, number: int) -> list[str]:
         return [r.state for r in self.records if r.number == number]
 
-    def stop_at(self, record: Callable[[TrialRecord], bool]) -> None:
-        """Stop once such a record was put."""
-        self._stop_at = record
+    def stop_at(self, condition: Callable[[TrialRecord], bool]) -> None:
+        """Stop once a record that fulfils the condition was saved."""
+        self._stop_at = condition
 
-    def _put(self, record: TrialRecord) -> None:
+    def _save(self, record: TrialRecord) -> None:
         self.records.append(record)
         self._trial_writer.put(record)
 
@@ -134,7 +134,7 @@ class Recording:
 
 
 def results(trials: list[TrialRecord]) -> list[tuple[Any, ...]]:
-    """What was searched, by place; without what was interrupted, and without times."""
+    """Return the finished trials by place, without times."""
     done = [t for t in trials if t.state != "FAIL"]
     done.sort(key=lambda t: t.place)
     return [(t.place, t.state, dict(t.params), dict(t.scores), t.value, t.blocks) for t in done]
@@ -144,7 +144,7 @@ def finished(trials: list[TrialRecord]) -> list[TrialRecord]:
     return [t for t in trials if t.state in {"COMPLETE", "PRUNED"}]
 
 
-def test_a_search_finishes_exactly_as_many_trials_as_asked_for(
+def test_a_search_finishes_exactly_the_requested_number_of_trials(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     study = book.make("s", "minimize")
@@ -165,7 +165,7 @@ def test_a_search_finishes_exactly_as_many_trials_as_asked_for(
     assert [t.place for t in trials] == list(range(12))
 
 
-def test_a_trial_is_scored_by_the_trees_of_its_place_and_the_studys_seed(
+def test_scores_follow_from_a_trials_place_and_the_studys_seed(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: TrainingSet
 ) -> None:
     study = book.make("s", "minimize")
@@ -176,36 +176,38 @@ def test_a_trial_is_scored_by_the_trees_of_its_place_and_the_studys_seed(
             assert score(sums, few, METRICS["rmse"]) == value
 
 
-def test_what_the_search_begins_with_is_tried_first_and_the_defaults_to_the_end(
+def test_initial_trials_come_first_and_the_defaults_are_completed(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     study, asked = book.make("s", "minimize"), plan(9)
     Recording(study, asked, two_workers).run()
     trials = study.trials()
     first = [t.params for t in sorted(trials, key=lambda t: t.place)]
-    assert first[: len(asked.first)] == [dict(params) for params in asked.first]
-    assert asked.kept == 1
-    assert trials[0].params == asked.first[0]
+    assert first[: len(asked.initial_params)] == [dict(params) for params in asked.initial_params]
+    assert asked.n_unpruned == 1
+    assert trials[0].params == asked.initial_params[0]
     assert trials[0].state == "COMPLETE"
 
 
-def test_the_defaults_are_not_pruned_however_good_the_best_is(
+def test_the_defaults_are_not_pruned_by_a_better_incumbent(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
-    """They were interrupted, and a trial far better than any can be is there when they go on."""
+    """They were interrupted, and the incumbent is better than any trial can be."""
     study, asked = book.make("s", "minimize"), plan(3)
     blocks = dict.fromkeys(RUNGS, (1.0,) * 20)
-    best = TrialRecord(0, "COMPLETE", asked.first[2], {128: 1.0}, 1.0, 128, 0.1, place=2)
+    best = TrialRecord(0, "COMPLETE", asked.initial_params[2], {128: 1.0}, 1.0, 128, 0.1, place=2)
     study.enter_trial(replace(best, blocks=blocks), asked.space)
     for number, place in ((1, 1), (2, 0)):
-        lost = TrialRecord(number, "FAIL", asked.first[place], place=place, interrupted=True)
+        lost = TrialRecord(
+            number, "FAIL", asked.initial_params[place], place=place, interrupted=True
+        )
         study.enter_trial(lost, asked.space)
     Recording(study, asked, two_workers).run()
     states = {t.place: (t.state, t.trees) for t in study.trials() if t.repeats is not None}
     assert states == {0: ("COMPLETE", RUNGS[-1]), 1: ("PRUNED", RUNGS[0])}
 
 
-def test_each_change_of_a_trial_is_passed_on_and_the_last_is_the_databases(
+def test_each_change_of_a_trial_is_saved(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     study = book.make("s", "minimize")
@@ -215,17 +217,17 @@ def test_each_change_of_a_trial_is_passed_on_and_the_last_is_the_databases(
     read = study.trials()
     assert sorted(last) == [t.number for t in read]
     for trial in read:
-        passed = last[trial.number]
-        assert passed.ended is not None
+        saved = last[trial.number]
+        assert saved.ended is not None
         assert trial.ended is not None
-        assert trial.ended >= passed.ended  # where it was entered while it ran
-        assert replace(trial, ended=passed.ended) == passed
+        assert trial.ended >= saved.ended  # the database sets the time itself
+        assert replace(trial, ended=saved.ended) == saved
     assert recording.states(0) == ["RUNNING"] * len(RUNGS) + ["COMPLETE"]
     scores = [list(r.scores) for r in recording.records if r.number == 0]
     assert scores == [list(RUNGS[:k]) for k in range(len(RUNGS))] + [list(RUNGS)]
 
 
-def test_a_short_trial_is_passed_on_when_it_begins_and_when_it_ends(
+def test_a_short_trial_is_saved_when_it_starts_and_when_it_ends(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     recording = Recording(book.make("s", "minimize"), plan(5), two_workers)
@@ -238,10 +240,10 @@ def test_a_short_trial_is_passed_on_when_it_begins_and_when_it_ends(
 
 
 @pytest.mark.parametrize("n_values", [SHORT, LONG], ids=["whole", "in parts"])
-def test_with_one_worker_the_same_spec_proposes_and_scores_the_same(
+def test_with_one_worker_a_search_is_reproducible(
     book: StudyBook, plan: Callable[..., Plan], one_worker: Workers, n_values: int
 ) -> None:
-    """Also where trials are cut into tasks otherwise than before."""
+    """Even if trials are divided into other tasks."""
     first, second = book.make("a", "minimize"), book.make("b", "minimize")
     Recording(first, plan(13), one_worker).run()
     Recording(second, plan(13), one_worker, n_values=n_values).run()
@@ -249,10 +251,10 @@ def test_with_one_worker_the_same_spec_proposes_and_scores_the_same(
     assert {t.state for t in first.trials()} == {"COMPLETE", "PRUNED"}
 
 
-def test_stopped_and_resumed_it_proposes_and_scores_as_if_it_had_not_been(
+def test_a_stopped_and_resumed_search_equals_an_uninterrupted_one(
     book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
 ) -> None:
-    """The best so far has its blocks again, with which later trials are compared."""
+    """The incumbent's pseudo-values are restored, with which later trials are compared."""
     whole, stopped = book.make("a", "minimize"), book.make("b", "minimize")
     Recording(whole, plan(15), one_worker).run()
     for stop_after in (3, 1, 4):
@@ -265,23 +267,23 @@ def test_stopped_and_resumed_it_proposes_and_scores_as_if_it_had_not_been(
     assert sum(t.interrupted for t in stopped.trials()) == 3
 
 
-def test_blocks_are_kept_of_each_trial_that_was_the_best_when_it_was_completed(
+def test_pseudo_values_are_stored_for_each_trial_that_became_the_incumbent(
     book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
 ) -> None:
     study = book.make("s", "minimize")
     Recording(study, plan(13), one_worker).run()
-    best, leaders = float("inf"), 0
+    best, n_incumbents = float("inf"), 0
     for trial in study.trials():
-        leads = trial.state == "COMPLETE" and (trial.value or 0) < best
-        assert (trial.blocks is not None) == leads
+        is_incumbent = trial.state == "COMPLETE" and (trial.value or 0) < best
+        assert (trial.blocks is not None) == is_incumbent
         if trial.blocks is not None:
-            best, leaders = trial.value or 0, leaders + 1
+            best, n_incumbents = trial.value or 0, n_incumbents + 1
             assert list(trial.blocks) == list(RUNGS)
             assert {len(row) for row in trial.blocks.values()} == {20}
-    assert leaders > 1
+    assert n_incumbents > 1
 
 
-def test_what_was_interrupted_is_failed_with_the_reason_and_repeated(
+def test_interrupted_trials_fail_with_a_reason_and_are_retried(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     study = book.make("s", "minimize")
@@ -297,18 +299,18 @@ def test_what_was_interrupted_is_failed_with_the_reason_and_repeated(
     assert sorted(t.place for t in trials if t.state != "FAIL") == list(range(20))
 
 
-def test_what_a_dead_coordinator_left_running_is_ended_and_repeated(
+def test_trials_that_a_dead_coordinator_left_running_are_retried(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     study, asked = book.make("s", "minimize"), plan(3)
-    study.enter_trial(TrialRecord(0, "RUNNING", asked.first[0]), asked.space)
+    study.enter_trial(TrialRecord(0, "RUNNING", asked.initial_params[0]), asked.space)
     recording = Recording(study, asked, two_workers)
     assert recording.records[0].state == "FAIL"
     recording.run()
     trials = study.trials()
     assert trials[0].reason == "interrupted: its coordinator ended"
     assert trials[1].repeats == 0
-    assert trials[1].params == asked.first[0]
+    assert trials[1].params == asked.initial_params[0]
     assert len(finished(trials)) == 3
 
 
@@ -322,7 +324,7 @@ def test_a_time_limit_ends_the_search(
     assert all(t.state != "RUNNING" for t in study.trials())
 
 
-def test_five_failures_in_a_row_end_the_study_with_their_error(
+def test_five_failures_in_a_row_end_the_study_with_the_error(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: TrainingSet
 ) -> None:
     study = book.make("s", "minimize")
@@ -331,9 +333,9 @@ def test_five_failures_in_a_row_end_the_study_with_their_error(
         Recording(study, plan(50), two_workers).run()
     trials = study.trials()
     assert {t.state for t in trials} == {"FAIL"}
-    gave_up = [t for t in trials if not t.interrupted]
-    assert len(gave_up) == 5
-    assert all("ValueError" in (t.reason or "") for t in gave_up)
+    failed = [t for t in trials if not t.interrupted]
+    assert len(failed) == 5
+    assert all("ValueError" in (t.reason or "") for t in failed)
 
 
 def failing(
@@ -341,13 +343,14 @@ def failing(
     monkeypatch: pytest.MonkeyPatch,
     errors: Callable[[GrowthRequest], Exception | None],
 ) -> None:
-    """Have the growth of some trials fail: `errors` gives the error of the next attempt."""
+    """Make growths fail if `errors` returns an error for their request."""
     deliver = workers._deliver
 
-    def deliver_or_fail(request: Any, growth: PendingGrowth) -> PendingGrowth:
+    def deliver_or_fail(request: Any, results: Any, *others: Any) -> PendingGrowth:
         error = errors(request)
         if error is None:
-            return deliver(request, growth)
+            return deliver(request, results, *others)
+        growth = PendingGrowth(results)
         workers.finished.put((request.key, growth, error))
         return growth
 
@@ -355,7 +358,7 @@ def failing(
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_failed_trial_is_tried_again_and_counted_apart(
+def test_a_failed_trial_is_retried_and_does_not_count_as_finished(
     book: StudyBook,
     plan: Callable[..., Plan],
     two_workers: Workers,
@@ -399,7 +402,7 @@ def test_a_trial_that_fails_a_fourth_time_is_given_up_and_replaced(
     assert sorted(t.place for t in finished(study.trials())) == [0, *range(2, 11)]
 
 
-def test_a_trial_that_kills_its_workers_is_not_tried_again(
+def test_a_trial_that_kills_its_workers_is_not_retried(
     book: StudyBook,
     plan: Callable[..., Plan],
     two_workers: Workers,
@@ -414,7 +417,7 @@ def test_a_trial_that_kills_its_workers_is_not_tried_again(
 
 
 @pytest.mark.parametrize("error", [DeadlyTrialError("killed 3 workers"), ValueError("bad")])
-def test_a_forest_that_was_given_up_is_not_proposed_again_neither_by_the_next_launch(
+def test_a_forest_that_was_given_up_is_not_proposed_again(
     book: StudyBook,
     plan: Callable[..., Plan],
     two_workers: Workers,
@@ -434,7 +437,7 @@ def test_a_forest_that_was_given_up_is_not_proposed_again_neither_by_the_next_la
     assert len(finished(study.trials())) == 12
 
 
-def test_a_search_that_has_all_its_trials_is_finished_however_late_it_is(
+def test_a_search_with_all_its_trials_is_finished_even_after_its_deadline(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     study, asked = book.make("s", "minimize"), plan(3)
@@ -443,7 +446,7 @@ def test_a_search_that_has_all_its_trials_is_finished_however_late_it_is(
     assert Recording(study, late, two_workers).run() == "finished"
 
 
-def test_nothing_is_passed_on_once_the_lease_is_lost(
+def test_nothing_is_saved_once_the_lease_is_lost(
     plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
     class LostError(Exception):
@@ -452,7 +455,7 @@ def test_nothing_is_passed_on_once_the_lease_is_lost(
     records: list[TrialRecord] = []
     lost = threading.Event()
 
-    def put(record: TrialRecord) -> None:
+    def save(record: TrialRecord) -> None:
         if lost.is_set():
             raise LostError
         records.append(record)
@@ -460,7 +463,7 @@ def test_nothing_is_passed_on_once_the_lease_is_lost(
             lost.set()
 
     task_sizer = TaskSizer(lambda: 2, SHORT)
-    coordinator = Coordinator(plan(50), two_workers, task_sizer, [], put, lambda: False)
+    coordinator = Coordinator(plan(50), two_workers, task_sizer, [], save, lambda: False)
     with pytest.raises(LostError):
         coordinator.run()
     before = len(records)
@@ -468,7 +471,7 @@ def test_nothing_is_passed_on_once_the_lease_is_lost(
     assert len(records) == before
 
 
-def test_a_forest_that_is_being_grown_is_not_grown_again_and_shares_its_result(
+def test_a_duplicate_of_a_running_trial_gets_its_results(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, growths: list[int]
 ) -> None:
     study = book.make("s", "minimize")
@@ -489,7 +492,7 @@ def test_a_forest_that_is_being_grown_is_not_grown_again_and_shares_its_result(
         assert copy.params == original.params
 
 
-def test_a_forest_that_was_grown_is_not_grown_again_neither_by_the_next_launch(
+def test_a_duplicate_of_a_finished_trial_gets_its_results(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, growths: list[int]
 ) -> None:
     study = book.make("s", "minimize")
@@ -507,7 +510,7 @@ def test_a_forest_that_was_grown_is_not_grown_again_neither_by_the_next_launch(
     assert all(resumed.states(number) == [by_number[number].state] for number in (8, 9, 10))
 
 
-def test_a_copy_of_what_was_interrupted_is_repeated_as_a_copy(
+def test_an_interrupted_duplicate_is_retried_as_a_duplicate(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, growths: list[int]
 ) -> None:
     study, asked = book.make("s", "minimize"), plan(3, space=ONE)
@@ -520,10 +523,10 @@ def test_a_copy_of_what_was_interrupted_is_repeated_as_a_copy(
     assert growths == [0]
 
 
-def test_a_search_that_only_repeats_itself_is_still_stopped_and_timed(
+def test_a_search_of_duplicates_can_be_stopped_and_obeys_its_deadline(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
-    """Copies end at once: there is no moment of waiting for workers."""
+    """Duplicates end at once, so the search never waits for workers."""
     study = book.make("s", "minimize")
     asked = plan(10**6, space=ONE)
     assert Recording(study, asked, two_workers, stop_after=5).run() == "stopped"
@@ -532,7 +535,7 @@ def test_a_search_that_only_repeats_itself_is_still_stopped_and_timed(
     assert 5 <= len(finished(study.trials())) < 10**5
 
 
-def test_where_the_brier_score_guides_it_is_the_curve_and_log_loss_the_value(
+def test_with_a_guide_the_scores_are_the_guides_and_the_value_is_the_metrics(
     book: StudyBook, two_workers: Workers, cancer: TrainingSet
 ) -> None:
     rows = make_training_set(cancer.X[:200], cancer.y[:200], 2)
@@ -547,10 +550,10 @@ def test_where_the_brier_score_guides_it_is_the_curve_and_log_loss_the_value(
         assert trial.value != value
 
 
-def test_a_score_of_which_more_is_better_is_maximised(
+def test_a_score_can_be_maximized(
     book: StudyBook, one_worker: Workers, cancer: TrainingSet
 ) -> None:
-    """What is pruned is worse than the best at as many trees, and the best is complete."""
+    """Pruned trials are worse than the best at the same number of trees; the best is complete."""
     rows = make_training_set(cancer.X[:200], cancer.y[:200], 2)
     one_worker.load(rows)
     study, leaves = book.make("s", "maximize"), (1, 3, 40, 60, 90)
@@ -567,7 +570,7 @@ def test_a_score_of_which_more_is_better_is_maximised(
         assert trial.value < best.scores[trial.trees or 0]
 
 
-def test_by_folds_trials_are_compared_at_as_many_trees_for_each(
+def test_with_folds_trials_are_compared_at_rungs_that_are_multiples_of_the_folds(
     book: StudyBook, two_workers: Workers, few: TrainingSet
 ) -> None:
     numbers = np.arange(len(few.y))
@@ -583,7 +586,9 @@ def test_by_folds_trials_are_compared_at_as_many_trees_for_each(
         assert trial.covered is None
 
 
-def test_rows_without_enough_votes_are_told_of(book: StudyBook, two_workers: Workers) -> None:
+def test_the_share_of_rows_with_enough_votes_is_recorded(
+    book: StudyBook, two_workers: Workers
+) -> None:
     random = np.random.default_rng(0)
     weights = np.r_[np.full(150, 1.0), np.full(50, 30.0)]
     rows = make_training_set(random.normal(size=(200, 3)), random.normal(size=200), 0, weights)

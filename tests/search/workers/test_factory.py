@@ -10,13 +10,13 @@ from search.workers.remote import RemoteWorkers
 
 
 @pytest.fixture(autouse=True)
-def without_a_cluster() -> Iterator[None]:
-    """Whatever cluster other tests have named for their own."""
+def without_configured_cluster() -> Iterator[None]:
+    """Remove a scheduler address that other tests may have configured."""
     with dask.config.set({"scheduler-address": None}):
         yield
 
 
-def test_trees_grow_here_or_where_the_specification_or_dasks_settings_say() -> None:
+def test_the_scheduler_comes_from_the_specification_or_else_from_dasks_configuration() -> None:
     here, there = StudySpec(workers=2), StudySpec(scheduler="tcp://a:1")
     assert scheduler_of(here) is None
     assert isinstance(workers_for(here, "uid", lambda: None), LocalWorkers)

@@ -1,4 +1,4 @@
-"""Trees grown on a Dask cluster that is there already."""
+"""Growing trees on an existing Dask cluster."""
 
 import gc
 import time
@@ -25,22 +25,22 @@ from search.forest.oob import RungResult, evaluate_rung
 from search.forest.training_set import TrainingSet
 from search.workers import remote
 from search.workers.base import GrowthRequest, Workers
-from search.workers.remote import RemoteWorkers, TrainingSetPlugin, differing
+from search.workers.remote import RemoteWorkers, TrainingSetPlugin, version_differences
 from storage import scheduler
 from storage.errors import LeaseLostError, SchedulerError
 
-# Dask leaves the connection to a scheduler that died, or never was there, to the garbage collector.
+# Dask leaves connections to dead or missing schedulers to the garbage collector.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 RUNGS = (16, 64)
-PATIENCE = 60
+TIMEOUT = 60
 
 
 @pytest.fixture(autouse=True)
-def collect_what_dask_leaves() -> Iterator[None]:
-    """Have it collected here, where its warnings are expected, and not in another test."""
+def collect_leftover_connections() -> Iterator[None]:
+    """Collect garbage in this module, where its warnings are ignored, and not in another test."""
     yield
     gc.collect()
 
@@ -52,7 +52,7 @@ def servers(tmp_path: Path) -> Iterator[DaskServers]:
     servers.stop()
 
 
-def make_request(rows: TrainingSet, key: int = 1) -> GrowthRequest:
+def make_request(training_set: TrainingSet, key: int = 1) -> GrowthRequest:
     return GrowthRequest(
         key=key,
         seed=7,
@@ -62,61 +62,65 @@ def make_request(rows: TrainingSet, key: int = 1) -> GrowthRequest:
         rungs=RUNGS,
         metric="rmse",
         incumbent={},
-        chunk=rows.chunk,
+        chunk=training_set.chunk,
     )
 
 
 def grow(workers: Workers, rows: TrainingSet, key: int = 1) -> list[dict[str, Any]]:
     workers.grow_to_end(make_request(rows, key))
-    found_key, _, found = workers.finished.get(timeout=PATIENCE)
+    found_key, _, found = workers.finished.get(timeout=TIMEOUT)
     assert found_key == key
     assert isinstance(found, list), found
-    return [but_time(each) for each in found]
+    return [without_times(each) for each in found]
 
 
-def but_time(found: RungResult) -> dict[str, Any]:
+def without_times(result: RungResult) -> dict[str, Any]:
     measured = {"seconds", "spans"}
-    return {name: value for name, value in asdict(found).items() if name not in measured}
+    return {name: value for name, value in asdict(result).items() if name not in measured}
 
 
 def expected(rows: TrainingSet) -> list[dict[str, Any]]:
-    return [but_time(evaluate_rung(grown(rows, PARAMS, n, 7, 3), rows, "rmse", {})) for n in RUNGS]
+    return [
+        without_times(evaluate_rung(grown(rows, PARAMS, n, 7, 3), rows, "rmse", {})) for n in RUNGS
+    ]
 
 
-def put_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have workers not find the coordinator's folder, as on another machine."""
-    make = TrainingSetPlugin.__init__
+def hide_coordinator_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the coordinator's folder unreadable for workers, as on another machine."""
+    init = TrainingSetPlugin.__init__
 
-    def elsewhere(self: TrainingSetPlugin, owner: str, key: str, folder: str, *rest: Any) -> None:
-        make(self, owner, key, f"/nowhere{folder}", *rest)
+    def init_elsewhere(
+        self: TrainingSetPlugin, owner: str, key: str, folder: str, *rest: Any
+    ) -> None:
+        init(self, owner, key, f"/nowhere{folder}", *rest)
 
-    monkeypatch.setattr(TrainingSetPlugin, "__init__", elsewhere)
+    monkeypatch.setattr(TrainingSetPlugin, "__init__", init_elsewhere)
 
 
 def wait_for(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize("reachable", [True, False])
-def test_trees_are_the_same_as_anywhere_wherever_the_rows_are_read(
+def test_remote_workers_grow_the_same_trees_with_and_without_the_shared_folder(
     servers: DaskServers, few: TrainingSet, reachable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not reachable:  # as on a worker of another machine
-        put_elsewhere(monkeypatch)
+    if not reachable:
+        hide_coordinator_folder(monkeypatch)
     servers.add_worker()
     with RemoteWorkers(servers.address, "uid") as workers:
         wait_for(lambda: workers.present() == 1)
         workers.load(few)
         assert grow(workers, few) == expected(few)
-    with RemoteWorkers(servers.address, "uid") as workers:  # and again: nothing is left from before
+    with RemoteWorkers(servers.address, "uid") as workers:  # a second time
         workers.load(few)
         assert grow(workers, few) == expected(few)
 
 
-def test_workers_come_and_go_and_all_their_threads_count(
+def test_threads_of_all_workers_count_as_they_join_and_leave(
     servers: DaskServers, few: TrainingSet
 ) -> None:
     with RemoteWorkers(servers.address, "uid") as workers:
@@ -126,15 +130,17 @@ def test_workers_come_and_go_and_all_their_threads_count(
         first = servers.add_worker(threads=2)
         wait_for(lambda: workers.present() == 2)
         assert workers.count() == 2
-        assert workers.finished.get(timeout=PATIENCE)[0] == 1
+        assert workers.finished.get(timeout=TIMEOUT)[0] == 1
         servers.add_worker()
         wait_for(lambda: workers.present() == 3)
         first.kill()
         wait_for(lambda: workers.present() == 1)
-        assert grow(workers, few, key=2) == expected(few)  # the second had the rows sent, too
+        assert grow(workers, few, key=2) == expected(few)  # the later worker has the training set
 
 
-def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_scheduler_is_reported_with_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(scheduler, "_TIMEOUT", 1)
     for address in (f"tcp://127.0.0.1:{free_port()}", "nonsense://x", "tcp://"):
         with pytest.raises(
@@ -144,7 +150,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("restarted", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_a_scheduler_that_dies_or_is_restarted_is_said(
+def test_a_dead_or_restarted_scheduler_is_reported(
     servers: DaskServers, few: TrainingSet, restarted: bool
 ) -> None:
     servers.add_worker()
@@ -154,12 +160,12 @@ def test_a_scheduler_that_dies_or_is_restarted_is_said(
         servers.kill_scheduler()
         if restarted:
             servers.start_scheduler()
-        with pytest.raises(StudyError, match="is gone, or was restarted: what is finished is kept"):
+        with pytest.raises(StudyError, match="is gone or was restarted: finished trials are kept"):
             wait_for(lambda: workers.present() < 0)
         assert workers.finished.empty()
 
 
-def test_tls_by_dasks_own_settings(tmp_path: Path, few: TrainingSet) -> None:
+def test_tls_uses_dasks_configuration(tmp_path: Path, few: TrainingSet) -> None:
     certificate, key = make_certificate(tmp_path)
     files = {"ca-file": certificate, "cert": certificate, "key": key}
     options = [text for name, path in files.items() for text in (f"--tls-{name}", str(path))]
@@ -180,7 +186,7 @@ def test_tls_by_dasks_own_settings(tmp_path: Path, few: TrainingSet) -> None:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for loopback, signed by itself."""
+    """Make a self-signed certificate for loopback."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -208,8 +214,8 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def older(tmp_path: Path) -> tuple[str, str]:
-    """Options of a worker of other versions."""
+def older_worker(tmp_path: Path) -> tuple[str, str]:
+    """Options that start a worker with other package versions."""
     module = tmp_path / "older.py"
     module.write_text(
         "from search import environment\n"
@@ -221,28 +227,28 @@ def older(tmp_path: Path) -> tuple[str, str]:
     return "--preload", str(module)
 
 
-def test_a_worker_of_other_versions_that_comes_later_is_sent_away(
-    servers: DaskServers, few: TrainingSet, older: tuple[str, str]
+def test_a_later_worker_with_other_versions_is_retired(
+    servers: DaskServers, few: TrainingSet, older_worker: tuple[str, str]
 ) -> None:
     servers.add_worker()
     with RemoteWorkers(servers.address, "uid") as workers:
         wait_for(lambda: workers.present() == 1)
         workers.load(few)
-        late = servers.add_worker(*older)
-        wait_for(lambda: bool(workers._without))
+        late = servers.add_worker(*older_worker)
+        wait_for(lambda: bool(workers._incomplete))
         for key in range(12):
             workers.grow_to_end(make_request(few, key))
         assert workers.present() == 1
         wait_for(lambda: late.poll() is not None)
-        assert workers._without == set()  # repaired, it may come back under its address
+        assert workers._incomplete == set()  # it may join again at this address once repaired
         for _ in range(12):
-            assert isinstance(workers.finished.get(timeout=PATIENCE)[2], list)
+            assert isinstance(workers.finished.get(timeout=TIMEOUT)[2], list)
 
 
-def test_rows_of_a_dead_coordinator_make_way_for_those_of_the_next(
+def test_a_new_coordinator_replaces_the_training_set_of_a_dead_one(
     servers: DaskServers, few: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_elsewhere(monkeypatch)
+    hide_coordinator_folder(monkeypatch)
     servers.add_worker()
     with (
         RemoteWorkers(servers.address, "uid") as dead,
@@ -255,11 +261,13 @@ def test_rows_of_a_dead_coordinator_make_way_for_those_of_the_next(
         assert len(list(Path(servers._folder).rglob("rows-*/X.npy"))) == 1
 
 
-def test_who_was_replaced_leaves_the_others_rows(servers: DaskServers, few: TrainingSet) -> None:
-    """Frozen past its lease, a coordinator wakes up and leaves."""
+def test_a_replaced_coordinator_does_not_remove_the_training_set_of_its_successor(
+    servers: DaskServers, few: TrainingSet
+) -> None:
+    """A coordinator that was suspended until its lease expired continues and exits."""
 
     def check() -> None:
-        raise LeaseLostError("another one has it")
+        raise LeaseLostError("another process has it")
 
     servers.add_worker()
     with RemoteWorkers(servers.address, "uid") as live:
@@ -270,14 +278,14 @@ def test_who_was_replaced_leaves_the_others_rows(servers: DaskServers, few: Trai
         assert grow(live, few) == expected(few)
 
 
-def test_a_worker_of_other_versions_is_refused(
-    servers: DaskServers, older: tuple[str, str]
+def test_a_worker_with_other_versions_is_refused(
+    servers: DaskServers, older_worker: tuple[str, str]
 ) -> None:
-    servers.add_worker(*older)
+    servers.add_worker(*older_worker)
     with pytest.raises(StudyError, match=r"has numpy 1\.0 \(here .*same versions on every worker"):
         wait_for(lambda: _enters(servers.address))
-    assert differing(installed(), installed() | {"pandas": "1"}) == ""
-    assert "python missing" in differing(installed(), {})
+    assert version_differences(installed(), installed() | {"pandas": "1"}) == ""
+    assert "python missing" in version_differences(installed(), {})
 
 
 def _enters(address: str) -> bool:
@@ -285,21 +293,21 @@ def _enters(address: str) -> bool:
         return workers.present() < 0
 
 
-def test_rows_that_do_not_fit_into_a_worker_are_refused(
+def test_a_training_set_that_does_not_fit_into_a_worker_is_refused(
     servers: DaskServers, few: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers.add_worker()
     monkeypatch.setattr(remote, "worker_memory", lambda *_: 3e9)
     with RemoteWorkers(servers.address, "uid") as workers:
         wait_for(lambda: workers.present() == 1)
-        with pytest.raises(DataError, match=r"150 rows take 3 GB in worker .*, which has 2 GB"):
+        with pytest.raises(DataError, match=r"150 rows need 3 GB in worker .*, which has 2 GB"):
             workers.load(few)
 
 
-def test_nothing_of_the_rows_is_left_on_the_workers(
+def test_the_training_set_is_removed_from_workers_at_the_end(
     servers: DaskServers, few: TrainingSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put_elsewhere(monkeypatch)
+    hide_coordinator_folder(monkeypatch)
     servers.add_worker()
 
     def files() -> list[Path]:
