@@ -56,17 +56,17 @@ def promote(
 
     Example: grovekeeper promote diabetes --to Staging --require rmse=70
     """
-    from search.promotion.evaluation import Rules
+    from search.promotion.evaluation import Criteria
     from search.promotion.history import document
-    from search.promotion.promote import Request, check_reason
+    from search.promotion.promote import PromotionRequest, check_reason
     from search.promotion.promote import promote as move
 
     stage = read_stage(to, "--to")
     why = check_reason(reason)
     if force and not why:
         raise UsageError("--force requires --reason TEXT, which is kept in the model's history")
-    rules = Rules(tolerance, strict, tuple(require or ()))
-    request = Request(version, stage, rules, data, why, force, refit_all, query)
+    criteria = Criteria(tolerance, strict, tuple(require or ()))
+    request = PromotionRequest(version, stage, criteria, data, why, force, refit_all, query)
     with open_registry(context, model) as registry:
         number, done = move(registry, model, request)
     if json:

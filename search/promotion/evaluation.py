@@ -1,8 +1,8 @@
-"""Scores a candidate and what it is to replace on the same held-out rows, for the gate.
+"""Scores a candidate and the incumbent on the same held-out rows and applies the gate.
 
-The rows are those that the candidate's table holds out. By the rows' hash an incumbent of the same
-columns was not trained on them either, whatever its table held; where that is not known, it is
-said, and counts in the incumbent's favour.
+The rows are those that the candidate's table holds out. Because rows are held out by their hash, an
+incumbent with the same columns was not trained on them either, even if its table had other rows. If
+that is not certain, a remark says so; training on these rows would favour the incumbent.
 """
 
 from dataclasses import dataclass
@@ -21,33 +21,34 @@ from search.model.serialization import LoadedModel
 from search.promotion.gate import (
     Comparison,
     Verdict,
-    beats,
     compare,
     judge,
-    misses,
-    read_requirement,
+    judge_against_constant,
+    parse_requirement,
+    unmet_requirement,
 )
 from storage.records import Judgement
 
 Array = NDArray[Any]
 
+# Trees of scikit-learn's default forest.
 _DEFAULT_TREES = 100
-# Of a verdict on record.
-_LENGTH = 1000
+# Characters of a recorded verdict.
+_MAX_VERDICT_LENGTH = 1000
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What the gate asks for.
+class Criteria:
+    """Criteria of the gate.
 
     Attributes
     ----------
     tolerance
-        By how much a candidate may be worse, as a share of the incumbent's score.
+        By how much a candidate may be worse, as a fraction of the incumbent's score.
     strict
-        Whether it must be shown to be better.
+        Whether a candidate must be shown to be better.
     required
-        Bounds on its scores, each as ``METRIC=VALUE``.
+        Bounds on the candidate's scores, each as ``METRIC=VALUE``.
     """
 
     tolerance: float = 0.0
@@ -56,64 +57,74 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Assessment:
-    """What the gate found, and what is to be said besides."""
+class Evaluation:
+    """The gate's result.
+
+    Attributes
+    ----------
+    passed
+        Whether the candidate may be promoted.
+    judgement
+        The scores and the verdict, for the model's history.
+    remarks
+        Further messages for the user.
+    """
 
     passed: bool
     judgement: Judgement
     remarks: tuple[str, ...]
 
 
-def assess(
+def evaluate_candidate(
     candidate: LoadedModel,
     incumbent: LoadedModel | None,
-    rules: Rules,
+    criteria: Criteria,
     data: str | None = None,
     query: str | None = None,
-) -> Assessment:
-    """Judge a candidate against an incumbent; without one, against a constant forecast.
+) -> Evaluation:
+    """Judge a candidate against the incumbent, or against a constant forecast if there is none.
 
     Parameters
     ----------
     data, query
-        Where the candidate's table stands now, if not where its study found it.
+        Where the candidate's table is now, if it was moved since its study.
 
     Raises
     ------
     UsageError
-        When a required metric is unknown.
+        If a required metric is unknown.
     StudyError
-        When the two cannot be judged: no rows were held out, the table is another one now.
+        If the two cannot be compared, for example because no rows were held out or the table has
+        changed.
     """
-    required = [read_requirement(text, candidate.provenance.data.task) for text in rules.required]
-    share, remarks = _share(candidate, incumbent)
-    dataset = _held_out(candidate, share, data, query)
+    task = candidate.provenance.data.task
+    required = [parse_requirement(text, task) for text in criteria.required]
+    holdout, remarks = _common_holdout(candidate, incumbent)
+    dataset = _load_held_out(candidate, holdout, data, query)
     metric = METRICS[candidate.provenance.metric]
     forecast = predict(candidate.pipeline, dataset.held_out_features, dataset.task)
     if incumbent is None:
-        other = _constant(dataset, metric)
-        comparison = _compare(dataset, metric, forecast, other)
-        verdict = beats(comparison)
+        comparison = _compare(dataset, metric, forecast, _constant(dataset, metric))
+        verdict = judge_against_constant(comparison)
         default = _score(dataset, metric, _default_forest(dataset, candidate.provenance.seed))
         remarks += (f"scikit-learn's default forest: {metric.name} {default:.5g}",)
     else:
-        other = _forecast(incumbent, dataset)
-        comparison = _compare(dataset, metric, forecast, other)
-        verdict = judge(comparison, rules.tolerance, strict=rules.strict)
-    missed = [
+        comparison = _compare(dataset, metric, forecast, _predict_incumbent(incumbent, dataset))
+        verdict = judge(comparison, criteria.tolerance, strict=criteria.strict)
+    unmet = [
         text
         for needed, bound in required
-        if (text := misses(needed, bound, _score(dataset, needed, forecast))) is not None
+        if (text := unmet_requirement(needed, bound, _score(dataset, needed, forecast))) is not None
     ]
-    if missed:
-        verdict = Verdict(passed=False, text="; ".join([*missed, verdict.text]))
-    return Assessment(verdict.passed, _judgement(comparison, verdict), remarks)
+    if unmet:
+        verdict = Verdict(passed=False, text="; ".join([*unmet, verdict.text]))
+    return Evaluation(verdict.passed, _judgement(comparison, verdict), remarks)
 
 
 def _judgement(comparison: Comparison, verdict: Verdict) -> Judgement:
     low, high = comparison.low, comparison.high
     return Judgement(
-        verdict=verdict.text[:_LENGTH],
+        verdict=verdict.text[:_MAX_VERDICT_LENGTH],
         metric=comparison.metric.name,
         candidate=comparison.candidate,
         incumbent=comparison.incumbent,
@@ -122,69 +133,75 @@ def _judgement(comparison: Comparison, verdict: Verdict) -> Judgement:
     )
 
 
-def _share(candidate: LoadedModel, incumbent: LoadedModel | None) -> tuple[float, tuple[str, ...]]:
-    """Return the share of the candidate's rows that neither was trained on, and what to say."""
-    mine = candidate.provenance.data
-    if not mine.holdout:
+def _common_holdout(
+    candidate: LoadedModel, incumbent: LoadedModel | None
+) -> tuple[float, tuple[str, ...]]:
+    """Return the fraction of rows held out from both models, and remarks for the user."""
+    data = candidate.provenance.data
+    if not data.holdout:
         raise StudyError(
-            f"{candidate.version.title} was trained on every row (--holdout 0): there is nothing "
-            "to judge it by; launch a study with a hold-out"
+            f"{candidate.version.title} was trained on every row (--holdout 0), so it cannot be "
+            "judged: launch a study with a hold-out"
         )
     if incumbent is None:
-        return mine.holdout, ()
-    theirs = incumbent.provenance.data
-    if (theirs.target, theirs.task) != (mine.target, mine.task):
+        return data.holdout, ()
+    other = incumbent.provenance.data
+    if (other.target, other.task) != (data.target, data.task):
         raise StudyError(
-            f"{incumbent.version.title} predicts '{theirs.target}' ({theirs.task}), not "
-            f"'{mine.target}' ({mine.task}): the two cannot be compared"
+            f"{incumbent.version.title} predicts '{other.target}' ({other.task}), not "
+            f"'{data.target}' ({data.task}): the two cannot be compared"
         )
-    if not theirs.holdout:
+    if not other.holdout:
         raise StudyError(
-            f"{incumbent.version.title}, which is to be replaced, was trained on every row "
-            "(--holdout 0): no row could judge both"
+            f"{incumbent.version.title}, the version to be replaced, was trained on every row "
+            "(--holdout 0): there are no rows to compare the two on"
         )
-    by_hash = mine.time is None and set(_features(incumbent)) == set(_features(candidate))
-    # Hold-outs by hash are nested, whatever else the tables hold; the last times are so in one.
-    if theirs.roles == mine.roles and (theirs.digest == mine.digest or by_hash):
-        return min(mine.holdout, theirs.holdout), ()
-    return mine.holdout, (
-        f"it is not known whether {incumbent.version.title} was trained on some of these rows: "
-        "its table was another one",
+    by_hash = data.time is None and set(_features(incumbent)) == set(_features(candidate))
+    # Hold-outs by hash are nested even if the tables have different rows. Hold-outs by time are
+    # nested within the same table only.
+    if other.roles == data.roles and (other.digest == data.digest or by_hash):
+        return min(data.holdout, other.holdout), ()
+    return data.holdout, (
+        f"it is not known whether {incumbent.version.title} was trained on some of these rows, "
+        "because it was trained on another table",
     )
 
 
-def _held_out(candidate: LoadedModel, share: float, data: str | None, query: str | None) -> Dataset:
-    about = candidate.provenance.data
+def _load_held_out(
+    candidate: LoadedModel, holdout: float, data: str | None, query: str | None
+) -> Dataset:
+    """Load the candidate's table, with this fraction of its rows held out."""
+    description = candidate.provenance.data
     try:
-        dataset = load_again(about.model_copy(update={"holdout": share}), data, query)
+        dataset = load_again(description.model_copy(update={"holdout": holdout}), data, query)
     except DataError as error:
         raise StudyError(
-            f"{candidate.version.title} cannot be judged: {error}. If its table stands elsewhere "
-            "now, name it with --data"
+            f"{candidate.version.title} cannot be judged: {error}. If its table was moved, name it "
+            "with --data"
         ) from error
     found = dataset.description
-    if found.digest != about.digest:
+    if found.digest != description.digest:
         raise StudyError(
-            f"{found.source} is not the table that {candidate.version.title} learned from "
-            f"(digest {found.digest[:12]}, was {about.digest[:12]}): name that one with --data, "
-            "or launch a study on the table as it is now"
+            f"{found.source} is not the table that {candidate.version.title} was trained on "
+            f"(digest {found.digest[:12]}, was {description.digest[:12]}): name that table with "
+            "--data, or launch a study on the current one"
         )
     return dataset
 
 
-def _forecast(incumbent: LoadedModel, dataset: Dataset) -> Array:
-    """Predict the candidate's rows by the incumbent."""
+def _predict_incumbent(incumbent: LoadedModel, dataset: Dataset) -> Array:
+    """Predict the candidate's held-out rows with the incumbent."""
     columns = _features(incumbent)
     missing = [name for name in columns if name not in dataset.held_out_features.columns]
     if missing:
         raise StudyError(
-            f"{incumbent.version.title} needs the column '{missing[0]}', which the candidate's "
-            "table has not: the two cannot be compared"
+            f"{incumbent.version.title} needs the column '{missing[0]}', which is not in the "
+            "candidate's table: the two cannot be compared"
         )
     if dataset.classes is not None and list(incumbent.pipeline.classes_) != list(dataset.classes):
         raise StudyError(
-            f"{incumbent.version.title} knows other classes than the candidate: the two cannot be "
-            "compared"
+            f"{incumbent.version.title} predicts other classes than the candidate: the two cannot "
+            "be compared"
         )
     return predict(incumbent.pipeline, dataset.held_out_features[columns], dataset.task)
 
@@ -195,13 +212,14 @@ def _compare(dataset: Dataset, metric: Metric, candidate: Array, incumbent: Arra
 
 
 def _units(dataset: Dataset) -> Array | None:
-    """Number the rows that are drawn together: of a group, of a stretch of time, or equal rows."""
+    """Return the unit of each held-out row: its group, its block in time, or its equal rows."""
     roles = dataset.held_out_roles
     if roles.groups is not None:
         return roles.groups
-    if roles.times is not None:  # blocks of n^(1/3) neighbours (Carlstein 1986), of whole moments
-        n_moments = int(roles.times.max()) + 1
-        return np.asarray(roles.times // int(np.ceil(n_moments ** (1 / 3))))
+    if roles.times is not None:
+        # Blocks of n^(1/3) consecutive times, of n different times (Carlstein 1986).
+        n_times = int(roles.times.max()) + 1
+        return np.asarray(roles.times // int(np.ceil(n_times ** (1 / 3))))
     return repeated_rows(dataset.held_out_features)
 
 
@@ -231,12 +249,12 @@ def _constant(dataset: Dataset, metric: Metric) -> Array:
 
 
 def _default_forest(dataset: Dataset, seed: int) -> Array:
-    """Predict by scikit-learn's default forest, grown on the same training rows."""
+    """Predict the held-out rows with scikit-learn's default forest, fitted on the training rows."""
     forest = make_forest({}, dataset.n_classes, _DEFAULT_TREES, champion_seed(seed), jobs=-1)
     fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
     return predict(forest, dataset.vectorizer.transform(dataset.held_out_features), dataset.task)
 
 
 def _features(loaded: LoadedModel) -> list[str]:
-    """Columns that a version takes, sorted as it had them."""
+    """Return the columns that a version was trained on, in their order."""
     return [str(name) for name in loaded.pipeline.named_steps["table"].feature_names_in_]

@@ -1,8 +1,9 @@
-"""The gate: whether a candidate may replace an incumbent, by their scores on the same rows.
+"""The gate decides whether a candidate may replace an incumbent by their scores on the same rows.
 
-The interval is that of a paired bootstrap (Efron, Tibshirani 1993): rows are drawn with
-replacement, both forests are scored on the same draw, and the difference is kept. Rows that belong
-together (a group, repeated rows) are drawn together.
+The difference of the scores has a 95% percentile interval of a paired bootstrap (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993): rows are drawn with replacement, both forests
+are scored on the same draw, and the difference is stored. Rows that belong together (of one group,
+or repeated rows) are drawn together, as a unit.
 """
 
 from collections.abc import Iterator
@@ -21,23 +22,26 @@ Array = NDArray[Any]
 DRAWS = 1000
 _LEVEL = 0.95
 _SEED = 0
-# Of k units that know no difference all point one way in 2^(1 - k) of cases: of fewer too often.
-_ENOUGH_UNITS = 6
-# Draws on which the score is defined; with fewer the interval says nothing.
-_ENOUGH_DRAWS = DRAWS // 2
+# If k units do not differ, all k differences share a sign with probability 2**(1 - k). For k < 6
+# that exceeds 1 - _LEVEL, so there is no interval.
+_MIN_UNITS = 6
+# Draws on which the score must be defined; with fewer there is no interval.
+_MIN_DRAWS = DRAWS // 2
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two forecasts of the same rows, compared.
+    """The scores of two forecasts of the same rows, and the interval of their difference.
 
     Attributes
     ----------
     candidate, incumbent
         Scores in `metric`.
     low, high
-        The 95% interval of candidate minus incumbent; not a number where the score is not defined
-        on most draws.
+        95% interval of candidate minus incumbent; NaN if there are fewer than six units, or if the
+        score is defined on less than half of the draws.
+    rows
+        Number of rows compared, those of weight zero included.
     """
 
     metric: Metric
@@ -49,7 +53,7 @@ class Comparison:
 
     @property
     def worse_by(self) -> tuple[float, float, float]:
-        """By how much the candidate is worse, at least, by its scores, and at most."""
+        """By how much the candidate is worse: lower bound, difference of scores, upper bound."""
         difference = self.candidate - self.incumbent
         if self.metric.direction == "minimize":
             return self.low, difference, self.high
@@ -72,24 +76,24 @@ def compare(
     weights: Array | None = None,
     units: Array | None = None,
 ) -> Comparison:
-    """Score two forecasts on the same rows, and say how sure their difference is.
+    """Score two forecasts on the same rows and compute the interval of their difference.
 
     Parameters
     ----------
-    y
-        The target, shape (n,), as `Metric.from_predictions` takes it.
-    candidate, incumbent
-        Forecasts, shape (n,) or for classes (n, n_classes).
-    weights
-        Of the rows, shape (n,).
-    units
-        A number a row, shape (n,): rows of one number are drawn together. Default: each by itself.
+    y : array of shape (n,)
+        Targets or class indices, as in `Metric.from_predictions`.
+    candidate, incumbent : arrays of shape (n,), or (n, n_classes) for classification
+        Forecasts.
+    weights : array of shape (n,), optional
+        Row weights.
+    units : array of shape (n,), optional
+        Unit of each row; the rows of a unit are drawn together. By default each row is a unit.
     """
     n_rows = len(y)
-    if weights is not None:  # what weighs nothing shows nothing
-        counts = weights > 0
-        y, candidate, incumbent = y[counts], candidate[counts], incumbent[counts]
-        weights, units = weights[counts], None if units is None else units[counts]
+    if weights is not None:  # rows of weight zero are no evidence
+        kept = weights > 0
+        y, candidate, incumbent = y[kept], candidate[kept], incumbent[kept]
+        weights, units = weights[kept], None if units is None else units[kept]
 
     def score(forecast: Array, rows: Array | slice = slice(None)) -> float:
         drawn = None if weights is None else weights[rows]
@@ -103,14 +107,14 @@ def compare(
             differences.append(difference)
     low = high = np.nan
     n_units = len(y) if units is None else len(np.unique(units))
-    if n_units >= _ENOUGH_UNITS and len(differences) >= _ENOUGH_DRAWS:
+    if n_units >= _MIN_UNITS and len(differences) >= _MIN_DRAWS:
         tail = (1 - _LEVEL) / 2
         low, high = np.quantile(differences, [tail, 1 - tail])
     return Comparison(metric, score(candidate), score(incumbent), float(low), float(high), n_rows)
 
 
 def _draws(n_rows: int, units: Array | None, random: np.random.Generator) -> Iterator[Array]:
-    """Yield the rows of each draw."""
+    """Yield the row numbers of each bootstrap draw."""
     if units is None:
         for _ in range(DRAWS):
             yield random.integers(n_rows, size=n_rows)
@@ -122,40 +126,43 @@ def _draws(n_rows: int, units: Array | None, random: np.random.Generator) -> Ite
 
 
 def judge(comparison: Comparison, tolerance: float = 0.0, *, strict: bool = False) -> Verdict:
-    """Refuse a candidate that is shown to be worse.
+    """Refuse a candidate that is shown to be worse: its whole interval is on the worse side.
 
     Parameters
     ----------
     tolerance
-        By how much it may be worse, as a share of the incumbent's score.
+        By how much the candidate may be worse, as a fraction of the incumbent's score.
     strict
-        Refuse it unless it is shown to be better.
+        Refuse the candidate unless it is shown to be better.
     """
-    least, _, most = comparison.worse_by
+    low, _, high = comparison.worse_by
     allowed = tolerance * abs(comparison.incumbent)
-    if np.isnan(least):
+    if np.isnan(low):
         return Verdict(not strict, "no difference shown: too few rows to tell")
-    if least > allowed:
+    if low > allowed:
         more = f" by more than {tolerance:.2%}" if tolerance else ""
         return Verdict(passed=False, text=f"shown to be worse{more}")
-    if most < 0:
+    if high < 0:
         return Verdict(passed=True, text="shown to be better")
     return Verdict(not strict, "no difference shown")
 
 
-def beats(comparison: Comparison) -> Verdict:
-    """Whether a candidate that replaces nothing is better than a forecast that knows nothing."""
+def judge_against_constant(comparison: Comparison) -> Verdict:
+    """Refuse a candidate that does not score better than a constant forecast.
+
+    This applies if the stage has no incumbent; the difference need not be significant.
+    """
     better = comparison.worse_by[1] < 0
     return Verdict(better, f"{'better' if better else 'not better'} than a constant forecast")
 
 
-def read_requirement(text: str, task: Task) -> tuple[Metric, float]:
-    """Read ``METRIC=VALUE``.
+def parse_requirement(text: str, task: Task) -> tuple[Metric, float]:
+    """Parse ``METRIC=VALUE``.
 
     Raises
     ------
     UsageError
-        When it is not of that form, or the metric is unknown or does not fit the task.
+        If the text has another form, or the metric is unknown or does not fit the task.
     """
     name, separator, value = text.partition("=")
     try:
@@ -163,14 +170,14 @@ def read_requirement(text: str, task: Task) -> tuple[Metric, float]:
     except ValueError:
         number = np.nan
     if not separator or np.isnan(number):
-        raise UsageError(f"--require {text} is no good: give METRIC=VALUE, for instance rmse=60")
+        raise UsageError(f"invalid --require {text}: give METRIC=VALUE, for instance rmse=60")
     return get_metric(name, task), number
 
 
-def misses(metric: Metric, bound: float, score: float) -> str | None:
-    """Say what a score is and what it should be, where it does not reach its bound."""
-    least = metric.direction == "maximize"
-    if score >= bound if least else score <= bound:
+def unmet_requirement(metric: Metric, bound: float, score: float) -> str | None:
+    """Return a message if a score does not meet its bound, else None."""
+    maximize = metric.direction == "maximize"
+    if score >= bound if maximize else score <= bound:
         return None
-    word = "least" if least else "most"
+    word = "least" if maximize else "most"
     return f"{metric.name} is {score:.5g}, required is at {word} {bound:.5g}"

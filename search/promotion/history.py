@@ -1,4 +1,4 @@
-"""The history of a model: who moved which version where, when and why, and what stands now."""
+"""The history of a model: who moved which version where, when and why, and the current stages."""
 
 from typing import Any
 
@@ -10,41 +10,44 @@ BY_HAND = "by hand"
 
 
 def history(registry: Registry, model: str) -> dict[str, Any]:
-    """Return a model's history as the JSON document that the command line promises.
+    """Return a model's history as the JSON document of `grovekeeper history --json`.
 
-    What somebody changed elsewhere, in the MLflow UI for instance, is told from what the next move
-    found, and at the end from what stands now; its time is not known.
+    Changes that were made elsewhere, for example in the MLflow UI, are inferred: the next recorded
+    move, or the current stage, has another version than the previous move. Their time is unknown.
 
     Raises
     ------
     NotFoundError
-        When there is no such model.
+        If there is no such model.
     """
     versions = registry.versions(model)
-    holders: dict[str, int | None] = dict.fromkeys(STAGES)
+    current: dict[str, int | None] = dict.fromkeys(STAGES)
     moves: list[dict[str, Any]] = []
     for move in read_moves(registry, model):
-        if move.incumbent != holders[move.stage]:
+        if move.incumbent != current[move.stage]:
             moves.append(_by_hand(move.incumbent, move.stage))
-            holders[move.stage] = move.incumbent
+            current[move.stage] = move.incumbent
         moves.append(document(move))
         if move.state == "done":
-            for stage, holder in holders.items():
-                if holder == move.version:
-                    holders[stage] = None
-            holders[move.stage] = move.version
+            for stage, number in current.items():
+                if number == move.version:
+                    current[stage] = None
+            current[move.stage] = move.version
     now = {}
     for stage in STAGES:
-        there = [v.version for v in versions if v.stage == stage]
-        named = [v.version for v in versions if stage.lower() in v.aliases]
-        now[stage] = {"version": there[-1] if there else None, "alias": named[0] if named else None}
-        if now[stage]["version"] != holders[stage] and not _open(moves, stage):
+        staged = [v.version for v in versions if v.stage == stage]
+        aliased = [v.version for v in versions if stage.lower() in v.aliases]
+        now[stage] = {
+            "version": staged[-1] if staged else None,
+            "alias": aliased[0] if aliased else None,
+        }
+        if now[stage]["version"] != current[stage] and not _is_open(moves, stage):
             moves.append(_by_hand(now[stage]["version"], stage))
     return {"model": model, "moves": moves, "now": now}
 
 
 def document(move: Move) -> dict[str, Any]:
-    """Return a move as JSON has it."""
+    """Return a move as the JSON document of the command line."""
     found = move.judgement
     return {
         "time": move.time,
@@ -65,7 +68,8 @@ def document(move: Move) -> dict[str, Any]:
     }
 
 
-def _open(moves: list[dict[str, Any]], stage: str) -> bool:
+def _is_open(moves: list[dict[str, Any]], stage: str) -> bool:
+    """Whether a move to a stage was recorded but not completed."""
     return any(move["to"] == stage and move["state"] == "open" for move in moves)
 
 

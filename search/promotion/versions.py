@@ -1,4 +1,4 @@
-"""Which version of a model is meant, and what its tags say of it."""
+"""Selects versions of a model, and reads their hold-out scores from their tags."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from search.model.provenance import (
 )
 from storage.records import ModelVersion, Stage
 
-# Scores can be compared where all of these are the same.
+# Hold-out scores are comparable if all of these tags are equal.
 _COMPARED = (DIGEST_TAG, TARGET_TAG, METRIC_TAG, ROLES_TAG)
 
 
 def choose(model: str, versions: Sequence[ModelVersion], wanted: int | None) -> ModelVersion:
-    """Return the version of that number, or the best; raise `UsageError` where there is none."""
+    """Return the version with a number, or the best one; raise `UsageError` if it is missing."""
     if wanted is None:
         return best_version(versions)
     matching = [v for v in versions if v.version == wanted]
@@ -30,12 +30,12 @@ def choose(model: str, versions: Sequence[ModelVersion], wanted: int | None) -> 
 
 
 def in_stage(versions: Sequence[ModelVersion], stage: Stage) -> ModelVersion | None:
-    """Return the version in a stage; of several that were put there by hand, the newest."""
+    """Return the version in a stage; the newest if several were moved there by hand."""
     return next((v for v in reversed(versions) if v.stage == stage), None)
 
 
 def scores(version: ModelVersion) -> dict[str, float]:
-    """A version's hold-out scores, by metric."""
+    """Return a version's hold-out scores by metric."""
     return {
         name.removeprefix(HOLDOUT_PREFIX): float(text)
         for name, text in version.tags.items()
@@ -44,28 +44,30 @@ def scores(version: ModelVersion) -> dict[str, float]:
 
 
 def holdout_score(version: ModelVersion) -> float | None:
-    """The version's hold-out score in its own metric; ``None`` where no row was held out."""
+    """Return a version's hold-out score in its own metric; ``None`` if no row was held out."""
     return scores(version).get(version.tags.get(METRIC_TAG, ""))
 
 
 def best_version(versions: Sequence[ModelVersion]) -> ModelVersion:
-    """Return the version with the best hold-out score among those judged as the newest was.
+    """Return the version with the best hold-out score among those comparable with the newest.
 
-    Of equal scores the newer counts; without any hold-out score, the newest version does.
+    Versions are comparable if they have the same table, target, metric, column roles and hold-out
+    fraction. Among equal scores, the newer version is the best. If no version has a score, the
+    newest one is returned.
 
     Parameters
     ----------
     versions
-        One or more, oldest first.
+        At least one version, oldest first.
     """
     newest = versions[-1]
-    same = [
+    comparable = [
         version
         for version in versions
         if all(version.tags.get(t) == newest.tags.get(t) for t in _COMPARED)
     ]
-    scored = [(score, v) for v in same if (score := holdout_score(v)) is not None]
-    # Of another share other rows were scored; a refitted version has none.
+    scored = [(score, v) for v in comparable if (score := holdout_score(v)) is not None]
+    # Another hold-out fraction means other rows. Refitted versions have no score.
     share = scored[-1][1].tags.get(SHARE_TAG) if scored else None
     scored = [pair for pair in scored if pair[1].tags.get(SHARE_TAG) == share]
     metric = METRICS.get(newest.tags.get(METRIC_TAG, ""))

@@ -1,4 +1,4 @@
-"""Registered versions made for tests, in seconds: small forests on a small table."""
+"""Registers versions for tests within seconds: small forests on a small table."""
 
 import warnings
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from search.model.champion import make_champion
 from search.model.provenance import Provenance
 from search.model.registration import register
 from search.monitoring.messages import messages_to
-from search.promotion.evaluation import Rules
-from search.promotion.promote import Request, promote, rollback
+from search.promotion.evaluation import Criteria
+from search.promotion.promote import PromotionRequest, promote, rollback
 from search.study.problem import load_problem
 from search.study.spec import make_spec
 from storage.records import ModelVersion, Move, Stage
@@ -42,7 +42,7 @@ class Shop:
 
     tracking_uri: str
     folder: Path
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     made: int = 0
 
     @property
@@ -58,7 +58,7 @@ class Shop:
         return str(self.folder / name)
 
     def add(self, params: Any = GOOD, trees: int = 20, **options: Any) -> ModelVersion:
-        """Register a champion of these hyperparameters as the next version."""
+        """Register a champion with these hyperparameters as the next version."""
         if "data" not in options and not (self.folder / "houses.csv").exists():
             self.write(table())
         asked = {"data": str(self.folder / "houses.csv"), "target": "price", "model": "houses"}
@@ -82,14 +82,16 @@ class Shop:
                 provenance,
             )
 
-    def promote(self, version: int | None = None, **options: Any) -> Move | None:
+    def promote(
+        self, version: int | None = None, registry: Registry | None = None, **options: Any
+    ) -> Move | None:
         names = ("tolerance", "strict", "required")
-        rules = Rules(**{name: options.pop(name) for name in names if name in options})
-        request = Request(version=version, rules=rules, **options)
+        criteria = Criteria(**{name: options.pop(name) for name in names if name in options})
+        request = PromotionRequest(version=version, criteria=criteria, **options)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with messages_to(lambda record: self.said.append(record.getMessage())):
-                return promote(self.registry, "houses", request)[1]
+            with messages_to(lambda record: self.messages.append(record.getMessage())):
+                return promote(registry or self.registry, "houses", request)[1]
 
     def rollback(self, stage: Stage = "Staging", reason: str | None = None) -> Move:
         return rollback(self.registry, "houses", stage, reason)

@@ -1,20 +1,19 @@
-"""Through the gate into a stage, and back: on real registered versions."""
+"""Promotion and rollback of real registered versions."""
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from shop import GOOD, WEAK, Shop, table
 
 from search.errors import StudyError, UsageError
 from search.model.provenance import HOLDOUT_PREFIX, REFIT_TAG
-from search.promotion import promote
 from search.promotion.history import BY_HAND, history
 from search.promotion.promote import check_reason
 from storage.errors import NotFoundError, StorageError
-from storage.records import Move
+from storage.records import ModelVersion
 from storage.registry import transitions
 from storage.registry.client import Registry
 
@@ -24,20 +23,20 @@ def shop(mlflow_file: str, tmp_path: Path) -> Shop:
     return Shop(mlflow_file, tmp_path)
 
 
-def test_the_first_must_beat_a_constant_and_is_shown_beside_the_default_forest(shop: Shop) -> None:
+def test_the_first_version_must_beat_a_constant_forecast(shop: Shop) -> None:
     shop.add()
     move = shop.promote()
     assert move is not None
     assert move.judgement is not None
     assert move.judgement.verdict == "better than a constant forecast"
     assert move.judgement.rows == pytest.approx(80, abs=25)
-    assert any("default forest: rmse" in text for text in shop.said)
+    assert any("default forest: rmse" in text for text in shop.messages)
     assert shop.holder() == 1
-    assert shop.promote() is None  # it is there already
+    assert shop.promote() is None  # it is in the stage already
     assert "moved to Staging" in shop.client.get_model_version("houses", "1").description
 
 
-def test_one_that_does_not_beat_a_constant_is_refused(shop: Shop) -> None:
+def test_a_first_version_that_does_not_beat_a_constant_forecast_is_refused(shop: Shop) -> None:
     shop.write(table(signal=0))
     shop.add({"max_features": 0.1, "min_samples_leaf": 1}, trees=5)
     with pytest.raises(StudyError, match="not better than a constant"):
@@ -45,7 +44,7 @@ def test_one_that_does_not_beat_a_constant_is_refused(shop: Shop) -> None:
     assert shop.holder() is None
 
 
-def test_one_shown_to_be_worse_is_refused_and_on_record_and_may_be_forced(shop: Shop) -> None:
+def test_a_worse_version_is_refused_and_recorded_and_may_be_forced(shop: Shop) -> None:
     shop.add(GOOD)
     shop.promote()
     shop.add(WEAK)
@@ -61,7 +60,7 @@ def test_one_shown_to_be_worse_is_refused_and_on_record_and_may_be_forced(shop: 
     assert actions == ["promote", "refuse", "force"]
 
 
-def test_by_default_the_best_is_taken_and_replaces_a_worse_one(shop: Shop) -> None:
+def test_by_default_the_best_version_is_promoted(shop: Shop) -> None:
     shop.add(WEAK)
     shop.promote()
     shop.add(GOOD)
@@ -73,10 +72,10 @@ def test_by_default_the_best_is_taken_and_replaces_a_worse_one(shop: Shop) -> No
     assert move.judgement.verdict == "shown to be better"
     assert move.judgement.interval is not None
     assert move.judgement.interval[1] < 0
-    assert "version 2 is the best on the hold-out" in shop.said
+    assert "version 2 is the best on the hold-out" in shop.messages
 
 
-def test_where_no_difference_is_shown_it_passes_but_not_if_strict(shop: Shop) -> None:
+def test_a_version_without_a_difference_passes_unless_strict(shop: Shop) -> None:
     shop.add(GOOD)
     shop.promote()
     shop.add(GOOD, trees=21)
@@ -88,7 +87,7 @@ def test_where_no_difference_is_shown_it_passes_but_not_if_strict(shop: Shop) ->
     assert move.judgement.verdict == "no difference shown"
 
 
-def test_tolerance_lets_a_worse_one_pass_and_a_required_score_stops_a_good_one(shop: Shop) -> None:
+def test_tolerance_passes_a_worse_version_and_a_requirement_refuses_a_good_one(shop: Shop) -> None:
     shop.add(GOOD)
     with pytest.raises(StudyError, match=r"rmse is .*, required is at most 0\.01"):
         shop.promote(required=("r2=0.1", "rmse=0.01"))
@@ -99,7 +98,7 @@ def test_tolerance_lets_a_worse_one_pass_and_a_required_score_stops_a_good_one(s
     assert shop.promote(2, tolerance=1.0) is not None
 
 
-def test_without_a_hold_out_nothing_can_be_judged(shop: Shop) -> None:
+def test_versions_without_a_hold_out_cannot_be_judged(shop: Shop) -> None:
     shop.add(GOOD, holdout=0.0)
     with pytest.raises(StudyError, match=r"was trained on every row.*--force --reason TEXT"):
         shop.promote()
@@ -108,11 +107,11 @@ def test_without_a_hold_out_nothing_can_be_judged(shop: Shop) -> None:
     assert move.judgement is not None
     assert move.judgement.verdict == "could not be judged"
     shop.add(GOOD)
-    with pytest.raises(StudyError, match="to be replaced, was trained on every row"):
+    with pytest.raises(StudyError, match="the version to be replaced, was trained on every row"):
         shop.promote(2)
 
 
-def test_of_two_hold_outs_the_rows_in_both_judge(shop: Shop) -> None:
+def test_versions_are_compared_on_the_rows_held_out_from_both(shop: Shop) -> None:
     shop.add(GOOD, holdout=0.4)
     first = shop.promote()
     shop.add(GOOD, trees=30, holdout=0.2)
@@ -124,25 +123,27 @@ def test_of_two_hold_outs_the_rows_in_both_judge(shop: Shop) -> None:
     assert rows[1] == rows[2]
 
 
-def test_in_a_grown_table_the_rows_keep_their_sides_and_other_columns_are_said(shop: Shop) -> None:
+def test_held_out_rows_stay_held_out_in_a_longer_table_but_not_with_other_columns(
+    shop: Shop,
+) -> None:
     shop.add(GOOD)
     shop.promote()
     shop.add(GOOD, trees=25, data=shop.write(table(600), "longer.csv"))
-    shop.said.clear()
+    shop.messages.clear()
     move = shop.promote(2)
     assert move is not None
-    assert not any("not known" in text for text in shop.said)
+    assert not any("not known" in text for text in shop.messages)
     wider = table(600)
     wider["garden"] = range(600)
     shop.add(GOOD, trees=25, data=shop.write(wider, "wider.csv"))
     shop.promote(3, tolerance=1.0)
-    assert any("not known whether version 2" in text for text in shop.said)
+    assert any("not known whether version 2" in text for text in shop.messages)
     shop.add(GOOD, trees=25)
     with pytest.raises(StudyError, match="needs the column 'garden'"):
         shop.promote(4)
 
 
-def test_another_target_is_not_compared(shop: Shop) -> None:
+def test_versions_with_different_targets_cannot_be_compared(shop: Shop) -> None:
     shop.add(GOOD)
     shop.promote()
     shop.add(GOOD, target="size")
@@ -151,7 +152,9 @@ def test_another_target_is_not_compared(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("role", [{}, {"weight": "weight"}, {"group": "owner"}, {"time": "age"}])
-def test_classes_groups_times_and_weights_are_judged(shop: Shop, role: dict[str, str]) -> None:
+def test_the_gate_supports_classes_groups_times_and_weights(
+    shop: Shop, role: dict[str, str]
+) -> None:
     houses = table()
     houses["dear"] = (houses.pop("price") > 0).map({True: "yes", False: "no"})
     houses["weight"] = 1.0
@@ -165,11 +168,11 @@ def test_classes_groups_times_and_weights_are_judged(shop: Shop, role: dict[str,
         assert move.judgement.metric == "brier"
     houses["dear"] = houses["dear"].replace({"no": "never"})
     shop.add(GOOD, data=shop.write(houses, "others.csv"), target="dear", **role)
-    with pytest.raises(StudyError, match="knows other classes"):
+    with pytest.raises(StudyError, match="predicts other classes"):
         shop.promote(3)
 
 
-def test_a_table_that_changed_or_went_away_is_said(shop: Shop) -> None:
+def test_a_changed_or_moved_table_is_reported(shop: Shop) -> None:
     shop.add(GOOD)
     (shop.folder / "houses.csv").rename(shop.folder / "moved.csv")
     with pytest.raises(StudyError, match="name it with --data"):
@@ -180,7 +183,7 @@ def test_a_table_that_changed_or_went_away_is_said(shop: Shop) -> None:
     assert shop.promote(data=str(shop.folder / "moved.csv")) is not None
 
 
-def test_a_version_refitted_on_every_row_is_moved_and_the_judged_one_stands_in(shop: Shop) -> None:
+def test_a_refit_on_every_row_is_judged_by_its_original(shop: Shop) -> None:
     shop.add(GOOD)
     move = shop.promote(refit_all=True)
     assert move is not None
@@ -191,7 +194,7 @@ def test_a_version_refitted_on_every_row_is_moved_and_the_judged_one_stands_in(s
     shop.add(WEAK)
     with pytest.raises(StudyError, match="shown to be worse"):
         shop.promote(3)
-    assert shop.promote(1, refit_all=True) is None  # it is there already
+    assert shop.promote(1, refit_all=True) is None  # it is in the stage already
     shop.promote(1)
     assert shop.holder() == 1
     shop.promote(1, refit_all=True)
@@ -204,22 +207,22 @@ def test_a_version_refitted_on_every_row_is_moved_and_the_judged_one_stands_in(s
         shop.promote(1, refit_all=True)
 
 
-def test_a_refit_is_of_the_table_that_was_learned_from_even_by_force(shop: Shop) -> None:
+def test_a_refit_needs_the_original_table_even_by_force(shop: Shop) -> None:
     shop.add(GOOD)
     shop.write(table(seed=1))
-    with pytest.raises(StudyError, match="cannot be refitted on it; name that one with --data"):
+    with pytest.raises(StudyError, match="cannot be refitted: name that table with --data"):
         shop.promote(refit_all=True, force=True, reason="now")
     assert len(shop.registry.versions("houses")) == 1
 
 
-def test_a_refit_may_leave_the_version_that_it_is_of_in_production(shop: Shop) -> None:
+def test_a_refit_can_be_promoted_while_its_original_is_in_production(shop: Shop) -> None:
     shop.add(GOOD)
     shop.promote(1, stage="Production")
     assert shop.promote(1, refit_all=True) is not None
     assert (shop.holder("Production"), shop.holder()) == (1, 2)
 
 
-def test_changed_files_are_refused_with_both_digests_also_by_force(shop: Shop) -> None:
+def test_changed_files_are_refused_with_both_digests_even_by_force(shop: Shop) -> None:
     made = shop.add(GOOD)
     (model,) = shop.client.search_logged_models(["0"])
     path = Path(model.artifact_location.removeprefix("file://")) / "model.skops"
@@ -232,7 +235,7 @@ def test_changed_files_are_refused_with_both_digests_also_by_force(shop: Shop) -
         shop.promote(force=True, reason="in a hurry")
 
 
-def test_rollback_goes_back_and_further_back(shop: Shop) -> None:
+def test_repeated_rollbacks_go_further_back(shop: Shop) -> None:
     for trees in (20, 21, 22):
         shop.add(GOOD, trees=trees)
         shop.promote(trees - 19)
@@ -246,7 +249,7 @@ def test_rollback_goes_back_and_further_back(shop: Shop) -> None:
     assert shop.holder() == 1
 
 
-def test_what_was_put_there_by_hand_is_shown_and_rolled_back(shop: Shop) -> None:
+def test_changes_by_hand_are_shown_and_rolled_back(shop: Shop) -> None:
     for trees in (20, 21):
         shop.add(GOOD, trees=trees)
     shop.promote(1)
@@ -264,7 +267,7 @@ def test_what_was_put_there_by_hand_is_shown_and_rolled_back(shop: Shop) -> None
     json.dumps(found)
 
 
-def test_a_move_on_to_production_is_no_change_by_hand(shop: Shop) -> None:
+def test_a_move_from_staging_to_production_is_not_a_change_by_hand(shop: Shop) -> None:
     shop.add(GOOD)
     shop.promote()
     shop.promote(stage="Production")
@@ -274,48 +277,61 @@ def test_a_move_on_to_production_is_no_change_by_hand(shop: Shop) -> None:
         shop.promote(1)
 
 
-def test_one_that_is_overtaken_is_told_by_whom(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+class InterruptedRegistry(Registry):
+    """Calls a function once, before the first download or after the first tag is set."""
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        before_download: Callable[[], object] | None = None,
+        after_set_tag: Callable[[], object] | None = None,
+    ) -> None:
+        super().__init__(tracking_uri)
+        self._before_download, self._after_set_tag = before_download, after_set_tag
+
+    def download(self, version: ModelVersion, folder: Path) -> Path:
+        call, self._before_download = self._before_download, None
+        if call is not None:
+            call()
+        return super().download(version, folder)
+
+    def set_tag(self, name: str, key: str, value: str) -> None:
+        super().set_tag(name, key, value)
+        call, self._after_set_tag = self._after_set_tag, None
+        if call is not None:
+            call()
+
+
+def test_an_overtaken_move_is_reported_with_the_user_who_overtook_it(shop: Shop) -> None:
     for trees in (20, 21):
         shop.add(GOOD, trees=trees)
-    settle = transitions.settle
 
-    def overtaken(registry: Registry, model: str, stage: str) -> Move | None:
-        other = registry.versions(model)[1]
-        theirs = transitions.new_move(other, "Staging", action="promote", incumbent=None)
-        transitions.record(registry, model, theirs)
-        return settle(registry, model, "Staging")
+    def record_another_move() -> None:
+        other = shop.registry.versions("houses")[1]
+        move = transitions.new_move(other, "Staging", action="promote", incumbent=None)
+        transitions.record(shop.registry, "houses", move)
 
-    monkeypatch.setattr("search.promotion.promote._complete", lambda *_: None)
-    monkeypatch.setattr("search.promotion.promote.settle", overtaken)
+    registry = InterruptedRegistry(shop.tracking_uri, after_set_tag=record_another_move)
     with pytest.raises(StorageError, match=r"version 1 of houses was overtaken: .* version 2"):
-        shop.promote(1)
+        shop.promote(1, registry)
     assert shop.holder() == 2
     states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
     assert states == ["overtaken", "done"]
 
 
-def test_one_judged_against_what_no_longer_stands_there_is_not_moved(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_is_not_moved_if_the_stage_changed_while_it_was_judged(shop: Shop) -> None:
     for trees in (20, 21):
         shop.add(GOOD, trees=trees)
-    judge = promote._judge
-
-    def judge_slowly(*asked: Any) -> Any:
-        monkeypatch.setattr(promote, "_judge", judge)
-        shop.promote(1)
-        return judge(*asked)
-
-    monkeypatch.setattr(promote, "_judge", judge_slowly)
+    registry = InterruptedRegistry(shop.tracking_uri, before_download=lambda: shop.promote(1))
     with pytest.raises(
         StudyError, match="Staging of houses has changed while version 2 was judged"
     ):
-        shop.promote(2)
+        shop.promote(2, registry)
     assert shop.holder() == 1
     assert [m["version"] for m in history(shop.registry, "houses")["moves"]] == [1]
 
 
-def test_a_move_that_was_not_completed_is_by_the_next_call(shop: Shop) -> None:
+def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
     for trees in (20, 21, 22):
         shop.add(GOOD, trees=trees)
     first, gone, _ = shop.registry.versions("houses")
@@ -331,7 +347,7 @@ def test_a_move_that_was_not_completed_is_by_the_next_call(shop: Shop) -> None:
     assert states == ["done", "overtaken", "done"]
 
 
-def test_it_is_the_same_on_a_server(mlflow_server: str, tmp_path: Path) -> None:
+def test_promotion_works_on_an_mlflow_server(mlflow_server: str, tmp_path: Path) -> None:
     shop = Shop(mlflow_server, tmp_path)
     shop.add(WEAK)
     shop.promote()
@@ -345,7 +361,7 @@ def test_it_is_the_same_on_a_server(mlflow_server: str, tmp_path: Path) -> None:
     assert [m["action"] for m in found["moves"]] == ["promote", "promote", "rollback"]
 
 
-def test_what_is_not_there_is_named(shop: Shop) -> None:
+def test_unknown_models_and_versions_are_reported(shop: Shop) -> None:
     with pytest.raises(NotFoundError, match="no model 'houses'"):
         shop.promote()
     shop.add(GOOD)
@@ -353,7 +369,7 @@ def test_what_is_not_there_is_named(shop: Shop) -> None:
         shop.promote(7)
 
 
-def test_a_reason_is_one_line_and_fits() -> None:
+def test_a_reason_is_one_line_of_limited_length() -> None:
     assert check_reason(None) is None
     assert check_reason(" it\ndrifts ") == "it drifts"
     with pytest.raises(UsageError, match="1001 characters"):

@@ -38,7 +38,7 @@ def version(
         ([version(1, None), version(2, None)], 2),
     ],
 )
-def test_the_best_on_the_hold_out_of_those_judged_as_the_newest_was_stands_for_the_model(
+def test_the_best_version_has_the_best_score_among_versions_comparable_with_the_newest(
     versions: list[ModelVersion], best: int
 ) -> None:
     assert best_version(versions).version == best
