@@ -17,14 +17,13 @@ from search.forest.metrics import METRICS
 from search.model.champion import Champion, make_champion
 from search.model.fingerprint import fingerprint
 from search.study.problem import Problem
+from storage.tracking.study_run import STUDY_TAG, UID_TAG
 
 # Metadata key of the record.
 _KEY = "grovekeeper"
 _FORMAT_VERSION = 1
 
 # Tags of a registered version.
-STUDY_TAG = "grovekeeper.study"
-UID_TAG = "grovekeeper.study_uid"
 TRIAL_TAG = "grovekeeper.trial"
 TREES_TAG = "grovekeeper.trees"
 DIGEST_TAG = "grovekeeper.data_digest"
