@@ -14,6 +14,7 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from search.report.summary import StudySummary
 from search.study.schema import option_schemas
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
@@ -21,7 +22,8 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made from the code."""
-    for name, text in (("command-line", command_line()), ("options", options())):
+    pages = {"command-line": command_line(), "options": options(), "schemas": schemas()}
+    for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     return files
 
@@ -52,6 +54,16 @@ def options() -> str:
     return "\n".join([_OPTIONS, *rows, ""])
 
 
+def schemas() -> str:
+    """Return the page with the JSON Schemas of printed documents, generated from their models."""
+    found = {"Study": StudySummary.model_json_schema()}
+    blocks = (
+        f"## {title}\n\n```json\n{json.dumps(schema, indent=2)}\n```\n"
+        for title, schema in found.items()
+    )
+    return "\n".join([_SCHEMAS, *blocks])
+
+
 def _default(about: dict[str, Any]) -> str:
     """Write a default in TOML; the description explains what happens if there is none."""
     return "" if about["default"] in (None, "") else f"`{json.dumps(about['default'])}`"
@@ -69,6 +81,14 @@ def _bounded(kind: dict[str, Any]) -> str:
     bounds = [f"{sign} {kind[name]:,}" for name, sign in signs.items() if name in kind]
     return " ".join([f"`{kind['const']}`" if "const" in kind else kind["type"], ", ".join(bounds)])
 
+
+_SCHEMAS = """\
+# JSON Schemas
+
+Schemas of the documents that commands print with `--json` ([what the keys mean](documents.md)).
+`format_version` is increased when a key changes its meaning or is removed. New keys do not increase
+it: ignore keys that you do not know.
+"""
 
 _OPTIONS = """\
 # Configuration file

@@ -79,8 +79,7 @@ class Result:
 
     @cached_property
     def _rows(self) -> list[tuple[str, str]]:
-        from search.formatting import params_listed, scores_listed
-        from search.report.summary import of_another
+        from search.formatting import of_trial, params_listed, scores_listed
 
         summary, best = self.summary, self.summary["best"]
         rows = [("study", summary["study"]), ("state", summary["state"])]
@@ -90,7 +89,8 @@ class Result:
             scored = f"{summary['metric']} {best['value']:.5g}"
             rows.append(("best", f"{scored}, trial {best['number']}"))
             rows.append(("hyperparameters", params_listed(best["params"])))
-        trial = of_another(summary)
+        champion = summary["champion"]
+        trial = of_trial(champion and champion["trial"], best and best["number"])
         if self.holdout:
             rows.append(("hold-out", scores_listed(self.holdout) + trial))
         if self.model_uri:
@@ -162,4 +162,4 @@ def launch(
             from search.service.launch import launch as run
 
             summary = run(spec, stores, display, NeverStops())
-    return Result(summary, StudyBook(stores.storage, scheduler=spec.scheduler))
+    return Result(summary.model_dump(), StudyBook(stores.storage, scheduler=spec.scheduler))

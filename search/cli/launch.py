@@ -1,7 +1,7 @@
 """`grovekeeper launch`: start a study, or continue it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from search.cli.output import echo, print_json, print_result
 from search.cli.signals import Stopped, StopSignals
 from search.formatting import runs_behind
 from search.study.schema import description, option_schemas
+
+if TYPE_CHECKING:
+    from search.report.summary import StudySummary
 
 
 def launch(
@@ -82,33 +85,33 @@ def launch(
 
             summary = run(spec, options.stores(), options.display, signals)
     if json:
-        print_json(summary)
+        print_json(summary.model_dump())
     elif not options.quiet:
-        if summary["state"] == "running":
+        if summary.state == "running":
             _print_begun(summary)
         else:
             print_result(summary, registered=spec.register_model)
-    if summary["state"] == "running":  # detached: it goes on without this process
+    if summary.state == "running":  # detached: it goes on without this process
         return
-    if summary["state"] in {"interrupted", "stopped"} and not json:
+    if summary.state in {"interrupted", "stopped"} and not json:
         options.say(
-            f"stopped; `grovekeeper launch {summary['study']}` with the same options continues it"
+            f"stopped; `grovekeeper launch {summary.study}` with the same options continues it"
         )
-    if summary["state"] == "interrupted":
+    if summary.state == "interrupted":
         raise Stopped(signals.number)
-    if summary["mirror"]["behind"]:
+    if summary.mirror.behind:
         options.say(
-            f"grovekeeper: MLflow is {runs_behind(summary['mirror']['behind'])}: "
-            f"run `grovekeeper sync {summary['study']}` to bring it up to date"
+            f"grovekeeper: MLflow is {runs_behind(summary.mirror.behind)}: "
+            f"run `grovekeeper sync {summary.study}` to bring it up to date"
         )
         raise typer.Exit(1)
 
 
-def _print_begun(summary: dict[str, Any]) -> None:
+def _print_begun(summary: "StudySummary") -> None:
     """Print how to follow a study that runs on the cluster."""
-    name, holder = summary["study"], summary["lease"]
-    echo(f"{name}: running" + (f" on {holder['host']} (process {holder['pid']})" if holder else ""))
+    name, holder = summary.study, summary.lease
+    echo(f"{name}: running" + (f" on {holder.host} (process {holder.pid})" if holder else ""))
     echo(f"watch it: grovekeeper watch {name}")
-    if summary["mlflow"]["view"]:
-        echo(f"look at it: {summary['mlflow']['view']}")
+    if summary.mlflow.view:
+        echo(f"look at it: {summary.mlflow.view}")
     echo(f"stop it: grovekeeper stop {name}")

@@ -5,12 +5,15 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from search.errors import UsageError
 from search.formatting import visible
+
+if TYPE_CHECKING:
+    from search.report.summary import StudySummary
 
 # A spreadsheet evaluates text that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t")
@@ -103,7 +106,7 @@ def _shown(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def print_result(summary: dict[str, Any], *, registered: bool) -> None:
+def print_result(summary: "StudySummary", *, registered: bool) -> None:
     """Print the result of a study that has ended, and the commands to use it.
 
     Parameters
@@ -114,26 +117,27 @@ def print_result(summary: dict[str, Any], *, registered: bool) -> None:
         Whether the launch was asked to register the champion.
     """
     from search.formatting import params_listed, scores_listed
-    from search.report.summary import of_another
 
-    best, model, trials = summary["best"], summary["model"], summary["trials"]
-    line = f"{summary['study']}: {trials['complete']} trials complete, {trials['pruned']} pruned"
-    echo(line + (f", {trials['failed']} failed" if trials["failed"] else ""))
+    best, model, trials = summary.best, summary.model, summary.trials
+    line = f"{summary.study}: {trials.complete} trials complete, {trials.pruned} pruned"
+    echo(line + (f", {trials.failed} failed" if trials.failed else ""))
     if best is None:
         return
-    shown = params_listed(best["params"])
-    echo(f"best: trial {best['number']}, {summary['metric']} {best['value']:.5g} ({shown})")
-    if of_another(summary):
-        champion = summary["champion"]["trial"]
-        echo(f"the champion is still that of trial {champion}: the same launch makes the new one")
+    shown = params_listed(best.params)
+    echo(f"best: trial {best.number}, {summary.metric} {best.value:.5g} ({shown})")
+    if summary.champion is not None and summary.of_trial:
+        echo(
+            f"the champion is still that of trial {summary.champion.trial}: "
+            "the same launch makes the new one"
+        )
         model = None
-    elif summary["holdout"]:
-        echo(f"hold-out: {scores_listed(summary['holdout'])}")
-    if model is not None and registered and summary["state"] in {"finished", "stopped"}:
-        name = model["name"]
-        echo(f"registered: {name} version {model['version']} (models:/{name}/{model['version']})")
+    elif summary.holdout:
+        echo(f"hold-out: {scores_listed(summary.holdout)}")
+    if model is not None and registered and summary.state in {"finished", "stopped"}:
+        name = model.name
+        echo(f"registered: {name} version {model.version} (models:/{name}/{model.version})")
         echo(f"promote it: grovekeeper promote {name} --to Staging")
-    if summary["evaluation"] is None:  # the study was made by another tool: MLflow has no run of it
+    if summary.evaluation is None:  # the study was made by another tool: MLflow has no run of it
         return
-    place = summary["mlflow"]["view"] or f"grovekeeper ui --study {summary['study']}"
+    place = summary.mlflow.view or f"grovekeeper ui --study {summary.study}"
     echo(f"look at it: {place}")

@@ -1,11 +1,14 @@
 """`grovekeeper show`: show all about one study."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from search.cli.options import Csv, Json, globals_of
 from search.cli.output import check_formats, echo, print_csv, print_json, print_table
+
+if TYPE_CHECKING:
+    from search.report.summary import StudySummary
 
 _BEST = 5
 
@@ -33,9 +36,9 @@ def show(
     trials = opened.trials()
     summary = summarize(opened, trials)
     if json:
-        print_json(summary)
+        print_json(summary.model_dump())
         return
-    metric = summary["metric"]
+    metric = summary.metric
     if csv:
         print_csv(*trial_table(opened, trials))
         return
@@ -48,35 +51,34 @@ def show(
         print_table(columns, rows, title="The best trials")
 
 
-def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    from search.report.summary import of_another
-
-    trials, best, lease = summary["trials"], summary["best"], summary["lease"]
-    counts = ", ".join(f"{trials[k]} {k}" for k in trials if k != "goal" and trials[k])
-    ours = summary["evaluation"] is not None
+def _rows(summary: "StudySummary") -> list[tuple[str, str]]:
+    trials, best, lease = summary.trials, summary.best, summary.lease
+    counts = ", ".join(f"{n} {name}" for name, n in trials.by_state().items())
+    ours = summary.evaluation is not None
     rows = [
-        ("study", summary["study"]),
-        ("state", summary["state"] if ours else "made elsewhere"),
-        ("metric", f"{summary['metric']} ({summary['direction']})"),
-        ("trials", (counts or "none") + (f", of {trials['goal']}" if trials["goal"] else "")),
+        ("study", summary.study),
+        ("state", summary.state if ours else "made elsewhere"),
+        ("metric", f"{summary.metric} ({summary.direction})"),
+        ("trials", (counts or "none") + (f", of {trials.goal}" if trials.goal else "")),
     ]
     if lease:
-        rows.append(("run by", f"{lease['owner']} on {lease['host']}, process {lease['pid']}"))
+        rows.append(("run by", f"{lease.owner} on {lease.host}, process {lease.pid}"))
     if best:
-        rows.append(("best", f"{best['value']:.6g} (trial {best['number']})"))
+        rows.append(("best", f"{best.value:.6g} (trial {best.number})"))
     if best and ours:
-        rows.append(("scored by", f"{summary['evaluation']}, {summary['covered']:.2%} of the rows"))
-    trial = of_another(summary)
-    for name, value in (summary["holdout"] or {}).items():
+        rows.append(("scored by", f"{summary.evaluation}, {summary.covered:.2%} of the rows"))
+    trial = summary.of_trial
+    for name, value in (summary.holdout or {}).items():
         rows.append((f"hold-out {name}", f"{value:.6g}{trial}"))
-    if summary["model"]:
-        version = f"{summary['model']['name']} version {summary['model']['version']}"
+    if summary.model:
+        version = f"{summary.model.name} version {summary.model.version}"
         rows.append(("model", f"{version}{trial}"))
-    mirror, place = summary["mirror"], summary["mlflow"]
+    mirror, place = summary.mirror, summary.mlflow
     if ours:
-        rows.append(("MLflow", f"{mirror['runs']} trial runs, {mirror['behind']} behind"))
-        rows += [(f"  {name}", str(value)) for name, value in place.items() if value]
-        if place["run_id"] and not place["view"]:
-            rows.append(("  look at it", f"grovekeeper ui --study {summary['study']}"))
-    rows += [(f"seconds {name}", f"{value:g}") for name, value in summary["seconds"].items()]
+        rows.append(("MLflow", f"{mirror.runs} trial runs, {mirror.behind} behind"))
+        rows += [(f"  {name}", str(value)) for name, value in place if value]
+        if place.run_id and not place.view:
+            rows.append(("  look at it", f"grovekeeper ui --study {summary.study}"))
+    seconds = summary.seconds.model_dump()
+    rows += [(f"seconds {name}", f"{value:g}") for name, value in seconds.items()]
     return rows

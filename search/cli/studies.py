@@ -18,7 +18,7 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
     Example: grovekeeper studies --json
     """
     check_formats(json, csv)
-    from search.report.summary import of_another, summarize
+    from search.report.summary import summarize
     from storage.errors import NotFoundError
     from storage.studies.study import StudyBook
 
@@ -28,27 +28,27 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
         with suppress(NotFoundError):  # deleted meanwhile
             summaries.append(summarize(book.open(name)))
     if json:
-        print_json(summaries)
+        print_json([summary.model_dump() for summary in summaries])
         return
     if not summaries and not csv:
         echo("no studies yet: start one with `grovekeeper launch`")
         return
     rows = []
     for summary in summaries:
-        trials, best, model = summary["trials"], summary["best"], summary["model"]
+        trials, best, model = summary.trials, summary.best, summary.model
         # The hold-out score is shown only if it is that of the best trial.
-        holdout = {} if of_another(summary) else summary["holdout"] or {}
+        holdout = {} if summary.of_trial else summary.holdout or {}
         rows.append(
             [
-                summary["study"],
-                summary["state"] if summary["evaluation"] else "made elsewhere",
-                trials["complete"] + trials["pruned"],
-                trials["goal"],
-                summary["metric"],
-                best and best["value"],
-                holdout.get(summary["metric"]),
-                model and model["name"],
-                model and model["version"],
+                summary.study,
+                summary.state if summary.evaluation else "made elsewhere",
+                trials.complete + trials.pruned,
+                trials.goal,
+                summary.metric,
+                best and best.value,
+                holdout.get(summary.metric),
+                model and model.name,
+                model and model.version,
             ]
         )
     (print_csv if csv else print_table)(_COLUMNS, rows)

@@ -52,9 +52,9 @@ def watch(
             options.display.end()
     summary = summarize(opened)
     if json:
-        print_json(summary)
+        print_json(summary.model_dump())
     elif not options.quiet:
-        if summary["state"] == "lost":
+        if summary.state == "lost":
             options.say(f"its coordinator died: `grovekeeper launch {study}` continues it")
         print_result(summary, registered=True)
 

@@ -16,7 +16,7 @@ class Observer(Protocol):
         """React to a change of a trial, which is in the status already."""
 
     def mirrored(self, summary: Mapping[str, Any]) -> None:
-        """Take the study's summary once MLflow has the study's run."""
+        """Take the study's summary, as JSON has it, once MLflow has the study's run."""
 
     def end(self) -> None:
         """React to the end of the launch."""

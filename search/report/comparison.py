@@ -21,7 +21,7 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
     summaries of the studies, hyperparameters of their best trials that differ, and, where scores
     cannot be compared, why
     """
-    summaries = [summarize(study) for study in studies]
+    summaries = [summarize(study).model_dump() for study in studies]
     specs = [read_notes(study).spec for study in studies]
     conditions = [{} if spec is None else _conditions(spec) for spec in specs]
     for summary, spec in zip(summaries, specs, strict=True):

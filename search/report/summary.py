@@ -1,61 +1,170 @@
-"""A study in a few figures, made from Optuna's database alone: what `launch` and `show` print."""
+"""The summary of a study, made from Optuna's database alone: what `launch` and `show` print."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from search.formatting import of_trial
-from search.study.notes import MirrorNote, read_notes
-from storage.records import TrialRecord
+from search.study.notes import MirrorNote, Seconds, read_notes
+from storage.leases.store import LeaseRecord
+from storage.records import Direction, StudyState, TrialRecord
 from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study
 
-_PLACE = ("tracking_uri", "experiment_id", "run_id", "url", "view")
+# JSON has no infinities and no NaN: they are printed as null.
+Score = Annotated[float, WithJsonSchema({"type": ["number", "null"]})]
 
 
-def of_another(summary: Mapping[str, Any]) -> str:
-    """Say of which trial the champion is, where a better one was found since; else nothing."""
-    best = summary["best"]
-    champion = summary["champion"]
-    return of_trial(champion and champion["trial"], best and best["number"])
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
 
 
-def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> dict[str, Any]:
-    """Return the study as the JSON document that the command line promises.
+class TrialCounts(_Part):
+    """Trials by state; `goal` is the number of finished trials asked for."""
+
+    complete: int
+    pruned: int
+    interrupted: int
+    failed: int
+    running: int
+    waiting: int
+    goal: int | None
+
+    def by_state(self) -> dict[str, int]:
+        """Return the states that have trials, with their counts."""
+        return {name: n for name, n in self.model_dump(exclude={"goal"}).items() if n}
+
+
+class LeaseHolder(_Part):
+    """The process that runs the study; `expires` is UTC in ISO 8601."""
+
+    owner: str
+    host: str
+    pid: int
+    expires: str
+
+    @classmethod
+    def of(cls, lease: LeaseRecord) -> Self:
+        """Describe the holder of a lease."""
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(lease.expires))
+        return cls(owner=lease.owner, host=lease.host, pid=lease.pid, expires=expires)
+
+
+class BestTrial(_Part):
+    """The complete trial with the best value."""
+
+    number: int
+    value: float
+    params: dict[str, Any]
+
+
+class ChampionTrial(_Part):
+    """The trial that the champion was made of, and the champion's number of trees."""
+
+    trial: int
+    trees: int
+
+
+class RegisteredVersion(_Part):
+    """Name and number of a registered model version."""
+
+    name: str
+    version: int
+
+
+class MirrorCounts(_Part):
+    """Trial runs in MLflow, and runs that MLflow does not show in their newest state yet."""
+
+    runs: int
+    behind: int
+
+
+class StudyPages(_Part):
+    """The study's run in MLflow; pages exist on a server only."""
+
+    tracking_uri: str | None
+    experiment_id: str | None
+    run_id: str | None
+    url: str | None
+    view: str | None
+
+
+class StudySummary(_Part):
+    """The document that `launch`, `show` and `watch` print with ``--json``.
+
+    Attributes
+    ----------
+    evaluation
+        How trials are scored; ``None`` for a study that another program made.
+    covered
+        Share of the rows that had enough votes to be scored.
+    holdout
+        The champion's scores on the held-out rows.
+    format_version
+        Increased when a key changes its meaning or goes; a new key does not need it.
+    """
+
+    study: str
+    state: StudyState
+    metric: str
+    direction: Direction
+    trials: TrialCounts
+    lease: LeaseHolder | None
+    best: BestTrial | None
+    evaluation: str | None
+    covered: float | None
+    champion: ChampionTrial | None
+    holdout: dict[str, Score] | None
+    model: RegisteredVersion | None
+    mirror: MirrorCounts
+    mlflow: StudyPages
+    seconds: Seconds
+    format_version: Literal[1] = 1
+
+    @property
+    def of_trial(self) -> str:
+        """Name the champion's trial if a better one was found since; otherwise empty."""
+        champion = None if self.champion is None else self.champion.trial
+        return of_trial(champion, None if self.best is None else self.best.number)
+
+
+def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> StudySummary:
+    """Summarize a study.
 
     Parameters
     ----------
     trials
-        The study's, where they are read already.
+        The study's trials, if they were read already.
     """
     statistics = TrialStatistics(study.direction, study.trials() if trials is None else trials)
-    notes = read_notes(study)
-    model, champion = notes.model, notes.champion
-    mirror = notes.mirror or MirrorNote()
-    holder = study.lease()
-    alive = holder is not None and holder.alive
-    best = statistics.champion
-    return {
-        "study": study.name,
-        "state": study.state(),
-        "metric": study.metric,
-        "direction": study.direction,
-        "trials": statistics.counts | {"goal": notes.goal},
-        "lease": {
-            "owner": holder.owner,
-            "host": holder.host,
-            "pid": holder.pid,
-            "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(holder.expires)),
-        }
-        if holder is not None and alive
-        else None,
-        "best": best and {"number": best.number, "value": best.value, "params": dict(best.params)},
-        "evaluation": notes.spec and notes.spec.evaluation,
-        "covered": best and (1.0 if best.covered is None else best.covered),
-        "champion": champion and {"trial": champion.trial, "trees": champion.trees},
-        "holdout": notes.holdout,
-        "model": model and {"name": model.name, "version": model.version},
-        "mirror": {"runs": mirror.runs, "behind": mirror.behind},
-        "mlflow": {key: getattr(mirror, key) for key in _PLACE},
-        "seconds": notes.seconds.model_dump(),
-    }
+    notes, lease, best = read_notes(study), study.lease(), statistics.champion
+    champion, model, mirror = notes.champion, notes.model, notes.mirror or MirrorNote()
+    return StudySummary(
+        study=study.name,
+        state=study.state(),
+        metric=study.metric,
+        direction=study.direction,
+        trials=TrialCounts(**statistics.counts, goal=notes.goal),
+        lease=LeaseHolder.of(lease) if lease is not None and lease.alive else None,
+        best=None
+        if best is None or best.value is None
+        else BestTrial(number=best.number, value=best.value, params=dict(best.params)),
+        evaluation=None if notes.spec is None else notes.spec.evaluation,
+        covered=None if best is None else 1.0 if best.covered is None else best.covered,
+        champion=None
+        if champion is None
+        else ChampionTrial(trial=champion.trial, trees=champion.trees),
+        holdout=notes.holdout,
+        model=None if model is None else RegisteredVersion(name=model.name, version=model.version),
+        mirror=MirrorCounts(runs=mirror.runs, behind=mirror.behind),
+        mlflow=StudyPages(
+            tracking_uri=mirror.tracking_uri,
+            experiment_id=mirror.experiment_id,
+            run_id=mirror.run_id,
+            url=mirror.url,
+            view=mirror.view,
+        ),
+        seconds=notes.seconds,
+    )

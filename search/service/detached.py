@@ -29,6 +29,7 @@ from search.errors import StudyError, UsageError
 from search.monitoring.messages import messages_to
 from search.monitoring.observer import NeverStops
 from search.monitoring.status import SearchStatus
+from search.report.summary import StudySummary
 from search.service.launch import launch
 from search.stores import Stores
 from search.study.problem import load_problem
@@ -53,14 +54,14 @@ _MAX_BYTES = 500e6
 Message = tuple[Literal["begun", "log", "mirrored", "ended"], Any]
 
 
-def detach(spec: StudySpec) -> dict[str, Any]:
+def detach(spec: StudySpec) -> StudySummary:
     """Launch a study on its cluster; return as soon as MLflow has the study's run.
 
     A table on this machine is read here and sent along; otherwise the coordinator reads it.
 
     Returns
     -------
-    the study's summary, as `grovekeeper show --json` prints it
+    the study's summary
 
     Raises
     ------
@@ -121,7 +122,7 @@ class _Submission:
         self._task.add_done_callback(lambda _: self._messages.put(("ended", None)))
         fire_and_forget(self._task)
 
-    def wait(self) -> dict[str, Any]:
+    def wait(self) -> StudySummary:
         """Log the coordinator's messages until MLflow has the study's run; return its summary."""
         try:
             return self._wait()
@@ -132,7 +133,7 @@ class _Submission:
                 self._client.cancel([self._task], force=True)
             raise
 
-    def _wait(self) -> dict[str, Any]:
+    def _wait(self) -> StudySummary:
         silent_until = time.monotonic() + _SILENT_WAIT
         while True:
             try:
@@ -153,11 +154,11 @@ class _Submission:
                 level, text = content
                 _logger.log(level, "%s", text)
             elif kind == "mirrored":
-                return dict(content)
+                return StudySummary.model_validate(content)
 
-    def _result(self) -> dict[str, Any]:
+    def _result(self) -> StudySummary:
         try:
-            return dict(self._task.result())
+            return StudySummary.model_validate(self._task.result())
         except (KilledWorker, CancelledError) as error:
             raise StudyError(
                 f"study '{self._study}': coordinator after coordinator died, or the cluster is "
@@ -181,7 +182,9 @@ def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
     while True:
         try:
             with messages_to(forwarder.log):
-                return launch(here, stores, forwarder, NeverStops(), succeeds="mirrored" in earlier)
+                succeeds = "mirrored" in earlier
+                summary = launch(here, stores, forwarder, NeverStops(), succeeds=succeeds)
+                return summary.model_dump()
         except StudyBusyError:
             if not earlier or time.monotonic() > deadline:
                 raise

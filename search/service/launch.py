@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from typing import Any, cast
+from typing import cast
 
 from search.environment import cores
 from search.errors import StudyError
@@ -18,7 +18,7 @@ from search.optimization.coordinator import Coordinator, End
 from search.optimization.plan import make_plan
 from search.report import report_files
 from search.report.run_note import study_record
-from search.report.summary import summarize
+from search.report.summary import StudySummary, summarize
 from search.service.supervisor import Supervisor
 from search.stores import Stores
 from search.study.notes import (
@@ -62,7 +62,7 @@ def launch(
     stop: StopSource,
     *,
     succeeds: bool = False,
-) -> dict[str, Any]:
+) -> StudySummary:
     """Start or continue a study, and register its champion.
 
     Parameters
@@ -76,7 +76,7 @@ def launch(
 
     Returns
     -------
-    the study's summary, as `grovekeeper show --json` prints it
+    the study's summary
 
     Raises
     ------

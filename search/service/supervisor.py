@@ -99,5 +99,5 @@ class Supervisor:
             self._study.write(StudyNotes(mirror=mirror))
             self._noted = now
         if appears:
-            self._observer.mirrored(summarize(self._study))
+            self._observer.mirrored(summarize(self._study).model_dump())
             self._is_mirrored = True

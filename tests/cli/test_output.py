@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from conftest import Shell
+from settled import summary_of
 
 from search.cli.output import print_result, print_table
+from search.report.summary import StudySummary
 
 
 def rows_of(shell: Shell, *arguments: str) -> list[dict[str, str]]:
@@ -91,19 +93,16 @@ def test_on_a_terminal_tables_are_folded_to_its_width(
     assert max(map(len, lines)) <= 80
 
 
-def summary(best: int) -> dict[str, Any]:
-    return {
-        "study": "houses",
-        "state": "stopped",
-        "metric": "rmse",
-        "trials": {"complete": 40, "pruned": 2, "failed": 0},
-        "best": {"number": best, "value": 1.5, "params": {"max_features": 0.5}},
-        "champion": {"trial": 12, "trees": 100},
-        "holdout": {"rmse": 2.5},
-        "model": {"name": "houses", "version": 1},
-        "evaluation": "out-of-bag",
-        "mlflow": {"view": None},
-    }
+def summary(best: int) -> StudySummary:
+    return summary_of(
+        "houses",
+        state="stopped",
+        trials={"complete": 40, "pruned": 2},
+        best={"number": best, "value": 1.5, "params": {"max_features": 0.5}},
+        champion={"trial": 12, "trees": 100},
+        holdout={"rmse": 2.5},
+        model={"name": "houses", "version": 1},
+    )
 
 
 def test_hold_out_and_model_are_printed_only_if_the_champion_is_the_best_trial(

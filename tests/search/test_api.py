@@ -14,6 +14,7 @@ import optuna
 import pytest
 from processes import environment
 from rich.console import Console
+from settled import summary_of
 
 import search
 from search import Result
@@ -186,7 +187,7 @@ def test_before_a_trial_is_complete_there_is_no_best() -> None:
 def test_a_detached_study_is_not_looked_for_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = {"study": "diabetes", "state": "running", "best": None, "holdout": None, "model": None}
+    begun = summary_of("diabetes")
     monkeypatch.setattr("search.service.detached.detach", lambda *_: begun)
     monkeypatch.chdir(tmp_path)
     found = search.launch(search.StudySpec(detach=True, scheduler="tcp://host:8786"))

@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution
 from settled import settle
 
 from search.report.comparison import compare_studies
-from search.report.summary import of_another, summarize
+from search.report.summary import summarize
 from search.report.trial_table import trial_table
 from search.study.ranking import best_first
 from storage.records import TrialRecord
@@ -71,10 +71,10 @@ def test_an_infinite_value_which_others_enter_is_not_among_the_best() -> None:
 
 def test_an_older_champion_is_told_from_the_best(study: Study) -> None:
     settle(study, champion={"name": "houses", "trial": 0, "trees": 128})
-    assert of_another(summarize(study)) == ""
+    assert summarize(study).of_trial == ""
     better = TrialRecord(2, "COMPLETE", {"max_features": 0.75}, value=2.0)
     study.enter_trial(better, SPACE)
-    assert of_another(summarize(study)) == " (of trial 0)"
+    assert summarize(study).of_trial == " (of trial 0)"
 
 
 def test_studies_made_elsewhere_are_not_said_to_be_comparable(book: StudyBook) -> None:
