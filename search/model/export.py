@@ -5,7 +5,7 @@ from typing import Any
 from search.forest.growing import champion_seed, make_forest
 from search.formatting import params_listed, visible
 from search.model.champion import champion_size
-from search.study.notes import read_settled
+from search.study.notes import read_initialized
 from search.study.ranking import best_of
 from storage.studies.study import Study
 
@@ -33,7 +33,7 @@ def as_python(study: Study) -> str:
     StudyError
         If the study was not made by grovekeeper, or has no complete trial.
     """
-    notes = read_settled(study)
+    notes = read_initialized(study)
     spec = notes.spec
     best = best_of(study)
     trees = champion_size(notes.asked.trees, best.enough_trees)

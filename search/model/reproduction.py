@@ -14,7 +14,7 @@ from search.forest.oob import OobSums, evaluate_rung
 from search.model.champion import predict
 from search.model.fingerprint import fingerprint
 from search.model.serialization import LoadedModel
-from search.study.notes import read_settled
+from search.study.notes import read_initialized
 from search.study.problem import Problem, reload_problem
 from storage.records import TrialRecord
 from storage.studies.study import Study
@@ -102,7 +102,7 @@ def reproduce_trial(
         )
     grown = trial if trial.copies is None else trials[trial.copies]
     problem = reload_problem(study, data, query)
-    notes, digest = read_settled(study), problem.dataset.description.digest
+    notes, digest = read_initialized(study), problem.dataset.description.digest
     changed, then = tuple(changes(notes.versions)), notes.spec.description.digest
     compared: dict[str, tuple[object, object]] = {"data": (then, digest)}
     if digest == then:

@@ -1,14 +1,14 @@
 """A study as its MLflow run shows it: its record, and a note on what was found."""
 
 from search.formatting import code, of_trial, params_listed, scores_listed
-from search.study.notes import SettledNotes
+from search.study.notes import InitializedNotes
 from storage.records import DataRecord, StudyRecord, StudyState
 from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study
 
 
 def study_record(
-    study: Study, notes: SettledNotes, statistics: TrialStatistics, state: StudyState
+    study: Study, notes: InitializedNotes, statistics: TrialStatistics, state: StudyState
 ) -> StudyRecord:
     """Return the record of a study that this project set up."""
     spec, description = notes.spec, notes.spec.description
@@ -40,7 +40,7 @@ def study_record(
     )
 
 
-def describe(notes: SettledNotes, statistics: TrialStatistics, state: StudyState) -> str:
+def describe(notes: InitializedNotes, statistics: TrialStatistics, state: StudyState) -> str:
     """Return the note in Markdown."""
     spec, data, counts = notes.spec, notes.spec.description, statistics.counts
     shown = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none yet"

@@ -26,8 +26,8 @@ from search.study.notes import (
     Request,
     Seconds,
     StudyNotes,
+    read_initialized,
     read_notes,
-    read_settled,
     updated,
 )
 from search.study.problem import Problem, create_study, find_study, initialize_study, load_problem
@@ -157,7 +157,7 @@ class _Launch:
         self._lease = lease
         self._stop = stop
         self._stop_requested = False
-        self._notes = read_settled(study)
+        self._notes = read_initialized(study)
         # Some of the seconds are the sum over all launches, the others those of the last one.
         self._before = self._seconds = self._notes.seconds
         self._known = study.trials()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from search.errors import StudyError
 from search.report import report_files
 from search.report.run_note import study_record
-from search.study.notes import MirrorNote, StudyNotes, read_notes, read_settled
+from search.study.notes import MirrorNote, StudyNotes, read_initialized, read_notes
 from storage.errors import LeaseLostError
 from storage.leases.lease import Lease
 from storage.records import LOST_REASON, StudyRecord, StudyState, TrialRecord
@@ -59,7 +59,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
     if read_notes(study).spec is None:
         return _sync_foreign(study, tracking_uri)
     with Lease(study.book.leases, study.name) as lease:
-        notes = read_settled(study)
+        notes = read_initialized(study)
         # We hold the lease: a coordinator that the notes say is running has died.
         noted = notes.state or "finished"
         state: StudyState = "lost" if noted == "running" else noted

@@ -38,7 +38,7 @@ class _Document(BaseModel):
 
 
 class Identity(BaseModel):
-    """What must not change when a study goes on: everything that decides what it scores.
+    """Everything that decides the scores of a study; it must not change when the study goes on.
 
     The fields of the description are stored beside the others, not below them.
 
@@ -47,7 +47,7 @@ class Identity(BaseModel):
     description
         The table. It may be read from another address later.
     evaluation
-        How trials are scored: ``out-of-bag``, or the number of folds as in ``5 folds``.
+        The way trials are scored: ``out-of-bag``, or the number of folds as in ``5 folds``.
     space
         Optuna's distributions by hyperparameter, each as JSON.
     """
@@ -77,7 +77,7 @@ class Identity(BaseModel):
 
 
 class Request(_Document):
-    """What the last launch asked for that is not part of the study's identity."""
+    """Options of the last launch that are not part of the study's identity."""
 
     model: str | None = None
     trees: Literal["auto"] | int = "auto"
@@ -219,8 +219,8 @@ class StudyNotes(StudyAttributes):
     seconds: Seconds = Seconds()
 
 
-class SettledNotes(StudyNotes):
-    """The notes on a study that this project has set up completely."""
+class InitializedNotes(StudyNotes):
+    """The notes on a study that this project has initialized."""
 
     started: datetime
     spec: Identity
@@ -231,8 +231,8 @@ def read_notes(study: Study) -> StudyNotes:
     return study.read(StudyNotes)
 
 
-def read_settled(study: Study) -> SettledNotes:
-    """Read the notes on a study that this project has set up.
+def read_initialized(study: Study) -> InitializedNotes:
+    """Read the notes on a study that this project has initialized.
 
     Raises
     ------
@@ -241,4 +241,4 @@ def read_settled(study: Study) -> SettledNotes:
     """
     if read_notes(study).spec is None:
         raise StudyError(f"study '{study.name}' was not made by grovekeeper")
-    return study.read(SettledNotes)
+    return study.read(InitializedNotes)

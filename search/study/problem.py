@@ -15,7 +15,7 @@ from search.errors import DataError, StudyError, UsageError
 from search.forest.metrics import Metric, check_metric, get_metric
 from search.forest.resampling import Resampling
 from search.forest.training_set import TrainingSet, writable
-from search.study.notes import Identity, StudyNotes, read_notes, read_settled
+from search.study.notes import Identity, StudyNotes, read_initialized, read_notes
 from search.study.search_space import make_space
 from search.study.spec import StudySpec, make_spec
 from search.study.splitting import choose_resampling
@@ -147,7 +147,7 @@ def reload_problem(study: Study, data: str | None = None, query: str | None = No
     UsageError, DataError
         When the table cannot be read, or the problem cannot be made from it any more.
     """
-    known = read_settled(study).spec
+    known = read_initialized(study).spec
     spec = make_spec(options_of(known) | {"study": study.name})
     return make_problem(spec, load_again(spec.description, data, query))
 

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from settled import settle
 
 from search.report import Figure, draw, make_report, report_files
-from search.study.notes import StudyNotes, read_settled
+from search.study.notes import StudyNotes, read_initialized
 from storage.records import Span, TrialRecord
 from storage.studies.study import Study, StudyBook
 
@@ -192,7 +192,7 @@ def test_a_table_that_was_in_memory_is_asked_for_where_everything_is_made_again(
     study: Study,
 ) -> None:
     settle(study)
-    spec = read_settled(study).spec
+    spec = read_initialized(study).spec
     memory = spec.description.model_copy(update={"source": "frame"})
     study.write(StudyNotes(spec=spec.model_copy(update={"description": memory})))
     enter(study, 0)

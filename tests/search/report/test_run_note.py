@@ -8,7 +8,7 @@ import pytest
 
 from search.report.run_note import describe
 from search.study.importance import importance
-from search.study.notes import SettledNotes
+from search.study.notes import InitializedNotes
 from storage.records import TrialRecord
 from storage.studies.statistics import TrialStatistics
 
@@ -32,7 +32,7 @@ _NOTES: dict[str, Any] = {
 
 
 def described(statistics: TrialStatistics, state: Any, **more: Any) -> str:
-    return describe(SettledNotes.model_validate(_NOTES | more), statistics, state)
+    return describe(InitializedNotes.model_validate(_NOTES | more), statistics, state)
 
 
 def trial(number: int, state: Any, value: float | None) -> TrialRecord:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from search.errors import DataError, StudyError, UsageError
-from search.study.notes import StudyNotes, read_settled
+from search.study.notes import StudyNotes, read_initialized
 from search.study.problem import Problem, create_study, find_study, initialize_study, load_problem
 from search.study.spec import make_spec
 from storage.studies.study import StudyBook
@@ -41,7 +41,7 @@ def test_the_first_launch_to_initialize_a_study_decides_its_identity(storage: st
     initialize_study(first, study)
     with pytest.raises(StudyError, match="seed is 2, was 1"):
         initialize_study(second, same)
-    assert read_settled(study).spec.seed == 1
+    assert read_initialized(study).spec.seed == 1
 
 
 def test_another_space_is_another_problem(storage: str) -> None:
