@@ -14,6 +14,7 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from search.promotion.history import History
 from search.report.summary import StudySummary
 from search.study.schema import option_schemas
 
@@ -56,7 +57,10 @@ def options() -> str:
 
 def schemas() -> str:
     """Return the page with the JSON Schemas of printed documents, generated from their models."""
-    found = {"Study": StudySummary.model_json_schema()}
+    found = {
+        "A study": StudySummary.model_json_schema(),
+        "A model's history": History.model_json_schema(),
+    }
     blocks = (
         f"## {title}\n\n```json\n{json.dumps(schema, indent=2)}\n```\n"
         for title, schema in found.items()

@@ -57,7 +57,7 @@ def promote(
     Example: grovekeeper promote diabetes --to Staging --require rmse=70
     """
     from search.promotion.evaluation import Criteria
-    from search.promotion.history import document
+    from search.promotion.history import MoveDocument
     from search.promotion.promote import PromotionRequest, check_reason
     from search.promotion.promote import promote as move
 
@@ -71,7 +71,7 @@ def promote(
         number, done = move(registry, model, request)
     if json:
         unmoved = {"version": number, "to": stage, "action": None}
-        about = unmoved if done is None else document(done)
+        about = unmoved if done is None else MoveDocument.of(done).model_dump()
         print_json({"model": model, "alias": stage.lower()} | about)
     elif done is None:
         echo(f"{model} version {number} is already in {stage}")

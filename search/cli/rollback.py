@@ -24,7 +24,7 @@ def rollback(
 
     Example: grovekeeper rollback diabetes --reason "drifts on new patients"
     """
-    from search.promotion.history import document
+    from search.promotion.history import MoveDocument
     from search.promotion.promote import check_reason
     from search.promotion.promote import rollback as back
 
@@ -33,6 +33,6 @@ def rollback(
     with open_registry(context, model) as registry:
         done = back(registry, model, where, why)
     if json:
-        print_json({"model": model, "alias": where.lower()} | document(done))
+        print_json({"model": model, "alias": where.lower()} | MoveDocument.of(done).model_dump())
     else:
         echo(describe_move(model, done))

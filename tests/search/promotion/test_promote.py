@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from shop import GOOD, WEAK, Shop, table
 
 from search.errors import StudyError, UsageError
 from search.model.provenance import HOLDOUT_PREFIX, REFIT_TAG
-from search.promotion.history import BY_HAND, history
+from search.promotion.history import BY_HAND, History, StageDocument, history
 from search.promotion.promote import check_reason
 from storage.errors import NotFoundError, StorageError
 from storage.records import ModelVersion
@@ -56,7 +57,7 @@ def test_a_worse_version_is_refused_and_recorded_and_may_be_forced(shop: Shop) -
     assert move is not None
     assert (move.action, move.reason) == ("force", "a demonstration")
     assert shop.holder() == 2
-    actions = [m["action"] for m in history(shop.registry, "houses")["moves"]]
+    actions = [m.action for m in history(shop.registry, "houses").moves]
     assert actions == ["promote", "refuse", "force"]
 
 
@@ -257,14 +258,16 @@ def test_changes_by_hand_are_shown_and_rolled_back(shop: Shop) -> None:
         warnings.simplefilter("ignore")
         shop.client.transition_model_version_stage("houses", "2", "Staging", True)
     found = history(shop.registry, "houses")
-    assert [(m["action"], m["version"]) for m in found["moves"]] == [("promote", 1), (BY_HAND, 2)]
-    assert found["now"]["Staging"] == {"version": 2, "alias": 1}
+    assert [(m.action, m.version) for m in found.moves] == [("promote", 1), (BY_HAND, 2)]
+    assert found.now["Staging"] == StageDocument(version=2, alias=1)
     assert shop.rollback().version == 1
     found = history(shop.registry, "houses")
-    assert [m["action"] for m in found["moves"]] == ["promote", BY_HAND, "rollback"]
-    assert found["now"]["Staging"] == {"version": 1, "alias": 1}
-    assert found["now"]["Production"] == {"version": None, "alias": None}
-    json.dumps(found)
+    assert [m.action for m in found.moves] == ["promote", BY_HAND, "rollback"]
+    assert found.now["Staging"] == StageDocument(version=1, alias=1)
+    assert found.now["Production"] == StageDocument(version=None, alias=None)
+    Draft202012Validator(History.model_json_schema()).validate(
+        json.loads(json.dumps(found.model_dump()))
+    )
 
 
 def test_a_move_from_staging_to_production_is_not_a_change_by_hand(shop: Shop) -> None:
@@ -272,7 +275,7 @@ def test_a_move_from_staging_to_production_is_not_a_change_by_hand(shop: Shop) -
     shop.promote()
     shop.promote(stage="Production")
     found = history(shop.registry, "houses")
-    assert [m["action"] for m in found["moves"]] == ["promote", "promote"]
+    assert [m.action for m in found.moves] == ["promote", "promote"]
     with pytest.raises(StudyError, match="would leave Production empty"):
         shop.promote(1)
 
@@ -315,7 +318,7 @@ def test_an_overtaken_move_is_reported_with_the_user_who_overtook_it(shop: Shop)
     with pytest.raises(StorageError, match=r"version 1 of houses was overtaken: .* version 2"):
         shop.promote(1, registry)
     assert shop.holder() == 2
-    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    states = [m.state for m in history(shop.registry, "houses").moves]
     assert states == ["overtaken", "done"]
 
 
@@ -328,7 +331,7 @@ def test_a_version_is_not_moved_if_the_stage_changed_while_it_was_judged(shop: S
     ):
         shop.promote(2, registry)
     assert shop.holder() == 1
-    assert [m["version"] for m in history(shop.registry, "houses")["moves"]] == [1]
+    assert [m.version for m in history(shop.registry, "houses").moves] == [1]
 
 
 def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
@@ -338,12 +341,12 @@ def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
     more = {"action": "promote", "incumbent": None}
     transitions.record(shop.registry, "houses", transitions.new_move(first, "Production", **more))
     transitions.record(shop.registry, "houses", transitions.new_move(gone, "Staging", **more))
-    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    states = [m.state for m in history(shop.registry, "houses").moves]
     assert states == ["open", "open"]
     shop.client.delete_model_version("houses", "2")
     shop.promote(3)
     assert (shop.holder("Production"), shop.holder()) == (1, 3)
-    states = [m["state"] for m in history(shop.registry, "houses")["moves"]]
+    states = [m.state for m in history(shop.registry, "houses").moves]
     assert states == ["done", "overtaken", "done"]
 
 
@@ -358,7 +361,7 @@ def test_promotion_works_on_an_mlflow_server(mlflow_server: str, tmp_path: Path)
     assert shop.holder() == 2
     assert shop.rollback().version == 1
     found = history(shop.registry, "houses")
-    assert [m["action"] for m in found["moves"]] == ["promote", "promote", "rollback"]
+    assert [m.action for m in found.moves] == ["promote", "promote", "rollback"]
 
 
 def test_unknown_models_and_versions_are_reported(shop: Shop) -> None:
