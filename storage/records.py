@@ -133,12 +133,36 @@ class DataRecord:
 class StudyRecord:
     """One study as its MLflow run shows it.
 
-    `uid` tells studies of one name in several databases apart; `guide` is the score that trials
-    report as they grow; `others` are the metrics after the first of a study of several; `data` is
-    ``None`` where it is not known; `hyperparameters` are the names of what is searched; `best`
-    holds each improvement as (highest trial number that had ended by then, value), oldest first;
-    `throughput` is trees a second as (trials that had ended, rate); `note` is Markdown for the
-    run's page; `attributes` is what others noted on the study.
+    Attributes
+    ----------
+    uid
+        Distinguishes studies with the same name in several databases.
+    guide
+        Score that trials report while they run; the metric itself for most studies.
+    data
+        ``None`` if it is not known.
+    others
+        Further metrics of a study with several objectives.
+    hyperparameters
+        Names of what is searched.
+    charted
+        Hyperparameters against which the view charts the metric, if the study searches them.
+    steps_param
+        Parameter under which a trial's run shows how many steps it took; ``None`` for none.
+    counts
+        Trials by state.
+    best
+        Each improvement as (highest trial number that had ended by then, value), oldest first.
+    throughput
+        Steps per second as (number of trials that had ended, rate), oldest first.
+    throughput_metric
+        Name under which MLflow shows the throughput.
+    holdout
+        Scores on the held-out rows.
+    note
+        Markdown for the run's page.
+    attributes
+        User attributes that the study's author set, shown as tags.
     """
 
     name: str
@@ -152,9 +176,12 @@ class StudyRecord:
     direction: Direction = "minimize"
     others: tuple[str, ...] = ()
     hyperparameters: tuple[str, ...] = ()
+    charted: tuple[str, ...] = ()
+    steps_param: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     best: tuple[tuple[int, float], ...] = ()
     throughput: tuple[tuple[int, float], ...] = ()
+    throughput_metric: str = "steps_per_second"
     holdout: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)

@@ -6,6 +6,9 @@ from storage.records import DataRecord, StudyRecord, StudyState
 from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study
 
+# Hyperparameters that differ most between good and bad trials.
+_CHARTED = ("max_features", "min_samples_leaf", "max_samples")
+
 
 def study_record(
     study: Study, notes: InitializedNotes, statistics: TrialStatistics, state: StudyState
@@ -32,9 +35,12 @@ def study_record(
         started=notes.started,
         direction=study.direction,
         hyperparameters=tuple(spec.space),
+        charted=_CHARTED,
+        steps_param="n_estimators",
         counts=dict(statistics.counts),
         best=tuple(statistics.best),
         throughput=tuple(statistics.throughput),
+        throughput_metric="trees_per_second",
         holdout=notes.holdout or {},
         note=describe(notes, statistics, state),
     )

@@ -125,6 +125,7 @@ class Mirror:
         self._runs = Runs(self._client, self.experiment_id)
         self._uid, self._name = study.uid, study.name
         self._metrics, self._guide = (study.metric, *study.others), study.guide
+        self._steps_param = study.steps_param
         found = runs_of(self._runs, self._uid)
         if not found and self._lent_run:
             found = [self._client.get_run(self._lent_run)]
@@ -228,7 +229,7 @@ class Mirror:
         if changed:
             self._trials[trial.number] = self._find_or_create(trial, look=doubted)
         shown = self._trials[trial.number]
-        metrics = {(self._guide, trees): score for trees, score in trial.scores.items()}
+        metrics = {(self._guide, step): score for step, score in trial.scores.items()}
         last = trial.trees or max(trial.scores, default=0)
         values = () if trial.value is None else (trial.value, *trial.others)
         metrics |= {(name, last): value for name, value in zip(self._metrics, values, strict=False)}
@@ -237,8 +238,8 @@ class Mirror:
         tags = {**trial.attributes, STATE_TAG: str(trial.state)}
         tags |= {tag: str(value) for tag, value in links.items() if value is not None}
         if trial.state in FINISHED_STATES:
-            if trial.trees is not None:
-                params["n_estimators"] = str(trial.trees)
+            if trial.trees is not None and self._steps_param is not None:
+                params[self._steps_param] = str(trial.trees)
             if trial.fit_seconds is not None:
                 metrics["fit_seconds", last] = trial.fit_seconds
         now = trial.ended or datetime.now(UTC)

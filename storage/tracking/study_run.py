@@ -123,9 +123,8 @@ class StudyRun:
         # Which ten trials make a point follows the order in which they were entered: what is shown
         # already stays.
         for number, rate in study.throughput:
-            metrics["trees_per_second", number] = self._shown.metrics.get(
-                ("trees_per_second", number), rate
-            )
+            point = (study.throughput_metric, number)
+            metrics[point] = self._shown.metrics.get(point, rate)
         now = datetime.now(UTC)
         reported = self._shown.tags.get(_EDITION_TAG) == _edition(study)
         tags = {**study.attributes, **self._note(study, reported=reported)}

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _TAG = "mlflow.sharedViewState."
 _KNOWN_MAJOR = "3"
-# What trials differ by most; a chart of the score over each, where the space has it.
-_SCATTERED = ("max_features", "min_samples_leaf", "max_samples")
 _NAME_COLUMN = "attributes.`Run Name`"
 _WIDTH, _NARROW = 170, 135
 _SECTION = "trials"
@@ -96,7 +94,8 @@ def artifact(experiment_id: str, run_id: str, path: str) -> str:
 
 def _state(study: StudyRecord, condition: str, state_tag: str) -> dict[str, Any]:
     metric = f"metrics.`{key_of(study.metric)}`"
-    params = [f"params.`{key_of(name)}`" for name in ("n_estimators", *study.hyperparameters)]
+    steps = () if study.steps_param is None else (study.steps_param,)
+    params = [f"params.`{key_of(name)}`" for name in (*steps, *study.hyperparameters)]
     columns = [_NAME_COLUMN, metric, f"tags.`{state_tag}`", *params]
     return {
         "searchFilter": condition,
@@ -138,7 +137,7 @@ def _state(study: StudyRecord, condition: str, state_tag: str) -> dict[str, Any]
 
 
 def _charts(study: StudyRecord) -> list[dict[str, Any]]:
-    scattered = [name for name in _SCATTERED if name in study.hyperparameters]
+    charted = [name for name in study.charted if name in study.hyperparameters]
     return [
         _chart(
             "LINE",
@@ -163,7 +162,7 @@ def _charts(study: StudyRecord) -> list[dict[str, Any]]:
                 xaxis={"key": name, "type": "PARAM"},
                 yaxis={"key": key_of(study.metric), "type": "METRIC"},
             )
-            for name in scattered
+            for name in charted
         ),
     ]
 

@@ -49,7 +49,10 @@ def study_record(
         params={"target": "price", "seed": "0"},
         data=DataRecord(name, "houses.csv", "d" * 64, "price", 100, 5),
         started=BEGIN,
+        charted=("max_features", "min_samples_leaf", "max_samples"),
+        steps_param="n_estimators",
         counts={"complete": 0},
+        throughput_metric="trees_per_second",
     )
 
 
