@@ -1,13 +1,13 @@
-"""Searches random forests: decides what to grow, has it grown, and keeps the best.
+"""Hyperparameter search for random forests: propose, grow, compare, and keep the best.
 
 From Python::
 
     from search import StudySpec, launch
 
-    found = launch(StudySpec(data="houses.csv", target="price", metric="mae", trials=100))
-    found.best_params, found.holdout, found.model_uri
+    result = launch(StudySpec(data="houses.csv", target="price", metric="mae", trials=100))
+    result.best_params, result.holdout, result.model_uri
 
-As scikit-learn's estimators::
+As scikit-learn estimators::
 
     from search import ForestSearchRegressor
 
@@ -45,7 +45,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, when it is: the command line starts without most of it."""
+    """Import a public name on first use: the command line starts without most of them."""
     if name not in _HOMES:
         raise AttributeError(f"module 'search' has no attribute '{name}'")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""The interface for Python: `launch` as a function, and what it returns."""
+"""The Python interface: the function `launch` and the result that it returns."""
 
 import os
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What a launch found.
+    """Result of a launch.
 
     Attributes
     ----------
     summary
-        The study in a few figures, as `grovekeeper show --json` prints it.
+        Summary of the study, as `grovekeeper show --json` prints it.
     """
 
     summary: Mapping[str, Any]
@@ -37,7 +37,7 @@ class Result:
 
     @property
     def study(self) -> "optuna.Study":
-        """The study itself, as Optuna has it; of a detached one, where this storage is its own."""
+        """The Optuna study. That of a detached launch is found only in this result's storage."""
         return self._kept.optuna
 
     @property
@@ -47,7 +47,7 @@ class Result:
 
     @property
     def best_value(self) -> float:
-        """The best trial's score, in the study's metric."""
+        """The best trial's score in the study's metric."""
         return cast("float", self._best["value"])
 
     @property
@@ -59,17 +59,17 @@ class Result:
 
     @property
     def holdout(self) -> dict[str, float]:
-        """The champion's scores on the held-out rows; empty where none were held out."""
+        """The champion's scores on the held-out rows; empty if no rows were held out."""
         return dict(self.summary["holdout"] or {})
 
     @property
     def model_uri(self) -> str | None:
-        """Address under which MLflow loads the champion; ``None`` where it is not registered."""
+        """Address from which MLflow loads the champion; ``None`` if it is not registered."""
         model = self.summary["model"]
         return model and f"models:/{model['name']}/{model['version']}"
 
     def to_frame(self) -> "pd.DataFrame":
-        """All trials, a row each: score, state, trees, seconds, hyperparameters."""
+        """Return one row per trial: score, state, trees, seconds and hyperparameters."""
         import pandas as pd
 
         from search.report.trial_table import trial_table
@@ -98,7 +98,7 @@ class Result:
         return rows
 
     def __rich__(self) -> Any:
-        """Draw it as a table on a terminal."""
+        """Return a table for the terminal."""
         from rich.table import Table
         from rich.text import Text
 
@@ -125,30 +125,32 @@ def launch(
     tracking_uri: str | None = None,
     quiet: bool = False,
 ) -> Result:
-    """Start a study, or go on with it, and register its champion.
+    """Start or continue a study and register its champion.
 
     Parameters
     ----------
+    spec
+        The data, the search and its budget.
     storage, tracking_uri
-        Addresses of Optuna's database and of MLflow's store; default: the environment variables
-        ``OPTUNA_STORAGE`` and ``MLFLOW_TRACKING_URI``, then SQLite files in this folder.
+        Addresses of Optuna's database and of MLflow's store. Default: the environment variables
+        ``OPTUNA_STORAGE`` and ``MLFLOW_TRACKING_URI``, or else SQLite files in this folder.
     quiet
-        Show no progress and no messages. Either way, messages are log records of the loggers
+        Whether to show no progress and no messages. Messages are always log records of the loggers
         ``search`` and ``storage``.
 
     Raises
     ------
     SearchError, StorageError
-        With one line that says what was wrong and what to do.
+        If the launch fails. The message says in one line what failed and what to do.
     KeyboardInterrupt
-        After the study was left so that the same launch goes on with it.
+        If the user interrupts the launch. The same launch continues the study.
     """
     from search.monitoring.display import Display
     from storage.database import absolute
     from storage.studies.study import StudyBook
 
     stores = Stores(
-        # The result's study is opened when it is asked for, maybe from another folder.
+        # The result opens its study on first use, when the working directory may be another.
         absolute(storage or os.environ.get("OPTUNA_STORAGE") or DEFAULT_STORAGE),
         tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
     )

@@ -1,49 +1,49 @@
-"""How values, hyperparameters and scores are written in a line, wherever people read them."""
+"""Formatting of names, hyperparameters, scores and sizes for people."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# What steers a terminal or turns the direction of writing; lines and tabs may stay.
+# Control characters, except tab and newline, and Unicode marks of text direction.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 )
 _MOST_IN_CODE = 500
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
-# What three digits would round to a thousand.
+# From here on, three significant digits would round to 1000.
 _NEXT_UNIT = 999.5
 
 
 def visible(text: str) -> str:
-    """Write control characters and marks of direction as their escapes: names come from anywhere.
+    """Escape control characters and direction marks, which names from outside may contain.
 
-    JSON and TOML read an escape as the character again.
+    JSON and TOML parsers turn the escapes back into the characters.
     """
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def written(value: Any) -> Any:
-    """Return a hyperparameter as a file of options has it: TOML has no null."""
+    """Return a hyperparameter's value for TOML, which has no null: "none" for ``None``."""
     return "none" if value is None else value
 
 
 def short(value: Any) -> str:
-    """Write a value with at most four digits."""
+    """Format a value with at most four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(written(value))
 
 
 def params_listed(params: Mapping[str, Any]) -> str:
-    """Write hyperparameters in a line."""
+    """Format hyperparameters on one line."""
     return ", ".join(f"{name} {short(value)}" for name, value in params.items())
 
 
 def scores_listed(scores: Mapping[str, float]) -> str:
-    """Write scores in a line, with five digits."""
+    """Format scores on one line, with five significant digits."""
     return ", ".join(f"{name} {value:.5g}" for name, value in scores.items())
 
 
 def code(text: object) -> str:
-    """Write a name as code in Markdown: in one line, whatever it holds, and not without end."""
+    """Format a name as inline code in Markdown: on one line, and shortened if it is long."""
     line = visible(" ".join(str(text).replace("`", "'").split()))
     return f"`{line if len(line) <= _MOST_IN_CODE else line[: _MOST_IN_CODE - 1] + '…'}`"
 
@@ -54,12 +54,12 @@ def of_trial(champion: int | None, best: int | None) -> str:
 
 
 def runs_behind(n: int) -> str:
-    """Say how far MLflow is behind."""
+    """Format the number of runs that MLflow lacks."""
     return f"{n} run{'' if n == 1 else 's'} behind"
 
 
 def size(n_bytes: float) -> str:
-    """Write a number of bytes for people."""
+    """Format a number of bytes with a decimal unit."""
     unit = 0
     while n_bytes >= _NEXT_UNIT and unit < len(_UNITS) - 1:
         n_bytes, unit = n_bytes / 1000, unit + 1
@@ -67,5 +67,5 @@ def size(n_bytes: float) -> str:
 
 
 def drawn(text: str) -> str:
-    """Write a name for matplotlib, which takes what stands between dollars for a formula."""
+    """Escape a name for matplotlib, which typesets text between dollar signs as a formula."""
     return visible(text).replace("$", r"\$")

@@ -1,6 +1,6 @@
-"""The search as scikit-learn estimators, in memory or as a launch that is stored.
+"""scikit-learn estimators that search in memory or run a stored launch.
 
-`base` holds the two estimators, `fit_arguments` checks what `fit` is given beside X and y, and
-`in_memory` runs a search that is stored nowhere. The package is at the top of `search` and may
+`base` holds the two estimators, `fit_arguments` checks the weights and groups given to `fit`, and
+`in_memory` runs a search without storing it. The package is at the top of `search` and may
 import all of it except `cli`.
 """

@@ -1,4 +1,4 @@
-"""Scikit-learn estimators that search for their forest when they are fitted."""
+"""scikit-learn estimators that search for their hyperparameters in `fit`."""
 
 from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -36,11 +36,11 @@ _FEWEST_ROWS = 2
 
 
 class _ForestSearch(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share."""
+    """Base of both estimators."""
 
     _task: ClassVar[Task]
 
-    def __init__(  # noqa: PLR0913 one for each parameter, as scikit-learn has it
+    def __init__(  # noqa: PLR0913 scikit-learn requires each parameter
         self,
         metric: str | None = None,
         trials: int = 50,
@@ -68,21 +68,22 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         self.tracking_uri = tracking_uri
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
-        """Search, and grow the best trial's forest on all rows.
+        """Search for hyperparameters, and fit a forest with the best ones on all rows.
 
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-            Numbers; missing values are fine.
+            Numeric features. Missing values (NaN) are allowed.
         y : array-like of shape (n_rows,)
+            Values or class labels to predict.
         sample_weight : array-like of shape (n_rows,), optional
         groups : array-like of shape (n_rows,), optional
-            Rows of one group are scored by trees that saw none of it: by folds.
+            Group of each row. Trials are then scored by cross-validation over whole groups.
 
         Raises
         ------
         ValueError
-            When nothing can be learned from the data, or a parameter is no good.
+            If nothing can be learned from the data, or a parameter is invalid.
         """
         X, y = validate_data(
             self,
@@ -120,7 +121,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> Array:
-        """Predict rows.
+        """Predict values or classes of rows.
 
         Parameters
         ----------
@@ -128,7 +129,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        array of shape (n_rows,): values, or classes
+        array of shape (n_rows,)
         """
         return np.asarray(self._forest.predict(self._checked(X)))
 
@@ -153,7 +154,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         return np.asarray(y, dtype=np.float64), None
 
     def _dataset(self, X: Array, y: Array, roles: Roles) -> Dataset:
-        """Return the rows, none of them held out."""
+        """Return all rows as training rows."""
         import pandas as pd
 
         names = getattr(self, "feature_names_in_", [f"x{place}" for place in range(X.shape[1])])
@@ -172,14 +173,14 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         )
 
     def _search(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
-        """Return the best trial, and the study as Optuna has it."""
+        """Return the best trial and the Optuna study."""
         if self.study or self.storage or self.tracking_uri:
             return self._tracked(dataset)
         problem = make_problem(make_spec(self._asked(dataset.roles)), dataset)
         return search_in_memory(problem, effective_n_jobs(self.n_jobs), quiet=not self.verbose)
 
     def _asked(self, roles: Roles) -> dict[str, Any]:
-        """Return the options of the specification that the parameters come to."""
+        """Return the options of `StudySpec` that correspond to the parameters."""
         return {
             "task": self._task,
             "metric": self.metric,
@@ -194,9 +195,9 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         }
 
     def _tracked(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
-        """Search as `launch` does: the study kept in its database, and shown in MLflow."""
+        """Run the search by `launch`, which stores the study and mirrors it to MLflow."""
         features, roles = dataset.features, dataset.roles
-        # As texts of one length: `launch` numbers groups in the order of their texts.
+        # `launch` numbers groups in the order of their texts: equal lengths keep the order.
         groups = None if roles.groups is None else np.char.zfill(roles.groups.astype(str), 9)
         beside = {"target": dataset.labels, "sample_weight": roles.weights, "group": groups}
         columns = {
@@ -228,73 +229,75 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
 
 
 def _free(name: str, taken: Container[str]) -> str:
-    """Return the name, lengthened until it is nobody's."""
+    """Return the name, with underscores appended until it is not taken."""
     while name in taken:
         name += "_"
     return name
 
 
 class ForestSearchRegressor(RegressorMixin, _ForestSearch):  # type: ignore[misc]
-    """A forest of regression trees whose hyperparameters are searched when it is fitted.
+    """Random forest regressor that searches for its hyperparameters in `fit`.
 
-    The search is that of `launch`, by out-of-bag sums, in memory: no file is written, no process
-    started with one job. Where `study`, `storage` or `tracking_uri` is given it is a launch, whose
-    study is kept and whose trials are shown in MLflow.
+    The search is the same as that of `launch`, but runs in memory: it writes no file, and with one
+    job it starts no process. If `study`, `storage` or `tracking_uri` is given, `fit` runs `launch`,
+    which stores the study and shows its trials in MLflow.
 
     Parameters
     ----------
     metric
-        Name of the score to search by; default ``rmse``.
+        Name of the score to optimise; default ``rmse``.
     trials
-        Finished trials.
+        Number of finished trials.
     space
-        Replaces or narrows the search space, as `StudySpec` takes it.
+        Replaces or narrows the search space, as in `StudySpec`.
     trees
-        Size of the forest that is kept; ``auto``: as many as its error needs.
+        Number of trees of the fitted forest. ``auto``: as many as its error needs.
     timeout
-        Seconds that the search may take.
+        Time limit of the search in seconds.
     n_jobs
-        Processes that grow trees; with more than one, what is proposed depends on which trial ends
-        first, and only one (1 or None) gives the same forest for the same `random_state`.
+        Number of processes that grow trees. With more than one, proposals depend on the order in
+        which trials end: only 1 or ``None`` gives the same forest for the same `random_state`.
     random_state
-        Seed of everything random.
+        Seed of all randomness.
     verbose
-        Whether progress is shown.
+        Whether to show progress.
     study, storage, tracking_uri
-        Name of the study to keep, Optuna's database and MLflow's store, with the defaults of
-        `launch`; default: none is kept.
+        Name of the study, and addresses of Optuna's database and of MLflow's store. If one is
+        given, the study is stored, and the others have the defaults of `launch`.
 
     Attributes
     ----------
     best_estimator_
-        The forest, of scikit-learn.
+        The fitted scikit-learn forest.
     best_params_, best_score_
         The best trial's hyperparameters and score.
     study_
-        The study, as Optuna has it.
+        The Optuna study.
     """
 
     _task = "regression"
 
 
 class ForestSearchClassifier(ClassifierMixin, _ForestSearch):  # type: ignore[misc]
-    """A forest of classification trees whose hyperparameters are searched when it is fitted.
+    """Random forest classifier that searches for its hyperparameters in `fit`.
 
-    As `ForestSearchRegressor`; the default metric is ``brier``.
+    Parameters and attributes are those of `ForestSearchRegressor`; the default metric is
+    ``brier``.
 
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
+        The class labels.
     """
 
     _task = "classification"
 
     def predict_proba(self, X: Any) -> Array:
-        """Predict the probabilities of each class.
+        """Predict the probability of each class.
 
         Returns
         -------
-        array of shape (n_rows, n_classes), the classes as in `classes_`
+        array of shape (n_rows, n_classes), with classes in the order of `classes_`
         """
         return np.asarray(self._forest.predict_proba(self._checked(X)))
 

@@ -1,4 +1,4 @@
-"""What an estimator's `fit` is given beside X and y: weights and groups."""
+"""Validation of the sample weights and groups that are given to an estimator's `fit`."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Array = NDArray[Any]
 
 
 def weights_of(sample_weight: Any, n_rows: int) -> Array | None:
-    """Check the rows' weights; raise `ValueError` where they are no good."""
+    """Return the checked weights, shape (n_rows,); raise `ValueError` if they are invalid."""
     from sklearn.utils.validation import _check_sample_weight
 
     if sample_weight is None:
@@ -26,7 +26,7 @@ def weights_of(sample_weight: Any, n_rows: int) -> Array | None:
 
 
 def groups_of(groups: Any, n_rows: int) -> Array | None:
-    """Number the rows' groups, of any values; raise `ValueError` where they are no good."""
+    """Return the number of each row's group, shape (n_rows,); raise `ValueError` if invalid."""
     import pandas as pd
 
     if groups is None:
@@ -44,6 +44,6 @@ def groups_of(groups: Any, n_rows: int) -> Array | None:
 
 
 def folds_for(groups: Array | None) -> int:
-    """Return the number of folds: the default, or as many as there are groups."""
+    """Return the default number of folds, or the number of groups if that is smaller."""
     default = int(StudySpec.model_fields["folds"].default)
     return default if groups is None else min(default, int(groups.max()) + 1)

@@ -1,4 +1,4 @@
-"""A search that is kept nowhere: no database, no MLflow, and with one job no other process."""
+"""A search without a database and MLflow, and with one job without other processes."""
 
 import time
 from typing import TYPE_CHECKING
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 def search_in_memory(
     problem: Problem, jobs: int, *, quiet: bool
 ) -> "tuple[TrialRecord, optuna.Study]":
-    """Search as `launch` does.
+    """Run the same search as `launch`, without storing it.
 
     Parameters
     ----------
     jobs
-        Processes that grow trees; 1 for this one.
+        Number of processes that grow trees. With 1, this process grows them.
 
     Returns
     -------
-    the best trial, and the study as Optuna has it
+    the best trial, and the Optuna study
 
     Raises
     ------
     StudyError
-        When no trial was completed.
+        If no trial was completed.
     """
     metric, spec = problem.metric, problem.spec
     status = SearchStatus(

@@ -1,7 +1,7 @@
 """What each option of a study means, read from the JSON Schema that `StudySpec` generates.
 
 `docs/schema.py` writes the schema. Reading it takes less than a millisecond; importing
-`StudySpec`, and with it pydantic, would slow down the start of every command.
+`StudySpec`, which builds a pydantic model, would slow down the help of the command line.
 """
 
 import json
