@@ -2,19 +2,23 @@
 
 import os
 import sqlite3
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.errors import DatabaseError, NotFoundError, driver_said, first_line
 from storage.redaction import redact
+from storage.retry import retry
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from sqlalchemy import URL, Engine
 
+T = TypeVar("T")
+
+# Seconds for which writes are retried.
+_WRITE_TIMEOUT = 60.0
 # Seconds that a statement waits for another process's lock.
 _LOCK_TIMEOUT = 30.0
 _LOCK_PAUSE = 0.02
@@ -35,17 +39,15 @@ class _WalConnection(sqlite3.Connection):
         self.execute("PRAGMA synchronous=NORMAL").close()
 
     def _switch_to_wal(self) -> None:
-        """Wait for the lock that this takes once: SQLite's own timeout does not count here."""
-        deadline = time.monotonic() + _LOCK_TIMEOUT
-        while True:
-            try:
-                self.execute("PRAGMA journal_mode=WAL").close()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOCK_PAUSE)
-            else:
-                return
+        """Switch to write-ahead logging; wait for the lock: SQLite's own timeout does not apply."""
+        retry(
+            lambda: self.execute("PRAGMA journal_mode=WAL").close(),
+            (sqlite3.OperationalError,),
+            timeout=_LOCK_TIMEOUT,
+            first_pause=_LOCK_PAUSE,
+            longest_pause=_LOCK_PAUSE,
+            give_up=lambda error: getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY,
+        )
 
 
 def parse(url: str) -> "URL":
@@ -241,6 +243,39 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
     return _open(url)
 
 
+def retry_write(write: Callable[[], T], url: str, give_up: Callable[[], bool] = lambda: False) -> T:
+    """Return what `write` returns, retrying while Optuna's database is locked, restarted or full.
+
+    Parameters
+    ----------
+    url
+        The database's address, for messages.
+    give_up
+        Whether the next failure is the last, because nobody waits any longer.
+
+    Raises
+    ------
+    DatabaseError
+        When the database did not recover within a minute.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    def describe(error: Exception) -> str:
+        return f"cannot write to {redact(url)}: {driver_said(error.__cause__ or error)}"
+
+    passing = (StorageInternalError, SQLAlchemyError, DatabaseError)
+    try:
+        return retry(
+            write, passing, timeout=_WRITE_TIMEOUT, give_up=lambda _: give_up(), describe=describe
+        )
+    except (*passing, OSError) as error:  # OSError: the scheduler that served the database is gone
+        raise DatabaseError(
+            f"{describe(error)}. What was written is safe: when the database works again, the same "
+            "launch goes on"
+        ) from error
+
+
 def open_in_memory() -> "RDBStorage":
     """Open a database in this process's memory, for whichever of its threads has its turn."""
     from sqlalchemy import StaticPool
@@ -253,23 +288,28 @@ def open_in_memory() -> "RDBStorage":
     )
 
 
-def _make_tables(url: str, tries: int = 5) -> None:
-    """Make Optuna's tables, perhaps beside others who do so: whoever loses the race looks again."""
+def _make_tables(url: str) -> None:
+    """Make Optuna's tables; retry if another process makes them at the same time."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy import NullPool
     from sqlalchemy.exc import IntegrityError, OperationalError
 
     race = (IntegrityError, OperationalError, StorageInternalError, AssertionError)
-    try:
+
+    def make() -> None:
         # Without a pool an attempt that fails leaves no connection behind.
         storage = _open(url, skip_table_creation=False, poolclass=NullPool)
         storage.remove_session()
         _keep_fractions(storage.engine)
-    except DatabaseError as error:
-        if not isinstance(error.__cause__, race) or tries == 1:
-            raise
-        time.sleep(_RACE_PAUSE)
-        _make_tables(url, tries - 1)
+
+    retry(
+        make,
+        (DatabaseError,),
+        attempts=5,
+        first_pause=_RACE_PAUSE,
+        longest_pause=_RACE_PAUSE,
+        give_up=lambda error: not isinstance(error.__cause__, race),
+    )
 
 
 def _keep_fractions(engine: "Engine") -> None:

@@ -10,6 +10,7 @@ from search.cli.output import print_json, print_result
 from search.cli.signals import StopSignals
 from storage.errors import DatabaseError, NotFoundError, first_line
 from storage.redaction import redact
+from storage.retry import retry
 
 if TYPE_CHECKING:
     from search.monitoring.poller import StudyPoller
@@ -64,17 +65,13 @@ def _poll(poller: "StudyPoller", storage: str) -> None:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    deadline, cost = time.monotonic() + _TIMEOUT, poller.poll_seconds
-    while True:
-        time.sleep(max(_POLL_INTERVAL, _PAUSE_FACTOR * cost))
-        try:
-            poller.poll()
-        except KeyError:
-            name = poller.status.study
-            raise NotFoundError(f"study '{name}' was deleted while it was watched") from None
-        except (StorageInternalError, SQLAlchemyError, OSError) as error:
-            if time.monotonic() > deadline:
-                msg = f"{redact(storage)} does not answer: {first_line(error)}"
-                raise DatabaseError(msg) from error
-        else:
-            return
+    pause = max(_POLL_INTERVAL, _PAUSE_FACTOR * poller.poll_seconds)
+    time.sleep(pause)
+    errors = (StorageInternalError, SQLAlchemyError, OSError)
+    try:
+        retry(poller.poll, errors, timeout=_TIMEOUT, first_pause=pause, longest_pause=pause)
+    except KeyError:
+        name = poller.status.study
+        raise NotFoundError(f"study '{name}' was deleted while it was watched") from None
+    except errors as error:
+        raise DatabaseError(f"{redact(storage)} does not answer: {first_line(error)}") from error

@@ -1,8 +1,6 @@
 """Logs a champion as a model and registers it, as exactly one version."""
 
-import logging
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
@@ -22,6 +20,7 @@ from search.study.problem import Problem
 from storage.errors import DatabaseError
 from storage.records import ModelVersion
 from storage.registry.client import Registry, folder_digest
+from storage.retry import retry
 from storage.tracking.client import explain
 from storage.tracking.mirror import Mirror
 
@@ -30,11 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
-
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 5.0
-# Seconds after which a failing MLflow is an error.
+# Seconds for which failed calls of MLflow are retried.
 _TIMEOUT = 60.0
 
 
@@ -120,20 +115,24 @@ class Registration:
     def _retry(self, act: Callable[[], T]) -> T:
         from mlflow.exceptions import MlflowException
 
-        began, pause = time.monotonic(), _FIRST_PAUSE
-        while True:
-            try:
-                self._check()
-                return act()
-            except (MlflowException, OSError, DatabaseError) as error:
-                reason = str(explain(self._mirror.tracking_uri, error))
-                if time.monotonic() - began > _TIMEOUT:
-                    msg = f"the champion is not registered: {reason}. Launch again to register it"
-                    raise StudyError(msg) from error
-                if pause == _FIRST_PAUSE:
-                    _logger.warning("the champion is not registered yet: %s; trying again", reason)
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        def attempt() -> T:
+            self._check()
+            return act()
+
+        def reason(error: Exception) -> str:
+            return str(explain(self._mirror.tracking_uri, error))
+
+        errors = (MlflowException, OSError, DatabaseError)
+        try:
+            return retry(
+                attempt,
+                errors,
+                timeout=_TIMEOUT,
+                describe=lambda error: f"the champion is not registered yet: {reason(error)}",
+            )
+        except errors as error:
+            msg = f"the champion is not registered: {reason(error)}. Launch again to register it"
+            raise StudyError(msg) from error
 
 
 def register(

@@ -39,6 +39,7 @@ from search.workers.remote import check_versions
 from storage.errors import StudyBusyError
 from storage.leases.lease import RENEW_EVERY
 from storage.leases.store import DURATION
+from storage.retry import retry
 from storage.scheduler import connect
 
 _logger = logging.getLogger(__name__)
@@ -177,18 +178,21 @@ def coordinate(spec: StudySpec, topic: str) -> dict[str, Any]:
     forwarder.send("begun", worker.address)
     here = spec.model_copy(update={"scheduler": worker.scheduler.address})
     stores = _stores(worker.address)
+
+    def run() -> dict[str, Any]:
+        with messages_to(forwarder.log):
+            succeeds = "mirrored" in earlier
+            summary = launch(here, stores, forwarder, NeverStops(), succeeds=succeeds)
+            return summary.model_dump()
+
     # The dead coordinator's lease must expire before this process can take over.
-    deadline = time.monotonic() + DURATION + 2 * RENEW_EVERY
-    while True:
-        try:
-            with messages_to(forwarder.log):
-                succeeds = "mirrored" in earlier
-                summary = launch(here, stores, forwarder, NeverStops(), succeeds=succeeds)
-                return summary.model_dump()
-        except StudyBusyError:
-            if not earlier or time.monotonic() > deadline:
-                raise
-            time.sleep(RENEW_EVERY)
+    return retry(
+        run,
+        (StudyBusyError,),
+        timeout=DURATION + 2 * RENEW_EVERY if earlier else 0.0,
+        first_pause=RENEW_EVERY,
+        longest_pause=RENEW_EVERY,
+    )
 
 
 def _stores(address: str) -> Stores:

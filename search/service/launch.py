@@ -34,10 +34,10 @@ from search.study.problem import Problem, create_study, find_study, initialize_s
 from search.study.spec import StudySpec
 from search.workers.factory import prepare, scheduler_of, workers_for
 from search.workers.task_sizing import TaskSizer
+from storage import database
 from storage.errors import LeaseLostError
 from storage.leases.lease import Lease
 from storage.records import StudyState, TrialRecord
-from storage.retry import retry
 from storage.studies.study import Study
 from storage.studies.trial_writer import TrialWriter
 from storage.tracking import client as mlflow_client
@@ -274,11 +274,7 @@ class _Launch:
 
     def _write(self, notes: StudyNotes) -> None:
         """Write notes on the study to its database."""
-
-        def write(_again: bool) -> None:
-            self._study.write(notes)
-
-        retry(write, self._stores.storage)
+        database.retry_write(lambda: self._study.write(notes), self._stores.storage)
         self._notes = updated(self._notes, notes)
 
     def _took(self, seconds: Seconds) -> None:

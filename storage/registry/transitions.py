@@ -9,7 +9,6 @@ the stage as the newest move requires. The next call completes a move that a cra
 import json
 import re
 import secrets
-import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +17,7 @@ from storage.errors import NotFoundError
 from storage.host import this_user
 from storage.records import Judgement, ModelVersion, Move, Stage
 from storage.registry.client import STAGES, Registry
+from storage.retry import retry
 
 _PREFIX = "grovekeeper.move."
 _KEY = re.compile(re.escape(_PREFIX) + r"(\d{6}-[0-9a-f]{8})")
@@ -87,20 +87,20 @@ def _to(stage: Stage, moves: list[Move]) -> list[Move]:
     return [move for move in moves if move.stage == stage and move.action != "refuse"]
 
 
-def _carry_out(registry: Registry, model: str, move: Move, tries: int = 5) -> None:
-    """Move stage and alias, in an order in which both name a version that is there, whenever.
+def _carry_out(registry: Registry, model: str, move: Move) -> None:
+    """Move stage and alias, in an order in which both name an existing version at any time.
 
-    Two at once that make one alias collide in MLflow's database: then it is done once more.
+    MLflow's database rejects one of two processes that create an alias at the same time: retry.
     """
     from mlflow.exceptions import MlflowException
 
-    try:
-        _move_to_stage(registry, model, move)
-    except MlflowException:
-        if tries == 1:
-            raise
-        time.sleep(_PAUSE)
-        _carry_out(registry, model, move, tries - 1)
+    retry(
+        lambda: _move_to_stage(registry, model, move),
+        (MlflowException,),
+        attempts=5,
+        first_pause=_PAUSE,
+        longest_pause=_PAUSE,
+    )
 
 
 def _move_to_stage(registry: Registry, model: str, move: Move) -> None:

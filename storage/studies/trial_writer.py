@@ -13,9 +13,9 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from storage import database
 from storage.errors import LeaseLostError
 from storage.records import TrialRecord
-from storage.retry import retry
 from storage.studies.study import Study
 
 if TYPE_CHECKING:
@@ -133,12 +133,18 @@ class TrialWriter:
         """Write a record, again and again where the database stumbles."""
         from optuna.exceptions import UpdateFinishedTrialError
 
-        def write(again: bool) -> TrialRecord:
+        again = False
+
+        def write() -> TrialRecord:
+            nonlocal again
             self._check()
-            return self._write(record, again)
+            try:
+                return self._write(record, again)
+            finally:
+                again = True
 
         try:
-            return retry(write, self._study.book.url, lambda: self._closing)
+            return database.retry_write(write, self._study.book.url, lambda: self._closing)
         except UpdateFinishedTrialError:
             raise self._overtaken(record) from None
 

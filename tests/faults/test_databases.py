@@ -12,7 +12,7 @@ import pytest
 from checker import read_trials
 from conftest import Farm
 
-IMPATIENT = {"set": "storage.retry:PATIENCE", "to": 2.0}
+IMPATIENT = {"set": "storage.database:_WRITE_TIMEOUT", "to": 2.0}
 IMPATIENT_LOCK = {"set": "storage.database:_LOCK_TIMEOUT", "to": 0.5}
 
 

@@ -1,72 +1,91 @@
 import pytest
 from optuna.exceptions import StorageInternalError
 
+from storage import database
 from storage import retry as retry_module
+from storage.database import retry_write
 from storage.errors import DatabaseError
 from storage.retry import retry
 
 URL = "postgresql+psycopg://ann:secret@host/db"
 
 
-class Stumbling:
+class Failing:
     """A write that fails a number of times."""
 
     def __init__(self, failures: int) -> None:
-        self.attempts: list[bool] = []
+        self.attempts = 0
         self._failures = failures
 
-    def __call__(self, again: bool) -> str:
-        self.attempts.append(again)
-        if len(self.attempts) <= self._failures:
+    def __call__(self) -> str:
+        self.attempts += 1
+        if self.attempts <= self._failures:
             raise StorageInternalError("the server closed the connection")
         return "written"
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry_module, "_FIRST_PAUSE", 0.01)
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses between attempts, which are not waited for."""
+    pauses: list[float] = []
+    monkeypatch.setattr(retry_module.time, "sleep", pauses.append)
+    return pauses
 
 
-def test_what_gets_through_is_done_once_without_a_message(
-    caplog: pytest.LogCaptureFixture,
+def test_a_write_that_succeeds_is_done_once_without_a_message(
+    caplog: pytest.LogCaptureFixture, pauses: list[float]
 ) -> None:
-    write = Stumbling(0)
-    assert retry(write, URL) == "written"
-    assert (write.attempts, caplog.messages) == ([False], [])
+    write = Failing(0)
+    assert retry_write(write, URL) == "written"
+    assert (write.attempts, caplog.messages, pauses) == (1, [], [])
 
 
-def test_it_is_tried_again_and_knows_that_it_is() -> None:
-    write = Stumbling(3)
-    assert retry(write, URL) == "written"
-    assert write.attempts == [False, True, True, True]
+def test_a_write_that_fails_is_retried_after_pauses_that_double(pauses: list[float]) -> None:
+    write = Failing(7)
+    assert retry_write(write, URL) == "written"
+    assert write.attempts == 8
+    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
 
 
 def test_a_long_outage_is_logged_once_and_without_the_password(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, pauses: list[float]
 ) -> None:
-    monkeypatch.setattr(retry_module, "_UNNOTICED", 0.0)
-    retry(Stumbling(4), URL)
+    monkeypatch.setattr(retry_module, "_WARN_AFTER", 0.0)
+    retry_write(Failing(4), URL)
     (text,) = caplog.messages
     assert "the server closed the connection; trying again" in text
     assert "secret" not in text
 
 
-def test_a_database_that_does_not_recover_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry_module, "PATIENCE", 0.05)
+def test_a_database_that_does_not_recover_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    monkeypatch.setattr(database, "_WRITE_TIMEOUT", 0.05)
     with pytest.raises(DatabaseError, match=r"cannot write to .*the same launch goes on"):
-        retry(Stumbling(1000), URL)
+        retry_write(Failing(10**9), URL)
 
 
-def test_where_nobody_waits_one_failure_is_the_last() -> None:
-    write = Stumbling(1000)
+def test_where_nobody_waits_the_first_failure_is_the_last() -> None:
+    write = Failing(1000)
     with pytest.raises(DatabaseError):
-        retry(write, URL, hurried=lambda: True)
-    assert len(write.attempts) == 1
+        retry_write(write, URL, give_up=lambda: True)
+    assert write.attempts == 1
 
 
-def test_other_errors_are_not_the_databases() -> None:
-    def broken(_again: bool) -> None:
-        raise ValueError("no stumbling")
+def test_other_errors_are_raised_at_once() -> None:
+    def broken() -> None:
+        raise ValueError("not the database")
 
-    with pytest.raises(ValueError, match="no stumbling"):
-        retry(broken, URL)
+    with pytest.raises(ValueError, match="not the database"):
+        retry_write(broken, URL)
+
+
+def test_attempts_and_errors_that_end_them(pauses: list[float]) -> None:
+    write = Failing(1000)
+    with pytest.raises(StorageInternalError):
+        retry(write, (StorageInternalError,), attempts=5, first_pause=0.3, longest_pause=0.3)
+    assert (write.attempts, pauses) == (5, [0.3] * 4)
+    write = Failing(1000)
+    with pytest.raises(StorageInternalError):
+        retry(write, (StorageInternalError,), give_up=lambda error: "closed" in str(error))
+    assert write.attempts == 1

@@ -14,7 +14,6 @@ from examples import SPACE, close, close_book, database_of, trial
 from optuna.exceptions import StorageInternalError
 
 from storage import database
-from storage import retry as retry_module
 from storage.errors import DatabaseError, LeaseLostError
 from storage.records import TrialRecord
 from storage.studies import trial_writer as trial_writer_module
@@ -265,9 +264,8 @@ def locked(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on a lock at once; a ledger tries again soon."""
+    """Give up on a lock at once."""
     monkeypatch.setattr(database, "_LOCK_TIMEOUT", 0.05)
-    monkeypatch.setattr(retry_module, "_FIRST_PAUSE", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -318,7 +316,7 @@ def test_a_database_that_stays_locked_is_an_error_that_says_what_is_safe(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(retry_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(database, "_WRITE_TIMEOUT", 0.2)
     running = begun(0, age=2.0)
     study.enter_trial(running, SPACE)
     book = open_book()
