@@ -1,6 +1,6 @@
-"""The one checker of the fault suite: what must hold once a study has come to its end.
+"""The invariants that the fault suite checks after a study has ended.
 
-It reads Optuna's database with plain SQL and MLflow with its client, not with the project's code.
+Optuna's database is read with plain SQL and MLflow with its client, not with the project's code.
 """
 
 import json
@@ -18,8 +18,8 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A trial as Optuna's tables have it."""
+class StoredTrial:
+    """A trial as stored in Optuna's tables."""
 
     number: int
     state: str
@@ -31,7 +31,7 @@ class Kept:
 
 @contextmanager
 def connected(storage: str) -> Iterator[sqlalchemy.Connection]:
-    """Connect to a database, and leave nothing open."""
+    """Connect to a database, and dispose of the engine."""
     engine = sqlalchemy.create_engine(storage)
     try:
         with engine.connect() as connection:
@@ -40,8 +40,8 @@ def connected(storage: str) -> Iterator[sqlalchemy.Connection]:
         engine.dispose()
 
 
-def read_trials(storage: str, study: str) -> list[Kept]:
-    """All trials of a study, by number."""
+def read_trials(storage: str, study: str) -> list[StoredTrial]:
+    """Return all trials of a study, by number."""
     with connected(storage) as connection:
 
         def rows(query: str) -> list[Any]:
@@ -70,7 +70,7 @@ def read_trials(storage: str, study: str) -> list[Kept]:
         ):
             scores.setdefault(trial, {})[step] = score
     return [
-        Kept(
+        StoredTrial(
             number,
             state,
             values.get(trial),
@@ -83,7 +83,7 @@ def read_trials(storage: str, study: str) -> list[Kept]:
 
 
 def note(storage: str, study: str, key: str) -> Any:
-    """One of the notes on a study."""
+    """Return one of the notes on a study; ``None`` if it is missing."""
     query = sqlalchemy.text(
         "select value_json from study_user_attributes join studies using (study_id) "
         "where study_name = :study and key = :key"
@@ -94,7 +94,7 @@ def note(storage: str, study: str, key: str) -> Any:
 
 
 def check(storage: str, tracking_uri: str, study: str, total: int, *, versions: int = 1) -> None:
-    """Assert that nothing is lost, nothing is there twice, and nothing hangs."""
+    """Assert that no trial, run or version is lost or duplicated, and that no run is running."""
     trials = read_trials(storage, study)
     finished = [t for t in trials if t.state in {"COMPLETE", "PRUNED"}]
     assert len(finished) == total, [t.state for t in trials]
@@ -107,8 +107,8 @@ def check(storage: str, tracking_uri: str, study: str, total: int, *, versions: 
     _check_versions(storage, tracking_uri, study, trials, versions)
 
 
-def _check_repeats(trials: list[Kept]) -> None:
-    """A lost trial was repeated once, with its parameters, unless the total was reached without."""
+def _check_repeats(trials: list[StoredTrial]) -> None:
+    """Check that no lost trial was repeated twice, and that repetitions have its parameters."""
     for trial in trials:
         repeats = trial.attributes.get("repeats")
         if repeats is not None:
@@ -119,7 +119,7 @@ def _check_repeats(trials: list[Kept]) -> None:
     assert len(repeated) == len(set(repeated))
 
 
-def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[Kept]) -> None:
+def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[StoredTrial]) -> None:
     client, uid = MlflowClient(tracking_uri), note(storage, study, "uid")
     spec = note(storage, study, "spec")
     metric, guide = spec["metric"], note(storage, study, "guide") or spec["metric"]
@@ -143,7 +143,7 @@ def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[Kept])
         assert run.info.end_time is not None
         for name, value in trial.params.items():
             shown = run.data.params[name]
-            if name not in {"splitter", "class_weight"}:  # kept as the index of a choice
+            if name not in {"splitter", "class_weight"}:  # stored as the index of a choice
                 assert float(shown) == value
         for name in ("repeats", "copies"):
             there = trial.attributes.get(name)
@@ -167,7 +167,7 @@ def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[Kept])
 
 
 def _check_versions(
-    storage: str, tracking_uri: str, study: str, trials: list[Kept], versions: int
+    storage: str, tracking_uri: str, study: str, trials: list[StoredTrial], versions: int
 ) -> None:
     client, uid = MlflowClient(tracking_uri), note(storage, study, "uid")
     found = [

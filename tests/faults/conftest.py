@@ -1,4 +1,4 @@
-"""Machines that die: coordinators to kill, servers to stop, a proxy that loses answers."""
+"""Fixtures of the fault suite: launches to kill, with injected faults, and a server to stop."""
 
 import json
 import os
@@ -30,24 +30,24 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this is the fault suite: minutes long, and apart from the others."""
+    """Mark all tests of this folder as the fault suite, which takes minutes and runs separately."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker("faults")
 
 
-class Nursery:
-    """Starts command lines that are ready at once (see nursery.py)."""
+class LaunchServer:
+    """Starts commands that need no imports (see launch_server.py)."""
 
     def __init__(self, *arguments: str) -> None:
         self._lock = threading.Lock()
         path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "nursery.py"), *arguments],
+            [sys.executable, str(HERE / "launch_server.py"), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # As the project sets it before it imports MLflow; and servers are given up in seconds.
+            # The project sets the log level before it imports MLflow. Requests time out early.
             env=os.environ
             | {"PYTHONPATH": path}
             | {"MLFLOW_LOGGING_LEVEL": "CRITICAL", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"},
@@ -73,49 +73,49 @@ class Nursery:
 
 @dataclass
 class Launch:
-    """A command line under way."""
+    """A running command."""
 
     pid: int
     log: Path
-    nursery: Nursery
+    launch_server: LaunchServer
     code: int | None = None
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
 
     def wait(self, timeout: float = PATIENCE) -> int:
-        """Return its exit code; negative for a signal."""
+        """Wait for the command, and return its exit code; negative for a signal."""
         deadline = time.monotonic() + timeout
         while self.code is None:
             if time.monotonic() > deadline:
                 self.kill()
             time.sleep(0.02)
-            self.code = self.nursery.ask(poll=self.pid)
+            self.code = self.launch_server.ask(poll=self.pid)
         return self.code
 
     def end(self) -> None:
-        """Make sure that it runs no more."""
+        """Kill the command if it still runs."""
         if self.code is None:
             self.kill()
             self.wait()
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
 
 @dataclass
-class Farm:
-    """A folder with a table and its two stores, and launches in it."""
+class Workspace:
+    """A folder with a table and the two stores, and the launches that run in it."""
 
     folder: Path
-    nursery: Nursery
+    launch_server: LaunchServer
     storage: str
     tracking_uri: str
     trials: int = TRIALS
     launches: list[Launch] = field(default_factory=list)
 
     def start(self, *arguments: str, faults: Any = (), trials: int | None = None) -> Launch:
-        """Start `launch`, or whatever command the arguments name."""
+        """Start `launch`, or the command that the arguments begin with."""
         stores = ["--storage", self.storage, "--tracking-uri", self.tracking_uri]
         total = str(trials or self.trials)
         command = ["launch", STUDY, "--data", "houses.csv", "--target", "price"]
@@ -123,22 +123,22 @@ class Farm:
         if arguments and not arguments[0].startswith("--"):
             command = []
         log = self.folder / f"log-{len(self.launches)}"
-        pid = self.nursery.ask(
+        pid = self.launch_server.ask(
             run=[*stores, *command, *arguments],
             cwd=str(self.folder),
             log=str(log),
             faults=list(faults),
         )
-        self.launches.append(Launch(pid, log, self.nursery))
+        self.launches.append(Launch(pid, log, self.launch_server))
         return self.launches[-1]
 
     def run(self, *arguments: str, expect: int = 0, **options: Any) -> str:
-        """Start a command, wait for its end, and return what it said."""
+        """Start a command, wait for its end, and return its output."""
         launch = self.start(*arguments, **options)
         code = launch.wait()
-        assert code == expect, launch.said()
-        assert "Traceback" not in launch.said()
-        return launch.said()
+        assert code == expect, launch.output()
+        assert "Traceback" not in launch.output()
+        return launch.output()
 
     def check(self, **more: Any) -> None:
         check(self.storage, self.tracking_uri, STUDY, self.trials, **more)
@@ -147,12 +147,12 @@ class Farm:
         deadline = time.monotonic() + PATIENCE
         while not reached():
             if time.monotonic() > deadline:
-                said = [launch.said() for launch in self.launches]
-                pytest.fail(f"{what} did not happen: {said}")
+                outputs = [launch.output() for launch in self.launches]
+                pytest.fail(f"{what} did not happen: {outputs}")
             time.sleep(0.02)
 
     def wait_for_trials(self, count: int) -> None:
-        """Wait until so many trials are in the database."""
+        """Wait until the database has `count` trials."""
         path = self.folder / "optuna.db"
 
         def reached() -> bool:
@@ -164,10 +164,10 @@ class Farm:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
+def launch_server() -> Iterator[LaunchServer]:
+    launch_server = LaunchServer()
+    yield launch_server
+    launch_server.close()
 
 
 @pytest.fixture(scope="session")
@@ -183,7 +183,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two databases, their tables made and nothing in them: making takes long."""
+    """Return a folder with two empty databases, to copy: making their tables takes seconds."""
     folder = tmp_path_factory.mktemp("stores")
     with chdir(folder):
         Mirror("sqlite:///mlflow.db", "Default").connect()
@@ -197,35 +197,35 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_farm(
-    nursery: Nursery, table: Path, stores: Path, tmp_path: Path
-) -> Iterator[Callable[..., Farm]]:
-    """Make folders to work in; `nursery`, `storage` and `tracking_uri` where others are wanted."""
-    farms: list[Farm] = []
+def make_workspace(
+    launch_server: LaunchServer, table: Path, stores: Path, tmp_path: Path
+) -> Iterator[Callable[..., Workspace]]:
+    """Return a function that makes workspaces, with the defaults replaced by its arguments."""
+    workspaces: list[Workspace] = []
 
-    def make(**given: Any) -> Farm:
-        folder = tmp_path / f"farm-{len(farms)}"
+    def make(**given: Any) -> Workspace:
+        folder = tmp_path / f"workspace-{len(workspaces)}"
         folder.mkdir()
         shutil.copy(table, folder)
         for name in ("mlflow.db", "optuna.db"):
             shutil.copy(stores / name, folder)
         own = {
-            "nursery": nursery,
+            "launch_server": launch_server,
             "storage": f"sqlite:///{folder}/optuna.db",
             "tracking_uri": f"sqlite:///{folder}/mlflow.db",
         }
-        farms.append(Farm(folder, **own | given))
-        return farms[-1]
+        workspaces.append(Workspace(folder, **own | given))
+        return workspaces[-1]
 
     yield make
-    for farm in farms:
-        for launch in farm.launches:
+    for workspace in workspaces:
+        for launch in workspace.launches:
             launch.end()
 
 
 @pytest.fixture
-def farm(make_farm: Callable[..., Farm]) -> Farm:
-    return make_farm()
+def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
+    return make_workspace()
 
 
 @pytest.fixture(scope="session")
@@ -237,6 +237,6 @@ def only_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServ
 
 @pytest.fixture
 def server(only_server: MlflowServer) -> MlflowServer:
-    """A real MLflow server, to stop and to start."""
+    """Return a real MLflow server that runs, to stop and restart."""
     only_server.start()
     return only_server

@@ -1,4 +1,4 @@
-"""A real MLflow server to stop, freeze and restart, and a proxy that loses its answers."""
+"""A real MLflow server to stop, suspend and restart, and a proxy that loses its answers."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ class MlflowServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, if it does not run."""
+        """Start the server unless it runs."""
         if self._process is not None:
             return
         folder = self._folder
@@ -31,7 +31,7 @@ class MlflowServer:
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
         command += ["--artifacts-destination", str(folder / "artifacts")]
-        # Without it eight processes more are started, for jobs that nobody gives.
+        # Otherwise MLflow starts eight more processes for GenAI jobs.
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -48,17 +48,17 @@ class MlflowServer:
                 process.send_signal(number)
 
     def stop(self) -> None:
-        """Kill it, without a chance to end anything."""
+        """Kill the server (SIGKILL)."""
         if self._process is not None:
             self.signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
 
-class LosingProxy:
-    """Forwards connections, and closes each of them that `loses` says before its answer comes.
+class LossyProxy:
+    """Forwards connections, and drops the answer to every `lose_every`-th writing request.
 
-    The request has then been carried out, and nobody knows.
+    The server has carried out such a request, but its client does not know.
     """
 
     def __init__(self, target: int, lose_every: int) -> None:

@@ -1,4 +1,4 @@
-"""Optuna's database stumbles: locked, full, restarted."""
+"""Optuna's database fails for a while: it is locked, the disk is full, the server restarts."""
 
 import sqlite3
 import time
@@ -10,34 +10,34 @@ from typing import Any
 
 import pytest
 from checker import read_trials
-from conftest import Farm
+from conftest import Workspace
 
-IMPATIENT = {"set": "storage.database:_WRITE_TIMEOUT", "to": 2.0}
-IMPATIENT_LOCK = {"set": "storage.database:_LOCK_TIMEOUT", "to": 0.5}
+SHORT_TIMEOUT = {"set": "storage.database:_WRITE_TIMEOUT", "to": 2.0}
+SHORT_LOCK_TIMEOUT = {"set": "storage.database:_LOCK_TIMEOUT", "to": 0.5}
 
 
-def test_a_locked_file_is_waited_for(farm: Farm) -> None:
-    launch = farm.start(trials=40, faults=[IMPATIENT_LOCK])
-    farm.trials = 40
-    farm.wait_for_trials(3)
-    with closing(sqlite3.connect(farm.folder / "optuna.db", timeout=30)) as other:
+def test_a_launch_waits_for_a_locked_file(workspace: Workspace) -> None:
+    launch = workspace.start(trials=40, faults=[SHORT_LOCK_TIMEOUT])
+    workspace.trials = 40
+    workspace.wait_for_trials(3)
+    with closing(sqlite3.connect(workspace.folder / "optuna.db", timeout=30)) as other:
         other.isolation_level = None
         other.execute("begin immediate")
         time.sleep(4)
         other.execute("rollback")
-    assert launch.wait() == 0, launch.said()
-    farm.check()
+    assert launch.wait() == 0, launch.output()
+    workspace.check()
 
 
-def test_a_full_disk_is_said_and_the_study_goes_on_later(farm: Farm) -> None:
-    farm.trials = 40
-    size = max(path.stat().st_size for path in farm.folder.glob("*.db"))
+def test_a_full_disk_is_reported_and_the_study_continues_later(workspace: Workspace) -> None:
+    workspace.trials = 40
+    size = max(path.stat().st_size for path in workspace.folder.glob("*.db"))
     full = {"file_size": size + 65536}
-    said = farm.run(expect=1, faults=[full, IMPATIENT])
-    assert "the same launch goes on" in said
-    assert len(read_trials(farm.storage, "houses")) < 40
-    farm.run()
-    farm.check()
+    output = workspace.run(expect=1, faults=[full, SHORT_TIMEOUT])
+    assert "the same launch goes on" in output
+    assert len(read_trials(workspace.storage, "houses")) < 40
+    workspace.run()
+    workspace.check()
 
 
 @pytest.fixture
@@ -51,24 +51,24 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server.cleanup()
 
 
-def test_a_restarted_postgresql_is_ridden_out(
-    make_farm: Callable[..., Farm], postgres: Any
+def test_a_study_survives_a_restart_of_postgresql(
+    make_workspace: Callable[..., Workspace], postgres: Any
 ) -> None:
     name = f"test_{uuid.uuid4().hex}"
     postgres.psql(f"create database {name}")
     storage = str(postgres.get_uri(name)).replace("postgresql://", "postgresql+psycopg://")
-    farm = make_farm(storage=storage, trials=60)
-    launch = farm.start()
+    workspace = make_workspace(storage=storage, trials=60)
+    launch = workspace.start()
 
     def begun() -> bool:
         try:
             return len(read_trials(storage, "houses")) >= 3
-        except Exception:  # its tables are being made
+        except Exception:  # the tables do not exist yet
             return False
 
-    farm.wait_for(begun, "the third trial")
+    workspace.wait_for(begun, "the third trial")
     postgres.stop()
     time.sleep(3)
     postgres.ensure_postgres_running()
-    assert launch.wait() == 0, launch.said()
-    farm.check()
+    assert launch.wait() == 0, launch.output()
+    workspace.check()

@@ -1,4 +1,4 @@
-"""The coordinator is killed (SIGKILL): at each of its steps, and at any time."""
+"""The coordinator is killed (SIGKILL) at each of its steps and at random times."""
 
 import os
 import random
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import Farm
+from conftest import Workspace
 
 from storage.records import LOST_REASON
 
@@ -56,66 +56,68 @@ STEPS_OF_LONG_TRIALS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_at_a_step(farm: Farm, step: str) -> None:
-    assert farm.start(faults=[STEPS[step]]).wait() == -9
-    farm.run()
-    farm.check()
+def test_a_study_survives_a_kill_at_a_step(workspace: Workspace, step: str) -> None:
+    assert workspace.start(faults=[STEPS[step]]).wait() == -9
+    workspace.run()
+    workspace.check()
 
 
 @pytest.mark.parametrize("step", STEPS_OF_LONG_TRIALS)
-def test_killed_at_a_step_of_long_trials(farm: Farm, step: str) -> None:
-    seen_at_once = {"set": "storage.studies.trial_writer:_ROUND", "to": 0.01}
-    young = {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}
-    faults = [LONG_TRIALS, seen_at_once, young]
-    assert farm.start(faults=[*faults, STEPS_OF_LONG_TRIALS[step]]).wait() == -9
-    farm.run(faults=faults)
-    farm.check()
+def test_a_study_survives_a_kill_at_a_step_of_long_trials(workspace: Workspace, step: str) -> None:
+    short_round = {"set": "storage.studies.trial_writer:_ROUND", "to": 0.01}
+    written_at_once = {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}
+    faults = [LONG_TRIALS, short_round, written_at_once]
+    assert workspace.start(faults=[*faults, STEPS_OF_LONG_TRIALS[step]]).wait() == -9
+    workspace.run(faults=faults)
+    workspace.check()
 
 
-def test_killed_at_any_time(make_farm: Callable[..., Farm]) -> None:
-    """Many rounds, each killed once or twice, at times drawn with the round's seed."""
-    whole = _seconds_of_a_launch(make_farm())
-    farms = [make_farm() for _ in range(ROUNDS)]
+def test_a_study_survives_kills_at_random_times(make_workspace: Callable[..., Workspace]) -> None:
+    """Kill many launches once or twice each, at times drawn with the round's seed."""
+    whole = _seconds_of_a_launch(make_workspace())
+    workspaces = [make_workspace() for _ in range(ROUNDS)]
 
-    def play(n: int) -> str | None:
+    def run_round(n: int) -> str | None:
         random_times = random.Random(SEED * 1_000_000 + n)  # noqa: S311
         try:
             for _ in range(random_times.choice([1, 1, 1, 2])):
-                launch = farms[n].start()
+                launch = workspaces[n].start()
                 time.sleep(random_times.uniform(0.0, whole))
                 launch.kill()
                 assert launch.wait() in {-9, 0}
-            farms[n].run()
-            farms[n].check()
+            workspaces[n].run()
+            workspaces[n].check()
         except AssertionError as error:
             return f"round {n}: {error}"
         return None
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        wrong = [text for text in pool.map(play, range(ROUNDS)) if text]
+        wrong = [text for text in pool.map(run_round, range(ROUNDS)) if text]
     assert wrong == []
 
 
-def _seconds_of_a_launch(farm: Farm) -> float:
+def _seconds_of_a_launch(workspace: Workspace) -> float:
     began = time.monotonic()
-    farm.run()
-    farm.check()
+    workspace.run()
+    workspace.check()
     return time.monotonic() - began
 
 
-def test_what_a_dead_coordinator_left_running_is_told_so(farm: Farm) -> None:
+def test_trials_that_a_dead_coordinator_left_running_are_shown_as_interrupted(
+    workspace: Workspace,
+) -> None:
     from checker import read_trials
 
     faults = [LONG_TRIALS, {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}]
-    farm.start(faults=[*faults, kill("storage.studies.study:Study.report", "after", 3)]).wait()
-    assert "RUNNING" in {t.state for t in read_trials(farm.storage, "houses")}
-    assert "lost" in farm.run("show", "houses")
-    assert "is not running but lost" in farm.run("stop", "houses", expect=1)
-    farm.run()
-    farm.check()
-    lost = [t for t in read_trials(farm.storage, "houses") if t.attributes.get("interrupted")]
+    workspace.start(faults=[*faults, kill("storage.studies.study:Study.report", "after", 3)]).wait()
+    assert "RUNNING" in {t.state for t in read_trials(workspace.storage, "houses")}
+    assert "lost" in workspace.run("show", "houses")
+    assert "is not running but lost" in workspace.run("stop", "houses", expect=1)
+    workspace.run()
+    workspace.check()
+    lost = [t for t in read_trials(workspace.storage, "houses") if t.attributes.get("interrupted")]
     assert lost
     assert {t.attributes["reason"] for t in lost} == {LOST_REASON}
-    told = farm.run("show", "houses")
-    assert f"{len(lost)} interrupted" in told
-    assert "failed" not in told
+    shown = workspace.run("show", "houses")
+    assert f"{len(lost)} interrupted" in shown
+    assert "failed" not in shown

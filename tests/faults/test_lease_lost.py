@@ -1,4 +1,4 @@
-"""A coordinator is frozen past its lease while another takes over."""
+"""A coordinator is suspended for longer than its lease while another takes over."""
 
 import signal
 import sqlite3
@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import TRIALS, Farm, Launch
+from conftest import TRIALS, Launch, Workspace
 
 SHORT_LEASE = [
     {"set": "storage.leases.lease:DURATION", "to": 2.0},
@@ -15,15 +15,15 @@ SHORT_LEASE = [
 ]
 
 
-def freeze(farm: Farm, launch: Launch) -> None:
-    """Stop a process, but not within a transaction: its file would be locked to everybody."""
+def suspend(workspace: Workspace, launch: Launch) -> None:
+    """Stop a process outside of transactions, in which it would lock the file for all others."""
     for _ in range(50):
         launch.kill(signal.SIGSTOP)
-        if not any(is_locked(farm.folder / name) for name in ("optuna.db", "mlflow.db")):
+        if not any(is_locked(workspace.folder / name) for name in ("optuna.db", "mlflow.db")):
             return
         launch.kill(signal.SIGCONT)
         time.sleep(0.01)
-    pytest.fail("it is always within a transaction")
+    pytest.fail("the process is always within a transaction")
 
 
 def is_locked(path: Path) -> bool:
@@ -35,61 +35,62 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-def test_frozen_past_its_lease_it_writes_nothing_more(farm: Farm) -> None:
-    first = farm.start(faults=SHORT_LEASE)
-    farm.wait_for_trials(3)
-    freeze(farm, first)
-    busy = farm.start(faults=SHORT_LEASE)
+def test_a_coordinator_suspended_past_its_lease_writes_nothing_more(workspace: Workspace) -> None:
+    first = workspace.start(faults=SHORT_LEASE)
+    workspace.wait_for_trials(3)
+    suspend(workspace, first)
+    busy = workspace.start(faults=SHORT_LEASE)
     assert busy.wait() == 1
-    assert "is run by" in busy.said()
-    assert "grovekeeper stop houses" in busy.said()
+    assert "is run by" in busy.output()
+    assert "grovekeeper stop houses" in busy.output()
 
     def taken() -> bool:
-        return farm.start(faults=SHORT_LEASE).wait() == 0
+        return workspace.start(faults=SHORT_LEASE).wait() == 0
 
-    farm.wait_for(taken, "the takeover")
-    farm.check()
+    workspace.wait_for(taken, "the takeover")
+    workspace.check()
     first.kill(signal.SIGCONT)
     assert first.wait() == 1
-    assert "the lease was lost to another coordinator" in first.said()
-    farm.check()
+    assert "the lease was lost to another coordinator" in first.output()
+    workspace.check()
 
 
-def test_frozen_and_not_replaced_it_goes_on(farm: Farm) -> None:
-    first = farm.start(faults=SHORT_LEASE)
-    farm.wait_for_trials(3)
+def test_a_suspended_coordinator_that_was_not_replaced_continues(workspace: Workspace) -> None:
+    first = workspace.start(faults=SHORT_LEASE)
+    workspace.wait_for_trials(3)
     first.kill(signal.SIGSTOP)
     time.sleep(3)
     first.kill(signal.SIGCONT)
     assert first.wait() == 0
-    farm.check()
+    workspace.check()
 
 
-def test_a_second_launch_of_a_dead_coordinators_study_takes_over_at_once(farm: Farm) -> None:
-    first = farm.start()
-    farm.wait_for_trials(2)
+def test_a_second_launch_of_a_dead_coordinators_study_takes_over_at_once(
+    workspace: Workspace,
+) -> None:
+    first = workspace.start()
+    workspace.wait_for_trials(2)
     first.kill()
     first.wait()
-    farm.run()
-    farm.check()
+    workspace.run()
+    workspace.check()
 
 
-def test_two_launches_at_once_make_one_study(farm: Farm) -> None:
-    launches = [farm.start() for _ in range(2)]
+def test_two_launches_at_once_make_one_study(workspace: Workspace) -> None:
+    launches = [workspace.start() for _ in range(2)]
     codes = sorted(launch.wait() for launch in launches)
     assert codes in ([0, 0], [0, 1])
-    farm.run()
-    farm.check()
+    workspace.run()
+    workspace.check()
 
 
-def test_it_is_stopped_from_another_process(farm: Farm) -> None:
-    first = farm.start(trials=500)
-    farm.wait_for_trials(3)
-    said = farm.run("stop", "houses")
-    assert "houses: stopped" in said
+def test_a_study_is_stopped_from_another_process(workspace: Workspace) -> None:
+    first = workspace.start(trials=500)
+    workspace.wait_for_trials(3)
+    assert "houses: stopped" in workspace.run("stop", "houses")
     assert first.wait() == 0
-    assert "with the same options continues it" in first.said()
-    assert "is not running but stopped" in farm.run("stop", "houses", expect=1)
-    farm.trials = TRIALS
-    shown = farm.run("show", "houses")
+    assert "with the same options continues it" in first.output()
+    assert "is not running but stopped" in workspace.run("stop", "houses", expect=1)
+    workspace.trials = TRIALS
+    shown = workspace.run("show", "houses")
     assert "running" not in shown.replace("run by", "")

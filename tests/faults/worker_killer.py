@@ -1,4 +1,4 @@
-"""Imported by workers: growing the trial of one place kills them, as too little memory would."""
+"""Imported by workers: the trial at one place kills them, as the kernel does without memory."""
 
 import os
 import signal

@@ -1,14 +1,14 @@
-"""A process that has imported everything once, and forks the command line from itself on request.
+"""A process that imports everything once, and forks commands with injected faults on request.
 
-A launch costs seconds of imports, a hundred launches that are killed on the way hundreds of them.
-Forked, a launch begins at once, in a process of its own that can be killed like any other.
-Read from stdin, a line each, are requests as JSON; an answer is a line on stdout.
+The imports of a launch take seconds, and the fault suite starts hundreds of launches. A forked
+launch starts at once, in a separate process that can be killed like any other. Requests are lines
+of JSON on stdin, each answered by a line on stdout.
 
-    {"run": [ARGUMENTS], "cwd": FOLDER, "log": FILE, "faults": [FAULT, …]}    the process's number
+    {"run": [ARGUMENTS], "cwd": FOLDER, "log": FILE, "faults": [FAULT, …]}    the process's id
     {"poll": PID}                                            its exit code; null while it runs
 
-A fault is one of these: the process is killed there (SIGKILL), a name is bound to another value, no
-file may grow beyond so many bytes.
+A fault is one of three: the process kills itself before or after a call (SIGKILL), a name is bound
+to another value, or files cannot grow beyond a number of bytes.
 
     {"at": "package.module:Class.method", "when": "before" | "after", "call": N}
     {"set": "package.module:NAME", "to": VALUE}
@@ -26,16 +26,16 @@ import sys
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
-LAST_WORDS = 137
+EXIT_CODE_ON_ERROR = 137
 
 
 def main() -> None:
-    deadly = sys.argv[1:]
+    modules = sys.argv[1:]
     _import_everything()
     from search.workers import local
 
-    # Workers are forked from a process that has imported these, too.
-    local._PRELOAD.extend(["sturdy", *deadly])
+    # The fork server of the workers imports these modules as well.
+    local._PRELOAD.extend(["robust_forkserver", *modules])
     local.prepare()
     resource_tracker.ensure_running()
     # The fork server is this process's child, not that of the processes forked here.
@@ -76,7 +76,7 @@ def _import_everything() -> None:
         importlib.import_module(name)
     from mlflow.utils import requirements_utils
 
-    # What it looks up once, for half a second, when a model is saved.
+    # MLflow computes this once, in half a second, when the first model is saved.
     requirements_utils._init_packages_to_modules_map()
 
 
@@ -84,7 +84,7 @@ def _fork(request: dict[str, Any]) -> int:
     child = os.fork()
     if child:
         return child
-    code = LAST_WORDS
+    code = EXIT_CODE_ON_ERROR
     try:
         os.setsid()
         os.chdir(request["cwd"])
@@ -93,7 +93,7 @@ def _fork(request: dict[str, Any]) -> int:
             os.dup2(log, descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for fault in request.get("faults", ()):
-            _arm(fault)
+            _inject(fault)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         from search.cli.app import run
 
@@ -103,7 +103,7 @@ def _fork(request: dict[str, Any]) -> int:
         os._exit(code)
 
 
-def _arm(fault: dict[str, Any]) -> None:
+def _inject(fault: dict[str, Any]) -> None:
     if "file_size" in fault:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault["file_size"], resource.RLIM_INFINITY))
@@ -118,7 +118,7 @@ def _arm(fault: dict[str, Any]) -> None:
     original, calls = getattr(owner, name), [0]
 
     @functools.wraps(original)
-    def deadly(*args: Any, **kwargs: Any) -> Any:
+    def kill_at_call(*args: Any, **kwargs: Any) -> Any:
         calls[0] += 1
         now = calls[0] == fault["call"]
         if now and fault["when"] == "before":
@@ -128,7 +128,7 @@ def _arm(fault: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(owner, name, deadly)
+    setattr(owner, name, kill_at_call)
 
 
 if __name__ == "__main__":
