@@ -1,4 +1,4 @@
-"""Keeps things: Optuna's database, its MLflow mirror, the registry. Knows nothing of forests.
+"""Optuna's database, its MLflow mirror and the model registry. Independent of random forests.
 
 For any Optuna study::
 
@@ -6,6 +6,9 @@ For any Optuna study::
 
     with MLflowMirror() as mirror:
         study.optimize(objective, n_trials=100, callbacks=[mirror])
+
+Messages are records of the loggers ``storage.*``. They have no `NullHandler`: without a logging
+configuration Python prints their warnings, which users of `MLflowMirror` must see.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +20,7 @@ __all__ = ["MLflowMirror"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, when it is: most of the package is used without it."""
+    """Import a public name at its first use: most of the package is used without it."""
     if name not in __all__:
         raise AttributeError(f"module 'storage' has no attribute '{name}'")
     from storage.tracking.callback import MLflowMirror

@@ -1,4 +1,4 @@
-"""Database addresses: check them, open Optuna's storage as each dialect needs it."""
+"""Databases: checks their addresses, opens Optuna's storage and retries writes to it."""
 
 import os
 import sqlite3
@@ -19,19 +19,19 @@ T = TypeVar("T")
 
 # Seconds for which writes are retried.
 _WRITE_TIMEOUT = 60.0
-# Seconds that a statement waits for another process's lock.
+# Seconds that a statement waits for the lock of another process.
 _LOCK_TIMEOUT = 30.0
 _LOCK_PAUSE = 0.02
 SERVED_FROM_MEMORY = "dask"
 SERVED = "dask+"
 _RACE_PAUSE = 0.3
-# Of each index: enough to tell a rare value from a frequent one, in milliseconds.
+# Rows of each index that ANALYZE reads: enough to tell rare from frequent values in milliseconds.
 _ANALYZED_ROWS = 1000
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
 
 class _WalConnection(sqlite3.Connection):
-    """A connection that readers do not block: write-ahead log, synced at checkpoints."""
+    """A connection with write-ahead logging, synced at checkpoints: readers do not block it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -69,12 +69,12 @@ def parse(url: str) -> "URL":
 
 
 def is_served(url: str) -> bool:
-    """Whether an address is of a database that a Dask scheduler serves."""
+    """Whether an address names a database that a Dask scheduler serves."""
     return url == SERVED_FROM_MEMORY or url.startswith(SERVED)
 
 
 def sqlite_path(url: str) -> Path | None:
-    """Return the file of a SQLite address; ``None`` for a server or a database in memory."""
+    """Return the file of a SQLite address; ``None`` for servers and in-memory databases."""
     if not url.startswith("sqlite"):
         return None
     name = parse(url).database
@@ -82,18 +82,18 @@ def sqlite_path(url: str) -> Path | None:
 
 
 def absolute(url: str) -> str:
-    """Return the address with a SQLite file's whole path: it stays the same in another folder."""
+    """Return the address with a SQLite file's absolute path, valid in any working directory."""
     path = sqlite_path(url)
     if path is None or path.is_absolute() or str(path).startswith("file:"):
         return url
-    # No other sign is quoted: MLflow makes the folder as it stands in the address.
+    # No other character is quoted: MLflow creates the folder as it is written in the address.
     here = str(Path.cwd()).replace("%", "%25").replace("?", "%3F")
     dialect, _, name = url.partition(":///")
     return f"{dialect}:///{here}/{name}"
 
 
 def check_writable(url: str) -> None:
-    """Raise `DatabaseError` where a SQLite file could not be made or written. Writes nothing."""
+    """Raise `DatabaseError` if a SQLite file cannot be created or written. Writes nothing."""
     path = sqlite_path(url)
     if path is None:
         return
@@ -108,12 +108,12 @@ def check_writable(url: str) -> None:
 
 
 def check_reachable(url: str, options: str) -> None:
-    """Raise `DatabaseError` where a database server does not answer; nothing is asked of files.
+    """Raise `DatabaseError` if a database server does not answer. Files are not checked.
 
     Parameters
     ----------
     options
-        Where the address comes from, for the message.
+        Option or variable that the address comes from, for the message.
     """
     if url.startswith("sqlite"):
         return
@@ -122,16 +122,16 @@ def check_reachable(url: str, options: str) -> None:
 
 
 def enable_wal(url: str) -> None:
-    """Put a SQLite file in write-ahead-log mode, which lasts: its readers then never wait."""
+    """Switch a SQLite file to write-ahead logging, for good: its readers then never wait."""
     path = sqlite_path(url)
     if path is not None:
         sqlite3.connect(path, factory=_WalConnection).close()
 
 
 def analyze(url: str) -> None:
-    """Tell SQLite's planner what its tables hold; of other databases, and of locked ones, nothing.
+    """Update the statistics of SQLite's query planner; skip other databases and locked files.
 
-    Without, MLflow's list of 10,000 runs sorted by a metric takes 4 s instead of 0.1.
+    Without them, MLflow's list of 10,000 runs sorted by a metric takes 4 s instead of 0.1 s.
     """
     path = sqlite_path(url)
     if path is None:
@@ -143,7 +143,7 @@ def analyze(url: str) -> None:
 
 
 def remote_filesystem(url: str) -> str | None:
-    """Return the type of the network file system that a SQLite file is on; ``None`` elsewhere.
+    """Return the type of the network file system that holds a SQLite file; ``None`` if none does.
 
     SQLite's locks and its write-ahead log are unsafe there (https://sqlite.org/wal.html).
     """
@@ -166,12 +166,12 @@ def _engine_kwargs(url: str) -> dict[str, Any]:
 
 @contextmanager
 def _engine(url: str, options: str) -> "Iterator[Engine]":
-    """Open an engine for a moment; what keeps the database from being used is a `DatabaseError`.
+    """Open an engine for the block; its errors become a `DatabaseError`.
 
     Parameters
     ----------
     options
-        Where the address comes from, for the message.
+        Option or variable that the address comes from, for the message.
     """
     from sqlalchemy import create_engine
     from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
@@ -190,8 +190,8 @@ def _engine(url: str, options: str) -> "Iterator[Engine]":
         raise DatabaseError(f"cannot open {redact(url)}: {cause}; check {options}") from error
 
 
-def _look(url: str) -> tuple[set[str], bool]:
-    """Return the names of the tables, and whether somebody has finished making Optuna's."""
+def _inspect(url: str) -> tuple[set[str], bool]:
+    """Return the names of the tables, and whether Optuna's tables are complete."""
     from sqlalchemy import inspect, text
 
     with _engine(url, "--storage or OPTUNA_STORAGE") as engine:
@@ -212,14 +212,14 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
     url
         A SQLAlchemy address.
     create
-        Make the tables (and the SQLite file) where they are missing.
+        Create the tables (and the SQLite file) if they are missing.
 
     Raises
     ------
     NotFoundError
-        When the database is not there and `create` is false.
+        When the database does not exist and `create` is false.
     DatabaseError
-        When it cannot be opened, holds other tables, or has another version's schema.
+        When it cannot be opened, holds other tables, or has the schema of another version.
     """
     parse(url)
     path = sqlite_path(url)
@@ -232,7 +232,7 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
         raise NotFoundError(msg)
     if create:
         check_writable(url)
-    tables, ready = (set[str](), False) if missing else _look(url)
+    tables, ready = (set[str](), False) if missing else _inspect(url)
     if "studies" not in tables and "experiments" in tables:
         msg = f"{redact(url)} holds MLflow's tables: Optuna needs a database of its own"
         raise DatabaseError(msg)
@@ -277,7 +277,7 @@ def retry_write(write: Callable[[], T], url: str, give_up: Callable[[], bool] = 
 
 
 def open_in_memory() -> "RDBStorage":
-    """Open a database in this process's memory, for whichever of its threads has its turn."""
+    """Open an in-memory database whose one connection the threads of this process share."""
     from sqlalchemy import StaticPool
 
     return _open(
@@ -313,7 +313,7 @@ def _make_tables(url: str) -> None:
 
 
 def _keep_fractions(engine: "Engine") -> None:
-    """Have MySQL and MariaDB keep the fractions of seconds that other databases keep."""
+    """Make MySQL and MariaDB store fractions of seconds, as other databases do."""
     from sqlalchemy import text
 
     if engine.dialect.name not in {"mysql", "mariadb"}:
@@ -335,7 +335,7 @@ def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -
             engine_kwargs=_engine_kwargs(url) | engine_kwargs,
             skip_table_creation=skip_table_creation,
         )
-    except RuntimeError as error:  # how Optuna says that the schema is another version's
+    except RuntimeError as error:  # raised by Optuna for the schema of another version
         msg = (
             f"{redact(url)} was made by another version of Optuna: back it up, then run "
             f"`optuna storage upgrade --storage {redact(url)}` ({optuna.__version__} is installed)"

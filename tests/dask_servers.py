@@ -1,4 +1,4 @@
-"""A Dask scheduler and workers, started as their users start them."""
+"""A Dask scheduler and workers, started by the `dask` command as users start them."""
 
 import socket
 import subprocess

@@ -17,7 +17,7 @@ from pathlib import Path
 START_TIMEOUT = 90.0
 _TESTS = Path(__file__).parent
 STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
-_given: set[int] = set()
+_used_ports: set[int] = set()
 
 
 def _install_client() -> Path:
@@ -68,23 +68,23 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
 
 
 def free_port() -> int:
-    """Return a port that is free now, another at each call: whoever asked may not listen yet."""
+    """Return a free port, a different one at each call: the last caller may not listen yet."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        if port not in _given:
-            _given.add(port)
+        if port not in _used_ports:
+            _used_ports.add(port)
             return port
 
 
 def wait_until_up(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until a server answers; a server that ends or takes too long fails with its log."""
+    """Wait until a server answers; fail with its log if it ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         assert server.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         with suppress(urllib.error.URLError, OSError):
-            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 our own
+            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 a server of the tests
             return
         time.sleep(0.1)

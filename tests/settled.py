@@ -8,7 +8,7 @@ from storage.studies.study import Study
 
 
 def settle(study: Study, metric: str = "rmse", **notes: Any) -> None:
-    """Note on a study what it is for; `notes` are added, or take the place of others."""
+    """Write the notes of a launch to a study; `notes` add to the defaults or replace them."""
     spec = {
         "data": "houses.csv",
         "data_digest": "d" * 64,

@@ -1,4 +1,4 @@
-"""A web server on loopback that gives files away, to whoever has the password or the signature."""
+"""A web server on loopback that serves files, some only with a password or a signature."""
 
 import base64
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-SECRET = "swordfish-5f2c9d"  # noqa: S105 of nobody
+SECRET = "swordfish-5f2c9d"  # noqa: S105 used in tests only
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def serving(files: dict[str, bytes]) -> Iterator[str]:
                 self.wfile.write(given)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

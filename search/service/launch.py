@@ -102,7 +102,7 @@ def launch(
 
     experiment = (study and read_notes(study).experiment) or spec.experiment
     if experiment != spec.experiment:
-        _logger.warning("the study's runs are in the experiment '%s': it goes on there", experiment)
+        _logger.warning("the study's runs are in the experiment '%s': it stays there", experiment)
     mirror_writer = MirrorWriter(Mirror(stores.tracking_uri, experiment, report))
     if not mlflow_client.is_new(stores.tracking_uri):
         mirror_writer.wait_connected()

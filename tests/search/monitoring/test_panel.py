@@ -1,4 +1,4 @@
-"""The live panel, drawn as a terminal would."""
+"""The live panel, as drawn on a terminal."""
 
 import re
 import time
@@ -31,7 +31,7 @@ def drawn(now: SearchStatus, width: int = 80, **options: Any) -> list[str]:
     return file.getvalue().splitlines()
 
 
-def test_it_shows_what_people_want_to_know() -> None:
+def test_the_panel_shows_progress_scores_and_workers() -> None:
     grown = {16: 61.0, 64: 57.25}
     now = status(
         *(trial(number) for number in range(10)),
@@ -43,8 +43,8 @@ def test_it_shows_what_people_want_to_know() -> None:
         behind=lambda: 3,
         began=time.monotonic() - 75,
     )
-    said = "\n".join(drawn(now, 120, color_system=None))
-    for text in (
+    text = "\n".join(drawn(now, 120, color_system=None))
+    for part in (
         "houses: searching, 1:15",
         "11/40 trials",
         "10 complete, 1 pruned, 1 failed, 2 running",
@@ -54,15 +54,15 @@ def test_it_shows_what_people_want_to_know() -> None:
         "trial 13: 0 trees",
         "workers: 2, MLflow 3 runs behind",
     ):
-        assert text in said
+        assert part in text
 
 
-def test_what_trials_report_is_named_where_it_is_not_the_metric() -> None:
+def test_reported_scores_are_named_if_they_are_not_the_metric() -> None:
     now = status(trial(12, "RUNNING", scores={64: 0.25}), guide="brier")
     assert "trial 12: 64 trees, brier 0.25" in "\n".join(drawn(now, 120, color_system=None))
 
 
-def test_it_says_what_is_done_after_the_search_and_how_it_ended() -> None:
+def test_the_title_shows_the_phase_and_then_the_final_state() -> None:
     now = status(trial(0), doing="making the champion", began=time.monotonic())
     assert "houses: making the champion, 0:00" in drawn(now, color_system=None)[0]
     now.state = "lost"
@@ -70,10 +70,10 @@ def test_it_says_what_is_done_after_the_search_and_how_it_ended() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_it_fits_the_terminal(width: int) -> None:
+def test_the_panel_fits_the_terminal(width: int) -> None:
     many = [trial(number, "RUNNING") for number in range(1, 30)]
     lines = drawn(status(trial(0), *many, workers=32), width, color_system=None)
-    # What is wider than the terminal would be cut off, and the border with it.
+    # The right border would be missing if a line were wider than the terminal.
     assert {len(line) for line in lines} == {width}
     assert {line[-1] for line in lines[1:-1]} == {"│"}
     words = " ".join("\n".join(lines).replace("│", " ").split())
@@ -82,15 +82,15 @@ def test_it_fits_the_terminal(width: int) -> None:
     assert len(lines) < 20
 
 
-def test_what_is_not_known_is_not_said() -> None:
-    said = "\n".join(drawn(SearchStatus("theirs", "value", "minimize", None, [trial(0)])))
-    assert "MLflow" not in said
-    assert "trees a second" not in said
-    assert "1/? trials" in said
+def test_unknown_values_are_left_out() -> None:
+    text = "\n".join(drawn(SearchStatus("theirs", "value", "minimize", None, [trial(0)])))
+    assert "MLflow" not in text
+    assert "trees a second" not in text
+    assert "1/? trials" in text
     assert "MLflow level" in "\n".join(drawn(status(behind=lambda: 0)))
 
 
-def test_without_colors_it_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     color = re.compile(r"\x1b\[[\d;]*\b[39]\d")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert any(color.search(line) for line in drawn(status(trial(0)), color_system="standard"))
@@ -99,14 +99,14 @@ def test_without_colors_it_is_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(color.search(line) for line in lines)
 
 
-def test_names_are_no_markup() -> None:
+def test_names_are_not_interpreted_as_markup() -> None:
     now = SearchStatus("[red]houses[/]", "[bold]rmse", "minimize", 4, [trial(0)])
-    said = "\n".join(drawn(now, color_system=None))
-    assert "[red]houses[/]: searching" in said
-    assert "[bold]rmse 60" in said
+    text = "\n".join(drawn(now, color_system=None))
+    assert "[red]houses[/]: searching" in text
+    assert "[bold]rmse 60" in text
 
 
-def test_that_no_worker_is_there_is_said() -> None:
+def test_missing_workers_are_shown() -> None:
     assert "no worker: waiting for one" in "\n".join(drawn(status(workers=0)))
 
 
@@ -120,7 +120,7 @@ def test_that_no_worker_is_there_is_said() -> None:
         ([float("inf"), 2.0, 1.0], " █▁"),
     ],
 )
-def test_a_curve_of_blocks(values: list[float], line: str) -> None:
+def test_a_sparkline(values: list[float], line: str) -> None:
     assert sparkline(values) == line
 
 

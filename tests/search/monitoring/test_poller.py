@@ -1,4 +1,4 @@
-"""A study watched through its database while another process runs it."""
+"""A study that another process runs, polled from its database."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,7 +36,7 @@ def trial(number: int, state: str = "COMPLETE") -> TrialRecord:
     return replace(record, value=5.0 - number, trees=128, ended=NOW)
 
 
-def test_what_changes_is_seen_at_the_next_look(study: Study) -> None:
+def test_changes_are_seen_at_the_next_poll(study: Study) -> None:
     with Lease(study.book.leases, study.name):
         study.enter_trial(trial(0), SPACE)
         poller = StudyPoller(study)
@@ -65,7 +65,7 @@ def test_what_changes_is_seen_at_the_next_look(study: Study) -> None:
     assert poller.status.state == "finished"
 
 
-def test_another_launch_is_another_standing(study: Study) -> None:
+def test_another_launch_starts_a_new_status(study: Study) -> None:
     with Lease(study.book.leases, study.name):
         study.enter_trial(trial(0), SPACE)
         poller = StudyPoller(study)
@@ -78,7 +78,7 @@ def test_another_launch_is_another_standing(study: Study) -> None:
         assert (poller.status.goal, poller.status.statistics.finished) == (80, 2)
 
 
-def test_a_coordinator_that_died_is_seen(study: Study) -> None:
-    poller = StudyPoller(study)  # "running", and nobody holds the lease
+def test_a_dead_coordinator_is_noticed(study: Study) -> None:
+    poller = StudyPoller(study)  # the notes say "running", but no process holds the lease
     assert poller.status.state == "lost"
     assert poller.status.began is None

@@ -1,4 +1,4 @@
-"""How a search stands: counts, pace, time left, the curve of the best value."""
+"""The status of a search: counts, pace, time left, the curve of the best value."""
 
 import time
 from dataclasses import replace
@@ -16,7 +16,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def trial(number: int, state: Any = "COMPLETE", value: float | None = None) -> TrialRecord:
-    """A trial of 128 trees that took two seconds, one after the other."""
+    """Return a trial of 128 trees that took two seconds; trials follow one another."""
     ended = state != "RUNNING"
     return TrialRecord(
         number,
@@ -31,7 +31,7 @@ def trial(number: int, state: Any = "COMPLETE", value: float | None = None) -> T
 
 
 def overlapping(number: int) -> TrialRecord:
-    """One of eight that run at the same time, ten seconds each."""
+    """Return one of eight trials that run at the same time, ten seconds each."""
     begin = BEGIN + timedelta(seconds=10 * (number // 8) + number % 8)
     return replace(trial(number), started=begin, ended=begin + timedelta(seconds=10))
 
@@ -48,7 +48,7 @@ def test_pace_and_time_left_follow_the_last_trials() -> None:
     assert now.seconds_left() == pytest.approx(14 * 2)
 
 
-def test_no_more_time_is_left_than_until_the_deadline_and_none_after_the_search() -> None:
+def test_the_time_left_ends_at_the_deadline_and_with_the_search() -> None:
     now = status(*(trial(number) for number in range(5)))
     now.deadline = time.monotonic() + 1000
     assert now.seconds_left() == pytest.approx(15 * 2)
@@ -58,12 +58,12 @@ def test_no_more_time_is_left_than_until_the_deadline_and_none_after_the_search(
     assert now.seconds_left() is None
 
 
-def test_failed_trials_take_time_and_bring_the_goal_no_nearer() -> None:
+def test_failed_trials_take_time_without_counting_towards_the_goal() -> None:
     now = status(*(trial(number, ("COMPLETE", "FAIL")[number % 2]) for number in range(10)))
     assert now.seconds_left() == pytest.approx(15 * 4)
 
 
-def test_before_the_first_trial_and_at_the_goal_nothing_is_foretold() -> None:
+def test_nothing_is_estimated_before_the_first_trial_and_at_the_goal() -> None:
     assert status().trees_per_second() is None
     assert status().seconds_left() is None
     assert status().curve(10) == []
@@ -71,13 +71,13 @@ def test_before_the_first_trial_and_at_the_goal_nothing_is_foretold() -> None:
     assert SearchStatus("s", "rmse", "minimize", None, [trial(0)]).seconds_left() is None
 
 
-def test_interrupted_trials_set_no_pace() -> None:
+def test_interrupted_trials_do_not_change_the_pace() -> None:
     lost = replace(trial(1, "FAIL"), interrupted=True, ended=BEGIN + timedelta(days=1))
     now = status(trial(0), lost, trial(2, "FAIL"))
     assert now.seconds_left() == pytest.approx(19 * 4)
 
 
-def test_running_trials_come_and_go() -> None:
+def test_running_trials_are_added_and_removed() -> None:
     now = status(trial(0), trial(1, "RUNNING"))
     now.take(trial(2, "RUNNING"))
     assert [t.number for t in now.running] == [1, 2]
@@ -107,11 +107,11 @@ def test_the_curve_only_gets_better_and_ends_at_the_best(
         assert (curve[0], curve[-1]) == (values[0], best(values))
 
 
-def test_it_is_the_same_whether_trials_were_there_or_came() -> None:
+def test_a_status_is_the_same_for_known_and_for_taken_trials() -> None:
     trials = [overlapping(number) for number in range(60)]
-    there, came = status(*trials, goal=90), status(goal=90)
+    known, taken = status(*trials, goal=90), status(goal=90)
     for one in trials:
-        came.take(one)
-    assert there.trees_per_second() == came.trees_per_second()
-    assert there.seconds_left() == came.seconds_left()
-    assert there.curve(7) == came.curve(7)
+        taken.take(one)
+    assert known.trees_per_second() == taken.trees_per_second()
+    assert known.seconds_left() == taken.seconds_left()
+    assert known.curve(7) == taken.curve(7)

@@ -1,4 +1,4 @@
-"""A launch that goes on with what an earlier one left."""
+"""A launch that continues an earlier one."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from search.service.launch import _Launch
 from storage.records import TrialRecord
 
 
-def test_a_study_goes_on_in_its_experiment_whatever_is_asked_for_later(
+def test_a_study_stays_in_its_experiment(
     tmp_path: Path, mlflow_file: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     asked: dict[str, Any] = {"data": table(80), "target": "price", "study": "houses"}
@@ -23,7 +23,7 @@ def test_a_study_goes_on_in_its_experiment_whatever_is_asked_for_later(
     capfd.readouterr()
     launch(StudySpec(**asked, trials=3), **stores)
     assert (
-        "the study's runs are in the experiment 'team': it goes on there" in capfd.readouterr()[1]
+        "the study's runs are in the experiment 'team': it stays there" in capfd.readouterr()[1]
     )
     client = MlflowClient(mlflow_file)
     places = {one.name: one.experiment_id for one in client.search_experiments()}
@@ -31,7 +31,9 @@ def test_a_study_goes_on_in_its_experiment_whatever_is_asked_for_later(
     assert len(client.search_runs([places["team"]])) == 1 + 3
 
 
-def test_what_a_dead_coordinator_left_running_is_mirrored_as_it_was_ended_only() -> None:
+def test_trials_left_running_by_a_dead_coordinator_are_mirrored_only_after_they_were_ended() -> (
+    None
+):
     handed: list[TrialRecord] = []
     known = [TrialRecord(0, "COMPLETE", {}, value=1.0), TrialRecord(1, "RUNNING", {})]
     mirror_writer = SimpleNamespace(put_trial=handed.append)

@@ -20,7 +20,7 @@ def study(tmp_path: Path) -> Study:
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "_CHECK_INTERVAL", 0.0)
     monkeypatch.setattr(supervisor_module, "_NOTE_INTERVAL", 0.0)
 
@@ -44,7 +44,7 @@ class Scene:
         )
 
 
-def test_a_signal_ends_the_search_and_is_no_request(study: Study) -> None:
+def test_a_signal_ends_the_search_without_counting_as_a_request(study: Study) -> None:
     scene = Scene(study)
     assert not scene.supervisor.should_stop()
     scene.signalled = True
@@ -52,7 +52,7 @@ def test_a_signal_ends_the_search_and_is_no_request(study: Study) -> None:
     assert not scene.supervisor.stop_requested
 
 
-def test_a_request_in_the_database_ends_the_search_of_the_coordinator_that_was_meant(
+def test_a_request_in_the_database_stops_only_the_coordinator_it_was_made_to(
     study: Study,
 ) -> None:
     assert study.ask_to_stop() is None
@@ -84,7 +84,7 @@ def test_the_loss_of_the_last_worker_and_its_return_are_logged_once(
     ]
 
 
-def test_the_number_of_workers_is_told_and_noted(study: Study) -> None:
+def test_the_number_of_workers_is_in_the_status_and_the_notes(study: Study) -> None:
     scene = Scene(study)
     for workers in (2, 5):
         scene.workers = workers
@@ -93,12 +93,12 @@ def test_the_number_of_workers_is_told_and_noted(study: Study) -> None:
         assert study.read(StudyNotes).workers == workers
 
 
-def test_the_mirrors_delay_is_noted(study: Study) -> None:
+def test_the_state_of_the_mirror_is_noted(study: Study) -> None:
     Scene(study).supervisor.should_stop()
     assert study.read(StudyNotes).mirror == MirrorNote(runs=3, behind=4)
 
 
-def test_that_the_studys_run_stands_is_noted_and_told_once(
+def test_the_observer_learns_once_that_mlflow_has_the_studys_run(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor_module, "_NOTE_INTERVAL", 1e9)
@@ -111,27 +111,27 @@ def test_that_the_studys_run_stands_is_noted_and_told_once(
     assert [summary["mlflow"]["run_id"] for summary in scene.mirrored] == ["abc"]
 
 
-def test_a_database_that_stumbles_does_not_end_the_search(
+def test_a_database_error_does_not_end_the_search(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stumble(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise OperationalError("select", {}, Exception("database is locked"))
 
-    monkeypatch.setattr(Study, "read", stumble)
+    monkeypatch.setattr(Study, "read", fail)
     assert not Scene(study).supervisor.should_stop()
 
 
-def test_what_it_stumbled_over_is_told_the_next_time(
+def test_an_observer_call_that_failed_is_repeated(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = Scene(study)
     scene.mirror = MirrorNote(run_id="abc")
 
-    def stumble(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise OperationalError("select", {}, Exception("database is locked"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(supervisor_module, "summarize", stumble)
+        patch.setattr(supervisor_module, "summarize", fail)
         scene.supervisor.should_stop()
     assert scene.mirrored == []
     scene.supervisor.should_stop()

@@ -1,4 +1,4 @@
-"""`sync`, beside a coordinator that is about to end."""
+"""`sync` and `delete` while other coordinators take and lose the lease."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from storage.records import TrialRecord
 from storage.studies.study import StudyBook
 
 
-def test_it_writes_what_the_study_is_once_the_lease_is_its_own(
+def test_sync_reads_the_study_after_it_has_acquired_the_lease(
     tmp_path: Path, mlflow_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
@@ -42,7 +42,7 @@ def test_it_writes_what_the_study_is_once_the_lease_is_its_own(
 
 
 @pytest.mark.parametrize("act", [sync.sync, deletion.delete])
-def test_who_has_lost_its_lease_meanwhile_changes_nothing_in_mlflow(
+def test_after_losing_the_lease_nothing_changes_in_mlflow(
     act: Any, tmp_path: Path, mlflow_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
