@@ -23,7 +23,7 @@ def kill(at: str, when: str, call: int) -> dict[str, object]:
 
 STEPS = {
     "after the study is made": kill("optuna:create_study", "after", 1),
-    "before anything is noted": kill("search.service.launch:settle", "before", 1),
+    "before anything is noted": kill("search.service.launch:initialize_study", "before", 1),
     "after the first note": kill("storage.studies.study:Study._put", "after", 1),
     "between the first notes": kill("storage.studies.study:Study._put", "after", 3),
     "after an ask": kill("search.optimization.proposer:Proposer.propose", "after", 5),

@@ -22,9 +22,7 @@ def test_a_study_stays_in_its_experiment(
     launch(StudySpec(**asked, experiment="team", trials=2), **stores)
     capfd.readouterr()
     launch(StudySpec(**asked, trials=3), **stores)
-    assert (
-        "the study's runs are in the experiment 'team': it stays there" in capfd.readouterr()[1]
-    )
+    assert "the study's runs are in the experiment 'team': it stays there" in capfd.readouterr()[1]
     client = MlflowClient(mlflow_file)
     places = {one.name: one.experiment_id for one in client.search_experiments()}
     assert "houses" not in places
