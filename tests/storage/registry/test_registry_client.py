@@ -43,7 +43,7 @@ def test_all_pages_of_models_and_versions_are_read(
     assert len(registry.versions(names[0])) == 2
 
 
-def test_a_missing_model_names_those_there_are(
+def test_the_error_on_a_missing_model_lists_the_models(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
     add_version(registry, name, tmp_path / "m", "1")
@@ -51,7 +51,7 @@ def test_a_missing_model_names_those_there_are(
         registry.versions("nosuch")
 
 
-def test_reading_a_store_that_is_not_there_makes_none(tmp_path: Path) -> None:
+def test_reading_a_missing_store_does_not_create_it(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="grovekeeper launch"):
         open_registry(f"sqlite:///{tmp_path}/mlflow.db")
     assert list(tmp_path.iterdir()) == []
@@ -59,7 +59,7 @@ def test_reading_a_store_that_is_not_there_makes_none(tmp_path: Path) -> None:
         open_registry("http://127.0.0.1:9")
 
 
-def test_the_digest_of_a_folder_knows_names_and_contents(tmp_path: Path) -> None:
+def test_the_digest_of_a_folder_depends_on_names_and_contents(tmp_path: Path) -> None:
     def digest(files: dict[str, str]) -> str:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         for file, text in files.items():

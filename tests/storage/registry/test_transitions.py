@@ -1,4 +1,4 @@
-"""Moves between stages: on record before they are carried out, whatever happens on the way."""
+"""Transitions between stages, recorded before they are carried out, under crashes and races."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ WRITES = (
 
 
 class KilledError(BaseException):
-    """What a crash looks like from within."""
+    """Stands for a crash of the process."""
 
 
 def promotion(version: ModelVersion, stage: Any = "Staging", **more: Any) -> Move:
@@ -43,8 +43,10 @@ def promote(registry: Registry, version: ModelVersion, stage: Any = "Staging") -
     return settle(registry, version.name, stage)
 
 
-def there(registry: Registry, name: str, stage: str) -> tuple[list[int], list[int]]:
-    """Versions in a stage, and those that its alias names."""
+def held_by_stage_and_alias(
+    registry: Registry, name: str, stage: str
+) -> tuple[list[int], list[int]]:
+    """Return the versions in a stage, and those that its alias names."""
     versions = registry.versions(name)
     return (
         [v.version for v in versions if v.stage == stage],
@@ -56,9 +58,7 @@ def two_versions(registry: Registry, name: str, folder: Path) -> list[ModelVersi
     return [add_version(registry, name, folder / "m", str(n)) for n in range(2)]
 
 
-def test_a_move_is_on_record_with_all_that_is_known_of_it(
-    registry: Registry, name: str, tmp_path: Path
-) -> None:
+def test_a_move_is_recorded_in_full(registry: Registry, name: str, tmp_path: Path) -> None:
     version, _ = two_versions(registry, name, tmp_path)
     reason = ("ä" * REASON_LENGTH)[:REASON_LENGTH]
     move = record(registry, name, promotion(version, incumbent=7, reason=reason, judgement=FOUND))
@@ -73,7 +73,7 @@ def test_a_move_is_on_record_with_all_that_is_known_of_it(
     assert max(map(len, tags.values())) < 5000
 
 
-def test_other_peoples_tags_are_no_moves(registry: Registry, name: str, tmp_path: Path) -> None:
+def test_tags_of_other_tools_are_not_moves(registry: Registry, name: str, tmp_path: Path) -> None:
     version, _ = two_versions(registry, name, tmp_path)
     move = record(registry, name, promotion(version))
     for key, text in [
@@ -87,27 +87,25 @@ def test_other_peoples_tags_are_no_moves(registry: Registry, name: str, tmp_path
     assert read_moves(registry, name) == [move]
 
 
-def test_an_alias_does_not_stay_where_its_version_left(
+def test_an_alias_is_removed_when_its_version_leaves_the_stage(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
     version, _ = two_versions(registry, name, tmp_path)
     promote(registry, version)
     promote(registry, registry.versions(name)[0], "Production")
-    assert there(registry, name, "Staging") == ([], [])
-    assert there(registry, name, "Production") == ([1], [1])
+    assert held_by_stage_and_alias(registry, name, "Staging") == ([], [])
+    assert held_by_stage_and_alias(registry, name, "Production") == ([1], [1])
 
 
-def test_what_was_changed_by_hand_since_is_left_alone(
-    registry: Registry, name: str, tmp_path: Path
-) -> None:
+def test_later_changes_by_hand_are_kept(registry: Registry, name: str, tmp_path: Path) -> None:
     first, second = two_versions(registry, name, tmp_path)
     promote(registry, first)
     registry.move(second, "Staging")
     settle(registry, name, "Staging")
-    assert there(registry, name, "Staging") == ([2], [2])
+    assert held_by_stage_and_alias(registry, name, "Staging") == ([2], [2])
 
 
-def test_a_version_that_is_gone_is_said_and_in_nobodys_way(
+def test_a_deleted_version_is_an_error_once_and_does_not_block_others(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
     first, second = two_versions(registry, name, tmp_path)
@@ -116,7 +114,7 @@ def test_a_version_that_is_gone_is_said_and_in_nobodys_way(
     with pytest.raises(StorageError, match=r"version 1 .* was deleted"):
         settle(registry, name, "Staging")
     promote(registry, second)
-    assert there(registry, name, "Staging") == ([2], [2])
+    assert held_by_stage_and_alias(registry, name, "Staging") == ([2], [2])
 
 
 @pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
@@ -130,7 +128,7 @@ def test_a_crash_between_any_two_calls_is_completed_by_the_next(
     while True:
         calls += 1
         with monkeypatch.context() as patch:
-            _die_at(patch, registry, calls, when)
+            _crash_at(patch, registry, calls, when)
             try:
                 # From Production to Staging: stage, alias and the alias that it leaves.
                 promote(registry, registry.versions(name)[0])
@@ -138,8 +136,8 @@ def test_a_crash_between_any_two_calls_is_completed_by_the_next(
                 pass
             else:
                 break
-        # Whatever was done, somebody who loads the model by stage or by alias gets a version.
-        held, named = there(registry, name, "Staging")
+        # At any point, stage and alias each name one version that can be loaded.
+        held, named = held_by_stage_and_alias(registry, name, "Staging")
         assert len(held) == len(named) == 1
         done = settle(registry, name, "Staging")
         assert done is not None
@@ -150,18 +148,18 @@ def test_a_crash_between_any_two_calls_is_completed_by_the_next(
             )
             else 2
         )
-        assert there(registry, name, "Staging") == ([expected], [expected])
+        assert held_by_stage_and_alias(registry, name, "Staging") == ([expected], [expected])
         assert {move.state for move in read_moves(registry, name)} == {"done"}
         promote(registry, registry.versions(name)[1])
         promote(registry, registry.versions(name)[0], "Production")
     assert calls > 5
 
 
-def _die_at(patch: pytest.MonkeyPatch, registry: Registry, call: int, when: str) -> None:
-    """Have the process "killed" at its so manieth write."""
+def _crash_at(patch: pytest.MonkeyPatch, registry: Registry, call: int, when: str) -> None:
+    """Raise `KilledError` before or after the write with this number."""
     count = [0]
 
-    def deadly(original: Callable[..., Any]) -> Callable[..., Any]:
+    def crashing(original: Callable[..., Any]) -> Callable[..., Any]:
         def write(*args: Any, **kwargs: Any) -> Any:
             count[0] += 1
             if count[0] == call and when == "before":
@@ -174,10 +172,10 @@ def _die_at(patch: pytest.MonkeyPatch, registry: Registry, call: int, when: str)
         return write
 
     for method in WRITES:
-        patch.setattr(registry._client, method, deadly(getattr(registry._client, method)))
+        patch.setattr(registry._client, method, crashing(getattr(registry._client, method)))
 
 
-def test_who_collides_with_another_in_mlflows_database_does_it_once_more(
+def test_a_collision_in_mlflows_database_is_retried(
     registry: Registry, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, _ = two_versions(registry, name, tmp_path)
@@ -192,13 +190,13 @@ def test_who_collides_with_another_in_mlflows_database_does_it_once_more(
 
     monkeypatch.setattr(registry._client, "set_registered_model_alias", collide)
     promote(registry, version)
-    assert there(registry, name, "Staging") == ([1], [1])
+    assert held_by_stage_and_alias(registry, name, "Staging") == ([1], [1])
     calls[0] = -100
     with pytest.raises(MlflowException, match="UNIQUE"):
         promote(registry, registry.versions(name)[1])
 
 
-def test_of_two_at_once_one_wins_and_both_are_on_record(
+def test_one_of_two_concurrent_moves_wins_and_both_are_recorded(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
     versions = two_versions(registry, name, tmp_path)
@@ -217,7 +215,7 @@ def test_of_two_at_once_one_wins_and_both_are_on_record(
     kept = read_moves(registry, name)
     assert sorted(move.version for move in kept) == [1, 2]
     last = kept[-1].version
-    assert there(registry, name, "Staging") == ([last], [last])
+    assert held_by_stage_and_alias(registry, name, "Staging") == ([last], [last])
     assert kept[-1].state == "done"
     winner = found[last]
     assert winner is not None
@@ -225,7 +223,7 @@ def test_of_two_at_once_one_wins_and_both_are_on_record(
 
 
 class Store:
-    """What MLflow's registry keeps of one model, in memory, with a turn for each call."""
+    """MLflow's registry of one model, in memory; every call first waits for its turn."""
 
     def __init__(self, wait: Callable[[], None]) -> None:
         self.wait = wait
@@ -268,7 +266,7 @@ class Store:
 
 
 class Turns:
-    """Lets one of two threads make its next call, as a list of turns has it."""
+    """Decides, by a list of turns, which of two threads makes the next call."""
 
     def __init__(self, turns: list[bool]) -> None:
         self._turns = turns
@@ -296,7 +294,7 @@ class Turns:
 
 @settings(max_examples=200)
 @given(st.lists(st.booleans(), max_size=60))
-def test_however_two_interleave_stage_and_alias_are_as_the_newest_move_has_them(
+def test_stage_and_alias_follow_the_newest_move_however_two_interleave(
     turns: list[bool],
 ) -> None:
     order = Turns(list(turns))
@@ -320,6 +318,6 @@ def test_however_two_interleave_stage_and_alias_are_as_the_newest_move_has_them(
     kept = read_moves(registry, "m")
     assert len(kept) == 2
     newest = kept[-1].version
-    assert there(registry, "m", "Staging") == ([newest], [newest])
+    assert held_by_stage_and_alias(registry, "m", "Staging") == ([newest], [newest])
     assert kept[-1].state == "done"
     assert kept[0].state in {"done", "overtaken"}
