@@ -1,6 +1,6 @@
-"""Shows people how a search is going, in the launching terminal or from anywhere else.
+"""Shows the progress of a search, in the launching terminal or anywhere else.
 
-`status` holds the state of a running study, `observer` is the interface of everything that is
-told about changes, `poller` reads a study from its database, and `display` and `panel` draw it.
-The package may import `study` and `storage`. Start at `status`.
+`status` holds the state of a running study, `observer` is the interface of a launch to its caller,
+`poller` reads a study from its database, `messages` collects log records, and `display` and `panel`
+draw all of it. The package may import `study` and `storage`. Start at `status`.
 """

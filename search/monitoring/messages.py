@@ -1,4 +1,4 @@
-"""Messages of a launch: the log records of this project, passed to whoever watches it."""
+"""Messages of a launch: passes this project's log records to a display or a client."""
 
 import logging
 import threading
@@ -13,14 +13,14 @@ _levels: dict[str, int] = {}
 
 
 class _Handler(logging.Handler):
-    """Passes on the records of one launch: a Dask worker can run several coordinators."""
+    """Passes on the records of one launch only: a Dask worker can run several coordinators."""
 
     def __init__(self, receive: Callable[[logging.LogRecord], None] | None) -> None:
         super().__init__(logging.INFO)
         self._receive = receive
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass a record on, unless it is another launch's."""
+        """Pass a record on, unless it belongs to another launch."""
         if self._receive is not None and _current.get() in {None, self}:
             self._receive(record)
 
@@ -32,14 +32,13 @@ _current: ContextVar[_Handler | None] = ContextVar("grovekeeper_messages", defau
 def messages_to(receive: Callable[[logging.LogRecord], None] | None) -> Iterator[None]:
     """Pass this project's log records, from INFO up, to `receive` within the block.
 
-    Records count as the block's if they are logged in its context, which the threads of a launch
-    inherit, or in none. Other libraries' records are not passed on.
+    A record belongs to the block if it was logged in its context (`contextvars`), which the threads
+    of a launch inherit, or outside of every such block. Records of other libraries are ignored.
 
     Parameters
     ----------
     receive
-        ``None`` drops the records, warnings included, that no other handler takes: Python would
-        print warnings that no handler took.
+        ``None`` passes nothing on and keeps Python from printing warnings that no handler took.
     """
     handler = _Handler(receive)
     _attach(handler, quiet=receive is None)
