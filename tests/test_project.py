@@ -1,5 +1,8 @@
 """What the project promises of itself: layers, light start, help with examples."""
 
+import functools
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +54,13 @@ def test_every_command_is_in_the_readme_and_in_these_tests() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in names:
         assert f"grovekeeper {name}" in readme
+
+
+def test_fault_points_name_existing_objects() -> None:
+    """The fault suite names them in strings, and does not run with every change."""
+    texts = [path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py")]
+    points = re.findall(r'"([a-z_.]+:[A-Za-z_.]+)"', "".join(texts))
+    assert len(set(points)) > 20
+    for point in points:
+        module, _, path = point.partition(":")
+        functools.reduce(getattr, path.split("."), importlib.import_module(module))

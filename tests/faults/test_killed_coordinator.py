@@ -14,7 +14,7 @@ from storage.records import LOST_REASON
 ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "60"))
 SEED = 0
 AT_ONCE = 4
-LONG_TRIALS = {"set": "search.workers.task_sizing:_SHORTEST", "to": 1e-6}
+LONG_TRIALS = {"set": "search.workers.task_sizing:_MIN_SECONDS", "to": 1e-6}
 
 
 def kill(at: str, when: str, call: int) -> dict[str, object]:
@@ -46,7 +46,9 @@ STEPS = {
     "before the last note": kill("search.service.launch:_Launch._finish", "before", 1),
 }
 STEPS_OF_LONG_TRIALS = {
-    "between two rungs": kill("search.optimization.coordinator:Coordinator._judge", "after", 4),
+    "between two rungs": kill(
+        "search.optimization.coordinator:Coordinator._handle_results", "after", 4
+    ),
     "before a score is entered": kill("storage.studies.study:Study.report", "before", 2),
     "after a score is entered": kill("storage.studies.study:Study.report", "after", 2),
     "before a trial is ended": kill("storage.studies.study:Study.end_trial", "before", 2),
