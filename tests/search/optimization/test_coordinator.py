@@ -195,7 +195,7 @@ def test_the_defaults_are_not_pruned_by_a_better_incumbent(
     """They were interrupted, and the incumbent is better than any trial can be."""
     study, asked = book.make("s", "minimize"), plan(3)
     blocks = dict.fromkeys(RUNGS, (1.0,) * 20)
-    best = TrialRecord(0, "COMPLETE", asked.initial_params[2], {128: 1.0}, 1.0, 128, 0.1, place=2)
+    best = TrialRecord(0, "COMPLETE", asked.initial_params[2], {128: 1.0}, 1.0, place=2)
     study.enter_trial(replace(best, blocks=blocks), asked.space)
     for number, place in ((1, 1), (2, 0)):
         lost = TrialRecord(
