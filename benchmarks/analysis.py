@@ -1,4 +1,4 @@
-"""What is computed from results: ratios, times to a good score, curves, a paired test."""
+"""Computes ratios, times to a good score, curves and a paired test from results."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

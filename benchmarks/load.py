@@ -44,7 +44,7 @@ _SERVER_NICE = 5
 
 @dataclass
 class Load:
-    """Where it happens, and what clients saw."""
+    """The folder and servers of a run, and what its clients measured."""
 
     folder: Path
     storage: str

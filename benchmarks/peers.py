@@ -28,7 +28,7 @@ _PACKAGES = ("scikit-learn", "optuna", "optuna-integration", "mlflow", "flaml")
 
 @dataclass(frozen=True)
 class Problem:
-    """What a peer is given.
+    """The inputs of a peer.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What grows with a study: its trials, its workers, its rows. Prints the tables of docs/scaling.md.
+"""Measures how costs grow with trials, workers and rows; prints the tables of docs/scaling.md.
 
 python benchmarks/scale.py trials 100 1000 10000
 python benchmarks/scale.py trials 100 1000 10000 --storage postgresql+psycopg://…

@@ -21,7 +21,7 @@ from search.workers import base
 
 # Trees of a block; a trial's first rung is one block, and a whole trial is four.
 BLOCK = 32
-# Of sixteen trees, about so many have not seen a row.
+# Mean number of out-of-bag votes on a row from sixteen trees.
 _VOTES = 6
 
 

@@ -1,4 +1,4 @@
-"""What a peer tells of its search: a trace of trials, kept as JSON. Standard library alone."""
+"""The trace of a peer's search: its trials, stored as JSON. Uses the standard library only."""
 
 import json
 from collections.abc import Mapping

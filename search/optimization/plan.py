@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a coordinator searches.
+    """The inputs of a coordinator.
 
     Attributes
     ----------

@@ -104,7 +104,7 @@ def evaluate_candidate(
     metric = METRICS[candidate.provenance.metric]
     forecast = predict(candidate.pipeline, dataset.held_out_features, dataset.task)
     if incumbent is None:
-        comparison = _compare(dataset, metric, forecast, _constant(dataset, metric))
+        comparison = _compare(dataset, metric, forecast, _constant_forecast(dataset, metric))
         verdict = judge_against_constant(comparison)
         default = _score(dataset, metric, _default_forest(dataset, candidate.provenance.seed))
         remarks += (f"scikit-learn's default forest: {metric.name} {default:.5g}",)
@@ -228,8 +228,12 @@ def _score(dataset: Dataset, metric: Metric, forecast: Array) -> float:
     return float(metric.from_predictions(dataset.held_out_y, forecast, weights))
 
 
-def _constant(dataset: Dataset, metric: Metric) -> Array:
-    """Forecast the class shares for every row, or the mean or median, whichever trains better."""
+def _constant_forecast(dataset: Dataset, metric: Metric) -> Array:
+    """Return the same forecast for every held-out row, in the shape of other forecasts.
+
+    For classification these are the class frequencies of the training rows, for regression the mean
+    or the median of their targets, whichever scores better on the training rows.
+    """
     from sklearn.dummy import DummyClassifier, DummyRegressor
 
     y, weights = dataset.y, dataset.weights

@@ -53,7 +53,7 @@ class Comparison:
 
     @property
     def worse_by(self) -> tuple[float, float, float]:
-        """By how much the candidate is worse: lower bound, difference of scores, upper bound."""
+        """Lower bound, difference and upper bound of how much worse the candidate scores."""
         difference = self.candidate - self.incumbent
         if self.metric.direction == "minimize":
             return self.low, difference, self.high
