@@ -64,8 +64,3 @@ def size(n_bytes: float) -> str:
     while n_bytes >= _NEXT_UNIT and unit < len(_UNITS) - 1:
         n_bytes, unit = n_bytes / 1000, unit + 1
     return f"{n_bytes:.3g} {_UNITS[unit]}"
-
-
-def drawn(text: str) -> str:
-    """Escape a name for matplotlib, which typesets text between dollar signs as a formula."""
-    return visible(text).replace("$", r"\$")

@@ -60,10 +60,15 @@ class Diagnostics:
             return Findings(importance=importance, predicted=predicted, true=true, rows=len(truth))
         if dataset.n_classes > MOST_CLASSES:
             return Findings(importance=importance)
-        counts = np.zeros((dataset.n_classes, dataset.n_classes), dtype=int)
-        np.add.at(counts, (truth.astype(int), self.forecast.argmax(axis=1)), 1)
         classes = [str(label)[:_NAME_LENGTH] for label in dataset.classes]
-        return Findings(importance=importance, classes=classes, confusion=counts.tolist())
+        counts: list[list[int]] = self.confusion(dataset).tolist()
+        return Findings(importance=importance, classes=classes, confusion=counts)
+
+    def confusion(self, dataset: Dataset) -> NDArray[Any]:
+        """Return counts of held-out rows, by true class (rows) and predicted class (columns)."""
+        counts = np.zeros((dataset.n_classes, dataset.n_classes), dtype=int)
+        np.add.at(counts, (dataset.held_out_y.astype(int), self.forecast.argmax(axis=1)), 1)
+        return counts
 
 
 def examine(champion: Champion, dataset: Dataset, metric: Metric) -> Diagnostics | None:

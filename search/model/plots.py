@@ -1,98 +1,70 @@
-"""Pictures of what was found on a champion's hold-out: what it goes by, and where it errs."""
+"""Figures of a champion's diagnostics, which its run keeps as PNG images."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from search import plotting
 from search.data.dataset import Dataset
 from search.forest.metrics import Metric
-from search.formatting import drawn
 from search.model.diagnostics import MOST_CLASSES, Diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DPI = 110
-
 
 def artifact_path(trial: int) -> str:
-    """Where a run keeps the pictures of a trial's champion."""
+    """Return where a run keeps the figures of a trial's champion."""
     return f"champion/trial-{trial:04d}"
 
 
-def draw(findings: Diagnostics, dataset: Dataset, metric: Metric, folder: Path) -> None:
-    """Write the pictures as PNG files into a folder."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    for name, paint in _paints(findings, dataset, metric):
-        figure = Figure(figsize=(7, 5), layout="constrained")
-        FigureCanvasAgg(figure)
-        paint(figure.subplots())
-        figure.savefig(folder / f"{name}.png", dpi=_DPI)
+def save_plots(diagnostics: Diagnostics, dataset: Dataset, metric: Metric, folder: Path) -> None:
+    """Write the figures into a folder as PNG files."""
+    with plotting.style():
+        for name, title, axes in _plots(diagnostics, dataset, metric):
+            image = plotting.to_png(axes, f"{title} (held-out rows)")
+            (folder / f"{name}.png").write_bytes(image)
 
 
-def _paints(findings: Diagnostics, dataset: Dataset, metric: Metric) -> Iterator[tuple[str, Any]]:
-    forecast = findings.forecast
+def _plots(
+    diagnostics: Diagnostics, dataset: Dataset, metric: Metric
+) -> Iterator[tuple[str, str, "Axes"]]:
+    """Yield each figure's name, its title and its axes."""
+    names, losses = diagnostics.columns, diagnostics.losses
+    axes = plotting.new_axes(height=plotting.rows_height(len(names)))
+    spread = np.stack([losses.min(axis=1), losses.max(axis=1)])
+    plotting.draw_importance(axes, names, np.median(losses, axis=1), spread)
+    axes.set_xlabel(f"loss in {metric.name} when the column is shuffled")
+    yield "importance", "Permutation importance", axes
 
-    def importance(axes: "Axes") -> None:
-        names = [_short(name) for name in findings.columns]
-        axes.boxplot(findings.losses.T, orientation="horizontal", tick_labels=names)
-        axes.invert_yaxis()
-        axes.axvline(0, color="0.7", linewidth=1)
-        axes.set(xlabel=f"loss in {metric.name} when the column is shuffled", title="Importance")
-
-    yield "importance", importance
-    if dataset.classes is None:
-        yield "residuals", lambda axes: _residuals(axes, dataset.held_out_y, forecast)
+    forecast, truth, classes = diagnostics.forecast, dataset.held_out_y, dataset.classes
+    if classes is None:
+        axes = plotting.new_axes()
+        plotting.draw_predictions(axes, forecast, truth)
+        yield "predictions", "Predicted and true values", axes
         return
     if dataset.n_classes <= MOST_CLASSES:
-        yield "confusion", lambda axes: _confusion(axes, dataset, forecast)
-    yield "roc", lambda axes: _roc(axes, dataset, forecast)
+        axes = plotting.new_axes(height=plotting.confusion_height(dataset.n_classes))
+        plotting.draw_confusion(axes, list(classes), diagnostics.confusion(dataset))
+        yield "confusion", "Confusion matrix", axes
+    axes = plotting.new_axes(height=plotting.WIDTH)
+    _draw_roc(axes, truth, forecast, classes)
+    yield "roc", "ROC curves", axes
 
 
-def _residuals(axes: "Axes", y: NDArray[Any], forecast: NDArray[Any]) -> None:
-    axes.scatter(forecast, y - forecast, s=14, alpha=0.6, linewidths=0)
-    axes.axhline(0, color="0.5", linewidth=1)
-    axes.set(xlabel="predicted", ylabel="true minus predicted", title="Residuals, hold-out")
+def _draw_roc(
+    axes: "Axes", truth: NDArray[Any], forecast: NDArray[Any], classes: NDArray[Any]
+) -> None:
+    from sklearn.metrics import auc, roc_curve
 
-
-def _confusion(axes: "Axes", dataset: Dataset, forecast: NDArray[Any]) -> None:
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    labels = [_short(str(label)) for label in _classes(dataset)]
-    ConfusionMatrixDisplay.from_predictions(
-        dataset.held_out_y,
-        forecast.argmax(axis=1),
-        labels=range(dataset.n_classes),
-        display_labels=labels,
-        cmap="Blues",
-        colorbar=False,
-        ax=axes,
-        xticks_rotation="vertical" if dataset.n_classes > 4 else "horizontal",  # noqa: PLR2004
-    )
-    axes.set(title="Confusion matrix, hold-out")
-
-
-def _roc(axes: "Axes", dataset: Dataset, forecast: NDArray[Any]) -> None:
-    from sklearn.metrics import RocCurveDisplay
-
-    classes = list(enumerate(_classes(dataset)))
-    # Of two classes one curve says it all.
-    for k, label in classes[1:] if len(classes) == 2 else classes[:MOST_CLASSES]:  # noqa: PLR2004
-        RocCurveDisplay.from_predictions(
-            dataset.held_out_y == k, forecast[:, k], name=_short(str(label)), ax=axes
-        )
-    axes.set(xlabel="share of the others taken for it", ylabel="share found", title="ROC, hold-out")
-
-
-def _classes(dataset: Dataset) -> NDArray[Any]:
-    if dataset.classes is None:
-        raise TypeError("a regression has no classes")
-    return dataset.classes
-
-
-def _short(name: str) -> str:
-    return drawn(name if len(name) <= 30 else name[:29] + "…")  # noqa: PLR2004
+    labels = list(enumerate(classes))
+    # With two classes, the second curve would mirror the first.
+    for k, name in labels[1:] if len(labels) == 2 else labels[:MOST_CLASSES]:  # noqa: PLR2004
+        false_positives, true_positives, _ = roc_curve(truth == k, forecast[:, k])
+        area = auc(false_positives, true_positives)
+        axes.plot(false_positives, true_positives, label=f"{plotting.label(name)} (AUC {area:.2f})")
+    axes.legend(loc="lower right")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate")

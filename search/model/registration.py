@@ -14,7 +14,7 @@ from search.model import serialization
 from search.model.champion import Champion
 from search.model.diagnostics import Diagnostics
 from search.model.model_card import describe
-from search.model.plots import artifact_path, draw
+from search.model.plots import artifact_path, save_plots
 from search.model.provenance import Provenance, identity_tags
 from search.study.problem import Problem
 from storage.errors import DatabaseError
@@ -171,7 +171,7 @@ def register(
             attempt(lambda: registry.log_folder(model, folder))
             if findings is not None:
                 pictures.mkdir()
-                draw(findings, dataset, METRICS[provenance.metric], pictures)
+                save_plots(findings, dataset, METRICS[provenance.metric], pictures)
                 beside = artifact_path(provenance.trial)
                 attempt(lambda: registry.log_pictures(place[1], pictures, beside))
             tags = provenance.tags(champion.holdout, folder_digest(folder))

@@ -1,25 +1,31 @@
-"""A study's report, made from Optuna's database alone: one HTML page, no network, and pictures."""
+"""A study's report, made from Optuna's database alone: one HTML page, no network, and PNG images.
 
+Start reading at `page.py`. It may import `study`, `data` and what is below them.
+"""
+
+from search.plotting import to_png
 from search.report.page import Report, make_report
-from search.report.png import draw
 from search.report.study_data import Figure
 from search.study.notes import read_notes
 from storage.studies.study import Study
 
-__all__ = ["Figure", "Report", "draw", "make_report", "report_files"]
+__all__ = ["Figure", "Report", "make_report", "report_files"]
 
-# What is drawn for those who look at pictures; the page has more.
-_DRAWN = ("history", "curves", "importance", "parallel", "workers")
+# The figures that a run also keeps as PNG images.
+_IMAGES = ("history", "curves", "importance", "parallel", "workers")
 
 
 def report_files(study: Study) -> dict[str, bytes]:
-    """Make the files that a study's run in MLflow keeps: the page, and its main figures as PNG.
+    """Return the files of the report that a study's MLflow run keeps, by name.
 
-    Before the study has a champion there are none: it is to go on.
+    There are none before the study has a champion, because it can still change.
     """
     if read_notes(study).champion is None:
         return {}
     report = make_report(study)
-    drawn = {f"{f.name}.png": draw(f) for f in report.figures if f.name in _DRAWN}
-    pictures = {name: picture for name, picture in drawn.items() if picture is not None}
-    return {"report.html": report.html.encode()} | pictures
+    images = {
+        f"{figure.name}.png": to_png(figure.plot, figure.title)
+        for figure in report.figures
+        if figure.name in _IMAGES and figure.plot is not None
+    }
+    return {"report.html": report.html.encode()} | images

@@ -1,145 +1,78 @@
-"""The champion on its hold-out: which columns it goes by, and where it errs."""
+"""The champion on its held-out rows: which columns it relies on, and its errors."""
 
-from html import escape
-from typing import Any
-
+from search import plotting
 from search.formatting import short
-from search.report.study_data import BEST, COMPLETE, Facts, Figure, styled
+from search.report.study_data import Figure, StudyData
 
 _NO_CHAMPION = "The study has no champion yet."
-# Share of the axis that a number takes.
-_LABEL = 0.2
-_NO_ROWS = "No row was held out to judge it by."
+_NO_HOLDOUT = "No rows were held out, so the champion's errors are unknown."
 
 
-def champion(facts: Facts) -> list[Figure]:
-    """Draw the importance of columns, and true values over predicted ones or over classes."""
-    return [_columns(facts), _errors(facts)]
+def champion_figures(data: StudyData) -> list[Figure]:
+    """Draw the permutation importance of columns, and the errors on the held-out rows."""
+    return [_importance(data), _errors(data)]
 
 
-def _missing(facts: Facts) -> str:
-    return _NO_CHAMPION if facts.notes.champion is None else _NO_ROWS
+def _missing(data: StudyData) -> str:
+    """Return why there are no diagnostics."""
+    return _NO_CHAMPION if data.notes.champion is None else _NO_HOLDOUT
 
 
-def _columns(facts: Facts) -> Figure:
-    name, title = "columns", "Importance of columns"
-    reading = (
-        f"The longer a bar, the worse the champion's {facts.metric} on the held-out rows when that "
-        "column is shuffled among them (median of five times)."
+def _importance(data: StudyData) -> Figure:
+    name, title = "columns", "Permutation importance"
+    caption = (
+        f"A bar shows how much worse the champion's {data.metric} on the held-out rows is when the "
+        "column is shuffled (median of five repeats)."
     )
-    found = facts.notes.findings
+    found = data.notes.findings
     if found is None:
-        return Figure(name, title, reading, _missing(facts))
+        return Figure(name, title, caption, _missing(data))
     pairs = found.importance
-    losses = [loss for _, loss in pairs]
-    bar = {
-        "type": "bar",
-        "orientation": "h",
-        "x": [loss for _, loss in reversed(pairs)],
-        "y": _labels([column for column, _ in reversed(pairs)]),
-        "text": [short(loss) for _, loss in reversed(pairs)],
-        "textposition": "outside",
-        "cliponaxis": False,
-        "marker": {"color": COMPLETE},
-        "hoverinfo": "skip",
-    }
-    # Beside a bar stands its number, on a phone as well.
-    low, high = min(0.0, *losses), max(0.0, *losses)
-    room = _LABEL * (high - low or 1.0)
-    plot = styled(
-        [bar],
-        f"loss in {escape(facts.metric, quote=False)}",
-        "",
-        xaxis={"range": [low - room if low < 0 else 0.0, high + room]},
-        yaxis={"type": "category"},
-    )
-    said = ", ".join(f"{column} {short(loss)}" for column, loss in pairs)
-    height = 110 + 30 * len(pairs)
-    return Figure(name, title, reading, f"from the most important: {said}", plot, height)
+    columns, losses = [column for column, _ in pairs], [loss for _, loss in pairs]
+    axes = plotting.new_axes(height=plotting.rows_height(len(pairs)))
+    plotting.draw_importance(axes, columns, losses)
+    axes.set_xlabel(f"loss in {plotting.label(data.metric)}")
+    listed = ", ".join(f"{column} {short(loss)}" for column, loss in pairs)
+    return Figure(name, title, caption, f"from the most important: {listed}", axes)
 
 
-def _labels(names: list[str]) -> list[str]:
-    """Escape names; of equal ones (long names are cut) each needs a place of its own."""
-    labels: list[str] = []
-    for name in names:
-        label = escape(name, quote=False)
-        while label in labels:
-            label += " "
-        labels.append(label)
-    return labels
-
-
-def _errors(facts: Facts) -> Figure:
-    found = facts.notes.findings
+def _errors(data: StudyData) -> Figure:
+    found = data.notes.findings
     if found is not None and found.classes is not None and found.confusion is not None:
         return _confusion(found.classes, found.confusion)
-    name, title = "errors", "Predicted and true"
-    reading = (
-        "A dot is a held-out row: the nearer to the line, the better the champion foresaw its "
-        "value."
-    )
+    name, title = "errors", "Predicted and true values"
+    caption = "A dot is a held-out row; on the line the prediction equals the true value."
     if found is None:
-        return Figure(name, title, reading, _missing(facts))
+        return Figure(name, title, caption, _missing(data))
     predicted, true = found.predicted, found.true
     if predicted is None or true is None:
-        return Figure(name, title, reading, "There are too many classes to be drawn.")
-    ends = [min(*predicted, *true), max(*predicted, *true)]
-    dots = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "held-out row",
-        "x": predicted,
-        "y": true,
-        "marker": {"color": COMPLETE, "opacity": 0.6, "size": 6},
-        "hovertemplate": "predicted %{x:.5g}<br>true %{y:.5g}<extra></extra>",
-    }
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "as predicted",
-        "x": ends,
-        "y": ends,
-        "line": {"color": BEST, "width": 1},
-        "hoverinfo": "skip",
-    }
+        missing = "There are too many classes for a confusion matrix."
+        return Figure(name, "Confusion matrix", caption, missing)
+    axes = plotting.new_axes()
+    plotting.draw_predictions(axes, predicted, true)
     rows = found.rows or len(true)
-    some = f"{len(true)} of " if rows > len(true) else ""
-    text = f"{some}{rows} held-out rows, true values from {min(true):.4g} to {max(true):.4g}"
-    scores = facts.notes.holdout or {}
+    sample = f"{len(true)} of " if rows > len(true) else ""
+    text = f"{sample}{rows} held-out rows, true values from {min(true):.4g} to {max(true):.4g}"
+    scores = data.notes.holdout or {}
     text += "".join(f", {metric} {value:.4g}" for metric, value in scores.items())
-    return Figure(name, title, reading, text, styled([dots, line], "predicted", "true"))
+    return Figure(name, title, caption, text, axes)
 
 
 def _confusion(classes: list[str], counts: list[list[int]]) -> Figure:
-    labels = _labels(classes)
-    cells: dict[str, Any] = {
-        "type": "heatmap",
-        "x": labels,
-        "y": labels,
-        "z": counts,
-        "text": counts,
-        "texttemplate": "%{text}",
-        "colorscale": [[0, "#f8fafc"], [1, "#2563eb"]],
-        "showscale": False,
-        "hovertemplate": "%{y} taken for %{x}: %{z}<extra></extra>",
-    }
-    axis = {"type": "category"}
-    plot = styled(
-        [cells], "predicted class", "true class", xaxis=axis, yaxis=axis | {"autorange": "reversed"}
-    )
+    axes = plotting.new_axes(height=plotting.confusion_height(len(classes)))
+    plotting.draw_confusion(axes, classes, counts)
     total, right = sum(map(sum, counts)), sum(row[k] for k, row in enumerate(counts))
-    missed = [
-        (counts[i][j], f"{classes[i]} taken for {classes[j]} {counts[i][j]} times")
+    confused = [
+        (counts[i][j], f"{classes[i]} is predicted as {classes[j]} ({counts[i][j]} rows)")
         for i in range(len(classes))
         for j in range(len(classes))
         if i != j and counts[i][j]
     ]
-    text = f"{right} of {total} held-out rows are in their true class"
-    if missed:
-        text += f"; most often {max(missed, key=lambda pair: pair[0])[1]}"
-    reading = (
-        "A row is a true class, a column what the champion took its held-out rows for; what is "
-        "right lies on the diagonal."
+    text = f"{right} of {total} held-out rows are predicted correctly"
+    if confused:
+        text += f"; the most frequent error: {max(confused, key=lambda pair: pair[0])[1]}"
+    caption = (
+        "A row of the matrix is a true class, a column a predicted class; correct predictions lie "
+        "on the diagonal."
     )
-    height = 180 + 34 * len(classes)
-    return Figure("errors", "Confusion of classes", reading, text, plot, height)
+    return Figure("errors", "Confusion matrix", caption, text, axes)

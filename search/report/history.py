@@ -1,89 +1,102 @@
-"""How a study came on: best value over trials and over time, and each trial's curve over trees."""
+"""The progress of a study: the best value by trial and by time, and each trial's learning curve."""
 
-from html import escape
-from typing import Any
+import math
+from typing import TYPE_CHECKING
 
-from search.report.study_data import (
-    BEST,
-    COMPLETE,
-    NONE_YET,
-    PRUNED,
-    RUNNING,
-    Facts,
-    Figure,
-    log_ticks,
-    plain,
-    styled,
-)
+from search import plotting
+from search.plotting import BEST, COMPLETE, PRUNED, RUNNING
+from search.report.study_data import NO_COMPLETE_TRIAL, Figure, StudyData
 from storage.records import TrialRecord, sign
 from storage.studies.statistics import BusyTime, by_end
 
-# Up to so many numbers of trees, each has its tick.
-_TICKS = 8
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Up to so many numbers of trees, each has its own tick.
+_MAX_TICKS = 8
 
 
-def history(facts: Facts) -> Figure:
-    """Draw the best value over trials."""
-    name, title = "history", "Best value over trials"
-    reading = f"A dot is a complete trial's {facts.metric}, the line the best up to that trial."
-    if facts.best is None:
-        return Figure(name, title, reading, NONE_YET)
-    from optuna.visualization import plot_optimization_history
-
-    dots, line, *_ = plain(plot_optimization_history(facts.optuna))["data"]
-    dots |= {"name": "complete trial", "marker": {"color": COMPLETE, "opacity": 0.6}}
-    dots["hovertemplate"] = (
-        f"trial %{{x}}<br>{escape(facts.metric, quote=False)} %{{y:.5g}}<extra></extra>"
+def history(data: StudyData) -> Figure:
+    """Draw each complete trial's value, and the best value so far."""
+    name, title = "history", "Optimization history"
+    caption = (
+        f"A dot is the {data.metric} of a complete trial; the line is the best up to that trial."
     )
-    line |= {"name": "best so far", "hoverinfo": "skip", "line": {"color": BEST, "shape": "hv"}}
-    text = f"best {facts.said(facts.best)} at trial {facts.best.number} of {len(facts.trials)}"
-    return Figure(
-        name, title, reading, text, styled([dots, line], "trial", facts.axis, legend=True)
+    if data.best is None:
+        return Figure(name, title, caption, NO_COMPLETE_TRIAL)
+    axes = _metric_axes(data, "trial")
+    numbers = [trial.number for trial in data.complete]
+    values = [trial.value or 0.0 for trial in data.complete]
+    axes.scatter(
+        numbers,
+        values,
+        s=16,
+        alpha=0.6,
+        linewidths=0,
+        color=COMPLETE,
+        label="complete trial",
+        rasterized=plotting.is_dense(len(values)),
     )
+    best = _improvements(data, list(zip(numbers, values, strict=True)))
+    axes.step(
+        *zip(*best, (numbers[-1], best[-1][1]), strict=True),
+        where="post",
+        color=BEST,
+        label="best so far",
+    )
+    plotting.add_legend(axes)
+    text = f"best {data.score_text(data.best)} at trial {data.best.number} of {len(data.trials)}"
+    return Figure(name, title, caption, text, axes)
 
 
-def over_time(facts: Facts) -> Figure:
+def best_over_time(data: StudyData) -> Figure:
     """Draw the best value over the seconds in which trials ran."""
     name, title = "time", "Best value over time"
-    reading = (
-        f"The line is the best {facts.metric} of the trials that had ended by then, over the "
+    caption = (
+        f"The line is the best {data.metric} of the trials that had ended by then, over the "
         "seconds in which trials ran; the time between launches is left out."
     )
-    if facts.best is None:
-        return Figure(name, title, reading, NONE_YET)
-    seconds = busy_seconds(facts.trials)
-    timed = [trial for trial in facts.complete if trial.number in seconds]
+    if data.best is None:
+        return Figure(name, title, caption, NO_COMPLETE_TRIAL)
+    seconds = busy_seconds(data.trials)
+    ended = [
+        (seconds[trial.number], trial.number, trial.value or 0.0)
+        for trial in data.complete
+        if trial.number in seconds
+    ]
     total = max(seconds.values(), default=0.0)
-    if not timed or total <= 0:
-        return Figure(name, title, reading, "The trials hold no times.")
-    better, steps = sign(facts.direction), list[tuple[float, float, str]]()
-    for trial in sorted(timed, key=lambda trial: (seconds[trial.number], trial.number)):
-        value = trial.value or 0.0
-        if not steps or better * value < better * steps[-1][1]:
-            steps.append((seconds[trial.number], value, f"trial {trial.number}"))
-    when, best, _ = steps[-1]
-    x, y, texts = zip(*steps, (total, best, "the end"), strict=True)
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "x": x,
-        "y": y,
-        "text": texts,
-        "line": {"color": BEST, "shape": "hv"},
-        "marker": {"opacity": 1, "size": [8] * len(steps) + [0]},
-        "hovertemplate": "%{text}, after %{x:.4g} seconds<br>"
-        f"{escape(facts.metric, quote=False)} %{{y:.5g}}<extra></extra>",
-    }
-    axis = {"range": [-0.02 * total, 1.02 * total]}
-    plot = styled([line], "seconds in which trials ran", facts.axis, xaxis=axis)
-    text = f"best {facts.metric} {best:.5g} after {when:.3g} of {total:.3g} seconds"
-    return Figure(name, title, reading, text, plot)
+    if not ended or total <= 0:
+        return Figure(name, title, caption, "The trials have no times.")
+    best = _improvements(data, [(second, value) for second, _, value in sorted(ended)])
+    when, value = best[-1]
+    axes = _metric_axes(data, "seconds in which trials ran")
+    axes.step(*zip(*best, (total, value), strict=True), where="post", color=BEST)
+    axes.plot(*zip(*best, strict=True), "o", color=BEST, markersize=5)
+    axes.set_xlim(-0.02 * total, 1.02 * total)
+    text = f"best {data.metric} {value:.5g} after {when:.3g} of {total:.3g} seconds"
+    return Figure(name, title, caption, text, axes)
+
+
+def _metric_axes(data: StudyData, x: str) -> "Axes":
+    axes = plotting.new_axes()
+    axes.set(xlabel=x, ylabel=f"{plotting.label(data.metric)} ({data.better})")
+    return axes
+
+
+def _improvements(data: StudyData, points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points whose value, the second item, is better than all before."""
+    better, best = sign(data.direction), list[tuple[float, float]]()
+    for x, value in points:
+        if not best or better * value < better * best[-1][1]:
+            best.append((x, value))
+    return best
 
 
 def busy_seconds(trials: list[TrialRecord]) -> dict[int, float]:
-    """Return by trial the seconds from the study's begin to its end, without idle time.
+    """Return, by trial number, the seconds from the study's start to the trial's end.
 
-    An interrupted trial counts for nothing: its end was entered by whoever found it later.
+    Time in which no trial ran does not count. Interrupted trials are left out: the end of such a
+    trial was recorded by the process that found it later.
     """
     ended = [t for t in trials if t.started and t.ended and not t.interrupted]
     busy, total, seconds = BusyTime(), 0.0, dict[int, float]()
@@ -93,67 +106,63 @@ def busy_seconds(trials: list[TrialRecord]) -> dict[int, float]:
     return seconds
 
 
-def curves(facts: Facts) -> Figure:
-    """Draw each trial's scores over the number of its trees."""
-    metric = facts.guide
-    # What the steps of a study made elsewhere are, nobody knows.
-    unit = "trees" if facts.notes.spec else "steps"
-    name, title = "curves", f"{metric} by number of {unit}"
-    reading = (
-        f"A line is a trial: its {metric} at each number of {unit} that it reported at; those "
-        "stopped early (pruned) are pale."
+def learning_curves(data: StudyData) -> Figure:
+    """Draw each trial's reported scores over its number of trees."""
+    # The steps of a study that Grovekeeper did not make may count anything.
+    unit = "trees" if data.notes.spec else "steps"
+    name, title = "curves", f"{data.guide} by number of {unit}"
+    caption = (
+        f"A line is a trial with the {data.guide} that it reported at each number of {unit}; "
+        "pruned trials (stopped early) are gray."
     )
-    shown = [t for t in facts.trials if t.scores and t.state in {"COMPLETE", "PRUNED", "RUNNING"}]
+    shown = [t for t in data.trials if t.scores and t.state in {"COMPLETE", "PRUNED", "RUNNING"}]
     if not shown:
-        return Figure(name, title, reading, "No trial has reported a score while it grew.")
-    best = facts.best if facts.best and facts.best.scores else None
+        return Figure(name, title, caption, "No trial has reported a score.")
+    best = data.best if data.best and data.best.scores else None
     number = None if best is None else best.number
-    groups = (
-        ("pruned", [t for t in shown if t.state == "PRUNED"], PRUNED, 1),
-        ("running", [t for t in shown if t.state == "RUNNING"], RUNNING, 1),
-        (
-            "complete",
-            [t for t in shown if t.state == "COMPLETE" and t.number != number],
-            COMPLETE,
-            1,
-        ),
-        ("best", [best] if best else [], BEST, 3),
-    )
-    hover = f"%{{text}}: {escape(metric, quote=False)} %{{y:.5g}} at %{{x}} {unit}<extra></extra>"
-    data = [
-        _trace(trials)
-        | {
-            "name": f"{kind} ({len(trials)})" if kind != "best" else f"best (trial {number})",
-            "line": {"color": color, "width": width},
-            "marker": {"color": color, "size": 4 + width},
-            "opacity": max(0.1, min(1.0, 100 / len(trials))),
-            "hovertemplate": hover,
-        }
-        for kind, trials, color, width in groups
-        if trials
-    ]
+    pruned = [trial for trial in shown if trial.state == "PRUNED"]
+    running = [trial for trial in shown if trial.state == "RUNNING"]
+    complete = [t for t in shown if t.state == "COMPLETE" and t.number != number]
+    axes = plotting.new_axes()
+    for kind, trials, color, width in (
+        (f"pruned ({len(pruned)})", pruned, PRUNED, 1),
+        (f"running ({len(running)})", running, RUNNING, 1),
+        (f"complete ({len(complete)})", complete, COMPLETE, 1),
+        (f"best (trial {number})", [best] if best else [], BEST, 2.5),
+    ):
+        if trials:
+            x, y = _joined(trials)
+            axes.plot(
+                x,
+                y,
+                marker="o",
+                markersize=2 + width,
+                linewidth=width,
+                color=color,
+                alpha=max(0.2, min(1.0, 100 / len(trials))),
+                label=kind,
+                rasterized=plotting.is_dense(len(x)),
+            )
     trees = sorted({count for trial in shown for count in trial.scores})
-    axis: dict[str, Any] = log_ticks(trees[0], trees[-1]) if trees[0] > 0 else {}
-    if len(trees) <= _TICKS:
-        axis |= {"tickvals": trees, "ticktext": [str(count) for count in trees]}
-    pruned = len(groups[0][1])
-    text = f"curves: {len(shown)}, of trials stopped early: {pruned}"
+    if trees[0] > 0:
+        axes.set_xscale("log")
+        few = len(trees) <= _MAX_TICKS
+        plotting.set_ticks(axes.xaxis, trees if few else plotting.log_ticks(trees[0], trees[-1]))
+    axes.set(xlabel=unit, ylabel=plotting.label(data.guide))
+    plotting.add_legend(axes)
+    text = f"{len(shown)} trials, {len(pruned)} of them pruned"
     if best:
-        points = [f"{score:.5g} at {count} {unit}" for count, score in best.scores.items()]
-        text += f"; the best, trial {number}, has {metric} {', '.join(points)}"
-    plot = styled(data, unit, escape(metric, quote=False), xaxis=axis, legend=True)
-    return Figure(name, title, reading, text, plot)
+        known = {count: score for count, score in best.scores.items() if math.isfinite(score)}
+        points = [f"{score:.5g} at {count} {unit}" for count, score in known.items()]
+        text += f"; the best, trial {number}, has {data.guide} {', '.join(points)}"
+    return Figure(name, title, caption, text, axes)
 
 
-def _trace(trials: list[TrialRecord]) -> dict[str, Any]:
-    """Make one trace of many lines, with a gap after each: browsers choke on thousands of traces.
+def _joined(trials: list[TrialRecord]) -> tuple[list[float], list[float]]:
+    """Return all trials' points as one line with a gap after each trial.
 
-    So these are not `optuna.visualization.plot_intermediate_values`, which makes one a trial.
+    One line is drawn and stored faster than one for each of thousands of trials, which is what
+    `optuna.visualization.matplotlib.plot_intermediate_values` draws.
     """
-    points = [
-        (count, score, f"trial {trial.number}")
-        for trial in trials
-        for count, score in [*trial.scores.items(), (None, None)]
-    ]
-    x, y, texts = zip(*points, strict=True)
-    return {"type": "scatter", "mode": "lines+markers", "x": x, "y": y, "text": texts}
+    points = [point for trial in trials for point in [*trial.scores.items(), (math.nan, math.nan)]]
+    return [x for x, _ in points], [y for _, y in points]

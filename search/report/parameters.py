@@ -1,216 +1,306 @@
-"""What the hyperparameters did: their importance, a slice for each, and all of them at once."""
+"""The effect of hyperparameters: importance, a slice of each, and parallel coordinates.
+
+`optuna.visualization.matplotlib` has these figures, but they depend on pyplot's global state and
+style, take a dollar sign in a name for a formula, and draw thousands of trials line by line.
+"""
 
 import math
+import textwrap
 import warnings
-from html import escape
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from search import plotting
 from search.formatting import params_listed, short
-from search.report.study_data import (
-    BEST,
-    COMPLETE,
-    NONE_YET,
-    Facts,
-    Figure,
-    in_memory,
-    log_ticks,
-    plain,
-    styled,
-)
+from search.plotting import BEST
+from search.report.study_data import NO_COMPLETE_TRIAL, Figure, StudyData
 
-# Complete trials from which importance is weighed; below so many, or so few best, it is a hint.
-_ENOUGH, _SOUND = 10, 50
-# More lines are neither legible nor quick to draw.
-_LINES = 200
-_LEAST = 0.01
-_LATER = [[0, "#e0e7ff"], [1, "#1e3a8a"]]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from optuna.distributions import CategoricalDistribution
+
+# Complete trials from which importance is computed, and from which it is reliable.
+_MIN_TRIALS, _RELIABLE = 10, 50
+# The most important hyperparameters are shown: studies made elsewhere can have hundreds.
+_MAX_SHOWN = 20
+# More lines are not legible.
+_MAX_LINES = 200
+_AXIS_WIDTH = 1.5
+# Characters of an axis' labels that fit side by side.
+_MAX_LABELS_LENGTH = 50
 
 
-def parameters(facts: Facts) -> list[Figure]:
-    """Draw importance, slices (the most important parameter first) and parallel coordinates."""
-    figure, order = _importance(facts)
-    return [figure, *_slices(facts, order), _parallel(facts, order)]
+def parameters(data: StudyData) -> list[Figure]:
+    """Draw importance, slices (the most important hyperparameter first) and parallel lines."""
+    figure, order = _importance(data)
+    return [figure, *_slices(data, order), _parallel(data, order[:_MAX_SHOWN])]
 
 
-def _nothing_to_compare(facts: Facts) -> str | None:
-    """Say why parameters cannot be judged, if so."""
-    if not facts.complete:
-        return NONE_YET
-    if len(facts.complete) == 1:
-        return "Only one trial is complete: there is nothing to compare it with."
-    if not facts.varied:
-        return _constants(facts)
+def _nothing_to_compare(data: StudyData) -> str | None:
+    """Return why the effect of hyperparameters cannot be shown, or ``None``."""
+    if not data.complete:
+        return NO_COMPLETE_TRIAL
+    if len(data.complete) == 1:
+        return "Only one trial is complete, so there is nothing to compare it with."
+    if not data.varied:
+        return _constants(data)
     return None
 
 
-def _constants(facts: Facts) -> str:
-    said = ", ".join(f"{name} was {short(value)}" for name, value in facts.constant.items())
-    return f"In every complete trial {said}." if said else "The trials have no parameters."
+def _constants(data: StudyData) -> str:
+    values = ", ".join(f"{name} was {short(value)}" for name, value in data.constant.items())
+    return f"In every complete trial {values}." if values else "The trials have no hyperparameters."
 
 
-def _importance(facts: Facts) -> tuple[Figure, list[str]]:
-    name, title = "importance", "Importance of parameters"
-    n = len(facts.complete)
-    top = math.ceil(n / 10)
-    reading = (
-        f"The longer a bar, the more a parameter's values among the best tenth ({top} of {n} "
-        "complete trials) differ from those among all (PED-ANOVA); the bars add up to 1."
+def _importance(data: StudyData) -> tuple[Figure, list[str]]:
+    """Return the figure, and the hyperparameters in order of importance."""
+    name, title = "importance", "Hyperparameter importance"
+    n = len(data.complete)
+    caption = (
+        "A bar shows how much the values of a hyperparameter in the best tenth of trials "
+        f"({math.ceil(n / 10)} of {n}) differ from those in all complete trials (PED-ANOVA, "
+        "normalized to a sum of 1)."
     )
-    if n < _SOUND:
-        reading = f"{reading[:-1]}, and from so few trials they are a hint."
-    why = _nothing_to_compare(facts)
-    if why is None and len(facts.varied) == 1:
-        why = f"Only {facts.varied[0]} had more than one value: there is nothing to weigh it by."
-    if why is None and n < _ENOUGH:
-        why = f"{n} trials are complete; importance is weighed from {_ENOUGH} on."
-    if why is None and len({trial.value for trial in facts.complete}) == 1:
-        why = f"All complete trials have the same {facts.metric}."
-    if why is not None:
-        return Figure(name, title, reading, why), facts.varied
-    from optuna.visualization import plot_param_importances
+    if n < _RELIABLE:
+        caption = f"{caption[:-1]}; with fewer than {_RELIABLE} trials this is only a hint."
+    missing = _nothing_to_compare(data)
+    if missing is None and len(data.varied) == 1:
+        missing = f"Only {data.varied[0]} had more than one value."
+    if missing is None and n < _MIN_TRIALS:
+        missing = f"Importance needs {_MIN_TRIALS} complete trials; this study has {n}."
+    if missing is None and len({trial.value for trial in data.complete}) == 1:
+        missing = f"All complete trials have the same {data.metric}."
+    if missing is not None:
+        return Figure(name, title, caption, missing), data.varied
+    shares = _compute_importance(data)
+    shown = list(shares.items())[:_MAX_SHOWN]
+    axes = plotting.new_axes(height=plotting.rows_height(len(shown)))
+    plotting.draw_importance(axes, [key for key, _ in shown], [share for _, share in shown])
+    axes.set_xlabel("importance")
+    listed = ", ".join(f"{key} {share:.2f}" for key, share in shares.items())
+    text = f"from the most important: {listed}"
+    return Figure(name, title, caption, text, axes), list(shares)
 
+
+def _compute_importance(data: StudyData) -> dict[str, float]:
+    """Return the importance of each varied hyperparameter, the greatest first, then by name."""
+    import optuna
+
+    study = optuna.create_study(direction=data.direction)
+    study.add_trials(
+        optuna.trial.create_trial(
+            value=trial.values[0], params=trial.params, distributions=trial.distributions
+        )
+        for trial in data.optuna_trials
+    )
     with warnings.catch_warnings():
-        # A parameter that few trials have, or whose range was changed: the figure is still right
-        # for the others, and the user can do nothing about it.
+        # Few trials have a hyperparameter, or its range changed: the others are still right.
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
-        figure = plot_param_importances(facts.optuna, params=facts.varied)
-    # The evaluator goes through a set: equal ones would change places from run to run.
-    (bars,) = figure.data
-    pairs = sorted(zip(bars.x, bars.y, strict=True), key=lambda pair: (-pair[0], pair[1]))
-    order = [str(parameter) for _, parameter in pairs]
-    (bar,) = plain(figure)["data"]
-    bar |= {
-        "x": [float(share) for share, _ in reversed(pairs)],
-        "y": [escape(parameter, quote=False) for parameter in reversed(order)],
-        "text": [f"{share:.2f}" if share >= _LEAST else "&lt;0.01" for share, _ in reversed(pairs)],
-        "marker": {"color": COMPLETE},
-        "hoverinfo": "skip",
+        found = optuna.importance.get_param_importances(study, params=data.varied)
+    return {
+        name: float(share) for name, share in sorted(found.items(), key=lambda i: (-i[1], i[0]))
     }
-    del bar["hovertemplate"]
-    plot = styled(
-        [bar],
-        "share of importance",
-        "",
-        xaxis={"range": [0, 1.12 * float(pairs[0][0])]},
-        yaxis={"type": "category"},
-    )
-    said = ", ".join(f"{parameter} {share:.2f}" for share, parameter in pairs)
-    height = 110 + 34 * len(pairs)
-    return Figure(name, title, reading, f"from the most important: {said}", plot, height), order
 
 
-def _slices(facts: Facts, order: list[str]) -> list[Figure]:
-    why = _nothing_to_compare(facts)
-    if why is not None:
-        reading = f"A dot is a complete trial: a parameter's value and the trial's {facts.metric}."
-        return [Figure("slices", "Slices", reading, why)]
-    figures = [_slice(facts, parameter, place) for place, parameter in enumerate(order, 1)]
-    if facts.constant:
-        reading = "What does not vary has no slice."
-        figures.append(Figure("constant", "Parameters of one value", reading, _constants(facts)))
+class _Scale(NamedTuple):
+    """How an axis shows values: numbers, or categorical choices at 0, 1, 2, ...
+
+    Attributes
+    ----------
+    distribution
+        The distribution of a categorical hyperparameter; else ``None``.
+    choices
+        Its choices that occur, as indices of ``distribution.choices`` in ascending order.
+    """
+
+    log: bool = False
+    distribution: "CategoricalDistribution | None" = None
+    choices: tuple[int, ...] = ()
+
+    def place(self, value: Any) -> float:
+        """Return the value's coordinate."""
+        if self.distribution is None:
+            return float(value)
+        return float(self.choices.index(int(self.distribution.to_internal_repr(value))))
+
+    def ticks(self, low: float, high: float) -> tuple[list[float], list[str]]:
+        """Return the ticks between two coordinates, and their labels."""
+        if self.distribution is not None:
+            labels = [short(self.distribution.choices[index]) for index in self.choices]
+            return [*map(float, range(len(labels)))], [plotting.label(text, 20) for text in labels]
+        if self.log:
+            ticks = plotting.log_ticks(low, high)
+        else:
+            from matplotlib.ticker import MaxNLocator
+
+            ticks = [*MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(low, high)]
+            ticks = [tick for tick in ticks if low <= tick <= high]
+        return ticks, [f"{tick:.4g}" for tick in ticks]
+
+
+def _scale_of(data: StudyData, parameter: str) -> _Scale:
+    from optuna.distributions import CategoricalDistribution
+
+    trials = [trial for trial in data.optuna_trials if parameter in trial.params]
+    distribution = trials[0].distributions[parameter]
+    if isinstance(distribution, CategoricalDistribution):
+        used = {int(distribution.to_internal_repr(trial.params[parameter])) for trial in trials}
+        return _Scale(distribution=distribution, choices=tuple(sorted(used)))
+    return _Scale(log=bool(getattr(distribution, "log", False)))
+
+
+def _slices(data: StudyData, order: list[str]) -> list[Figure]:
+    missing = _nothing_to_compare(data)
+    if missing is not None:
+        caption = f"A dot is a complete trial: its value of a hyperparameter and its {data.metric}."
+        return [Figure("slices", "Slices", caption, missing)]
+    shown = order[:_MAX_SHOWN]
+    figures = [_slice(data, parameter, place) for place, parameter in enumerate(shown, 1)]
+    if len(shown) < len(order):
+        text = f"Slices show the {len(shown)} most important of {len(order)} hyperparameters."
+        figures.append(Figure("more", "Further slices", "", text))
+    if data.constant:
+        caption = "A hyperparameter with one value has no slice."
+        figures.append(Figure("constant", "Constant hyperparameters", caption, _constants(data)))
     return figures
 
 
-def _slice(facts: Facts, parameter: str, place: int) -> Figure:
-    from optuna.visualization import plot_slice
+def _slice(data: StudyData, parameter: str, place: int) -> Figure:
+    from matplotlib.colors import LinearSegmentedColormap
 
-    made = plain(plot_slice(facts.optuna, params=[parameter]))
-    (dots,), axis, label = made["data"], made["layout"]["xaxis"], escape(parameter, quote=False)
-    numbers = list(dots["marker"]["color"])
-    dots |= {
-        "name": "complete trial",
-        "text": [f"trial {number}" for number in numbers],
-        "hovertemplate": f"%{{text}}<br>{label} %{{x}}<br>"
-        f"{escape(facts.metric, quote=False)} %{{y:.5g}}<extra></extra>",
-        "marker": {
-            "color": numbers,
-            "colorscale": _LATER,
-            "size": 8,
-            "line": {"width": 0.5, "color": "#64748b"},
-        },
-    }
-    data, text = [dots], f"complete trials: {len(numbers)}"
-    best = facts.best
-    if best is not None and best.number in numbers:
-        at = numbers.index(best.number)
-        star = {"color": BEST, "size": 13, "symbol": "star"}
-        data.append(dots | {"x": [dots["x"][at]], "y": [dots["y"][at]], "marker": star})
-        data[-1] |= {"name": f"best (trial {best.number})", "text": [f"trial {best.number}"]}
-        text = f"best {facts.said(best)} at {parameter} {short(best.params[parameter])}"
-    kept = {key: axis[key] for key in ("type", "categoryorder", "categoryarray") if key in axis}
-    if kept.get("type") == "log":
-        kept = log_ticks(min(dots["x"]), max(dots["x"]))
-    plot = styled(data, label, facts.axis, xaxis=kept)
-    scale = " (logarithmic axis)" if kept.get("type") == "log" else ""
-    reading = (
-        f"A dot is a complete trial: its {parameter}{scale} and its {facts.metric}; "
-        "darker is later, the star is the best."
+    trials = [trial for trial in data.complete if parameter in trial.params]
+    scale = _scale_of(data, parameter)
+    places = [scale.place(trial.params[parameter]) for trial in trials]
+    axes = plotting.new_axes()
+    axes.scatter(
+        places,
+        [trial.value or 0.0 for trial in trials],
+        c=[trial.number for trial in trials],
+        cmap=LinearSegmentedColormap.from_list("", [plotting.LIGHT, plotting.DARK]),
+        s=24,
+        edgecolors="#64748b",
+        linewidths=0.4,
+        rasterized=plotting.is_dense(len(trials)),
     )
-    return Figure(
-        f"slice-{place}", f"Slice: {parameter}", reading, text, plot, height=320, half=True
+    text = f"{len(trials)} complete trials"
+    best = data.best
+    if best is not None and parameter in best.params:
+        value = best.params[parameter]
+        axes.plot(scale.place(value), best.value or 0.0, "*", color=BEST, markersize=13)
+        text = f"best {data.score_text(best)} at {parameter} {short(value)}"
+    if scale.distribution is not None or scale.log:
+        ticks, labels = scale.ticks(min(places), max(places))
+        if scale.log:
+            axes.set_xscale("log")
+        else:
+            axes.set_xlim(-0.5, len(ticks) - 0.5)
+        plotting.set_ticks(axes.xaxis, ticks, labels)
+        if sum(map(len, labels)) > _MAX_LABELS_LENGTH:
+            axes.tick_params(axis="x", rotation=90)
+    axes.set(
+        xlabel=plotting.label(parameter, 60),
+        ylabel=f"{plotting.label(data.metric)} ({data.better})",
     )
-
-
-def _parallel(facts: Facts, order: list[str]) -> Figure:
-    name, title = "parallel", "All parameters at once"
-    lines = min(len(facts.complete), _LINES)
-    which = "complete trial" if lines == len(facts.complete) else f"trial, of {lines} evenly chosen"
-    reading = (
-        f"A line is a {which}: follow it through its {facts.metric} and its parameters; darker is "
-        "better, the thick line is the best."
+    axis = " (logarithmic axis)" if scale.log else ""
+    caption = (
+        f"A dot is a complete trial: its {parameter}{axis} and its {data.metric}; later trials are "
+        "darker, the star is the best."
     )
-    why = _nothing_to_compare(facts)
-    if why is None and len(facts.varied) == 1:
-        why = f"Only {facts.varied[0]} had more than one value: its slice shows all there is."
-    best = facts.best
-    if why is not None or best is None:
-        return Figure(name, title, reading, why or NONE_YET)
-    from optuna.distributions import CategoricalDistribution
-    from optuna.visualization import plot_parallel_coordinate
+    return Figure(f"slice-{place}", f"Slice: {parameter}", caption, text, axes)
 
-    n = len(facts.ranked)
-    chosen = [facts.ranked[place * (n - 1) // (lines - 1)].number for place in range(lines)]
-    everything = facts.optuna.get_trials(deepcopy=False)
-    trials = [everything[number] for number in reversed(chosen)]
+
+def _parallel(data: StudyData, order: list[str]) -> Figure:
+    name, title = "parallel", "Parallel coordinates"
+    n = len(data.ranked)
+    lines = min(n, _MAX_LINES)
+    which = "a complete trial" if lines == n else f"one of {lines} evenly chosen complete trials"
+    caption = (
+        f"A line is {which} through its {data.metric} and its hyperparameters; better trials are "
+        "darker, the thick line is the best."
+    )
+    missing = _nothing_to_compare(data)
+    if missing is None and len(data.varied) == 1:
+        missing = f"Only {data.varied[0]} had more than one value: see its slice."
+    best = data.best
+    if missing is not None or best is None:
+        return Figure(name, title, caption, missing or NO_COMPLETE_TRIAL)
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LinearSegmentedColormap
+
+    # The worst first, so that the best is on top.
+    trials = [data.ranked[place * (n - 1) // (lines - 1)] for place in reversed(range(lines))]
     names = [key for key in sorted(order) if any(key in trial.params for trial in trials)]
-    few = in_memory(facts.optuna.direction, trials)
-    made = plain(plot_parallel_coordinate(few, params=names, target_name=facts.metric))
-    *data, bar = made["data"]
-    # The first axis is the metric: worst first, so that the best lies on top.
-    data.sort(key=lambda trace: trace["y"][0], reverse=facts.direction == "minimize")
-    data[-1] |= {"line": {"color": BEST, "width": 3}, "opacity": 1}
-    notes = [note | {"bgcolor": "rgba(255,255,255,0.75)"} for note in made["layout"]["annotations"]]
-    for axis, key in enumerate(names, start=1):
-        found = next(trial.distributions[key] for trial in trials if key in trial.params)
-        if isinstance(found, CategoricalDistribution):
-            _order_choices(axis, [escape(str(c), quote=False) for c in found.choices], data, notes)
-    bar["marker"]["colorbar"] |= {
-        "thickness": 12,
-        "title": {"text": escape(facts.metric, quote=False)},
-    }
-    plot = styled(
-        [*data, bar],
-        "",
-        "",
-        annotations=notes,
-        **{key: made["layout"][key] for key in ("shapes", "xaxis", "yaxis")},
+    axes = plotting.new_axes(width=_AXIS_WIDTH * (len(names) + 1), height=4.2)
+    heights = [_draw_coordinate(axes, 0, _Scale(), [trial.value or 0.0 for trial in trials])]
+    for place, key in enumerate(names, start=1):
+        scale = _scale_of(data, key)
+        known = [scale.place(t.params[key]) if key in t.params else None for t in trials]
+        heights.append(_draw_coordinate(axes, place, scale, known))
+    points, x = np.transpose(heights), np.arange(len(heights))
+    segments = LineCollection(
+        [np.column_stack([x, y]) for y in points[:-1]],
+        array=np.arange(len(points) - 1),
+        cmap=LinearSegmentedColormap.from_list("", [plotting.LIGHT, plotting.DARK]),
+        linewidths=1,
+        zorder=1,
     )
-    said = params_listed({key: best.params[key] for key in order if key in best.params})
-    text = f"the best, trial {best.number}: {facts.said(best)} with {said}"
-    return Figure(name, title, reading, text, plot, height=440, width=140 * (len(order) + 1))
+    axes.add_collection(segments)
+    axes.plot(x, points[-1], color=BEST, linewidth=2.5, zorder=2)
+    axes.set_xticks(x, [_wrapped(key) for key in (data.metric, *names)])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set(xlim=(-0.4, len(names) + 0.4), ylim=(-0.05, 1.05))
+    listed = params_listed({key: best.params[key] for key in order if key in best.params})
+    text = f"the best, trial {best.number}: {data.score_text(best)} with {listed}"
+    return Figure(name, title, caption, text, axes, wide=True)
 
 
-def _order_choices(
-    axis: int, choices: list[str], data: list[dict[str, Any]], notes: list[dict[str, Any]]
-) -> None:
-    """Put an axis in the order of its choices: Optuna has them as they come in the trials."""
-    own = [note for note in notes if note["x"] == axis]
-    labels = {note["text"]: note["y"] for note in own}
-    known = [choice for choice in choices if choice in labels]
-    if sorted(known) != sorted(labels):  # two choices of one text, or trials without the parameter
-        return
-    places = dict(zip(known, sorted(labels.values()), strict=True))
-    for note in own:
-        note["y"] = places[note["text"]]
-    for trace in data:
-        trace["y"][axis] = places[trace["customdata"][axis][1]]
+def _draw_coordinate(
+    axes: "Axes", x: int, scale: _Scale, places: Sequence[float | None]
+) -> list[float]:
+    """Draw a vertical axis with its ticks; return the height of each place, between 0 and 1.
+
+    Trials without the hyperparameter, ``None``, get a tick of their own at the bottom.
+    """
+    known = [place for place in places if place is not None]
+    low, high = min(known), max(known)
+    if scale.distribution is not None:
+        low, high = 0.0, len(scale.choices) - 1.0
+    bottom = 0.0 if len(known) == len(places) else 0.12
+    ends = (math.log10(low), math.log10(high)) if scale.log else (low, high)
+
+    def height(place: float | None) -> float:
+        if place is None:
+            return 0.0
+        if low == high:
+            return 0.5
+        there = math.log10(place) if scale.log else place
+        return bottom + (1 - bottom) * (there - ends[0]) / (ends[1] - ends[0])
+
+    axes.plot([x, x], [0, 1], color="0.6", linewidth=1, zorder=3)
+    ticks = [(height(tick), text) for tick, text in zip(*scale.ticks(low, high), strict=True)]
+    if bottom:
+        ticks.append((0.0, "not set"))
+    for y, text in ticks:
+        axes.text(
+            x - 0.03,
+            y,
+            text,
+            ha="right",
+            va="center",
+            fontsize=9,
+            zorder=4,
+            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
+        )
+    return [height(place) for place in places]
+
+
+def _wrapped(name: str) -> str:
+    """Break a name into lines, after underscores if possible."""
+    spaced = plotting.label(name, 60).replace("_", "_ ")
+    return textwrap.fill(spaced, 16).replace("_ ", "_")

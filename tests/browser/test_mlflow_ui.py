@@ -117,7 +117,7 @@ def test_a_promoted_version_shows_its_alias_and_its_stage(study: Any, open_page:
 
 def test_the_run_has_pictures_of_its_champion(study: Any, open_page: OpenPage) -> None:
     best = json.loads(study.run("show", "diabetes", "--json"))["best"]
-    for name in ("importance", "residuals"):
+    for name in ("importance", "predictions"):
         picture = f"champion/trial-{best['number']:04d}/{name}.png"
         page = open_page(f"{runs(study)}/{study.run_id}/artifacts/{picture}")
         image = page.locator("main img, [data-testid*='artifact'] img, .image-outer-container img")

@@ -46,7 +46,7 @@ def test_the_studys_run_in_mlflow_shows_it(study: Any, open_page: Callable[[str]
     run = f"/experiments/{study.experiment_id}/runs/{study.run_id}"
     page = open_page(f"{run}/artifacts/report/report.html")
     frame = page.frame_locator("iframe")
-    expect(frame.get_by_role("heading", name="The champion")).to_be_visible()
+    expect(frame.get_by_role("heading", name="Champion")).to_be_visible()
     expect(frame.locator(FIGURE).first.locator("svg").first).to_be_attached()
     page = open_page(run)
     expect(page.get_by_role("link", name="report", exact=True)).to_be_visible()

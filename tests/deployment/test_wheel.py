@@ -35,7 +35,7 @@ def test_it_contains_the_three_packages_and_their_data_files(wheel: Path) -> Non
     tops = {name.partition("/")[0] for name in names}
     assert set(PACKAGES) < tops
     assert all(top in PACKAGES or top.endswith(".dist-info") for top in tops)
-    assert "search/study/study.schema.json" in names
+    assert {"search/study/study.schema.json", "search/report/page.html.jinja"} <= set(names)
     for package in PACKAGES:
         kept = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")}
         assert f"{package}/py.typed" in names

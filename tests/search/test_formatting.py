@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from search.formatting import code, drawn, visible
+from search.formatting import code, visible
 
 ODD = "a\x1b[31m\x9b\u202eb\u2066\x7f\u2028c"
 
@@ -30,7 +30,3 @@ def test_toml_reads_it_as_it_was() -> None:
 )
 def test_in_markdown_a_name_is_code_of_one_line(name: str, shown: str) -> None:
     assert code(name) == shown
-
-
-def test_a_drawn_name_has_no_formula() -> None:
-    assert drawn("$x$\x1b") == r"\$x\$\u001b"

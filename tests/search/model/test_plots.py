@@ -1,4 +1,4 @@
-"""What a champion goes by, and where it errs."""
+"""A champion's diagnostics on the held-out rows, and their figures."""
 
 import json
 from pathlib import Path
@@ -11,10 +11,10 @@ from shop import table
 
 from search.data.dataset import Dataset
 from search.forest.metrics import get_metric
-from search.model import diagnostics as room
+from search.model import diagnostics
 from search.model.champion import make_champion
 from search.model.diagnostics import examine, permutation_importance
-from search.model.plots import draw
+from search.model.plots import save_plots
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -31,37 +31,37 @@ def houses(folder: Path, share: float = 0.2, classes: int = 0) -> Dataset:
 @pytest.mark.parametrize(
     ("classes", "names"),
     [
-        (0, {"importance", "residuals"}),
+        (0, {"importance", "predictions"}),
         (2, {"importance", "confusion", "roc"}),
         (5, {"importance", "confusion", "roc"}),
     ],
 )
-def test_each_task_has_its_pictures(tmp_path: Path, classes: int, names: set[str]) -> None:
+def test_each_task_has_its_figures(tmp_path: Path, classes: int, names: set[str]) -> None:
     dataset = houses(tmp_path, classes=classes)
     metric = get_metric(None, dataset.task)
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "figures"
     folder.mkdir()
-    findings = examine(champion, dataset, metric)
-    assert findings is not None
-    draw(findings, dataset, metric, folder)
+    found = examine(champion, dataset, metric)
+    assert found is not None
+    save_plots(found, dataset, metric, folder)
     assert {path.stem for path in folder.iterdir()} == names
     assert all(path.read_bytes().startswith(PNG) for path in folder.iterdir())
 
 
-def test_names_are_no_formulas_and_hold_nothing_unseen(tmp_path: Path) -> None:
+def test_names_are_neither_formulas_nor_control_characters(tmp_path: Path) -> None:
     made = table().rename(columns={"size": "$\\frac{$", "age": "\x1b[31m\u202e", "street": "a$b"})
     made["price"] = np.where(made["price"] > 0, "$\\frac{$", "\x07 at $1 and $2")
     made.to_csv(tmp_path / "houses.csv", index=False)
     dataset = make_dataset(str(tmp_path / "houses.csv"), "price", holdout=0.2)
     metric = get_metric(None, dataset.task)
-    findings = examine(make_champion(dataset, metric, {}, 5, 0, jobs=1), dataset, metric)
-    assert findings is not None
-    draw(findings, dataset, metric, tmp_path)
+    found = examine(make_champion(dataset, metric, {}, 5, 0, jobs=1), dataset, metric)
+    assert found is not None
+    save_plots(found, dataset, metric, tmp_path)
     assert len(list(tmp_path.glob("*.png"))) == 3
 
 
-def test_without_a_hold_out_there_are_none(tmp_path: Path) -> None:
+def test_without_held_out_rows_there_are_no_diagnostics(tmp_path: Path) -> None:
     dataset = houses(tmp_path, share=0.0)
     metric = get_metric(None, dataset.task)
     champion = make_champion(dataset, metric, {}, 5, 0, jobs=1)
@@ -69,26 +69,26 @@ def test_without_a_hold_out_there_are_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-def test_what_is_noted_is_small_and_says_the_same(tmp_path: Path, classes: int) -> None:
+def test_the_note_agrees_with_the_diagnostics(tmp_path: Path, classes: int) -> None:
     dataset = houses(tmp_path, classes=classes)
     metric = get_metric(None, dataset.task)
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
-    findings = examine(champion, dataset, metric)
-    assert findings is not None
-    note = json.loads(json.dumps(findings.note(dataset)))
-    assert [name for name, _ in note["importance"]] == findings.columns
+    found = examine(champion, dataset, metric)
+    assert found is not None
+    note = json.loads(json.dumps(found.note(dataset)))
+    assert [name for name, _ in note["importance"]] == found.columns
     if classes:
         assert note["classes"] == ["grade 0", "grade 1", "grade 2"]
         counts = np.array(note["confusion"])
         assert counts.sum() == len(dataset.held_out_y)
-        assert np.trace(counts) == (findings.forecast.argmax(axis=1) == dataset.held_out_y).sum()
+        assert np.trace(counts) == (found.forecast.argmax(axis=1) == dataset.held_out_y).sum()
     else:
         np.testing.assert_allclose(note["true"], dataset.held_out_y, rtol=1e-5)
-        np.testing.assert_allclose(note["predicted"], findings.forecast, rtol=1e-5)
+        np.testing.assert_allclose(note["predicted"], found.forecast, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["rmse", "r2"])
-def test_what_the_target_follows_from_matters_most_and_the_rest_not(
+def test_columns_that_determine_the_target_are_the_most_important(
     tmp_path: Path, name: str
 ) -> None:
     dataset = houses(tmp_path)
@@ -102,11 +102,11 @@ def test_what_the_target_follows_from_matters_most_and_the_rest_not(
     assert medians[1] > 5 * abs(medians[2])
 
 
-def test_a_rare_class_is_among_the_rows_that_importance_is_told_from(
+def test_importance_is_computed_on_rows_of_every_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`roc_auc` is not defined without it."""
-    monkeypatch.setattr(room, "_MOST_ROWS", 30)
+    """Without a row of the rare class, `roc_auc` is undefined."""
+    monkeypatch.setattr(diagnostics, "_MOST_ROWS", 30)
     random = np.random.default_rng(0)
     size = random.normal(size=4000)
     rare = np.where(size > np.sort(size)[-9], "rare", "common")
@@ -120,7 +120,7 @@ def test_a_rare_class_is_among_the_rows_that_importance_is_told_from(
     assert np.isfinite(losses).all()
 
 
-def test_an_empty_column_has_no_importance_and_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_an_empty_column_has_no_importance(tmp_path: Path) -> None:
     table().assign(empty=None).to_parquet(tmp_path / "houses.parquet")
     dataset = make_dataset(str(tmp_path / "houses.parquet"), "price", holdout=0.2)
     metric = get_metric(None, "regression")
