@@ -238,7 +238,7 @@ def measure(table: Table, split: int, variant: Variant) -> tuple[float, float]:
     rows = TrainingSet(np.ascontiguousarray(X[:n_train]), y[:n_train], n_classes, Resampling())
     trials, plan = search(rows, table.task, variant, split)
     params, more = choose(trials, plan, rows, variant)
-    trees = sum(trial.trees or 0 for trial in trials) + more
+    trees = sum(trial.steps or 0 for trial in trials) + more
     return judge(X, y, n_classes, n_train, params), trees / len(trials)
 
 

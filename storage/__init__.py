@@ -1,4 +1,4 @@
-"""Optuna's database, its MLflow mirror and the model registry. Independent of random forests.
+"""Stores of studies: Optuna's database, its MLflow mirror, and the model registry.
 
 For any Optuna study::
 

@@ -1,4 +1,4 @@
-"""Frozen records that cross the seam between the search and what keeps it."""
+"""Frozen records that `search` and `storage` exchange."""
 
 import math
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ MoveState = Literal["open", "done", "overtaken", "refused"]
 
 
 def sign(direction: Direction) -> int:
-    """1 where less is better, -1 where more is: times this, values are sorted best first."""
+    """Return 1 to minimize and -1 to maximize: values times this are sorted best first."""
     return 1 if direction == "minimize" else -1
 
 
-# Of a trial whose coordinator died.
+# The reason of a trial whose coordinator died.
 LOST_REASON = "interrupted: its coordinator ended"
 FINISHED_STATES: frozenset[str] = frozenset({"COMPLETE", "PRUNED", "FAIL"})
 
 
 class Span(NamedTuple):
-    """A stretch of time in which a worker grew; seconds since 1970, on the worker's clock."""
+    """A time in which a worker ran a trial; seconds since 1970, on the worker's clock."""
 
     worker: str
     began: float
@@ -41,46 +41,46 @@ class TrialRecord:
     params
         Hyperparameters by name.
     scores
-        Score by number of trees grown, in the order reported: in the study's metric or, where that
-        has one, in its guide (`StudyRecord.guide`).
+        Score by step, in the order reported: in the study's metric or, if the study has one, in its
+        guide (`StudyRecord.guide`).
     value
         The last score, in the study's metric; ``None`` until the trial has ended.
     others
-        Scores in the study's further metrics, where it has several.
-    trees
-        Trees grown in all; ``None`` until the trial has ended.
+        Scores in the further metrics of a study with several objectives.
+    steps
+        Number of steps that the trial took; ``None`` until it has ended.
     fit_seconds
-        Seconds that workers spent growing; ``None`` until the trial has ended.
+        Seconds that workers spent on the trial; ``None`` until it has ended.
     started, ended
         UTC, with time zone.
     place
-        Place in the search, from which the trial's seeds derive: a trial that repeats an
-        interrupted one has that one's place.
+        Position in the search, from which the trial's seeds derive. A trial that repeats an
+        interrupted one has the same place.
     repeats
-        Number of the interrupted or failed trial whose hyperparameters this one tries again.
+        Number of the interrupted or failed trial whose hyperparameters this trial tries again.
     copies
-        Number of the finished trial of the same forest, whose results it was given ungrown.
+        Number of the finished trial with the same hyperparameters whose results this trial was
+        given without running.
     interrupted
-        Whether it ended because its coordinator did.
+        Whether the trial ended because its coordinator did.
     given_up
-        Whether it failed for good; other failed trials are to be repeated.
-    enough_trees
-        Of a complete trial: trees with which its squared error is within 0.5% of the infinite
-        forest's.
+        Whether the trial failed for good; other failed trials are repeated.
+    enough_steps
+        Of a complete trial: steps with which its error is within 0.5% of that of infinitely many
+        steps.
     covered
-        Of a complete trial: share of the rows that had votes enough to be scored, or of a class's
-        rows where that is less; ``None`` for all of them.
+        Of a complete trial: share of the rows that could be scored, or of the rows of one class if
+        that is less; ``None`` for all of them.
     blocks
-        Of a trial that was the best when it was completed: what blocks of rows said of it at each
-        number of trees.
+        Of a trial that was the best when it was completed: scores of blocks of rows at each step.
     spans
-        Which workers grew it, and when.
+        Which workers ran the trial, and when.
     reason
         Why the trial failed.
     feasible
-        Whether it is within the constraints that others' studies have.
+        Whether the trial meets the constraints of a study that another program made.
     attributes
-        What others noted on it.
+        User attributes that the author of such a study set.
     """
 
     number: int
@@ -89,7 +89,7 @@ class TrialRecord:
     scores: Mapping[int, float] = field(default_factory=dict)
     value: float | None = None
     others: tuple[float, ...] = ()
-    trees: int | None = None
+    steps: int | None = None
     fit_seconds: float | None = None
     started: datetime | None = None
     ended: datetime | None = None
@@ -98,7 +98,7 @@ class TrialRecord:
     copies: int | None = None
     interrupted: bool = False
     given_up: bool = False
-    enough_trees: int | None = None
+    enough_steps: int | None = None
     covered: float | None = None
     blocks: Mapping[int, tuple[float, ...]] | None = None
     spans: tuple[Span, ...] = ()
@@ -108,7 +108,7 @@ class TrialRecord:
 
     @property
     def ranks(self) -> bool:
-        """Whether it may be the best: complete, within its constraints, of a finite value."""
+        """Whether the trial may be the best: complete, feasible, and with a finite value."""
         value = self.value
         known = value is not None and math.isfinite(value)
         return self.state == "COMPLETE" and self.feasible and known
@@ -116,7 +116,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class DataRecord:
-    """The table a study learns from: a name, where it came from, and what was in it.
+    """The table a study learns from: its name, source and content.
 
     `digest` is a SHA-256 in hexadecimal over the canonical values.
     """
@@ -213,26 +213,26 @@ class ModelVersion:
 
     @property
     def title(self) -> str:
-        """What a message calls it."""
+        """The version's name in messages."""
         return f"version {self.version} of {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the gate found when it compared a version with what it was to replace.
+    """Result of the gate: a version compared with the version that it would replace.
 
     Attributes
     ----------
     metric
         Name of the score.
     candidate, incumbent
-        Their scores on the same rows; ``None`` where there was none.
+        Their scores on the same rows; ``None`` if there was none.
     interval
         95% confidence interval of candidate minus incumbent.
     rows
-        On which both were scored.
+        Number of rows on which both were scored.
     verdict
-        In a few words.
+        The result in a few words.
     """
 
     verdict: str
@@ -245,22 +245,22 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A version that was moved to a stage, or was refused to be.
+    """A move of a version to a stage, carried out or refused.
 
     Attributes
     ----------
     key
-        Its place in the model's history: later moves have greater keys.
+        Position in the model's history: later moves have greater keys.
     time
         UTC, ISO 8601.
     version, incumbent
-        What was to be moved, and what stood in the stage before.
+        The version to move, and the one that was in the stage before.
     origin, stage
-        The stage it came from, and the one it was moved to.
+        The stages before and after.
     user
-        Who asked for it.
+        The user who asked for the move.
     state
-        ``open`` until it is carried out; ``overtaken`` where a later one was carried out instead.
+        ``open`` until it is carried out; ``overtaken`` if a later one was carried out instead.
     """
 
     key: str

@@ -64,3 +64,18 @@ def test_fault_points_name_existing_objects() -> None:
     for point in points:
         module, _, path = point.partition(":")
         functools.reduce(getattr, path.split("."), importlib.import_module(module))
+
+
+def test_storage_knows_nothing_of_forests() -> None:
+    """Only the names of attributes in stored trials remain, in storage/studies/trials.py."""
+    words = re.compile(
+        r"forest|tree|out.of.bag|n_estimators|max_features|min_samples|splitter", re.I
+    )
+    stored = {'STEPS = "n_estimators"', 'ENOUGH_STEPS = "enough_trees"'}
+    found = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for path in sorted((ROOT / "storage").rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if words.search(line) and line not in stored
+    ]
+    assert found == []

@@ -46,7 +46,7 @@ def show(
     best = best_first(trials, opened.direction)[:_BEST]
     if best:
         echo("")
-        rows = [[t.number, t.value, t.trees, params_listed(t.params)] for t in best]
+        rows = [[t.number, t.value, t.steps, params_listed(t.params)] for t in best]
         columns = ["trial", metric, "trees", "hyperparameters"]
         print_table(columns, rows, title="The best trials")
 

@@ -102,7 +102,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         dataset = self._dataset(X, y, roles)
         try:
             best, self.study_ = self._search(dataset)
-            trees = champion_size(make_spec(self._asked(roles)).trees, best.enough_trees)
+            trees = champion_size(make_spec(self._asked(roles)).trees, best.enough_steps)
             check_fits(dataset, best.params, trees, self._seed)
         except (SearchError, StorageError) as error:
             raise ValueError(str(error)) from error

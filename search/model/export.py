@@ -36,7 +36,7 @@ def as_python(study: Study) -> str:
     notes = read_initialized(study)
     spec = notes.spec
     best = best_of(study)
-    trees = champion_size(notes.asked.trees, best.enough_trees)
+    trees = champion_size(notes.asked.trees, best.enough_steps)
     n_classes = 0 if spec.description.task == "regression" else 2
     forest = make_forest(best.params, n_classes, trees, champion_seed(spec.seed), jobs=-1)
     kind = type(forest)

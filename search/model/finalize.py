@@ -64,7 +64,7 @@ class Finalizer:
             If MLflow does not answer within a minute, or the champion cannot be made or saved.
         """
         spec, problem = self._problem.spec, self._problem
-        trees = champion_size(spec.trees, best.enough_trees)
+        trees = champion_size(spec.trees, best.enough_steps)
         wanted = ChampionNote(name=spec.model, trial=best.number, trees=trees)
         if spec.register_model and self._is_registered(wanted):
             return Seconds()
@@ -77,7 +77,7 @@ class Finalizer:
         champion = make_champion(
             problem.dataset, problem.metric, best.params, trees, spec.seed, jobs
         )
-        for text in messages(champion, best.enough_trees, best.covered):
+        for text in messages(champion, best.enough_steps, best.covered):
             _logger.info("%s", text)
         findings = examine(champion, problem.dataset, problem.metric)
         model = read_notes(self._study).model

@@ -96,7 +96,7 @@ def reproduce_trial(
     trial = trials.get(number)
     if trial is None:
         raise StudyError(f"study '{study.name}' has no trial {number}, only {len(trials)} trials")
-    if trial.value is None or trial.trees is None:
+    if trial.value is None or trial.steps is None:
         raise StudyError(
             f"trial {number} of study '{study.name}' is {trial.state}: it has no score"
         )

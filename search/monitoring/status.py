@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 
 from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
-from storage.studies.statistics import BusyTime, TrialStatistics, by_end, grown_trees
+from storage.studies.statistics import BusyTime, TrialStatistics, by_end, steps_run
 
 # Number of finished trials that the pace is estimated from.
 _RECENT = 20
@@ -75,7 +75,7 @@ class SearchStatus:
     def _add(self, trial: TrialRecord) -> None:
         seconds = self._busy.add(trial)
         if trial.state in FINISHED_STATES and not trial.interrupted:
-            self._recent.append((seconds, grown_trees(trial), trial.state != "FAIL"))
+            self._recent.append((seconds, steps_run(trial), trial.state != "FAIL"))
 
     @property
     def running(self) -> list[TrialRecord]:

@@ -149,7 +149,7 @@ class Proposer:
     def _frozen(self, record: TrialRecord) -> "FrozenTrial":
         # A sampler ranks pruned trials by their last intermediate value. It must be in the study's
         # metric, whereas the record's scores are in the metric's guide.
-        value, trees = record.value, record.trees
+        value, trees = record.value, record.steps
         last = {} if value is None or trees is None else {trees: value}
         return create_trial(
             state=TrialState[record.state],

@@ -16,7 +16,7 @@ def score_now(trial: TrialRecord) -> float | None:
 
 def trees_now(trial: TrialRecord) -> int | None:
     """Return the trial's number of trees, or the number at its last report."""
-    return trial.trees if trial.trees is not None else max(trial.scores, default=None)
+    return trial.steps if trial.steps is not None else max(trial.scores, default=None)
 
 
 def best_first(trials: Sequence[TrialRecord], direction: Direction) -> list[TrialRecord]:

@@ -44,9 +44,9 @@ class BusyTime:
         return max(0.0, (trial.ended - begun).total_seconds())
 
 
-def grown_trees(trial: TrialRecord) -> int:
-    """Trees that an ended trial cost: none where it copies another."""
-    return trial.trees or 0 if trial.copies is None else 0
+def steps_run(trial: TrialRecord) -> int:
+    """Return the steps that an ended trial took; none if it copies another."""
+    return trial.steps or 0 if trial.copies is None else 0
 
 
 def by_end(trial: TrialRecord) -> tuple[float, int]:
@@ -69,7 +69,7 @@ class TrialStatistics:
     highest
         Number of the last trial of those that have ended; -1 before the first.
     throughput
-        Trees a second as (trials that had ended, rate), a point for each ten of them.
+        Steps per second as (number of ended trials, rate), one point for every ten trials.
     """
 
     def __init__(self, direction: Direction, trials: Iterable[TrialRecord] = ()) -> None:
@@ -78,7 +78,7 @@ class TrialStatistics:
         self.champion: TrialRecord | None = None
         self.throughput: list[tuple[int, float]] = []
         self._busy = BusyTime()
-        self._seconds, self._trees, self._ended = 0.0, 0, 0
+        self._seconds, self._steps, self._ended = 0.0, 0, 0
         self._sign = sign(direction)
         self._names: dict[int, str] = {}
         self.highest = -1
@@ -116,11 +116,11 @@ class TrialStatistics:
 
     def _take_throughput(self, trial: TrialRecord) -> None:
         self._seconds += self._busy.add(trial)
-        self._trees += grown_trees(trial)
+        self._steps += steps_run(trial)
         self._ended += 1
         if self._ended % _TOGETHER == 0 and self._seconds > 0:
-            self.throughput.append((self._ended, self._trees / self._seconds))
-            self._seconds, self._trees = 0.0, 0
+            self.throughput.append((self._ended, self._steps / self._seconds))
+            self._seconds, self._steps = 0.0, 0
 
     def _order(self, trial: TrialRecord) -> tuple[float, int]:
         return self._sign * cast("float", trial.value), trial.number

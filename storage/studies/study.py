@@ -251,9 +251,9 @@ class Study:
         trial = storage.create_new_trial(self.optuna._study_id, template)
         return replace(record, number=storage.get_trial_number_from_id(trial))
 
-    def report(self, number: int, trees: int, score: float) -> None:
-        """Enter a running trial's score at a number of trees."""
-        self.book.storage.set_trial_intermediate_value(self._trial_id(number), trees, score)
+    def report(self, number: int, step: int, score: float) -> None:
+        """Enter a running trial's score at a step."""
+        self.book.storage.set_trial_intermediate_value(self._trial_id(number), step, score)
 
     def end_trial(self, record: TrialRecord) -> TrialRecord:
         """End a running trial as its record says; return it as the database has it."""

@@ -163,10 +163,10 @@ class TrialWriter:
                 raise self._overtaken(record)
             known = set(record.scores)
         else:
-            for trees, score in record.scores.items():
-                if trees not in known:
-                    self._study.report(record.number, trees, score)
-                    known.add(trees)
+            for step, score in record.scores.items():
+                if step not in known:
+                    self._study.report(record.number, step, score)
+                    known.add(step)
             written = record
             if record.state != "RUNNING":
                 written = self._study.end_trial(record)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-# User attributes of a trial.
-TREES = "n_estimators"
+# User attributes of a trial. Stored trials have these names: they must not change.
+STEPS = "n_estimators"
 FIT_SECONDS = "fit_seconds"
 REPEATS = "repeats"
 COPIES = "copies"
@@ -20,7 +20,7 @@ REASON = "reason"
 INTERRUPTED = "interrupted"
 GIVEN_UP = "given_up"
 PLACE = "place"
-ENOUGH_TREES = "enough_trees"
+ENOUGH_STEPS = "enough_trees"
 COVERED = "covered"
 BLOCKS = "blocks"
 SPANS = "spans"
@@ -54,9 +54,9 @@ def attributes_of(record: TrialRecord) -> dict[str, Any]:
         PLACE: None if record.place == record.number else record.place,
         REPEATS: record.repeats,
         COPIES: record.copies,
-        TREES: record.trees,
+        STEPS: record.steps,
         FIT_SECONDS: record.fit_seconds,
-        ENOUGH_TREES: record.enough_trees,
+        ENOUGH_STEPS: record.enough_steps,
         COVERED: record.covered,
         BLOCKS: None if record.blocks is None else dict(record.blocks),
         SPANS: [list(span) for span in record.spans] or None,
@@ -89,14 +89,14 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
     attributes: Mapping[str, Any] = trial.user_attrs
     record = plain_record_of(
         trial,
-        trees=_own(attributes, TREES, int),
+        steps=_own(attributes, STEPS, int),
         fit_seconds=_own(attributes, FIT_SECONDS, int | float),
         place=_own(attributes, PLACE, int, trial.number),
         repeats=_own(attributes, REPEATS, int),
         copies=_own(attributes, COPIES, int),
         interrupted=_own(attributes, INTERRUPTED, bool, False),
         given_up=_own(attributes, GIVEN_UP, bool, False),
-        enough_trees=_own(attributes, ENOUGH_TREES, int),
+        enough_steps=_own(attributes, ENOUGH_STEPS, int),
         covered=_own(attributes, COVERED, int | float),
         blocks=_blocks(_own(attributes, BLOCKS, dict)),
         spans=_spans(_own(attributes, SPANS, list, [])),
@@ -106,7 +106,7 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         return record
     # Its coordinator may have died while it noted the end, attribute by attribute.
     return replace(
-        record, trees=None, fit_seconds=None, enough_trees=None, covered=None, blocks=None
+        record, steps=None, fit_seconds=None, enough_steps=None, covered=None, blocks=None
     )
 
 
@@ -119,7 +119,7 @@ def _own(attributes: Mapping[str, Any], key: str, kind: Any, otherwise: Any = No
 def _blocks(attribute: Mapping[str, list[float]] | None) -> dict[int, tuple[float, ...]] | None:
     if attribute is None or not all(isinstance(row, list) for row in attribute.values()):
         return None
-    return {int(trees): tuple(row) for trees, row in attribute.items() if trees.isdecimal()}
+    return {int(step): tuple(row) for step, row in attribute.items() if step.isdecimal()}
 
 
 def _spans(attribute: list[Any]) -> tuple[Span, ...]:

@@ -230,7 +230,7 @@ class Mirror:
             self._trials[trial.number] = self._find_or_create(trial, look=doubted)
         shown = self._trials[trial.number]
         metrics = {(self._guide, step): score for step, score in trial.scores.items()}
-        last = trial.trees or max(trial.scores, default=0)
+        last = trial.steps or max(trial.scores, default=0)
         values = () if trial.value is None else (trial.value, *trial.others)
         metrics |= {(name, last): value for name, value in zip(self._metrics, values, strict=False)}
         params = {name: str(value) for name, value in trial.params.items()}
@@ -238,8 +238,8 @@ class Mirror:
         tags = {**trial.attributes, STATE_TAG: str(trial.state)}
         tags |= {tag: str(value) for tag, value in links.items() if value is not None}
         if trial.state in FINISHED_STATES:
-            if trial.trees is not None and self._steps_param is not None:
-                params[self._steps_param] = str(trial.trees)
+            if trial.steps is not None and self._steps_param is not None:
+                params[self._steps_param] = str(trial.steps)
             if trial.fit_seconds is not None:
                 metrics["fit_seconds", last] = trial.fit_seconds
         now = trial.ended or datetime.now(UTC)

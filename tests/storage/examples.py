@@ -28,7 +28,7 @@ def trial(number: int, state: str = "COMPLETE", value: float | None = None) -> T
         params={"max_depth": None, "max_features": 0.1 + number / 100},
         scores={16: score + 1, 64: score} if done else {},
         value=score if done else None,
-        trees=64 if done else None,
+        steps=64 if done else None,
         fit_seconds=0.5 if done else None,
         started=BEGIN + timedelta(minutes=number),
         ended=None if state == "RUNNING" else BEGIN + timedelta(minutes=number + 1),

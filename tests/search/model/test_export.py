@@ -39,7 +39,7 @@ def test_the_exported_code_makes_the_champion(tmp_path: Path, kind: str, splitte
     initialize_study(problem, study)
     study.write(StudyNotes(asked=Request(trees=20, model="houses")))
     study.enter_trial(
-        TrialRecord(0, "COMPLETE", params, value=1.0, enough_trees=300), problem.space
+        TrialRecord(0, "COMPLETE", params, value=1.0, enough_steps=300), problem.space
     )
     dataset = problem.dataset
     champion = make_champion(dataset, problem.metric, params, 20, 3, jobs=1)

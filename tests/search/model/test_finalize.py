@@ -33,7 +33,7 @@ class Scene:
 
     def finalize(self, number: int) -> StudyNotes:
         """Finalize a trial; return the notes."""
-        best = TrialRecord(number, "COMPLETE", GOOD, value=1.0, enough_trees=10)
+        best = TrialRecord(number, "COMPLETE", GOOD, value=1.0, enough_steps=10)
         assert self.finalizer.finalize(best).model_fields_set == {"champion"}
         return self.study.read(StudyNotes)
 

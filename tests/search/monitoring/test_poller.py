@@ -33,7 +33,7 @@ def trial(number: int, state: str = "COMPLETE") -> TrialRecord:
     record = TrialRecord(number, "COMPLETE", {"max_features": 0.5}, started=NOW)
     if state == "RUNNING":
         return replace(record, state="RUNNING")
-    return replace(record, value=5.0 - number, trees=128, ended=NOW)
+    return replace(record, value=5.0 - number, steps=128, ended=NOW)
 
 
 def test_changes_are_seen_at_the_next_poll(study: Study) -> None:

@@ -24,7 +24,7 @@ def trial(number: int, state: Any = "COMPLETE", value: float | None = None) -> T
         {"max_features": 0.5},
         scores={16: 9.0},
         value=(50.0 - number if value is None else value) if ended and state != "FAIL" else None,
-        trees=128 if ended else None,
+        steps=128 if ended else None,
         started=BEGIN + timedelta(seconds=2 * number),
         ended=BEGIN + timedelta(seconds=2 * number + 2) if ended else None,
     )

@@ -155,9 +155,9 @@ def test_a_search_finishes_exactly_the_requested_number_of_trials(
     for trial in trials:
         assert list(trial.scores) == list(RUNGS[: len(trial.scores)])
         assert trial.value == list(trial.scores.values())[-1]
-        assert trial.trees == max(trial.scores)
-        assert (trial.state == "COMPLETE") == (trial.trees == RUNGS[-1])
-        assert (trial.enough_trees is not None) == (trial.state == "COMPLETE")
+        assert trial.steps == max(trial.scores)
+        assert (trial.state == "COMPLETE") == (trial.steps == RUNGS[-1])
+        assert (trial.enough_steps is not None) == (trial.state == "COMPLETE")
         assert trial.fit_seconds
         assert trial.started is not None
         assert trial.ended is not None
@@ -203,7 +203,7 @@ def test_the_defaults_are_not_pruned_by_a_better_incumbent(
         )
         study.enter_trial(lost, asked.space)
     Recording(study, asked, two_workers).run()
-    states = {t.place: (t.state, t.trees) for t in study.trials() if t.repeats is not None}
+    states = {t.place: (t.state, t.steps) for t in study.trials() if t.repeats is not None}
     assert states == {0: ("COMPLETE", RUNGS[-1]), 1: ("PRUNED", RUNGS[0])}
 
 
@@ -488,7 +488,7 @@ def test_a_duplicate_of_a_running_trial_gets_its_results(
             original.value,
             original.scores,
         )
-        assert (copy.trees, copy.enough_trees) == (original.trees, original.enough_trees)
+        assert (copy.steps, copy.enough_steps) == (original.steps, original.enough_steps)
         assert copy.params == original.params
 
 
@@ -567,7 +567,7 @@ def test_a_score_can_be_maximized(
     assert pruned
     for trial in pruned:
         assert trial.value is not None
-        assert trial.value < best.scores[trial.trees or 0]
+        assert trial.value < best.scores[trial.steps or 0]
 
 
 def test_with_folds_trials_are_compared_at_rungs_that_are_multiples_of_the_folds(
@@ -581,7 +581,7 @@ def test_with_folds_trials_are_compared_at_rungs_that_are_multiples_of_the_folds
     Recording(study, plan_for(rows, 5), two_workers).run()
     for trial in study.trials():
         assert list(trial.scores) == list(rows.resampling.rungs[: len(trial.scores)])
-        sums = grown(rows, trial.params, trial.trees or 0, 0, trial.place)
+        sums = grown(rows, trial.params, trial.steps or 0, 0, trial.place)
         assert trial.value == score(sums, rows, METRICS["rmse"])
         assert trial.covered is None
 

@@ -47,7 +47,7 @@ def finish(proposal: Proposal) -> TrialRecord:
         params=proposal.params,
         scores={16: value} if pruned else {16: value + 1, 64: value},
         value=value,
-        trees=16 if pruned else 64,
+        steps=16 if pruned else 64,
         place=proposal.place,
     )
 
@@ -125,7 +125,7 @@ def test_pruned_trials_are_ranked_by_the_metric_and_not_by_its_guide() -> None:
         proposal = random_proposal(place)
         loss = (proposal.params["max_features"] - 0.5) ** 2
         record = replace(finish(proposal), state="PRUNED", scores={16: loss}, value=1 - loss)
-        pruned.append(replace(record, trees=16))
+        pruned.append(replace(record, steps=16))
     proposer = make_proposer(pruned, direction="maximize")
     later = [proposer.propose(place).params["max_features"] for place in range(60, 70)]
     assert np.abs(np.array(later) - 0.5).mean() < 0.15

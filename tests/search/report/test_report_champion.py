@@ -53,7 +53,7 @@ def enter(study: Study, number: int, *spans: Span) -> None:
         params,
         scores={16: 9.0, 128: 5.0 + number},
         value=5.0 + number,
-        trees=128,
+        steps=128,
         started=NOW + timedelta(seconds=number),
         ended=NOW + timedelta(seconds=number + 1),
         spans=spans,

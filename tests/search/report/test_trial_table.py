@@ -31,7 +31,7 @@ def book(tmp_path: Path) -> Iterator[StudyBook]:
 def study(book: StudyBook) -> Study:
     """A study of a complete trial and of one that grows."""
     study = book.make("houses", "minimize")
-    complete = TrialRecord(0, "COMPLETE", {"max_features": 0.5}, {16: 9.0}, value=3.0, trees=128)
+    complete = TrialRecord(0, "COMPLETE", {"max_features": 0.5}, {16: 9.0}, value=3.0, steps=128)
     study.enter_trial(complete, SPACE)
     study.enter_trial(TrialRecord(1, "RUNNING", {"max_features": 0.25}, {16: 7.0}), SPACE)
     return study

@@ -136,8 +136,8 @@ def test_throughput_is_that_of_the_workers_whoever_overlaps(workers: int) -> Non
     assert min(found) > 0
 
 
-def test_throughput_counts_trees_over_the_time_in_which_trials_ran() -> None:
-    """Ten trials of 64 trees, a minute each; the second five in another launch, a day later."""
+def test_throughput_counts_steps_over_the_time_in_which_trials_ran() -> None:
+    """Ten trials of 64 steps, a minute each; the second five in another launch, a day later."""
     trials = [trial(number) for number in range(10)]
     late = [
         replace(t, started=(t.started or BEGIN) + DAY, ended=(t.ended or BEGIN) + DAY)

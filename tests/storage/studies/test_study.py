@@ -22,7 +22,7 @@ FULL = replace(
     trial(0, value=3.25),
     place=4,
     repeats=2,
-    enough_trees=300,
+    enough_steps=300,
     covered=0.93,
     spans=(Span("tcp://host:1", 1795708811.141, 1795708812.5), Span("0", 5.0, 6.25)),
     blocks={16: (3.5, 1 / 3), 64: (3.25, float("inf"))},
@@ -88,7 +88,7 @@ def test_a_running_trial_is_reported_on_and_ended(
     assert reopened().trials() == [replace(running, scores={16: 3.5, 64: 3.25})]
     ended = study.end_trial(replace(FULL, scores={16: 3.5, 64: 3.25}))
     assert ended.scores == {16: 3.5, 64: 3.25}
-    assert (ended.value, ended.trees, ended.fit_seconds) == (3.25, 64, 0.5)
+    assert (ended.value, ended.steps, ended.fit_seconds) == (3.25, 64, 0.5)
     assert ended.started == running.started
     assert ended.ended is not None
     assert study.trials() == reopened().trials() == [ended]
@@ -105,7 +105,7 @@ def test_of_a_trial_whose_end_was_noted_by_half_nothing_counts(
     (found,) = reopened().trials()
     assert replace(found, spans=()) == running
     ended = study.end_trial(replace(found, state="FAIL", interrupted=True, spans=()))
-    assert (ended.trees, ended.fit_seconds, ended.blocks) == (None, None, None)
+    assert (ended.steps, ended.fit_seconds, ended.blocks) == (None, None, None)
 
 
 def test_the_database_gives_the_numbers(study: Study) -> None:

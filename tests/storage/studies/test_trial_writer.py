@@ -287,7 +287,7 @@ def test_a_database_that_is_locked_for_a_while_is_tried_again_and_written_once(
     book.trial_writer.put(trial(2))
     book.trial_writer.flush()
     first, *others = study.trials()
-    assert (first.state, first.value, first.trees) == ("COMPLETE", 50.0, 64)
+    assert (first.state, first.value, first.steps) == ("COMPLETE", 50.0, 64)
     assert others == [trial(1), trial(2)]
     assert [len(book.states(number)) for number in range(3)] == [2, 1, 1]
 
