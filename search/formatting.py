@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Control characters, except tab and newline, and Unicode marks of text direction.
-_UNSEEN = re.compile(
+_CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 )
 _MOST_IN_CODE = 500
@@ -19,7 +19,7 @@ def visible(text: str) -> str:
 
     JSON and TOML parsers turn the escapes back into the characters.
     """
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def written(value: Any) -> Any:

@@ -102,7 +102,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         dataset = self._dataset(X, y, roles)
         try:
             best, self.study_ = self._search(dataset)
-            trees = champion_size(make_spec(self._asked(roles)).trees, best.enough_steps)
+            trees = champion_size(make_spec(self._options(roles)).trees, best.enough_steps)
             check_fits(dataset, best.params, trees, self._seed)
         except (SearchError, StorageError) as error:
             raise ValueError(str(error)) from error
@@ -131,7 +131,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         -------
         array of shape (n_rows,)
         """
-        return np.asarray(self._forest.predict(self._checked(X)))
+        return np.asarray(self._forest.predict(self._validated(X)))
 
     @property
     def feature_importances_(self) -> Array:
@@ -143,12 +143,12 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "best_estimator_")
         return self.best_estimator_
 
-    def _checked(self, X: Any) -> Array:
+    def _validated(self, X: Any) -> Array:
         check_is_fitted(self, "best_estimator_")
-        checked: Array = validate_data(
+        validated: Array = validate_data(
             self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False
         )
-        return checked
+        return validated
 
     def _encode(self, y: Array) -> tuple[Array, Array | None]:
         return np.asarray(y, dtype=np.float64), None
@@ -175,11 +175,11 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
     def _search(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
         """Return the best trial and the Optuna study."""
         if self.study or self.storage or self.tracking_uri:
-            return self._tracked(dataset)
-        problem = make_problem(make_spec(self._asked(dataset.roles)), dataset)
+            return self._search_stored(dataset)
+        problem = make_problem(make_spec(self._options(dataset.roles)), dataset)
         return search_in_memory(problem, effective_n_jobs(self.n_jobs), quiet=not self.verbose)
 
-    def _asked(self, roles: Roles) -> dict[str, Any]:
+    def _options(self, roles: Roles) -> dict[str, Any]:
         """Return the options of `StudySpec` that correspond to the parameters."""
         return {
             "task": self._task,
@@ -194,17 +194,19 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             "register": False,
         }
 
-    def _tracked(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
+    def _search_stored(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":
         """Run the search by `launch`, which stores the study and mirrors it to MLflow."""
         features, roles = dataset.features, dataset.roles
         # `launch` numbers groups in the order of their texts: equal lengths keep the order.
         groups = None if roles.groups is None else np.char.zfill(roles.groups.astype(str), 9)
-        beside = {"target": dataset.labels, "sample_weight": roles.weights, "group": groups}
+        extra = {"target": dataset.labels, "sample_weight": roles.weights, "group": groups}
         columns = {
-            name: _free(name, features) for name, values in beside.items() if values is not None
+            name: _unused_name(name, features)
+            for name, values in extra.items()
+            if values is not None
         }
-        table = features.assign(**{column: beside[name] for name, column in columns.items()})
-        asked = self._asked(roles) | {
+        table = features.assign(**{column: extra[name] for name, column in columns.items()})
+        options = self._options(roles) | {
             "data": table,
             "study": self.study,
             "target": columns["target"],
@@ -212,15 +214,15 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             "group": columns.get("group"),
             "workers": effective_n_jobs(self.n_jobs),
         }
-        found = launch(
-            make_spec(asked),
+        result = launch(
+            make_spec(options),
             storage=self.storage,
             tracking_uri=self.tracking_uri,
             quiet=not self.verbose,
         )
-        number = found.summary["best"]["number"]
-        (best,) = [trial for trial in found.study.trials if trial.number == number]
-        return record_of(best), found.study
+        number = result.summary["best"]["number"]
+        (best,) = [trial for trial in result.study.trials if trial.number == number]
+        return record_of(best), result.study
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -228,7 +230,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _free(name: str, taken: Container[str]) -> str:
+def _unused_name(name: str, taken: Container[str]) -> str:
     """Return the name, with underscores appended until it is not taken."""
     while name in taken:
         name += "_"
@@ -299,11 +301,13 @@ class ForestSearchClassifier(ClassifierMixin, _ForestSearch):  # type: ignore[mi
         -------
         array of shape (n_rows, n_classes), with classes in the order of `classes_`
         """
-        return np.asarray(self._forest.predict_proba(self._checked(X)))
+        return np.asarray(self._forest.predict_proba(self._validated(X)))
 
     def _encode(self, y: Array) -> tuple[Array, Array]:
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) == 1:
-            raise ValueError(f"all rows are of one class, {classes[0]!r}: nothing to learn")
+            raise ValueError(
+                f"all rows belong to one class, {classes[0]!r}: nothing can be learned"
+            )
         return codes.astype(np.int64), classes

@@ -33,13 +33,13 @@ def groups_of(groups: Any, n_rows: int) -> Array | None:
         return None
     values = np.asarray(groups)
     if values.shape != (n_rows,):
-        raise ValueError(f"groups has shape {values.shape}, and there are {n_rows} rows")
+        raise ValueError(f"groups has shape {values.shape}, but there are {n_rows} rows")
     missing = int(pd.isna(values).sum())
     if missing:
-        raise ValueError(f"groups is missing in {missing} rows: fill it in")
+        raise ValueError(f"groups is missing in {missing} rows: fill in a value")
     found = numbered(values.astype(str) if values.dtype == object else values)
     if not found.any():
-        raise ValueError("all rows are of one group: there are no others to score them by")
+        raise ValueError("all rows belong to one group: scoring needs at least two groups")
     return found
 
 

@@ -60,7 +60,7 @@ def search_in_memory(
     finally:
         observer.end()
     if status.statistics.champion is None:
-        raise StudyError(f"no trial was completed within {spec.timeout} s: give it more time")
+        raise StudyError(f"no trial was completed within {spec.timeout} s: increase the timeout")
     return status.statistics.champion, _study(problem, list(trials.values()))
 
 

@@ -7,14 +7,14 @@ from search.formatting import code, visible
 ODD = "a\x1b[31m\x9b\u202eb\u2066\x7f\u2028c"
 
 
-def test_what_steers_a_terminal_or_turns_writing_is_written_out() -> None:
+def test_control_characters_and_direction_marks_are_escaped() -> None:
     assert visible(ODD) == r"a\u001b[31m\u009b\u202eb\u2066\u007f\u2028c"
     plain = "Grün, 東京, שלום, emoji 👩‍🌾\n\tand tabs"
     assert visible(plain) == plain
     assert visible("one\rtwo\x00") == r"one\u000dtwo\u0000"
 
 
-def test_toml_reads_it_as_it_was() -> None:
+def test_toml_reads_escapes_as_the_original_characters() -> None:
     assert tomllib.loads(f'name = "{visible(ODD)}"') == {"name": ODD}
 
 
@@ -28,5 +28,5 @@ def test_toml_reads_it_as_it_was() -> None:
         ("n" * 10_000, f"`{'n' * 499}…`"),
     ],
 )
-def test_in_markdown_a_name_is_code_of_one_line(name: str, shown: str) -> None:
+def test_a_name_in_markdown_is_inline_code_on_one_line(name: str, shown: str) -> None:
     assert code(name) == shown
