@@ -8,23 +8,25 @@ from storage.errors import SchedulerError, first_line
 if TYPE_CHECKING:
     from distributed import Client
 
-# Seconds that a scheduler has to answer, at the start and after the connection was lost.
-_TIMEOUT = 8
 
-
-def connect(address: str) -> "Client":
+def connect(address: str, timeout: float = 8.0) -> "Client":
     """Connect to a scheduler.
+
+    Parameters
+    ----------
+    timeout
+        Seconds for the scheduler to answer, now and after the connection was lost.
 
     Raises
     ------
     SchedulerError
-        When no scheduler answers within 8 seconds.
+        If no scheduler answers in time.
     """
     from distributed import Client
 
     silence()
     try:
-        return Client(address, timeout=_TIMEOUT, set_as_default=False)
+        return Client(address, timeout=timeout, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         reason = first_line(error)
         raise SchedulerError(

@@ -17,7 +17,7 @@ class DaskServers:
     """Processes of the `dask` command, on loopback."""
 
     def __init__(self, folder: Path, protocol: str = "tcp", options: Sequence[str] = ()) -> None:
-        self._folder = folder
+        self.folder = folder
         self._options = list(options)
         self._protocol = protocol
         self.port = free_port()
@@ -50,7 +50,7 @@ class DaskServers:
             "worker",
             self.address,
             *("--nthreads", str(threads), "--host", "127.0.0.1", "--no-dashboard", "--no-nanny"),
-            *("--local-directory", str(self._folder), "--memory-limit", "2GB"),
+            *("--local-directory", str(self.folder), "--memory-limit", "2GB"),
             *options,
             **environment,
         )
@@ -59,10 +59,10 @@ class DaskServers:
 
     def _start(self, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
         dask = str(Path(sys.executable).with_name("dask"))
-        with (self._folder / "dask.log").open("ab") as log:
+        with (self.folder / "dask.log").open("ab") as log:
             return subprocess.Popen(
                 [dask, *command, *self._options],
-                cwd=self._folder,
+                cwd=self.folder,
                 env=own_environment() | environment,
                 stdout=log,
                 stderr=log,

@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -343,18 +344,21 @@ def failing(
     monkeypatch: pytest.MonkeyPatch,
     errors: Callable[[GrowthRequest], Exception | None],
 ) -> None:
-    """Make growths fail if `errors` returns an error for their request."""
-    deliver = workers._deliver
+    """Make the growth of some trials fail; `errors` returns the error of the next attempt."""
 
-    def deliver_or_fail(request: Any, results: Any, *others: Any) -> PendingGrowth:
-        error = errors(request)
-        if error is None:
-            return deliver(request, results, *others)
-        growth = PendingGrowth(results)
-        workers.finished.put((request.key, growth, error))
-        return growth
+    def or_fail(grow: Callable[..., PendingGrowth]) -> Callable[..., PendingGrowth]:
+        def grow_or_fail(request: GrowthRequest, *arguments: Any) -> PendingGrowth:
+            error = errors(request)
+            if error is None:
+                return grow(request, *arguments)
+            growth = PendingGrowth(Future())
+            workers.finished.put((request.key, growth, error))
+            return growth
 
-    monkeypatch.setattr(workers, "_deliver", deliver_or_fail)
+        return grow_or_fail
+
+    for name in ("grow", "grow_to_end"):
+        monkeypatch.setattr(workers, name, or_fail(getattr(workers, name)))
 
 
 @pytest.mark.parametrize("times", [1, 3])
