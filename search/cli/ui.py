@@ -147,8 +147,8 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", address: str) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            said = server.stderr.read().decode(errors="replace") if server.stderr else ""
-            last = (said.strip().splitlines() or ["no message"])[-1]
+            output = server.stderr.read().decode(errors="replace") if server.stderr else ""
+            last = (output.strip().splitlines() or ["no message"])[-1]
             raise StudyError(f"the MLflow UI did not start: {last}")
         try:
             urlopen(f"{address}/health", timeout=1).close()  # noqa: S310 http

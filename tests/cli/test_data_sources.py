@@ -176,9 +176,11 @@ def test_a_study_with_hundreds_of_classes_end_to_end(shell: Shell) -> None:
         {"a": classes + np.sin(np.arange(1200)), "kind": [f"k{c}" for c in classes]}
     )
     table.to_csv(shell.folder / "many.csv", index=False)
-    said = shell("launch", "--data", "many.csv", "--holdout", "0", "--trials", "2", "--trees", "3")
-    assert "champion: 3 trees" in said.stderr
-    assert "registered: many version 1" in said.stdout
+    printed = shell(
+        "launch", "--data", "many.csv", "--holdout", "0", "--trials", "2", "--trees", "3"
+    )
+    assert "champion: 3 trees" in printed.stderr
+    assert "registered: many version 1" in printed.stdout
     shell("report", "many")
     assert shell.json("reproduce", "many")["reproduced"]
     refused = shell("launch", "few", "--data", "many.csv", "--trials", "2", expect=1)

@@ -28,18 +28,18 @@ def test_an_empty_folder_passes_and_nothing_is_created(shell: Shell) -> None:
 
 
 def test_it_counts_studies_and_models(launched: Shell) -> None:
-    said = launched("doctor").stdout
-    assert "sqlite:///optuna.db: 1 study\n" in said
-    assert "sqlite:///mlflow.db: 1 registered model\n" in said
-    assert [line[:2] for line in said.splitlines()] == ["ok"] * 6
+    printed = launched("doctor").stdout
+    assert "sqlite:///optuna.db: 1 study\n" in printed
+    assert "sqlite:///mlflow.db: 1 registered model\n" in printed
+    assert [line[:2] for line in printed.splitlines()] == ["ok"] * 6
 
 
 def test_a_cluster_is_checked_too(shell: Shell, servers: DaskServers) -> None:
     servers.add_worker("--resources", "coordinator=1", threads=3)
-    deadline, said = time.monotonic() + 60, ""
-    while "1 worker, 3 threads, versions as here; a coordinator, for --detach" not in said:
-        assert time.monotonic() < deadline, said
-        said = shell("doctor", "--scheduler", servers.address).stdout
+    deadline, printed = time.monotonic() + 60, ""
+    while "1 worker, 3 threads, versions as here; a coordinator, for --detach" not in printed:
+        assert time.monotonic() < deadline, printed
+        printed = shell("doctor", "--scheduler", servers.address).stdout
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_each_problem_is_one_line_with_a_remedy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert here(*stores, "doctor") == 1
-    said = capsys.readouterr()
-    bad = [line for line in said.out.splitlines() if line.startswith("BAD")]
+    printed = capsys.readouterr()
+    bad = [line for line in printed.out.splitlines() if line.startswith("BAD")]
     (line,) = [line for line in bad if f" {name} " in line]
     assert text in line
-    assert "s3cret" not in said.out + said.err
+    assert "s3cret" not in printed.out + printed.err
     assert len(bad) == 1

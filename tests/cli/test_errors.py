@@ -142,10 +142,10 @@ def test_an_older_schema_names_the_command_that_upgrades_it(
     connection.execute("update alembic_version set version_num = ?", [old])
     connection.commit()
     connection.close()
-    said = shell("launch", "--trials", "12", expect=1).stderr
+    printed = shell("launch", "--trials", "12", expect=1).stderr
     upgrade = "optuna storage upgrade" if name == "optuna.db" else "mlflow db upgrade"
-    assert upgrade in said
-    assert said.count("\n") == 1
+    assert upgrade in printed
+    assert printed.count("\n") == 1
 
 
 def test_the_error_for_a_missing_study_or_model_lists_those_that_exist(launched: Shell) -> None:
@@ -168,13 +168,13 @@ def test_the_ui_reports_that_its_port_is_in_use(launched: Shell) -> None:
 def test_with_a_server_ui_prints_the_address_of_the_server(
     shell: Shell, mlflow_server: str
 ) -> None:
-    said = shell("--tracking-uri", mlflow_server, "ui").stdout
-    assert said.strip() == f"MLflow UI: {mlflow_server}"
+    printed = shell("--tracking-uri", mlflow_server, "ui").stdout
+    assert printed.strip() == f"MLflow UI: {mlflow_server}"
 
 
 def test_the_version_is_printed() -> None:
-    said = subprocess.run([INSTALLED, "--version"], capture_output=True, text=True, check=True)
-    assert said.stdout.startswith("grovekeeper ")
+    printed = subprocess.run([INSTALLED, "--version"], capture_output=True, text=True, check=True)
+    assert printed.stdout.startswith("grovekeeper ")
 
 
 def test_a_shell_completes_commands() -> None:
@@ -195,6 +195,6 @@ def test_too_many_classes_are_refused_with_the_memory_they_need(
     lines = [f"{k % 7},c{k % 20_000}" for k in range(200_000)]
     Path("many.csv").write_text("\n".join(["x,y", *lines]))
     assert here("launch", "--data", "many.csv", "--holdout", "0") == 1
-    said = capfd.readouterr().err
-    assert re.search(r"200000 rows x 20000 classes take \S+ \wB in each of \d+ workers", said)
+    printed = capfd.readouterr().err
+    assert re.search(r"200000 rows x 20000 classes take \S+ \wB in each of \d+ workers", printed)
     assert os.listdir() == ["many.csv"]

@@ -21,8 +21,8 @@ DAY = (
 
 def example_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     assert run([command, "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    _, _, example = said.partition("Example: grovekeeper ")
+    printed = " ".join(capsys.readouterr().out.split())
+    _, _, example = printed.partition("Example: grovekeeper ")
     return shlex.split(example.partition(" Arguments:")[0].partition(" Options:")[0])
 
 
@@ -62,9 +62,9 @@ def run_ui(folder: Shell, words: list[str]) -> None:
     port = free_port()
     server = folder.start(*words, "--port", str(port))
     assert server.stdout is not None
-    said = [server.stdout.readline() for _ in range(3)]
-    assert said[0].startswith(f"MLflow UI: http://127.0.0.1:{port}")
-    assert said[1].startswith("trials: http")
+    printed = [server.stdout.readline() for _ in range(3)]
+    assert printed[0].startswith(f"MLflow UI: http://127.0.0.1:{port}")
+    assert printed[1].startswith("trials: http")
     server.send_signal(signal.SIGINT)
     server.communicate(timeout=60)
 

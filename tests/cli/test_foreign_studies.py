@@ -84,8 +84,8 @@ def test_report_writes_a_page_on_them(foreign: Shell) -> None:
 
 
 def test_sync_mirrors_them_if_they_are_named(foreign: Shell) -> None:
-    said = foreign("sync").stderr
-    assert said.count("skipped unless it is named") == 2
+    printed = foreign("sync").stderr
+    assert printed.count("skipped unless it is named") == 2
     assert foreign.json("sync", "my study") == [
         {"study": "my study", "runs": 4, "changed": 4, "deleted": 0}
     ]

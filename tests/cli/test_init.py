@@ -28,8 +28,8 @@ def test_the_file_can_be_launched(houses: Shell) -> None:
 def test_an_existing_file_is_not_overwritten(houses: Shell) -> None:
     mine = houses.folder / "houses.toml"
     mine.write_text("trials = 7\n")
-    said = houses("init", "houses.csv", expect=2).stderr
-    assert "houses.toml already exists: choose another file with --output" in said
+    printed = houses("init", "houses.csv", expect=2).stderr
+    assert "houses.toml already exists: choose another file with --output" in printed
     assert mine.read_text() == "trials = 7\n"
     houses("init", "houses.csv", "-o", "other.toml", "--target", "size")
     assert 'target = "size"' in Path(houses.folder / "other.toml").read_text(encoding="utf-8")

@@ -197,14 +197,14 @@ def test_a_signal_ends_the_launch_cleanly_and_the_next_continues_it(
         os.killpg(process.pid, number)  # like a terminal, which signals the workers, too
     else:
         process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode == code
-    assert "Traceback" not in said
-    assert "with the same options continues it" in said
+    assert "Traceback" not in printed
+    assert "with the same options continues it" in printed
     summary = shell.json("show", "diabetes")
     assert (summary["state"], summary["lease"]) == ("interrupted", None)
     assert summary["trials"]["running"] == 0
-    if " behind" in said:  # an interrupted launch does not wait for MLflow to start
+    if " behind" in printed:  # an interrupted launch does not wait for MLflow to start
         shell("sync", "diabetes")
     parent = assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
     assert parent.info.status == "KILLED"
@@ -245,8 +245,8 @@ def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
 
 @pytest.mark.slow
 def test_without_a_terminal_progress_is_printed_in_lines_unless_quiet(shell: Shell) -> None:
-    said = shell("launch", "--trials", "5", "--no-register").stderr.splitlines()
-    lines = [line for line in said if "/5 trials" in line]
+    printed = shell("launch", "--trials", "5", "--no-register").stderr.splitlines()
+    lines = [line for line in printed if "/5 trials" in line]
     assert 1 <= len(lines) <= 6
     assert lines[-1].startswith("5/5 trials")
     quiet = shell("--quiet", "launch", "--trials", "6", "--no-register")

@@ -109,12 +109,12 @@ def test_hold_out_and_model_are_printed_only_if_the_champion_is_the_best_trial(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_result(summary(12), registered=True)
-    said = capsys.readouterr().out
-    assert "hold-out: rmse 2.5" in said
-    assert "promote it: grovekeeper promote houses --to Staging" in said
+    printed = capsys.readouterr().out
+    assert "hold-out: rmse 2.5" in printed
+    assert "promote it: grovekeeper promote houses --to Staging" in printed
     print_result(summary(40), registered=True)
-    said = capsys.readouterr().out
-    assert "best: trial 40" in said
-    assert "the champion is still that of trial 12: the same launch makes the new one" in said
-    assert "hold-out" not in said
-    assert "registered" not in said
+    printed = capsys.readouterr().out
+    assert "best: trial 40" in printed
+    assert "the champion is still that of trial 12: the same launch makes the new one" in printed
+    assert "hold-out" not in printed
+    assert "registered" not in printed

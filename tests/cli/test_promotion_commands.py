@@ -126,18 +126,18 @@ def test_the_model_loads_by_stage_and_alias_and_refuses_a_wrong_column(
 @pytest.fixture
 def served(promoted: Shell) -> Iterator[str]:
     """The address of the model served by MLflow."""
-    port, said = free_port(), promoted.folder / "serve.log"
+    port, log_file = free_port(), promoted.folder / "serve.log"
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/diabetes@staging"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     own = environment() | {"MLFLOW_TRACKING_URI": promoted.tracking_uri}
     own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
-    with said.open("wb") as log:
+    with log_file.open("wb") as log:
         server = subprocess.Popen(
             command, cwd=promoted.folder, env=own, stdout=log, stderr=log, start_new_session=True
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        wait_until_up(f"{address}/ping", server, said)
+        wait_until_up(f"{address}/ping", server, log_file)
         yield address
     finally:
         os.killpg(server.pid, 15)

@@ -57,8 +57,8 @@ def test_the_file_of_a_study_with_any_name_is_in_this_folder(shell: Shell) -> No
 
 
 def test_a_missing_study_leaves_no_file(launched: Shell, shell: Shell) -> None:
-    said = shell("--storage", launched.storage, "report", "diabetis", expect=1).stderr
-    assert "did you mean 'diabetes'" in said
+    printed = shell("--storage", launched.storage, "report", "diabetis", expect=1).stderr
+    assert "did you mean 'diabetes'" in printed
     assert list(shell.folder.iterdir()) == []
 
 
@@ -73,9 +73,9 @@ def test_an_impossible_output_is_wrong_usage(
     here: Callable[..., int], output: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here("report", "diabetes", "--output", output) == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err.count("\n")) == ("", 1)
-    assert message in said.err
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert message in printed.err
 
 
 def test_a_failed_write_is_reported_in_one_line(launched: Shell) -> None:

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 def launched(folder: Shell, name: str, data: str, *options: str) -> tuple[dict[str, Any], str]:
     """Launch a study in the folder, and return its summary and its messages."""
-    said = folder(
+    printed = folder(
         *("launch", name, "--data", data, "--trials", str(TRIALS), "--no-register"),
         *("--workers", "2", *options),
     ).stderr
@@ -48,13 +48,13 @@ def launched(folder: Shell, name: str, data: str, *options: str) -> tuple[dict[s
     counts = summary["trials"]
     assert (summary["state"], counts["complete"] + counts["pruned"]) == ("finished", TRIALS)
     assert summary["mirror"] == {"runs": TRIALS, "behind": 0}
-    return summary, said
+    return summary, printed
 
 
 def test_groups_are_cross_validated_and_a_ranking_metric_is_maximised(folder: Shell) -> None:
     options = ("--group", "patient", "--metric", "auc", "--folds", "3")
-    summary, said = launched(folder, "groups", "well.csv", *options)
-    assert "scored by 3 folds of whole groups" in said
+    summary, printed = launched(folder, "groups", "well.csv", *options)
+    assert "scored by 3 folds of whole groups" in printed
     assert (summary["metric"], summary["direction"]) == ("roc_auc", "maximize")
     assert 0.6 < summary["best"]["value"] <= 1
     assert "roc_auc" in summary["holdout"]
@@ -75,8 +75,8 @@ def test_times_are_scored_on_later_rows_and_no_forest_is_grown_twice(
         "max_samples = 1.0\n"
     )
     options = ("--time", "visited", "--config", str(config))
-    summary, said = launched(folder, "times", "strength.csv", *options)
-    assert "scored by 5 folds, each later than the rows its trees grow on" in said
+    summary, printed = launched(folder, "times", "strength.csv", *options)
+    assert "scored by 5 folds, each later than the rows its trees grow on" in printed
     assert summary["metric"] == "rmse"
     assert set(summary["holdout"]) == {"rmse", "mse", "mae", "r2"}
     parent = assert_agreement(folder.storage, folder.tracking_uri, "times")

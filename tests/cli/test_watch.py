@@ -43,10 +43,10 @@ def test_launch_and_watch_show_the_same_panel_and_ctrl_c_ends_only_the_watching(
     assert launch.end() == 130
     assert "houses: interrupted" in launch.text
     assert "continues it" in launch.text
-    out, said = piped.communicate(timeout=PATIENCE)
+    out, printed = piped.communicate(timeout=PATIENCE)
     assert piped.returncode == 0
     assert "trials complete" in out
-    assert "\x1b" not in out + said
+    assert "\x1b" not in out + printed
 
 
 def test_a_finished_study_is_shown_once(launched: Shell) -> None:

@@ -132,12 +132,12 @@ def test_groups_may_have_any_values_and_be_few() -> None:
     mixed = ForestSearchRegressor(trials=2, random_state=0).fit(X, y, groups=named)
     # As text "2" is sorted before "a" and "c": the same groups are in another order.
     assert mixed.best_score_ == pytest.approx(numbered.best_score_, rel=0.1)
-    for groups, said in (
+    for groups, message in (
         (np.zeros(len(y)), "all rows belong to one group"),
         (np.where(by_number, by_number, np.nan), "groups is missing in 148 rows"),
         (by_number[:5], r"groups has shape \(5,\), but there are 442 rows"),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             ForestSearchRegressor(trials=2).fit(X, y, groups=groups)
 
 
