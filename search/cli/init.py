@@ -30,10 +30,10 @@ def init(
 
     Example: grovekeeper init houses.csv --target price -o houses.toml
     """
-    from search.data.addresses import default_name
+    from search.data.addresses import TableAddress
     from search.study.config_template import config_template
 
-    path = output or Path(f"{default_name(data)}.toml")
+    path = output or Path(f"{TableAddress(data).study_name}.toml")
     if path.exists():
         raise UsageError(f"{path} already exists: choose another file with --output")
     text = config_template(data, target, str(path), query)

@@ -1,19 +1,17 @@
-"""Addresses of tables: of which kind one is, what is shown and kept of it, what it calls a study.
-
-What is kept with a study, logged or said of an address is always `shown`: without passwords and
-signatures. Whoever reads the table again brings them again.
-"""
+"""`TableAddress`: where a table is read, as the user wrote it, with and without its secrets."""
 
 import re
+from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import unquote
 
 from storage.redaction import HIDDEN, redact, redact_message
 
 DIABETES = "diabetes"
-# What a table in memory is called, and one that came on standard input.
+# What is recorded for a table that was given in memory, and for one that came on standard input.
 FRAME = "frame"
 STDIN = "stdin"
-# How standard input is asked for.
+# The address by which a user asks for standard input.
 PIPED = "-"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.+-]*)(?:://|::)")
@@ -22,74 +20,112 @@ _SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 
-def scheme(address: str) -> str:
-    """Return ``s3`` of ``s3://…``; an empty text for paths."""
-    found = _SCHEME.match(address)
-    return found.group(1).lower() if found else ""
+@dataclass(frozen=True)
+class TableAddress:
+    """The address of a table. In messages it appears without its secrets.
 
-
-def is_database(address: str) -> bool:
-    """Whether an address is of a database that SQLAlchemy opens itself."""
-    return scheme(address).partition("+")[0] in _DATABASES
-
-
-def shown(address: str) -> str:
-    """Return an address as it may be kept and told: asterisks for passwords and signatures."""
-    if address == PIPED:
-        return STDIN
-    if "://" not in address:
-        return address
-    return redact(address, is_file=not is_database(address))
-
-
-def scrubbed(text: str, address: str) -> str:
-    """Return what a library says of an address, without the address's secrets."""
-    if "://" not in address:
-        return text
-    return redact_message(text, address, is_file=not is_database(address))
-
-
-def without_hidden(address: str) -> str:
-    """Return a database's address without what was hidden: its driver may know it from elsewhere.
-
-    PostgreSQL's has PGPASSWORD, PGSERVICE and ``~/.pgpass``.
+    Attributes
+    ----------
+    full
+        A path; the address of a file or folder, as fsspec reads them; the address of a database,
+        as SQLAlchemy reads them; ``-`` or ``diabetes``. It may hold a password or a signature, so
+        only `redacted` may be stored, logged or printed.
     """
-    address = address.replace(f":{HIDDEN}@", "@", 1)
-    address = re.sub(rf"[^=?&;#]+={re.escape(HIDDEN)}(?:[&;]|$)", "", address)
-    return address.rstrip("?&;")
+
+    full: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.redacted
+
+    @cached_property
+    def scheme(self) -> str:
+        """``s3`` for ``s3://…``, in lower case; empty for a path, ``-`` and ``diabetes``."""
+        found = _SCHEME.match(self.full)
+        return found[1].lower() if found else ""
+
+    @property
+    def dialect(self) -> str:
+        """``postgresql`` for ``postgresql+psycopg://…``."""
+        return self.scheme.partition("+")[0]
+
+    @property
+    def is_database(self) -> bool:
+        """Whether SQLAlchemy itself has a dialect for the address."""
+        return self.dialect in _DATABASES
+
+    @cached_property
+    def redacted(self) -> str:
+        """The address without passwords and signatures."""
+        if self.full == PIPED:
+            return STDIN
+        return redact(self.full, is_file=not self.is_database) if self._has_parts else self.full
+
+    @property
+    def is_redacted(self) -> bool:
+        """Whether the address was stored, and has lost its secrets."""
+        return HIDDEN in self.full
+
+    @property
+    def without_redacted(self) -> str:
+        """A database's address without the parts that were redacted.
+
+        Its driver may find the password elsewhere: PostgreSQL's reads PGPASSWORD, PGSERVICE and
+        ``~/.pgpass``.
+        """
+        address = self.full.replace(f":{HIDDEN}@", "@", 1)
+        address = re.sub(rf"[^=?&;#]+={re.escape(HIDDEN)}(?:[&;]|$)", "", address)
+        return address.rstrip("?&;")
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the path, without the parameters that follow a question mark."""
+        path = self.redacted
+        if self.scheme:
+            links = path.split("::")
+            link = next((link for link in links if "://" in link), links[-1])
+            path = unquote(re.split(r"[?#]", link)[0])
+        return path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def study_name(self) -> str:
+        """The default name of a study: ``houses`` for ``a/houses.csv.gz``, ``shop`` for a database.
+
+        It has 1 to 100 letters, digits and the characters ".", "_" and "-".
+        """
+        name = self.file_name
+        suffixes = _DATABASE_SUFFIXES if self.is_database else _SUFFIXES
+        while name.lower().endswith(suffixes):
+            name = name[: name.rindex(".")]
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100]
+        return name if name.strip(".") else "study"
+
+    def redact_message(self, message: str) -> str:
+        """Return what a library said of this address, without its secrets."""
+        if not self._has_parts:
+            return message
+        return redact_message(message, self.full, is_file=not self.is_database)
+
+    @property
+    def _has_parts(self) -> bool:
+        """Whether this is more than a path, in which "@" and "?" would mean nothing."""
+        return "://" in self.full
 
 
-def found_again(
-    data: str, query: str | None, now: str | None, by: str | None
+def resolve_table(
+    recorded: str, recorded_query: str | None, given: str | None, given_query: str | None
 ) -> tuple[str, str | None]:
-    """Return where a table is read again, and by which query.
+    """Return the address and the query with which a study's table is read again.
 
     Parameters
     ----------
-    data, query
-        As they are on record.
-    now, by
-        What is given in their place; a query on record serves another database, but no file.
+    recorded, recorded_query
+        The address and the query in the study's record.
+    given, given_query
+        What the user gives in their place. The recorded query also applies to a database that is
+        given in place of the recorded one, but not to a file.
     """
-    if now is None:
-        return data, by or query
-    return now, by or (query if is_database(now) or scheme(now) == scheme(data) else None)
-
-
-def file_name(address: str) -> str:
-    """Return the last part of an address's path, without what follows a question mark."""
-    if scheme(address):
-        parts = address.split("::")
-        address = next((part for part in parts if "://" in part), parts[-1])
-        address = unquote(re.split(r"[?#]", address)[0])
-    return address.rstrip("/").rpartition("/")[2]
-
-
-def default_name(data: str) -> str:
-    """Name a study after its data: ``houses`` for ``a/houses.csv.gz``, ``shop`` for a database."""
-    name = file_name(shown(data))
-    suffixes = _DATABASE_SUFFIXES if is_database(data) else _SUFFIXES
-    while name.lower().endswith(suffixes):
-        name = name[: name.rindex(".")]
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-")[:100]
-    return name if name.strip(".") else "study"
+    if given is None:
+        return recorded, given_query or recorded_query
+    address = TableAddress(given)
+    is_queried = address.is_database or address.scheme == TableAddress(recorded).scheme
+    return given, given_query or (recorded_query if is_queried else None)

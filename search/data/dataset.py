@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.addresses import DIABETES, found_again, shown
+from search.data.addresses import DIABETES, TableAddress, resolve_table
 from search.data.description import DataDescription, ResolvedDescription
 from search.data.holdout import held_out, repeated_rows, table_digest
 from search.data.limits import KNOWN, Bounds
@@ -221,8 +221,8 @@ def load_again(
     UsageError, DataError
         When the table cannot be read, or lacks a column.
     """
-    address, query = found_again(description.source, description.query, data, query)
-    now = description.model_copy(update={"source": shown(address), "query": query})
+    address, query = resolve_table(description.source, description.query, data, query)
+    now = description.model_copy(update={"source": TableAddress(address).redacted, "query": query})
     return load_dataset(now, address=address, bounds=KNOWN)
 
 

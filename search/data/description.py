@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from search.data.addresses import shown
+from search.data.addresses import TableAddress
 from search.types import Task
 
 # Columns that describe rows instead of being learned from, and the words that users read for them.
@@ -13,6 +13,10 @@ ROLES = {"weight": "weights", "group": "groups", "time": "time"}
 
 # Names under which a study's stored identity has fields; the others have their own.
 _STORED_NAMES = {"source": "data", "digest": "data_digest"}
+
+
+def _redacted(address: str) -> str:
+    return TableAddress(address).redacted
 
 
 class DataDescription(BaseModel):
@@ -41,7 +45,7 @@ class DataDescription(BaseModel):
     # Unknown fields are kept: a later version may have written them.
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    source: Annotated[str, AfterValidator(shown)]
+    source: Annotated[str, AfterValidator(_redacted)]
     query: str | None = None
     target: str | None = None
     task: Task | None = None

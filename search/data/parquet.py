@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from search.data.limits import Bounds, bytes_in_pandas
-from search.data.sources import Place
+from search.data.sources import ByteSource
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def read_parquet(file: BinaryIO, bounds: Bounds) -> "pd.DataFrame":
         return _frame(schema, found.iter_batches(_rows(schema)), bounds)
 
 
-def read_folder(place: Place, bounds: Bounds) -> "pd.DataFrame":
+def read_folder(source: ByteSource, bounds: Bounds) -> "pd.DataFrame":
     """Read a folder's files, in the order of their names, as one table; raises the same.
 
     Columns that only some files have are missing in the others.
@@ -43,11 +43,11 @@ def read_folder(place: Place, bounds: Bounds) -> "pd.DataFrame":
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     options = ds.FileSystemFactoryOptions(
-        partition_base_dir=place.path, partitioning=ds.HivePartitioning.discover()
+        partition_base_dir=source.path, partitioning=ds.HivePartitioning.discover()
     )
     factory = ds.FileSystemDatasetFactory(
-        PyFileSystem(FSSpecHandler(place.system)),
-        list(place.files),
+        PyFileSystem(FSSpecHandler(source.system)),
+        list(source.files),
         ds.ParquetFileFormat(),
         options,
     )

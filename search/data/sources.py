@@ -1,4 +1,4 @@
-"""From an address to bytes: files, fsspec's addresses, folders of Parquet files, standard input."""
+"""Opens the bytes at an address: a file, a folder of Parquet files, or standard input."""
 
 import io
 import stat
@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from search.data.addresses import DIABETES, PIPED, STDIN, scheme, shown
+from search.data.addresses import DIABETES, PIPED, STDIN, TableAddress
 from search.errors import DataError, UsageError
-from storage.redaction import HIDDEN
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -18,22 +17,22 @@ if TYPE_CHECKING:
 READABLE = "a CSV, TSV (also .gz) or Parquet file"
 _PARQUET = (".parquet", ".pq")
 _WEB = ("http", "https")
-# Seconds: for a connection, and without a byte.
-_CONNECT, _SILENCE = 30, 120
+# Seconds to wait for a connection, and for the next byte.
+_CONNECT_TIMEOUT, _READ_TIMEOUT = 30, 120
 
 
 @dataclass
-class Place:
-    """Where a table's bytes are.
+class ByteSource:
+    """The bytes of a table.
 
     Attributes
     ----------
     path
         As the file system has it.
     system
-        fsspec's file system; ``None`` for a file of this machine's and for standard input.
+        fsspec's file system; ``None`` for a file on this machine and for standard input.
     files
-        Of a folder, its Parquet files, sorted.
+        The Parquet files of a folder, sorted; empty for a single file.
     """
 
     path: str
@@ -41,142 +40,145 @@ class Place:
     files: tuple[str, ...] = ()
 
     def open(self) -> BinaryIO:
-        """Open the bytes, from the beginning at each call."""
+        """Open the bytes; each call starts at their beginning."""
         if self.system is None:
             return Path(self.path).open("rb")
-        # In one stream: not every web server gives ranges.
-        options = {"block_size": 0} if scheme(self.path) in _WEB else {}
+        # Not every web server supports ranges: read one stream.
+        options = {"block_size": 0} if self.path.startswith(("http://", "https://")) else {}
         return cast("BinaryIO", self.system.open(self.path, "rb", **options))
 
     def close(self) -> None:
-        """Give back what was kept on disk."""
+        """Delete temporary files."""
 
 
-class _Piped(Place):
-    """Standard input, which is kept on disk as far as it was read, to be read again."""
+class _StandardInput(ByteSource):
+    """Standard input. What was read of it is kept in a temporary file, to be read again."""
 
     def __init__(self) -> None:
         super().__init__(STDIN)
-        self._kept: Any = tempfile.TemporaryFile(prefix="grovekeeper-", buffering=0)  # noqa: SIM115 see close
+        self._copy: Any = tempfile.TemporaryFile(prefix="grovekeeper-", buffering=0)  # noqa: SIM115 see close
 
     def open(self) -> BinaryIO:
-        return io.BufferedReader(_Replay(self._kept, sys.stdin.buffer))
+        return io.BufferedReader(_ReplayedStream(self._copy, sys.stdin.buffer))
 
     def close(self) -> None:
-        self._kept.close()
+        self._copy.close()
 
 
-class _Replay(io.RawIOBase):
-    """What is kept of a stream, and then the rest of it, which is kept as well."""
+class _ReplayedStream(io.RawIOBase):
+    """The copy of the bytes read before, followed by the rest of the stream, which is copied."""
 
-    def __init__(self, kept: Any, rest: Any) -> None:
-        self._kept, self._rest = kept, rest
-        self._place = 0
+    def __init__(self, copy: Any, stream: Any) -> None:
+        self._copy, self._stream = copy, stream
+        self._position = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: "Buffer") -> int:
         view = memoryview(buffer)
-        self._kept.seek(self._place)
-        found = self._kept.read(len(view))
-        if not found:
-            found = self._rest.read1(len(view))
-            self._kept.write(found)
-        view[: len(found)] = found
-        self._place += len(found)
-        return len(found)
+        self._copy.seek(self._position)
+        block = self._copy.read(len(view))
+        if not block:
+            block = self._stream.read1(len(view))
+            self._copy.write(block)
+        view[: len(block)] = block
+        self._position += len(block)
+        return len(block)
 
 
-def is_here(source: str) -> bool:
-    """Whether a table's address is to be read from here: an address is, and a path that exists."""
-    return source in (DIABETES, PIPED) or bool(scheme(source)) or Path(source).exists()
+def is_readable_here(address: TableAddress) -> bool:
+    """Whether this process should read the table: a path may exist on another machine only."""
+    is_path = not (address.scheme or address.full in (DIABETES, PIPED))
+    return not is_path or Path(address.full).exists()
 
 
-def find(source: str) -> Place:
-    """Find what an address names, and refuse what cannot be a table.
+def find_source(address: TableAddress) -> ByteSource:
+    """Find the file or folder at an address.
 
     Raises
     ------
     UsageError
         When nothing is piped to standard input.
     DataError
-        When there is nothing, or the address's package is not installed.
+        When there is no such file, it cannot hold a table, or the package that reads its kind of
+        address is not installed.
     """
-    if source == PIPED:
+    if address.full == PIPED:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("--data - reads standard input, and nothing is piped there")
-        return _Piped()
-    if scheme(source):
-        return _at_address(source)
-    return _on_disk(source, source)
+        return _StandardInput()
+    if address.scheme:
+        return _at_address(address)
+    return _on_disk(address.full, address)
 
 
-def _on_disk(path: str, source: str) -> Place:
+def _on_disk(path: str, address: TableAddress) -> ByteSource:
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        raise DataError(f"--data {source} does not exist: name {READABLE}") from None
+        raise DataError(f"--data {address} does not exist: give {READABLE}") from None
     except ValueError as error:  # a NUL
-        raise DataError(f"--data {source!r} is no path: {error}") from None
+        raise DataError(f"--data {str(address)!r} is not a path: {error}") from None
     if stat.S_ISREG(mode):
-        return Place(path)
+        return ByteSource(path)
     if not stat.S_ISDIR(mode):
-        raise DataError(f"--data {source} is a pipe or a device: pipe it into --data -")
+        raise DataError(f"--data {address} is a pipe or a device: pipe it into --data -")
     import fsspec
 
-    return _folder(fsspec.filesystem("file"), str(Path(path).absolute()), source)
+    return _folder(fsspec.filesystem("file"), str(Path(path).absolute()), address)
 
 
-def _at_address(source: str) -> Place:
+def _at_address(address: TableAddress) -> ByteSource:
     import fsspec
 
-    name = shown(source)
-    if HIDDEN in source:
+    if address.is_redacted:
         raise DataError(
-            f"--data {name} is what is kept of an address, without its secrets: name it in full "
-            "again with --data"
+            f"--data {address} was stored without its secrets: give the full address again with "
+            "--data"
         )
-    web = scheme(source) in _WEB
+    is_web = address.scheme in _WEB
     try:
-        system, path = fsspec.core.url_to_fs(source, **(_web_options() if web else {}))
+        system, path = fsspec.core.url_to_fs(address.full, **(_web_options() if is_web else {}))
     except ImportError as error:
-        raise DataError(f"cannot read --data {name}: {error}") from error
+        raise DataError(f"cannot read --data {address}: {error}") from error
     except ValueError as error:
         if "Protocol not known" not in str(error):
             raise
         raise DataError(
-            f"--data {name}: '{scheme(source)}' is no kind of address that is known: name a path, "
-            "https://…, s3://…, or with --query a database, postgresql+psycopg://…"
+            f"--data {address}: unknown kind of address '{address.scheme}': give a path, "
+            "https://…, s3://…, or a database such as postgresql+psycopg://… with --query"
         ) from None
-    if scheme(source) in ("file", "local"):
-        return _on_disk(path, name)
-    if not web and system.isdir(path):
-        return _folder(system, path, name)
-    return Place(path, system)
+    if address.scheme in ("file", "local"):
+        return _on_disk(path, address)
+    if not is_web and system.isdir(path):
+        return _folder(system, path, address)
+    return ByteSource(path, system)
 
 
 def _web_options() -> dict[str, Any]:
-    """Take proxies and passwords from where they are kept (.netrc); large files take long."""
+    """Use the environment's proxies and .netrc; set no total timeout, as files may be large."""
     import aiohttp
 
-    patience = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=_SILENCE)
-    return {"client_kwargs": {"trust_env": True, "timeout": patience}}
+    timeout = aiohttp.ClientTimeout(
+        total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_READ_TIMEOUT
+    )
+    return {"client_kwargs": {"trust_env": True, "timeout": timeout}}
 
 
-def _folder(system: Any, path: str, source: str) -> Place:
-    """Find the Parquet files of a folder, and of those in it; hidden ones are left out."""
+def _folder(system: Any, path: str, address: TableAddress) -> ByteSource:
+    """Find the Parquet files in a folder and its subfolders, except hidden ones."""
     root = path.rstrip("/")
     files = [
         file
         for file in sorted(system.find(path))
         if file.lower().endswith(_PARQUET)
-        and not any(part.startswith((".", "_")) for part in _below(file, root))
+        and not any(part.startswith((".", "_")) for part in _relative_parts(file, root))
     ]
     if not files:
-        raise DataError(f"--data {source} is a folder without Parquet files: name {READABLE}")
-    return Place(root, system, tuple(files))
+        raise DataError(f"--data {address} is a folder without Parquet files: give {READABLE}")
+    return ByteSource(root, system, tuple(files))
 
 
-def _below(file: str, root: str) -> tuple[str, ...]:
+def _relative_parts(file: str, root: str) -> tuple[str, ...]:
     return PurePosixPath(file.removeprefix(root).lstrip("/")).parts

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID
 
-from search.data.addresses import scheme, scrubbed, shown, without_hidden
+from search.data.addresses import TableAddress
 from search.data.limits import Bounds, bytes_in_pandas
 from search.errors import DataError, SearchError
 from storage.errors import driver_said
-from storage.redaction import HIDDEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +28,7 @@ _DRIVERS = {
 }
 
 
-def read_query(address: str, query: str, bounds: Bounds) -> "pd.DataFrame":
+def read_query(address: TableAddress, query: str, bounds: Bounds) -> "pd.DataFrame":
     """Read what a query gives. Nothing is changed: what writes is refused, and rolled back.
 
     Decimals become floats, dates and times pandas' own, NULLs missing values.
@@ -55,11 +54,10 @@ def read_query(address: str, query: str, bounds: Bounds) -> "pd.DataFrame":
 
 
 @contextmanager
-def _connected(address: str) -> "Iterator[Connection]":
+def _connected(address: TableAddress) -> "Iterator[Connection]":
     """Connect for a moment; tell what goes wrong in a line without the address's secrets."""
     from sqlalchemy.exc import NoSuchModuleError
 
-    name = shown(address)
     try:
         engine = _engine(address)
         try:
@@ -71,22 +69,20 @@ def _connected(address: str) -> "Iterator[Connection]":
     except SearchError:
         raise
     except (ImportError, NoSuchModuleError) as error:
-        driver = _DRIVERS.get(
-            scheme(address).partition("+")[0], "one that SQLAlchemy has a driver for"
-        )
-        raise DataError(f"cannot open --data {name}: {error}; name {driver}") from None
+        driver = _DRIVERS.get(address.dialect, "one that SQLAlchemy has a driver for")
+        raise DataError(f"cannot open --data {address}: {error}; name {driver}") from None
     except Exception as error:  # a driver's own, not all of which SQLAlchemy makes its own
-        said = scrubbed(driver_said(error), address)
+        said = address.redact_message(driver_said(error))
         hidden = (
-            "; its password is not kept: name it in full with --data" if HIDDEN in address else ""
+            "; its password is not kept: name it in full with --data" if address.is_redacted else ""
         )
-        raise DataError(f"cannot read --data {name} by --query: {said}{hidden}") from None
+        raise DataError(f"cannot read --data {address} by --query: {said}{hidden}") from None
 
 
-def _engine(address: str) -> "Engine":
+def _engine(address: TableAddress) -> "Engine":
     from sqlalchemy import NullPool, create_engine, make_url
 
-    url = make_url(without_hidden(address))
+    url = make_url(address.without_redacted)
     if url.get_backend_name() == "sqlite":
         return create_engine(url, poolclass=NullPool, creator=lambda: _open_sqlite(url))
     return create_engine(url, poolclass=NullPool)
@@ -96,7 +92,7 @@ def _open_sqlite(url: "URL") -> sqlite3.Connection:
     """Open a SQLite file to read; one that is missing is not made."""
     path = Path(url.database or "")
     if not path.is_file():
-        raise DataError(f"--data {shown(str(url))}: there is no database file {path}")
+        raise DataError(f"--data {TableAddress(str(url))}: there is no database file {path}")
     connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # `attach` would make a file
     return connection

@@ -9,11 +9,11 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from search.data.addresses import DIABETES, FRAME, STDIN, file_name, is_database, scrubbed, shown
+from search.data.addresses import DIABETES, FRAME, STDIN, TableAddress
 from search.data.delimited import read_delimited
 from search.data.limits import Bounds
 from search.data.parquet import MAGIC, read_folder, read_parquet
-from search.data.sources import READABLE, Place, find, is_here
+from search.data.sources import READABLE, ByteSource, find_source, is_readable_here
 from search.data.sql import read_query
 from search.errors import DataError, SearchError, UsageError
 from storage.errors import first_line
@@ -45,52 +45,52 @@ def read_table(source: str, query: str | None = None, bounds: Bounds = Bounds())
     """
     import pandas as pd
 
+    address = TableAddress(source)
     if query is not None:
-        table = read_query(source, query, bounds)
-    elif is_database(source):
-        raise UsageError(f"--data {shown(source)} is a database: say what to read with --query")
+        table = read_query(address, query, bounds)
+    elif address.is_database:
+        raise UsageError(f"--data {address} is a database: say what to read with --query")
     else:
-        table = _read_bytes(source, bounds)
+        table = _read_bytes(address, bounds)
     table.columns = pd.Index([str(name) for name in table.columns])
     if table.empty:
-        raise DataError(f"--data {shown(source)} has no rows ({table.shape[1]} columns)")
+        raise DataError(f"--data {address} has no rows ({table.shape[1]} columns)")
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
-        raise DataError(
-            f"two columns of --data {shown(source)} are called '{twice[0]}': rename one"
-        )
+        raise DataError(f"two columns of --data {address} are called '{twice[0]}': rename one")
     return table
 
 
-def _read_bytes(source: str, bounds: Bounds) -> "pd.DataFrame":
-    name = shown(source)
-    if not is_here(source):
-        if source == FRAME:
+def _read_bytes(address: TableAddress, bounds: Bounds) -> "pd.DataFrame":
+    if not is_readable_here(address):
+        if address.full == FRAME:
             raise DataError("the study's table was in memory: write it to a file, and name it here")
-        if source == STDIN:
+        if address.full == STDIN:
             raise DataError(
                 "the study's table came on standard input: pipe it again into --data -, or write "
                 "it to a file and name that with --data"
             )
-    if source == DIABETES and not Path(source).exists():
+    if address.full == DIABETES and not Path(DIABETES).exists():
         return _diabetes()
     try:
-        with closing(find(source)) as place:
-            return _without_index(_read(place, file_name(name).lower(), bounds))
+        with closing(find_source(address)) as source:
+            return _without_index(_read(source, address.file_name.lower(), bounds))
     except SearchError:
         raise
     except FileNotFoundError as error:
-        cause = f" ({scrubbed(first_line(error.__cause__), source)})" if error.__cause__ else ""
-        raise DataError(f"--data {name} is not found{cause}: name {READABLE}") from None
+        cause = (
+            f" ({address.redact_message(first_line(error.__cause__))})" if error.__cause__ else ""
+        )
+        raise DataError(f"--data {address} is not found{cause}: give {READABLE}") from None
     except MemoryError:
         raise DataError(
-            f"--data {name} does not fit into memory: leave rows or columns out"
+            f"--data {address} does not fit into memory: leave rows or columns out"
         ) from None
     except Exception as error:  # of many libraries, which a damaged file surprises
-        reason = scrubbed(_reason(error), source)
+        reason = address.redact_message(_reason(error))
         # What comes from a secret address may tell it, in the traceback of --debug, too.
-        raise DataError(f"cannot read --data {name}: {reason}") from (
-            error if name == source else None
+        raise DataError(f"cannot read --data {address}: {reason}") from (
+            error if address.redacted == address.full else None
         )
 
 
@@ -101,22 +101,22 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8 text; save it as UTF-8"
     if "No columns to parse" in reason:
-        return f"it is empty: name {READABLE}"
+        return f"it is empty: give {READABLE}"
     if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason):
         fields, line, saw = found.groups()
         return f"line {line} has {saw} fields, the lines before it {fields}"
     return reason
 
 
-def _read(place: Place, name: str, bounds: Bounds) -> "pd.DataFrame":
+def _read(source: ByteSource, name: str, bounds: Bounds) -> "pd.DataFrame":
     """Tell by their first bytes what a file holds: its name may say nothing, or lie."""
-    if place.files:
-        return read_folder(place, bounds)
-    with _opened(place) as stream:
+    if source.files:
+        return read_folder(source, bounds)
+    with _opened(source) as stream:
         magic = stream.peek(len(MAGIC))[: len(MAGIC)]
         if magic == MAGIC:
             packed = isinstance(stream.raw, gzip.GzipFile)
-            if place.system is None and stream.seekable() and not packed:
+            if source.system is None and stream.seekable() and not packed:
                 return read_parquet(stream, bounds)
             with _copied(stream, bounds) as file:
                 return read_parquet(file, bounds)
@@ -125,13 +125,13 @@ def _read(place: Place, name: str, bounds: Bounds) -> "pd.DataFrame":
     name = name.removesuffix(".gz")
     if name.endswith((".parquet", ".pq")):
         raise ValueError("it is no Parquet file")
-    return read_delimited(lambda: _opened(place), name.endswith(".tsv"), bounds)
+    return read_delimited(lambda: _opened(source), name.endswith(".tsv"), bounds)
 
 
 @contextmanager
-def _opened(place: Place) -> "Iterator[BufferedReader[Any]]":
+def _opened(source: ByteSource) -> "Iterator[BufferedReader[Any]]":
     """Open a file's bytes, unpacked."""
-    with place.open() as raw, BufferedReader(cast("RawIOBase", raw)) as stream:
+    with source.open() as raw, BufferedReader(cast("RawIOBase", raw)) as stream:
         if stream.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:
             yield stream
             return

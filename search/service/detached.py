@@ -23,7 +23,8 @@ from distributed import (
     secede,
 )
 
-from search.data.sources import is_here
+from search.data.addresses import TableAddress
+from search.data.sources import is_readable_here
 from search.data.table import read_table
 from search.errors import StudyError, UsageError
 from search.monitoring.messages import messages_to
@@ -84,7 +85,7 @@ def _with_table(spec: StudySpec) -> StudySpec:
     """Read the table and validate the specification before anything is sent."""
     table = spec.table
     if table is None:
-        if not is_here(spec.address):
+        if not is_readable_here(TableAddress(spec.address)):
             return spec
         table = read_table(spec.address, spec.query, spec.bounds)
         spec = spec.with_table(table)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from search.data.addresses import PIPED, default_name, shown
+from search.data.addresses import PIPED, TableAddress
 from search.data.roles import check_column
 from search.data.table import read_table
 from search.data.target import detect_task, plain_target, rows_with_target
@@ -41,6 +41,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     UsageError, DataError
         If the table cannot be read or has no such column.
     """
+    address = TableAddress(source)
     table = read_table(source, query)
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
@@ -49,8 +50,8 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     first, *rest = names_for(task)
     rows = round(len(table) * (1 - StudySpec.model_fields["holdout"].default))
     space = make_space(task, rows, table.shape[1] - 1, {})
-    name = default_name(source)
-    given = {"data": source if source == PIPED else shown(source), "target": column}
+    name = address.study_name
+    given = {"data": source if source == PIPED else address.redacted, "target": column}
     given |= {"query": query} if query is not None else {}
     examples = {"task": task, "metric": first, "study": name, "experiment": name, "model": name}
     comments = {
@@ -59,7 +60,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     }
     lines = [
         f"#:schema {SCHEMA.as_uri()}",
-        f"# A study of {_line(shown(source))}: {len(table):,} rows, {table.shape[1]} columns.",
+        f"# A study of {_line(address.redacted)}: {len(table):,} rows, {table.shape[1]} columns.",
         f"# Start it with: grovekeeper launch --config {_line(file)}",
         '# Options that begin with "# " show a default or an example: remove the "# " to set them.',
         "#",

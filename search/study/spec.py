@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from search.data.addresses import DIABETES, FRAME, default_name, is_database, scheme, shown
+from search.data.addresses import DIABETES, FRAME, TableAddress
 from search.data.description import DataDescription
 from search.data.limits import Bounds
 from search.errors import UsageError
@@ -291,7 +291,7 @@ class StudySpec(BaseModel):
         if isinstance(data, PathLike):
             given["data"] = fspath(data)
         elif isinstance(data, str):
-            given["data"] = shown(data)
+            given["data"] = TableAddress(data).redacted
             address = data if given["data"] != data else None
         elif data is not None:
             from search.data.frames import to_pandas
@@ -311,7 +311,7 @@ class StudySpec(BaseModel):
     def _name_after_data(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        name = default_name(str(values.get("data") or DIABETES))
+        name = TableAddress(str(values.get("data") or DIABETES)).study_name
         named = {key: values.get(key) or name for key in ("study", "experiment", "model")}
         return dict(values) | named
 
@@ -323,11 +323,12 @@ class StudySpec(BaseModel):
 
     @model_validator(mode="after")
     def _check_query(self) -> Self:
-        if self.query is None and is_database(self.data):
+        data = TableAddress(self.data)
+        if self.query is None and data.is_database:
             raise UsageError(
                 f"--data {self.data} is a database: say what to read with --query 'select …'"
             )
-        if self.query is not None and not scheme(self.data):
+        if self.query is not None and not data.scheme:
             raise UsageError(f"--query is for a database's address, but --data is {self.data}")
         return self
 

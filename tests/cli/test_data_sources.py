@@ -80,7 +80,7 @@ def test_a_secret_in_an_address_is_stored_nowhere_and_must_be_given_again(
     locked = f"http://ann:{SECRET}@{web}/locked/h.csv"
     again = shell("launch", *named, "--data", locked, *SHORT)
     assert "ui --study houses" in again.stdout
-    asks = "X-Amz-Signature=*** is what is kept of an address, without its secrets"
+    asks = "X-Amz-Signature=*** was stored without its secrets"
     assert asks in shell("promote", "houses", expect=1).stderr
     assert asks in shell("reproduce", "houses", "--trial", "1", expect=1).stderr
     promoted = shell("promote", "houses", "--data", address + SECRET)

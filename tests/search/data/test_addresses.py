@@ -1,4 +1,4 @@
-"""Addresses of tables, and that their secrets are not told."""
+"""Addresses of tables: their secrets are hidden, and studies are named after them."""
 
 import re
 
@@ -6,14 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.data.addresses import (
-    default_name,
-    found_again,
-    is_database,
-    scrubbed,
-    shown,
-    without_hidden,
-)
+from search.data.addresses import TableAddress, resolve_table
 from search.study.spec import make_spec
 
 QUERY = "select * from houses order by id"
@@ -61,16 +54,18 @@ QUERY = "select * from houses order by id"
         ),
     ],
 )
-def test_what_is_kept_of_an_address_has_no_secret(
-    address: str, kept: str | None, name: str
-) -> None:
-    assert shown(address) == (kept or address)
-    assert default_name(address) == name
-    spec = make_spec({"data": address, "query": QUERY if is_database(address) else None})
+def test_a_redacted_address_has_no_secret(address: str, kept: str | None, name: str) -> None:
+    table = TableAddress(address)
+    assert table.redacted == str(table) == (kept or address)
+    assert kept is None or address not in repr(table)
+    assert table.study_name == name
+    spec = make_spec(
+        {"data": address, "query": QUERY if TableAddress(address).is_database else None}
+    )
     assert (spec.data, spec.address, spec.study) == (kept or address, address, name)
 
 
-# Whoever writes these after a host means a port and a path, and no password.
+# Digits and a slash after a host are a port and a path, not a password.
 PORT = re.compile(r"\d*/")
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"], exclude_characters="@?&;#:*"),
@@ -90,30 +85,36 @@ WORDS = st.text(
         "zip://houses.csv::https://host/h.zip?sig={}",
     ],
 )
-def test_no_secret_is_told_whatever_it_is(form: str, secret: str) -> None:
+def test_any_secret_is_hidden_in_addresses_messages_and_specifications(
+    form: str, secret: str
+) -> None:
     address = form.format(secret)
-    kept = shown(address)
+    kept = TableAddress(address).redacted
     assert kept == form.format("***").replace("ann:***@host", "***@host").replace(
         "ann:***@bucket", "***@bucket"
     )
-    assert shown(kept) == kept
-    around = scrubbed(f"<< {address} >> << {secret} >>", address)
+    assert TableAddress(kept).redacted == kept
+    around = TableAddress(address).redact_message(f"<< {address} >> << {secret} >>")
     assert around.replace("***", "").count(secret) <= kept.replace("***", "").count(secret)
-    spec = make_spec({"data": address, "query": QUERY if is_database(address) else None})
+    spec = make_spec(
+        {"data": address, "query": QUERY if TableAddress(address).is_database else None}
+    )
     assert repr(spec).count(secret) == repr(
-        make_spec({"data": kept} | ({"query": QUERY} if is_database(address) else {}))
+        make_spec({"data": kept} | ({"query": QUERY} if TableAddress(address).is_database else {}))
     ).count(secret)
 
 
-def test_a_database_is_asked_without_the_password_that_was_not_kept() -> None:
-    kept = shown("postgresql+psycopg://ann:pw1@db/shop?sslmode=require&password=pw1")
-    assert without_hidden(kept) == "postgresql+psycopg://ann@db/shop?sslmode=require"
+def test_a_database_is_opened_without_the_password_that_was_redacted() -> None:
+    kept = TableAddress(
+        "postgresql+psycopg://ann:pw1@db/shop?sslmode=require&password=pw1"
+    ).redacted
+    assert TableAddress(kept).without_redacted == "postgresql+psycopg://ann@db/shop?sslmode=require"
 
 
-def test_a_table_is_found_again_by_the_query_on_record_where_it_is_in_a_database() -> None:
-    assert found_again("h.csv", None, None, None) == ("h.csv", None)
-    assert found_again("h.csv", None, "new.csv", None) == ("new.csv", None)
-    assert found_again("sqlite:///a.db", QUERY, None, None) == ("sqlite:///a.db", QUERY)
-    assert found_again("sqlite:///a.db", QUERY, "sqlite:///b.db", None)[1] == QUERY
-    assert found_again("sqlite:///a.db", QUERY, "sqlite:///b.db", "select 1")[1] == "select 1"
-    assert found_again("sqlite:///a.db", QUERY, "h.csv", None) == ("h.csv", None)
+def test_the_recorded_query_also_applies_to_another_database() -> None:
+    assert resolve_table("h.csv", None, None, None) == ("h.csv", None)
+    assert resolve_table("h.csv", None, "new.csv", None) == ("new.csv", None)
+    assert resolve_table("sqlite:///a.db", QUERY, None, None) == ("sqlite:///a.db", QUERY)
+    assert resolve_table("sqlite:///a.db", QUERY, "sqlite:///b.db", None)[1] == QUERY
+    assert resolve_table("sqlite:///a.db", QUERY, "sqlite:///b.db", "select 1")[1] == "select 1"
+    assert resolve_table("sqlite:///a.db", QUERY, "h.csv", None) == ("h.csv", None)

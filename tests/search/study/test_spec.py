@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.data.addresses import default_name
+from search.data.addresses import TableAddress
 from search.errors import UsageError
 from search.study.spec import Range, make_spec, read_config
 
@@ -22,7 +22,7 @@ from search.study.spec import Range, make_spec, read_config
     ],
 )
 def test_names_default_to_the_name_of_the_data(data: str, name: str) -> None:
-    assert default_name(data) == name
+    assert TableAddress(data).study_name == name
     spec = make_spec({"data": data})
     assert (spec.study, spec.experiment, spec.model) == (name, name, name)
 
