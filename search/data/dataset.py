@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from search.data.addresses import DIABETES, TableAddress, resolve_table
 from search.data.description import DataDescription, ResolvedDescription
 from search.data.holdout import held_out, repeated_rows, table_digest
-from search.data.limits import KNOWN, Bounds
+from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
 from search.data.target import detect_task, encode_target, plain_target, rows_with_target
@@ -134,7 +134,7 @@ def load_dataset(
     *,
     address: str | None = None,
     table: "pd.DataFrame | None" = None,
-    bounds: Bounds = Bounds(),
+    limits: Limits = Limits(),
 ) -> Dataset:
     """Read a table and divide it.
 
@@ -147,7 +147,7 @@ def load_dataset(
         hold passwords, which go into no dataset.
     table
         The table itself, where it is read already; it is left as it is.
-    bounds
+    limits
         How large the table may be.
 
     Raises
@@ -158,7 +158,7 @@ def load_dataset(
         When nothing can be learned from the table.
     """
     source, query, task = description.source, description.query, description.task
-    table = read_table(address or source, query, bounds) if table is None else table.copy()
+    table = read_table(address or source, query, limits) if table is None else table.copy()
     notes = []
     if query is not None and "order by" not in " ".join(query.lower().split()):
         notes.append(
@@ -223,7 +223,7 @@ def load_again(
     """
     address, query = resolve_table(description.source, description.query, data, query)
     now = description.model_copy(update={"source": TableAddress(address).redacted, "query": query})
-    return load_dataset(now, address=address, bounds=KNOWN)
+    return load_dataset(now, address=address, limits=ALL_FREE_MEMORY)
 
 
 def _choose_held_out(

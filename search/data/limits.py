@@ -1,8 +1,9 @@
-"""How large a table may be that is read, and how much memory is free."""
+"""How many rows and how much memory a table may take, checked while it is read."""
 
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from search.environment import free_memory
 from search.errors import DataError
@@ -11,24 +12,27 @@ from search.formatting import size
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# A table is there once as it was read, once as it is put together, and once divided.
+Piece = TypeVar("Piece", bound=Sized)
+
+# A table exists in three copies: as it was read, joined, and divided into training and hold-out.
 _COPIES = 3
-# Bytes of an object of Python's, about, and of the place where it is noted.
+# Approximate bytes of a Python object, and of the pointer to it.
 _OBJECT, _POINTER = 100, 8
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """Bounds of a table, kept while it is read: what goes past them is an error, never a sample.
+class Limits:
+    """Limits of a table. A larger table is an error; it is never sampled.
 
     Attributes
     ----------
     max_rows
-        Rows at most; ``None`` for any number.
+        Number of rows; ``None`` for no limit.
     max_bytes
-        Bytes in memory at most; ``None`` for a part of what is free.
+        Bytes in memory; ``None`` for a share of the free memory.
     copies
-        So many tables are to fit into what is free, where `max_bytes` does not say.
+        Number of copies of the table that must fit into the free memory, if `max_bytes` is not
+        given.
     """
 
     max_rows: int | None = None
@@ -36,36 +40,62 @@ class Bounds:
     copies: int = _COPIES
 
     @cached_property
-    def room(self) -> int:
+    def memory(self) -> int:
         """Bytes in memory that the table may take."""
         return self.max_bytes or free_memory() // self.copies
 
     def check(self, rows: int, n_bytes: int = 0) -> None:
-        """Raise `DataError` where a table, as far as it was read, is past the bounds."""
+        """Raise `DataError` if the part of a table that was read exceeds a limit."""
         if self.max_rows is not None and rows > self.max_rows:
             raise DataError(
-                f"the table has more than {self.max_rows:,} rows: raise --max-rows, or name a "
+                f"the table has more than {self.max_rows:,} rows: raise --max-rows, or give a "
                 "smaller table"
             )
-        if n_bytes > self.room:
+        if n_bytes > self.memory:
             if self.copies < _COPIES:
                 raise DataError(
-                    f"the table takes more than the {size(self.room)} of memory that are free: end "
-                    "what else takes some, or take a larger machine"
+                    f"the table takes more than the {size(self.memory)} of free memory: end other "
+                    "programs, or use a larger machine"
                 )
-            limit = "" if self.max_bytes else f", a third of what is free: {size(free_memory())}"
+            share = "" if self.max_bytes else f", a third of the free {size(free_memory())}"
             raise DataError(
-                f"the table takes more than {size(self.room)} in memory{limit} (after "
-                f"{rows:,} rows): leave rows or columns out, or allow more with --max-bytes"
+                f"the table takes more than {size(self.memory)} in memory{share} (after "
+                f"{rows:,} rows): leave rows or columns out, or raise --max-bytes"
             )
 
+    def collect(self, pieces: Iterable[Piece], n_bytes_of: Callable[[Piece], int]) -> list[Piece]:
+        """Return the pieces of a table; stop with `DataError` at the first that exceeds a limit.
 
-# Of a table that was accepted once, by whatever bounds: as much as there is.
-KNOWN = Bounds(copies=1)
+        Parameters
+        ----------
+        pieces
+            Consecutive rows of the table; ``len()`` gives their number.
+        n_bytes_of
+            Returns the bytes that a piece takes in a data frame.
+        """
+        kept: list[Piece] = []
+        rows = n_bytes = 0
+        for piece in pieces:
+            kept.append(piece)
+            rows += len(piece)
+            n_bytes += n_bytes_of(piece)
+            self.check(rows, n_bytes)
+        return kept
 
 
-def bytes_in_pandas(column: "pa.Array") -> int:
-    """Return about what a column takes in a data frame: more than in Arrow, where it has gaps."""
+# For a table that a study has accepted before, under limits that need not be the default.
+ALL_FREE_MEMORY = Limits(copies=1)
+
+
+def bytes_in_pandas(piece: "pa.RecordBatch | pa.Table") -> int:
+    """Return the approximate bytes of an Arrow table as a data frame.
+
+    Columns with missing values and columns of objects take more there than in Arrow.
+    """
+    return sum(map(_column_bytes, piece.columns))
+
+
+def _column_bytes(column: "pa.Array | pa.ChunkedArray") -> int:
     import pyarrow as pa
 
     kind, n_rows = column.type, len(column)

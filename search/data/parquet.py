@@ -1,9 +1,9 @@
-"""From Parquet to a table: a file, or a folder whose ``name=value`` folders are columns."""
+"""Reads Parquet: a file, or a folder whose ``name=value`` subfolders become columns."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
-from search.data.limits import Bounds, bytes_in_pandas
+from search.data.limits import Limits, bytes_in_pandas
 from search.data.sources import ByteSource
 
 if TYPE_CHECKING:
@@ -12,32 +12,33 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 MAGIC = b"PAR1"
-# Values that are read at once.
-_BATCH = 4_000_000
+# Rows of a batch, and values, in tables of many columns.
+_BATCH_ROWS, _BATCH_VALUES = 65_536, 4_000_000
 
 
-def read_parquet(file: BinaryIO, bounds: Bounds) -> "pd.DataFrame":
-    """Read a file that can be sought in.
+def read_parquet(file: BinaryIO, limits: Limits) -> "pd.DataFrame":
+    """Read a seekable file.
 
     Raises
     ------
     DataError
-        When the table is larger than it may be.
+        When the table exceeds the limits.
     Exception
-        Whatever Arrow raises of a file that is none.
+        Any error that Arrow raises for a file that is damaged or not Parquet.
     """
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(file) as found:
-        bounds.check(found.metadata.num_rows, _largest_group(found.metadata))
-        schema = found.schema_arrow
-        return _frame(schema, found.iter_batches(_rows(schema)), bounds)
+    with pq.ParquetFile(file) as parquet:
+        limits.check(parquet.metadata.num_rows, _largest_group(parquet.metadata))
+        schema = parquet.schema_arrow
+        return _to_pandas(schema, parquet.iter_batches(_batch_rows(schema)), limits)
 
 
-def read_folder(source: ByteSource, bounds: Bounds) -> "pd.DataFrame":
-    """Read a folder's files, in the order of their names, as one table; raises the same.
+def read_folder(source: ByteSource, limits: Limits) -> "pd.DataFrame":
+    """Read a folder's files as one table, in the order of their names.
 
-    Columns that only some files have are missing in the others.
+    A column that only some files have is missing in the rows of the others. Raises as
+    `read_parquet` does.
     """
     import pyarrow.dataset as ds
     from pyarrow.fs import FSSpecHandler, PyFileSystem
@@ -52,20 +53,22 @@ def read_folder(source: ByteSource, bounds: Bounds) -> "pd.DataFrame":
         options,
     )
     schema = factory.inspect(promote_options="permissive")
-    found = factory.finish(schema)
-    bounds.check(found.count_rows())
-    for fragment in found.get_fragments():
-        bounds.check(0, _largest_group(fragment.metadata))
-    few = {"batch_readahead": 1, "fragment_readahead": 1}
-    return _frame(schema, found.to_batches(batch_size=_rows(schema), **few), bounds)
+    dataset = factory.finish(schema)
+    limits.check(dataset.count_rows())
+    for fragment in dataset.get_fragments():
+        limits.check(0, _largest_group(fragment.metadata))
+    batches = dataset.to_batches(
+        batch_size=_batch_rows(schema), batch_readahead=1, fragment_readahead=1
+    )
+    return _to_pandas(schema, batches, limits)
 
 
-def _rows(schema: "pa.Schema") -> int:
-    return max(1, min(65_536, _BATCH // max(1, len(schema))))
+def _batch_rows(schema: "pa.Schema") -> int:
+    return max(1, min(_BATCH_ROWS, _BATCH_VALUES // max(1, len(schema))))
 
 
 def _largest_group(metadata: "pq.FileMetaData") -> int:
-    """Return the bytes of the largest row group: a page of it is unpacked whole."""
+    """Return the bytes of the largest row group: a page may be as large, and is read at once."""
     groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
     sizes = (
         sum(group.column(k).total_uncompressed_size for k in range(group.num_columns))
@@ -74,18 +77,18 @@ def _largest_group(metadata: "pq.FileMetaData") -> int:
     return max(sizes, default=0)
 
 
-def _frame(
-    schema: "pa.Schema", batches: "Iterator[pa.RecordBatch]", bounds: Bounds
+def _to_pandas(
+    schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", limits: Limits
 ) -> "pd.DataFrame":
     import pyarrow as pa
 
-    kept: list[Any] = []
-    rows = n_bytes = 0
-    for batch in batches:
-        batch.validate(full=True)  # texts that are no UTF-8, places that are none
-        kept.append(batch)
-        rows += batch.num_rows
-        n_bytes += sum(map(bytes_in_pandas, batch.columns))
-        bounds.check(rows, n_bytes)
+    kept = limits.collect(_validated(batches), bytes_in_pandas)
     frame: pd.DataFrame = pa.Table.from_batches(kept, schema).to_pandas()
     return frame
+
+
+def _validated(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+    """Raise for invalid UTF-8 and for offsets out of range: a damaged file could crash Arrow."""
+    for batch in batches:
+        batch.validate(full=True)
+        yield batch

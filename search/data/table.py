@@ -1,4 +1,4 @@
-"""Reads a table: from where it is to a frame of named columns; what cannot be read is one line."""
+"""Reads a table from any address into a data frame; every failure is one line."""
 
 import gzip
 import re
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from search.data.addresses import DIABETES, FRAME, STDIN, TableAddress
 from search.data.delimited import read_delimited
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.data.parquet import MAGIC, read_folder, read_parquet
 from search.data.sources import READABLE, ByteSource, find_source, is_readable_here
 from search.data.sql import read_query
@@ -25,33 +25,33 @@ _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _BLOCK = 1 << 20
 
 
-def read_table(source: str, query: str | None = None, bounds: Bounds = Bounds()) -> "pd.DataFrame":
+def read_table(source: str, query: str | None = None, limits: Limits = Limits()) -> "pd.DataFrame":
     """Read a table.
 
     Parameters
     ----------
     source
-        A path; an address of a file or folder, as fsspec knows them, or of a database; ``-`` for
-        standard input; or ``diabetes`` where no file has that name.
+        A path; the address of a file or folder, as fsspec reads them, or of a database; ``-`` for
+        standard input; ``diabetes`` for scikit-learn's data, unless a file has that name.
     query
-        What is read from a database.
+        The select statement that reads it from a database.
 
     Raises
     ------
     UsageError
         When a database has no query.
     DataError
-        When there is no such table, it cannot be read, has no rows, or is past the bounds.
+        When there is no such table, it cannot be read, has no rows, or exceeds the limits.
     """
     import pandas as pd
 
     address = TableAddress(source)
     if query is not None:
-        table = read_query(address, query, bounds)
+        table = read_query(address, query, limits)
     elif address.is_database:
         raise UsageError(f"--data {address} is a database: say what to read with --query")
     else:
-        table = _read_bytes(address, bounds)
+        table = _read_bytes(address, limits)
     table.columns = pd.Index([str(name) for name in table.columns])
     if table.empty:
         raise DataError(f"--data {address} has no rows ({table.shape[1]} columns)")
@@ -61,37 +61,39 @@ def read_table(source: str, query: str | None = None, bounds: Bounds = Bounds())
     return table
 
 
-def _read_bytes(address: TableAddress, bounds: Bounds) -> "pd.DataFrame":
+def _read_bytes(address: TableAddress, limits: Limits) -> "pd.DataFrame":
     if not is_readable_here(address):
         if address.full == FRAME:
-            raise DataError("the study's table was in memory: write it to a file, and name it here")
+            raise DataError(
+                "the study's table was given in memory: write it to a file, and give its path with "
+                "--data"
+            )
         if address.full == STDIN:
             raise DataError(
-                "the study's table came on standard input: pipe it again into --data -, or write "
-                "it to a file and name that with --data"
+                "the study's table came from standard input: pipe it again into --data -, or write "
+                "it to a file and give its path with --data"
             )
     if address.full == DIABETES and not Path(DIABETES).exists():
         return _diabetes()
     try:
         with closing(find_source(address)) as source:
-            return _without_index(_read(source, address.file_name.lower(), bounds))
+            return _with_index_as_column(_read(source, address.file_name.lower(), limits))
     except SearchError:
         raise
     except FileNotFoundError as error:
-        cause = (
-            f" ({address.redact_message(first_line(error.__cause__))})" if error.__cause__ else ""
-        )
-        raise DataError(f"--data {address} is not found{cause}: give {READABLE}") from None
+        cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
+        raise DataError(
+            f"--data {address} is not found{address.redact_message(cause)}: give {READABLE}"
+        ) from None
     except MemoryError:
         raise DataError(
             f"--data {address} does not fit into memory: leave rows or columns out"
         ) from None
-    except Exception as error:  # of many libraries, which a damaged file surprises
+    except Exception as error:  # a damaged file makes the libraries raise errors of many types
         reason = address.redact_message(_reason(error))
-        # What comes from a secret address may tell it, in the traceback of --debug, too.
-        raise DataError(f"cannot read --data {address}: {reason}") from (
-            error if address.redacted == address.full else None
-        )
+        # The cause, which --debug prints, may quote the secrets.
+        cause_shown = error if address.redacted == address.full else None
+        raise DataError(f"cannot read --data {address}: {reason}") from cause_shown
 
 
 def _reason(error: Exception) -> str:
@@ -108,29 +110,29 @@ def _reason(error: Exception) -> str:
     return reason
 
 
-def _read(source: ByteSource, name: str, bounds: Bounds) -> "pd.DataFrame":
-    """Tell by their first bytes what a file holds: its name may say nothing, or lie."""
+def _read(source: ByteSource, name: str, limits: Limits) -> "pd.DataFrame":
+    """Detect the format by the first bytes, as the file's name may be missing or wrong."""
     if source.files:
-        return read_folder(source, bounds)
-    with _opened(source) as stream:
+        return read_folder(source, limits)
+    with _decompressed(source) as stream:
         magic = stream.peek(len(MAGIC))[: len(MAGIC)]
         if magic == MAGIC:
-            packed = isinstance(stream.raw, gzip.GzipFile)
-            if source.system is None and stream.seekable() and not packed:
-                return read_parquet(stream, bounds)
-            with _copied(stream, bounds) as file:
-                return read_parquet(file, bounds)
+            is_gzip = isinstance(stream.raw, gzip.GzipFile)
+            if source.system is None and stream.seekable() and not is_gzip:
+                return read_parquet(stream, limits)
+            with _temporary_copy(stream, limits) as file:
+                return read_parquet(file, limits)
     if magic == _ZIP:
         raise ValueError("spreadsheets and archives are not read; export it as CSV")
     name = name.removesuffix(".gz")
     if name.endswith((".parquet", ".pq")):
-        raise ValueError("it is no Parquet file")
-    return read_delimited(lambda: _opened(source), name.endswith(".tsv"), bounds)
+        raise ValueError("it is not a Parquet file")
+    return read_delimited(lambda: _decompressed(source), name.endswith(".tsv"), limits)
 
 
 @contextmanager
-def _opened(source: ByteSource) -> "Iterator[BufferedReader[Any]]":
-    """Open a file's bytes, unpacked."""
+def _decompressed(source: ByteSource) -> "Iterator[BufferedReader[Any]]":
+    """Open the bytes of a file, decompressed if they are gzip."""
     with source.open() as raw, BufferedReader(cast("RawIOBase", raw)) as stream:
         if stream.peek(len(_GZIP))[: len(_GZIP)] != _GZIP:
             yield stream
@@ -140,22 +142,22 @@ def _opened(source: ByteSource) -> "Iterator[BufferedReader[Any]]":
 
 
 @contextmanager
-def _copied(stream: "BufferedReader[Any]", bounds: Bounds) -> Iterator[BinaryIO]:
-    """Copy bytes to a temporary file, which can be sought in."""
+def _temporary_copy(stream: "BufferedReader[Any]", limits: Limits) -> Iterator[BinaryIO]:
+    """Copy a stream to a temporary file, which is seekable."""
     with tempfile.TemporaryFile(prefix="grovekeeper-") as file:
         while block := stream.read(_BLOCK):
             file.write(block)
-            bounds.check(0, file.tell())
+            limits.check(0, file.tell())
         file.seek(0)
         yield file
 
 
-def _without_index(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Make columns of what was taken for row labels: an unnamed first column, a Parquet index."""
+def _with_index_as_column(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Turn the index into a column if it holds data: an unnamed first column, a Parquet index."""
     import pandas as pd
 
-    numbered = table.index.name is None and table.index.equals(pd.RangeIndex(len(table)))
-    return table if numbered else table.reset_index()
+    is_default = table.index.name is None and table.index.equals(pd.RangeIndex(len(table)))
+    return table if is_default else table.reset_index()
 
 
 def _diabetes() -> "pd.DataFrame":

@@ -83,7 +83,7 @@ def load_problem(spec: StudySpec) -> Problem:
         When the specification contradicts the data, or nothing can be learned from the data.
     """
     dataset = load_dataset(
-        spec.description, address=spec.address, table=spec.table, bounds=spec.bounds
+        spec.description, address=spec.address, table=spec.table, limits=spec.limits
     )
     return make_problem(spec, dataset)
 

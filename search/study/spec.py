@@ -20,7 +20,7 @@ from pydantic import (
 
 from search.data.addresses import DIABETES, FRAME, TableAddress
 from search.data.description import DataDescription
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.errors import UsageError
 from search.types import Task
 from storage.errors import did_you_mean
@@ -260,9 +260,9 @@ class StudySpec(BaseModel):
         return DataDescription(source=self.data, **{name: getattr(self, name) for name in fields})
 
     @property
-    def bounds(self) -> Bounds:
+    def limits(self) -> Limits:
         """Limits on the size of the table."""
-        return Bounds(self.max_rows, self.max_bytes)
+        return Limits(self.max_rows, self.max_bytes)
 
     def with_table(self, table: "pd.DataFrame") -> Self:
         """Return the same specification with the table that ``data`` names.

@@ -17,11 +17,11 @@ import atheris
 with atheris.instrument_imports(include=["search"]):
     from search.data.dataset import load_dataset
     from search.data.description import DataDescription
-    from search.data.limits import Bounds
+    from search.data.limits import Limits
     from search.errors import SearchError
 
 _NAMES = ("t.csv", "t.tsv", "t.csv.gz", "t.parquet", "t")
-_ROOM = 50_000_000
+_MAX_BYTES = 50_000_000
 _FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
 # What is in most tables: without it few inputs come past the header.
 _SEED = b"\x00a,b,y\n" + b"".join(b"%d,x%d,%d.5\n" % (k, k % 3, k % 7) for k in range(40))
@@ -35,7 +35,7 @@ def one_input(data: bytes) -> None:
     path.write_bytes(data[1:])
     described = DataDescription(source=str(path), holdout=0.2)
     try:
-        load_dataset(described, bounds=Bounds(max_bytes=_ROOM))
+        load_dataset(described, limits=Limits(max_bytes=_MAX_BYTES))
     except SearchError as refused:
         if "\n" in str(refused):
             raise ValueError(f"more than a line: {refused}") from refused

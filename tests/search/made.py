@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search.data.dataset import Dataset, load_dataset
 from search.data.description import DataDescription
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.forest.growing import grow
 from search.forest.oob import OobSums
 from search.forest.resampling import Resampling
@@ -29,14 +29,14 @@ def make_dataset(
     holdout: float = 0.0,
     *,
     table: pd.DataFrame | None = None,
-    bounds: Bounds = Bounds(),
+    limits: Limits = Limits(),
     **fields: Any,
 ) -> Dataset:
     """Load a dataset; `fields` are further fields of `DataDescription`."""
     description = DataDescription(
         source=source, target=target, task=task, holdout=holdout, **fields
     )
-    return load_dataset(description, address=source, table=table, bounds=bounds)
+    return load_dataset(description, address=source, table=table, limits=limits)
 
 
 def make_training_set(

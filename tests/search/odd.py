@@ -2,7 +2,7 @@
 
 from made import make_dataset
 
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.errors import SearchError
 from search.forest.growing import grow
 from search.model.champion import make_champion
@@ -18,7 +18,7 @@ def said_of(source: str, target: str | None) -> str:
     Other errors fail the test. Large tables are only read.
     """
     try:
-        dataset = make_dataset(source, target, bounds=Bounds(max_bytes=10**9))
+        dataset = make_dataset(source, target, limits=Limits(max_bytes=10**9))
         if dataset.features.size <= _SMALL:
             problem = make_problem(
                 make_spec({"data": source, "target": target, "holdout": 0.0}), dataset

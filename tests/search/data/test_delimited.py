@@ -13,7 +13,7 @@ from odd import said_of
 
 from search.data import delimited
 from search.data.delimited import read_delimited
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.data.table import read_table
 from search.errors import DataError
 
@@ -31,12 +31,12 @@ def quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n;\t') else cell
 
 
-def read(text: bytes, bounds: Bounds = Bounds(max_bytes=10**8)) -> pd.DataFrame:
+def read(text: bytes, limits: Limits = Limits(max_bytes=10**8)) -> pd.DataFrame:
     @contextmanager
     def opened():  # type: ignore[no-untyped-def]
         yield io.BufferedReader(io.BytesIO(text))  # type: ignore[arg-type]
 
-    return read_delimited(opened, False, bounds)
+    return read_delimited(opened, False, limits)
 
 
 @settings(max_examples=60)
@@ -55,7 +55,7 @@ def test_read_in_pieces_a_table_is_what_it_is_in_one(rows: list[list[str]], piec
             raise
         reject()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delimited, "_PIECE", piece)
+        patch.setattr(delimited, "_PIECE_VALUES", piece)
         pieces = read(text)
     assert [str(value) for value in pieces.to_numpy().ravel()] == [
         str(value) for value in whole.astype(pieces.dtypes.to_dict()).to_numpy().ravel()
@@ -127,7 +127,7 @@ ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (b"", "is empty"),
         (b"\n\n", "is empty"),
         (b"a,b\n" + b"," * 3000, "its second line has 2,999 fields more than its first"),
-        (b"a,b\r0,1\r2,3\r", "its lines end in carriage returns alone"),
+        (b"a,b\r0,1\r2,3\r", "its lines end with carriage returns only"),
         (b"\na,b,a\n1,2,3\n", "2 columns are called 'a': rename them"),
         (b"\n" + b"," * 150_000, "150,001 columns"),
     ],
@@ -183,7 +183,7 @@ def test_a_quote_that_nothing_closes_is_a_mark_like_others() -> None:
 
 
 def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited, "_PIECE", 10)
+    monkeypatch.setattr(delimited, "_PIECE_VALUES", 10)
     text = "a,y\n" + "".join(f"{i if i < 30 else 'w'},{i},{i}\n" for i in range(40))
     assert read(text.encode())["index"].tolist() == [*map(str, range(30)), *["w"] * 10]
 
@@ -192,8 +192,11 @@ def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "says"),
     [
         (b"a,b\n" + b"1,2\n" * 10**6, "takes more than 5 MB in memory"),
-        (b"q" * 10**7, "rows without an end, or too long"),
-        (b'a,b\n1,"' + b"q" * 10**7 + b'"\n', "rows without an end, or too long"),
+        (b"q" * 10**7, "a few rows hold more than 8 MB of text: look"),
+        (
+            b'a,b\n1,"' + b"q" * 10**7 + b'"\n',
+            "a few rows hold more than 8 MB of text: look",
+        ),
         (b"a,b\n" + b"".join(b"%d x,w%d\n" % (i, i) for i in range(200_000)), "takes more than"),
     ],
     ids=["numbers", "a line", "a cell", "words"],
@@ -201,11 +204,11 @@ def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_than_there_is_room_for_is_not_read(text: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(text, 1))
     with pytest.raises(DataError, match=says):
-        read_table(str(tmp_path / "bomb.csv.gz"), bounds=Bounds(max_bytes=5_000_000))
+        read_table(str(tmp_path / "bomb.csv.gz"), limits=Limits(max_bytes=5_000_000))
 
 
 def test_as_many_rows_as_are_allowed_are_read(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,y\n" + "1,2\n" * 100)
-    assert len(read_table(str(tmp_path / "t.csv"), bounds=Bounds(max_rows=100))) == 100
+    assert len(read_table(str(tmp_path / "t.csv"), limits=Limits(max_rows=100))) == 100
     with pytest.raises(DataError, match="more than 99 rows: raise --max-rows"):
-        read_table(str(tmp_path / "t.csv"), bounds=Bounds(max_rows=99))
+        read_table(str(tmp_path / "t.csv"), limits=Limits(max_rows=99))

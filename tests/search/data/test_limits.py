@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from search.data.limits import KNOWN, Bounds
+from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.environment import free_memory
 from search.errors import DataError
 
-ROOM = 100_000_000
+MAX_BYTES = 100_000_000
 # Of a table with so much room: pieces that are under way, and their text.
-MOST = 3 * ROOM
+MOST = 3 * MAX_BYTES
 READ = f"""
 import resource, sys
 import pandas, pyarrow.parquet, pyarrow.dataset, sqlalchemy, fsspec
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.environment import free_memory
 from search.errors import DataError
 from search.data.table import read_table
@@ -33,7 +33,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 try:
-    read_table(sys.argv[1], sys.argv[2] or None, Bounds(max_bytes={ROOM}))
+    read_table(sys.argv[1], sys.argv[2] or None, Limits(max_bytes={MAX_BYTES}))
 except DataError as error:
     print(peak() - before, error)
 """
@@ -48,17 +48,17 @@ while True:
 
 def test_a_third_of_what_is_free_is_room_for_a_table() -> None:
     assert 0 < free_memory() <= psutil.virtual_memory().total
-    room = Bounds().room
+    room = Limits().memory
     assert room == pytest.approx(free_memory() / 3, rel=0.3)
-    with pytest.raises(DataError, match=r"a third of what is free: .* or allow more with --max-b"):
-        Bounds().check(10, room * 2)
-    Bounds().check(10**9, room // 2)
+    with pytest.raises(DataError, match=r"a third of the free .*, or raise --max-b"):
+        Limits().check(10, room * 2)
+    Limits().check(10**9, room // 2)
 
 
 def test_a_table_that_was_accepted_once_may_take_all_there_is() -> None:
-    KNOWN.check(10, Bounds().room * 2)
-    with pytest.raises(DataError, match=r"more than the .* of memory that are free: end what else"):
-        KNOWN.check(10, KNOWN.room * 2)
+    ALL_FREE_MEMORY.check(10, Limits().memory * 2)
+    with pytest.raises(DataError, match=r"more than the .* of free memory: end other"):
+        ALL_FREE_MEMORY.check(10, ALL_FREE_MEMORY.memory * 2)
 
 
 def packed(path: Path, head: bytes, block: bytes, times: int) -> None:
@@ -160,7 +160,7 @@ def test_a_file_that_unpacks_to_gigabytes_is_refused_early(
 ) -> None:
     grown, said = reading(made(tmp_path))
     assert grown < MOST, said
-    assert "allow more with --max-bytes" in said or "its first line has" in said
+    assert "raise --max-bytes" in said or "its first line has" in said
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from made import make_dataset
 from odd import said_of
 
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.data.table import read_table
 from search.errors import DataError
 
@@ -86,9 +86,9 @@ def test_more_than_there_is_room_for_is_not_read(tmp_path: Path) -> None:
     pq.write_table(alike, path)
     assert path.stat().st_size < 1_000_000
     with pytest.raises(DataError, match="takes more than 20 MB in memory"):
-        read_table(str(path), bounds=Bounds(max_bytes=20_000_000))
+        read_table(str(path), limits=Limits(max_bytes=20_000_000))
     with pytest.raises(DataError, match="more than 1,000 rows"):
-        read_table(str(path), bounds=Bounds(max_rows=1000))
+        read_table(str(path), limits=Limits(max_rows=1000))
 
 
 def sound() -> bytes:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from web import SECRET, serving
 
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.data.table import read_table
 from search.errors import DataError, UsageError
 
@@ -120,7 +120,7 @@ def test_a_folder_of_parquet_files_is_one_table_in_the_order_of_their_names(
         assert set(table["city"]) == {"Delft"}
         assert table["new"].isna().tolist() == [True, True, True, False]
     with pytest.raises(DataError, match="more than 3 rows"):
-        read_table(str(folder), bounds=Bounds(max_rows=3))
+        read_table(str(folder), limits=Limits(max_rows=3))
 
 
 def test_a_folder_may_be_at_an_address(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_standard_input_is_told_by_its_first_bytes(
 def test_a_column_that_changes_its_kind_is_read_again_from_standard_input(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("search.data.delimited._PIECE", 40)
+    monkeypatch.setattr("search.data.delimited._PIECE_VALUES", 40)
     piped(monkeypatch, b"a,b\n" + b"007,1\n" * 50 + b"bond,1\n")
     assert read_table("-")["a"].tolist() == ["007"] * 50 + ["bond"]
 
@@ -170,10 +170,10 @@ class Endless(io.RawIOBase):
 
 
 def test_an_endless_stream_ends_at_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.data.delimited._PIECE", 1000)
+    monkeypatch.setattr("search.data.delimited._PIECE_VALUES", 1000)
     piped(monkeypatch, io.BufferedReader(Endless()))
     with pytest.raises(DataError, match="more than 5,000 rows: raise --max-rows"):
-        read_table("-", bounds=Bounds(max_rows=5000))
+        read_table("-", limits=Limits(max_rows=5000))
 
 
 def test_a_terminal_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from made import make_dataset
 from sqlalchemy import create_engine, make_url, text
 
-from search.data.limits import Bounds
+from search.data.limits import Limits
 from search.data.table import read_table
 from search.errors import DataError, UsageError
 
@@ -64,7 +64,7 @@ HOUSES = "select * from houses order by id"
 
 def test_types_come_out_right(shop: tuple[str, Ask], monkeypatch: pytest.MonkeyPatch) -> None:
     for batch in (10_000, 7):
-        monkeypatch.setattr("search.data.sql._BATCH", batch)
+        monkeypatch.setattr("search.data.sql._BATCH_ROWS", batch)
         table = read_table(shop[0], HOUSES)
         kinds = {name: dtype.kind for name, dtype in table.dtypes.items()}
         assert table["id"].tolist() == list(range(60))
@@ -122,20 +122,20 @@ def test_signs_of_other_languages_are_the_querys_own(shop: tuple[str, Ask]) -> N
 
 
 @pytest.mark.parametrize(
-    ("query", "bounds", "says"),
+    ("query", "limits", "says"),
     [
-        ("select * from hauses", Bounds(), "hauses"),
-        ("select id, id from houses", Bounds(), "two columns of --query are called 'id'"),
-        ("select * from houses where id < 0", Bounds(), "has no rows (7 columns)"),
-        (HOUSES, Bounds(max_rows=59), "more than 59 rows: raise --max-rows"),
-        (HOUSES, Bounds(max_bytes=500), "more than 500 bytes in memory"),
+        ("select * from hauses", Limits(), "hauses"),
+        ("select id, id from houses", Limits(), "two columns of --query are called 'id'"),
+        ("select * from houses where id < 0", Limits(), "has no rows (7 columns)"),
+        (HOUSES, Limits(max_rows=59), "more than 59 rows: raise --max-rows"),
+        (HOUSES, Limits(max_bytes=500), "more than 500 bytes in memory"),
     ],
 )
 def test_what_cannot_be_learned_from_is_one_line(
-    shop: tuple[str, Ask], query: str, bounds: Bounds, says: str
+    shop: tuple[str, Ask], query: str, limits: Limits, says: str
 ) -> None:
     with pytest.raises(DataError) as error:
-        read_table(shop[0], query, bounds)
+        read_table(shop[0], query, limits)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -173,7 +173,7 @@ def test_mixed_values_of_sqlite_are_texts(tmp_path: Path, monkeypatch: pytest.Mo
         connection.executemany("insert into t values (?, ?, ?)", rows)
         connection.commit()
     for batch in (10_000, 3):
-        monkeypatch.setattr("search.data.sql._BATCH", batch)
+        monkeypatch.setattr("search.data.sql._BATCH_ROWS", batch)
         table = read_table(f"sqlite:///{tmp_path}/mixed.db", "select * from t")
         assert table["a"].tolist() == [*"01234", *(f"w{i}" for i in range(5, 9))]
         assert table["b"].tolist()[:2] == [0.5, 1.0]
@@ -201,7 +201,7 @@ def test_postgresqls_own_types_are_read_or_refused_by_column(
                 "i",
                 query=f"select {value} as odd, i from generate_series(1, 99) i",  # noqa: S608
             )
-    with pytest.raises(DataError, match="by --query: timestamp too large"):
+    with pytest.raises(DataError, match="with --query: timestamp too large"):
         read_table(url, "select 'infinity'::timestamp as t, 1 as y")
 
 
@@ -211,17 +211,17 @@ def test_a_server_that_is_not_reached_is_said_without_the_password() -> None:
         read_table(address, "select 1")
     assert "swordfish" not in str(error.value)
     assert error.value.__cause__ is None
-    with pytest.raises(DataError, match="its password is not kept: name it in full"):
+    with pytest.raises(DataError, match="its password was not stored: give the full"):
         read_table(address.replace("swordfish", "***"), "select 1")
 
 
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("postgres://ann:swordfish@db/shop", "name postgresql+psycopg://"),
-        ("mysql+mysqldb://ann:swordfish@db/shop", "name mysql+pymysql://"),
-        ("duck://shop", "one that SQLAlchemy has a driver for"),
-        ("https://host/t.csv", "one that SQLAlchemy has a driver for"),
+        ("postgres://ann:swordfish@db/shop", "give postgresql+psycopg://"),
+        ("mysql+mysqldb://ann:swordfish@db/shop", "give mysql+pymysql://"),
+        ("duck://shop", "an address that SQLAlchemy has a driver for"),
+        ("https://host/t.csv", "an address that SQLAlchemy has a driver for"),
         ("postgresql+psycopg://db:port/shop", "cannot read --data"),
     ],
 )
