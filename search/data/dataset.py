@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from search.data.addresses import DIABETES, TableAddress, resolve_table
 from search.data.description import DataDescription, ResolvedDescription
-from search.data.holdout import held_out, repeated_rows, table_digest
+from search.data.holdout import duplicate_codes, select_held_out, table_digest
 from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
-from search.data.target import detect_task, encode_target, plain_target, rows_with_target
+from search.data.target import detect_task, encode_target, infer_target_type, rows_with_target
 from search.errors import DataError
 from search.types import Task
 
@@ -105,7 +105,7 @@ class Dataset:
     @cached_property
     def units(self) -> NDArray[Any] | None:
         """Number of the row among the distinct training rows; ``None`` where all are distinct."""
-        return repeated_rows(self.features)
+        return duplicate_codes(self.features)
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -174,7 +174,7 @@ def load_dataset(
         missing = int((~present).sum())
         notes.append(f"{missing} of {len(table)} rows have no '{target}' and are left out")
         table = table[present].reset_index(drop=True)
-    table[target] = plain_target(table[target])
+    table[target] = infer_target_type(table[target])
     description = description.model_copy(update={"target": target})
     roles = read_roles(table, description)
     not_learned = (target, description.weight, description.group)
@@ -234,7 +234,7 @@ def _choose_held_out(
         return np.zeros(len(table), dtype=bool)
     if roles.times is not None:
         return np.asarray(roles.times > np.quantile(roles.times, 1 - share))
-    return held_out(features if group is None else table[[group]], share)
+    return select_held_out(features if group is None else table[[group]], share)
 
 
 def _check_cells(table: "pd.DataFrame", target: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables that are in memory already: pandas and polars frames, NumPy arrays."""
+"""Accepts tables in memory: pandas and polars frames, NumPy arrays."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,35 +9,37 @@ if TYPE_CHECKING:
 
 
 def to_pandas(data: Any) -> "pd.DataFrame":
-    """Return a table as a pandas frame of named columns; the rows' labels are no column.
+    """Return a table as a pandas frame with named columns and without its index.
 
     Parameters
     ----------
-    data
-        A frame of pandas', a frame of another library's with ``to_pandas``, as polars has it, or an
-        array of shape (n_rows, n_columns), whose columns are named x0, x1, ….
+    data : pandas or polars frame, or array of shape (n_rows, n_columns)
+        Frames of other libraries need the method ``to_pandas``. The columns of an array are named
+        x0, x1, ….
 
     Raises
     ------
     UsageError
-        When it is none of these.
+        When `data` has another type or shape.
     DataError
-        When it has no rows, or two columns of one name.
+        When it has no rows, or two columns have one name.
     """
     import numpy as np
     import pandas as pd
 
     if isinstance(data, np.ndarray):
         if data.ndim != 2:  # noqa: PLR2004 a table
-            raise UsageError(f"an array of shape {data.shape} is no table: give rows and columns")
-        frame = pd.DataFrame(data, columns=[f"x{place}" for place in range(data.shape[1])])
+            raise UsageError(
+                f"an array of shape {data.shape} is not a table: give rows and columns"
+            )
+        frame = pd.DataFrame(data, columns=[f"x{k}" for k in range(data.shape[1])])
     elif isinstance(data, pd.DataFrame):
         frame = data
     elif hasattr(data, "to_pandas"):
         frame = data.to_pandas()
     else:
         raise UsageError(
-            f"data of type {type(data).__name__} is no table: give a path, a pandas or polars "
+            f"data of type {type(data).__name__} is not a table: give a path, a pandas or polars "
             "frame, or an array of rows and columns"
         )
     if frame.empty:

@@ -1,9 +1,8 @@
-"""Which rows are held out, decided by what a row holds and by nothing else.
+"""Selects the held-out rows by a hash of each row's values.
 
-A row's side follows from a hash of its values without the target, so it stays on its side when the
-table grows, is sorted, or gains equal rows; equal rows always stand on the same side. Each value is
-hashed by itself: one odd value in a column of numbers makes text of the whole column, and must not
-move the other rows.
+The target is not hashed. A row therefore stays on its side when the table grows, is sorted, or
+gains equal rows, and equal rows are always on the same side. Values are hashed one by one: a single
+text in a column of numbers turns the whole column into text, and must not move the other rows.
 """
 
 import hashlib
@@ -17,22 +16,22 @@ if TYPE_CHECKING:
 
 Hashes = NDArray[np.uint64]
 
-# Never to be changed: every row of every table would change sides.
-_SALT = "grovekeeper-rows"  # 16 bytes, as pandas' keyed hash asks for
-_LOGICAL = {"True": 1.0, "False": 0.0}
+# Never change it: rows of every table would change sides.
+_SALT = "grovekeeper-rows"  # pandas' keyed hash requires 16 bytes
+_BOOLEANS = {"True": 1.0, "False": 0.0}
 
 
-def _mixed(hashes: Hashes) -> Hashes:
-    """Return the finaliser of SplitMix64 (Steele, Lea, Flood 2014): every bit depends on all."""
+def _mix_bits(hashes: Hashes) -> Hashes:
+    """Apply the finaliser of SplitMix64 (Steele, Lea, Flood 2014), which mixes all bits."""
     hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return hashes ^ (hashes >> np.uint64(31))
 
 
 def _value_hashes(column: "pd.Series") -> Hashes:
-    """Hash each value: what reads as a number as that number, all else as its text.
+    """Hash each value: as a number if it can be parsed as one, else as text.
 
-    Logical values are the numbers 1 and 0, missing values are one value of their own.
+    Booleans are hashed as 1 and 0. All missing values have one hash.
     """
     import pandas as pd
 
@@ -41,20 +40,20 @@ def _value_hashes(column: "pd.Series") -> Hashes:
         return _number_hashes(numbers)
     missing = column.isna().to_numpy()
     text = column.astype(object).where(~missing, "").map(str)
-    parsed = pd.to_numeric(text.replace(_LOGICAL), errors="coerce").to_numpy(dtype=np.float64)
+    parsed = pd.to_numeric(text.replace(_BOOLEANS), errors="coerce").to_numpy(dtype=np.float64)
     as_text = pd.util.hash_array(text.to_numpy(dtype=object), hash_key=_SALT)
     numeric = missing | ~np.isnan(parsed)
     return np.where(numeric, _number_hashes(parsed), as_text)
 
 
 def _number_hashes(numbers: NDArray[np.float64]) -> Hashes:
-    plain = numbers + 0.0  # -0.0 becomes 0.0
-    plain[np.isnan(plain)] = np.nan  # one of the many that are not numbers
-    return _mixed(plain.view(np.uint64))
+    canonical = numbers + 0.0  # -0.0 becomes 0.0
+    canonical[np.isnan(canonical)] = np.nan  # NaN has many bit patterns
+    return _mix_bits(canonical.view(np.uint64))
 
 
 def row_hashes(table: "pd.DataFrame") -> Hashes:
-    """Hash each row's values by their columns' names, whatever the columns' order and types.
+    """Hash each row; the order and the types of the columns do not matter.
 
     Returns
     -------
@@ -65,33 +64,34 @@ def row_hashes(table: "pd.DataFrame") -> Hashes:
     combined = np.zeros(len(table), dtype=np.uint64)
     for name in sorted(table.columns):
         key = pd.util.hash_array(np.array([name], dtype=object), hash_key=_SALT)[0]
-        combined = _mixed(combined + key) ^ _value_hashes(table[name])
-    return _mixed(combined)
+        combined = _mix_bits(combined + key) ^ _value_hashes(table[name])
+    return _mix_bits(combined)
 
 
-def repeated_rows(table: "pd.DataFrame") -> NDArray[np.intp] | None:
-    """Return the number of each row among the distinct ones; ``None`` where all are distinct.
+def duplicate_codes(table: "pd.DataFrame") -> NDArray[np.intp] | None:
+    """Return codes from 0 that are equal for equal rows, or ``None`` if all rows are distinct.
 
     Returns
     -------
     array of shape (n_rows,)
     """
-    found = np.unique(row_hashes(table), return_inverse=True)[1]
-    return found if found.max() < len(found) - 1 else None
+    codes = np.unique(row_hashes(table), return_inverse=True)[1]
+    return codes if codes.max() < len(codes) - 1 else None
 
 
-def held_out(table: "pd.DataFrame", share: float) -> NDArray[np.bool_]:
-    """Choose about `share` of the rows by their hashes.
+def select_held_out(table: "pd.DataFrame", share: float) -> NDArray[np.bool_]:
+    """Select about `share` of the rows by their hashes.
 
     Returns
     -------
     boolean array of shape (n_rows,)
+        True for held-out rows.
     """
     return np.asarray(row_hashes(table).astype(np.float64) < share * 2.0**64)
 
 
 def table_digest(table: "pd.DataFrame") -> str:
-    """Return the SHA-256 over a table's column names and its values' hashes, in the rows' order."""
+    """Return the SHA-256 of a table's column names and of its values' hashes, in row order."""
     digest = hashlib.sha256()
     for name in sorted(table.columns):
         digest.update(f"{name}\0{len(table)}\0".encode())

@@ -1,4 +1,4 @@
-"""The target: a regression or a classification, and its values as forests take them."""
+"""The target: detects regression or classification, and encodes the values for forests."""
 
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,22 +12,25 @@ from search.types import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-# Integers with at most so many distinct values are taken for classes.
+# Integers with at most this many distinct values are classes.
 _MAX_INTEGER_CLASSES = 10
-# Up to here a float is the whole number that it says.
-_WHOLE = 2**53
+# Below this, every whole number has an exact float.
+_EXACT_FLOATS = 2**53
 
 
 def rows_with_target(table: "pd.DataFrame", target: str) -> NDArray[np.bool_]:
-    """Return which rows have a target; raise `DataError` where none has."""
+    """Return a boolean mask of the rows with a target; raise `DataError` if there are none."""
     present = np.asarray(table[target].notna())
     if not present.any():
         raise DataError(f"all {len(table)} values of the target '{target}' are missing")
     return present
 
 
-def plain_target(target: "pd.Series") -> "pd.Series":
-    """Give the target the type that its present values have: holes and decimals made objects."""
+def infer_target_type(target: "pd.Series") -> "pd.Series":
+    """Convert a target without missing values to the type of its values.
+
+    Missing values and decimals had made it a column of objects.
+    """
     target = target.infer_objects()
     if isinstance(target.iloc[0], Decimal):
         return target.astype(np.float64)
@@ -35,10 +38,10 @@ def plain_target(target: "pd.Series") -> "pd.Series":
 
 
 def detect_task(target: "pd.Series") -> Task:
-    """Tell a classification from a regression.
+    """Return "classification" or "regression".
 
-    Text, categories and booleans are classes, and so are numbers with two values and integers with
-    at most ten; other numbers are a regression.
+    Texts, categories and booleans are classes. So are numbers with at most two distinct values, and
+    whole numbers with at most ten. All other numbers are a regression.
     """
     import pandas as pd
 
@@ -52,25 +55,36 @@ def detect_task(target: "pd.Series") -> Task:
 
 
 def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Return the values, and the classes that they are numbers of; ``None`` for a regression.
+    """Encode the target for a forest.
+
+    Returns
+    -------
+    y : array of shape (n_rows,)
+        float64 for a regression, int64 indices into `classes` for a classification.
+    classes : array of shape (n_classes,), or None
+        The sorted classes; ``None`` for a regression.
 
     Raises
     ------
-    UsageError, DataError
-        When the task does not fit the target, or there is nothing to learn.
+    UsageError
+        When the task is regression and the target is not a number.
+    DataError
+        When the target is constant, infinite, or has more classes than can be learned.
     """
     import pandas as pd
 
     name = target.name
     if target.nunique() == 1:
         value = target.iloc[0]
-        rows = f"all {len(target)} rows that have one"
-        raise DataError(f"the target '{name}' is {value!s} in {rows}: nothing to learn")
+        raise DataError(
+            f"the target '{name}' is {value!s} in all {len(target)} rows that have one: nothing to "
+            "learn"
+        )
     if pd.api.types.is_numeric_dtype(target):
         count = int(np.isinf(target.to_numpy(dtype=np.float64)).sum())
         if count:
             raise DataError(
-                f"the target '{name}' has {count} infinite values: leave those rows out"
+                f"the target '{name}' has {count} infinite values: leave these rows out"
             )
     if task == "regression":
         if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
@@ -78,21 +92,17 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
             msg = f"--task regression: the target '{name}' is not a number ('{example[:40]}')"
             raise UsageError(msg)
         return target.to_numpy(dtype=np.float64), None
-    plain = target.astype(object)
-    if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
-        plain = plain.map(str)
-    values = plain.to_numpy()
     if pd.api.types.is_bool_dtype(target):
-        values = values.astype(bool)
+        values = target.astype(object).to_numpy().astype(bool)
     elif pd.api.types.is_numeric_dtype(target):
         whole = pd.api.types.is_integer_dtype(target)
         values = target.to_numpy(dtype=np.int64 if whole else np.float64)
         if not whole:
-            # scikit-learn takes no fractions for classes: they become texts.
-            fit = (values % 1 == 0).all() and (np.abs(values) < _WHOLE).all()
-            values = values.astype(np.int64 if fit else str)
+            # scikit-learn rejects fractions as classes: they become text.
+            is_exact = (values % 1 == 0).all() and (np.abs(values) < _EXACT_FLOATS).all()
+            values = values.astype(np.int64 if is_exact else str)
     else:
-        values = values.astype(str)
+        values = target.astype(object).map(str).to_numpy().astype(str)
     classes, codes = np.unique(values, return_inverse=True)
     if len(classes) > len(values) // 2:
         msg = (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.dataset import Dataset, load_again
-from search.data.holdout import repeated_rows
+from search.data.holdout import duplicate_codes
 from search.errors import DataError, StudyError
 from search.forest.growing import champion_seed, fit_forest, make_forest
 from search.forest.metrics import METRICS, Metric
@@ -220,7 +220,7 @@ def _units(dataset: Dataset) -> Array | None:
         # Blocks of n^(1/3) consecutive times, of n different times (Carlstein 1986).
         n_times = int(roles.times.max()) + 1
         return np.asarray(roles.times // int(np.ceil(n_times ** (1 / 3))))
-    return repeated_rows(dataset.held_out_features)
+    return duplicate_codes(dataset.held_out_features)
 
 
 def _score(dataset: Dataset, metric: Metric, forecast: Array) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from search.data.addresses import PIPED, TableAddress
 from search.data.roles import check_column
 from search.data.table import read_table
-from search.data.target import detect_task, plain_target, rows_with_target
+from search.data.target import detect_task, infer_target_type, rows_with_target
 from search.forest.metrics import names_for
 from search.study.config_export import space_lines, toml_value
 from search.study.schema import SCHEMA, option_schemas
@@ -45,7 +45,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     table = read_table(source, query)
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
-    task = detect_task(plain_target(table[column][rows_with_target(table, column)]))
+    task = detect_task(infer_target_type(table[column][rows_with_target(table, column)]))
     other: Task = "regression" if task == "classification" else "classification"
     first, *rest = names_for(task)
     rows = round(len(table) * (1 - StudySpec.model_fields["holdout"].default))

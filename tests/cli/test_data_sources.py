@@ -119,7 +119,7 @@ def test_a_piped_table_must_be_piped_again(shell: Shell) -> None:
     assert "ui --study stdin" in done.stdout
     again = shell("launch", "--data", "-", *SHORT, piped=text())
     assert "ui --study stdin" in again.stdout
-    asks = "came on standard input: pipe it again into --data -"
+    asks = "came from standard input: pipe it again into --data -"
     for command in (
         ("promote", "stdin"),
         ("reproduce", "stdin"),

@@ -150,7 +150,7 @@ def test_a_name_or_a_text_without_end_is_refused_by_column(tmp_path: Path) -> No
         (["a"] * 59 + ["rare"], "no row of class 'rare' falls to"),
         ([f"c{i % 31}" for i in range(60)], "has 31 classes in 60 rows"),
         (pd.date_range("2024-01-01", periods=60), "has 60 classes in 60 rows"),
-        ([np.inf, *np.arange(59)], "infinite values: leave those rows out"),
+        ([np.inf, *np.arange(59)], "infinite values: leave these rows out"),
         ([b"a", b"b"] * 30, "column 'y' holds values of type bytes"),
         ([(1, 2)] * 60, "column 'y' holds values of type tuple"),
     ],

@@ -1,4 +1,4 @@
-"""Odd texts: each is a table, or one clear line."""
+"""Unusual CSV and TSV files: each is read, or refused in one line."""
 
 import gzip
 import io
@@ -45,7 +45,9 @@ def read(text: bytes, limits: Limits = Limits(max_bytes=10**8)) -> pd.DataFrame:
     rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), min_size=1, max_size=30),
     piece=st.integers(1, 40),
 )
-def test_read_in_pieces_a_table_is_what_it_is_in_one(rows: list[list[str]], piece: int) -> None:
+def test_a_table_read_in_pieces_equals_the_table_read_at_once(
+    rows: list[list[str]], piece: int
+) -> None:
     lines = ["a,b,c", *(",".join(map(quoted, row)) for row in rows)]
     text = "\n".join(lines).encode()
     try:
@@ -72,7 +74,7 @@ def test_read_in_pieces_a_table_is_what_it_is_in_one(rows: list[list[str]], piec
     packed=st.booleans(),
     suffix=st.sampled_from(["csv", "tsv", "parquet"]),
 )
-def test_any_bytes_are_a_table_or_a_line(
+def test_any_bytes_are_a_table_or_one_line(
     content: bytes, packed: bool, suffix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("any") / f"t.{suffix}"
@@ -82,7 +84,7 @@ def test_any_bytes_are_a_table_or_a_line(
 
 @st.composite
 def tables(draw: st.DrawFn) -> str:
-    """Columns of few values each, in any mix: numbers, gaps, dates, texts, what looks like them."""
+    """Columns of a few distinct values: a mix of numbers, missing values, dates and texts."""
     n_rows, n_columns = draw(st.integers(1, 60)), draw(st.integers(1, 3))
     random = draw(st.randoms(use_true_random=False))
     kinds = [draw(st.lists(CELLS, min_size=1, max_size=4)) for _ in range(n_columns)]
@@ -97,7 +99,7 @@ def tables(draw: st.DrawFn) -> str:
 @settings(max_examples=100)
 @given(text=tables())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_any_table_has_a_champion_or_a_line(
+def test_any_table_has_a_champion_or_one_line(
     text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "t.csv"
@@ -132,7 +134,7 @@ ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (b"\n" + b"," * 150_000, "150,001 columns"),
     ],
 )
-def test_what_is_no_table_is_one_line(text: bytes, says: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_one_line(text: bytes, says: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(text)
     with pytest.raises(DataError) as error:
         read_table(str(tmp_path / "t.csv"))
@@ -141,7 +143,7 @@ def test_what_is_no_table_is_one_line(text: bytes, says: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("gap", [b"\n", b"\r\n", b" \n\n", b"\xef\xbb\xbf\n"])
-def test_empty_lines_before_the_first_rows_shift_no_column(gap: bytes) -> None:
+def test_empty_lines_before_the_first_rows_do_not_shift_columns(gap: bytes) -> None:
     assert read(gap + b"a;b\n1;2\n").to_dict("list") == {"a": [1], "b": [2]}
     if not gap.startswith(b"\xef"):
         assert read(b"a,b\n" + gap + b"1,2,\n3,4,\n").to_dict("list") == {"a": [1, 3], "b": [2, 4]}
@@ -153,36 +155,36 @@ def test_columns_without_a_name_are_numbered() -> None:
     assert list(read(b"a,,,y\n1,2,3,4\n").columns) == ["a", "Unnamed: 1", "Unnamed: 2", "y"]
 
 
-def test_texts_with_commas_are_texts() -> None:
+def test_text_with_commas_is_not_taken_for_numbers() -> None:
     assert read(b"a;y\n1,5;2\nabout 2,5;3\n")["a"].tolist() == ["1,5", "about 2,5"]
     assert read(b'a,y\n"1,2,3",2\n"2,3",3\n')["a"].tolist() == ["1,2,3", "2,3"]
 
 
-def test_a_separator_at_the_end_shifts_no_column_where_the_first_one_numbers_the_rows() -> None:
+def test_a_separator_at_the_end_of_each_row_does_not_shift_columns() -> None:
     table = read(b"id,a,y\n0,5,7,\n1,6,8,\n")
     assert table.to_dict("list") == {"id": [0, 1], "a": [5, 6], "y": [7, 8]}
     two = read(b"id,a,y\n0,5,7,,\n1,6,8,,\n")
     assert two.to_dict("list") == {"id": [0, 1], "a": [5, 6], "y": [7, 8]}
 
 
-def test_a_mark_in_a_quoted_name_separates_nothing() -> None:
+def test_separators_in_quoted_names_are_ignored() -> None:
     assert list(read(b'a;"b, c";y\n1;"d, e";3\n').columns) == ["a", "b, c", "y"]
     assert list(read(b'a,"b; c",y\n1,2,3\n').columns) == ["a", "b; c", "y"]
 
 
-def test_a_line_break_in_a_quoted_name_ends_no_header() -> None:
+def test_line_breaks_in_quoted_names_are_kept() -> None:
     table = read(b'"size\nm2",price\n1,2\n3,4\n')
     assert table.to_dict("list") == {"size\nm2": [1, 3], "price": [2, 4]}
     other = read(b'"a, b\nc";y\n"1\n2";2\n3;4\n')
     assert other.to_dict("list") == {"a, b\nc": ["1\n2", "3"], "y": [2, 4]}
 
 
-def test_a_quote_that_nothing_closes_is_a_mark_like_others() -> None:
+def test_an_unclosed_quote_in_the_header_is_an_ordinary_character() -> None:
     table = read(b'size 5",y\n1,2\n3,4\n')
     assert table.to_dict("list") == {'size 5"': [1, 3], "y": [2, 4]}
 
 
-def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_labels_of_numbers_and_text_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "_PIECE_VALUES", 10)
     text = "a,y\n" + "".join(f"{i if i < 30 else 'w'},{i},{i}\n" for i in range(40))
     assert read(text.encode())["index"].tolist() == [*map(str, range(30)), *["w"] * 10]
@@ -201,13 +203,15 @@ def test_labels_of_two_kinds_are_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["numbers", "a line", "a cell", "words"],
 )
-def test_more_than_there_is_room_for_is_not_read(text: bytes, says: str, tmp_path: Path) -> None:
+def test_a_table_that_exceeds_the_memory_limit_is_refused(
+    text: bytes, says: str, tmp_path: Path
+) -> None:
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(text, 1))
     with pytest.raises(DataError, match=says):
         read_table(str(tmp_path / "bomb.csv.gz"), limits=Limits(max_bytes=5_000_000))
 
 
-def test_as_many_rows_as_are_allowed_are_read(tmp_path: Path) -> None:
+def test_the_row_limit_is_inclusive(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,y\n" + "1,2\n" * 100)
     assert len(read_table(str(tmp_path / "t.csv"), limits=Limits(max_rows=100))) == 100
     with pytest.raises(DataError, match="more than 99 rows: raise --max-rows"):

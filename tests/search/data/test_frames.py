@@ -46,8 +46,8 @@ def test_labels_of_rows_are_no_column_and_the_frame_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ([1, 2], UsageError, "data of type list is no table: give a path"),
-        (np.zeros(3), UsageError, "an array of shape (3,) is no table"),
+        ([1, 2], UsageError, "data of type list is not a table: give a path"),
+        (np.zeros(3), UsageError, "an array of shape (3,) is not a table"),
         (pd.DataFrame({"a": []}), DataError, "the table has no rows (1 columns)"),
         (
             pd.DataFrame([[1, 2]], columns=[1, "1"]),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.data.holdout import held_out, row_hashes, table_digest
+from search.data.holdout import row_hashes, select_held_out, table_digest
 
 cell_columns = st.fixed_dictionaries(
     {
@@ -21,16 +21,16 @@ tables = st.lists(cell_columns, min_size=1, max_size=12).map(pd.DataFrame)
 
 @settings(max_examples=60, deadline=None)
 @given(tables, st.randoms(use_true_random=False))
-def test_a_row_stays_on_its_side_wherever_it_stands(table: pd.DataFrame, random: object) -> None:
+def test_the_order_of_rows_does_not_change_their_sides(table: pd.DataFrame, random: object) -> None:
     order = list(range(len(table)))
     random.shuffle(order)  # type: ignore[attr-defined]
     moved = table.iloc[order].reset_index(drop=True)
-    np.testing.assert_array_equal(held_out(table, 0.4)[order], held_out(moved, 0.4))
+    np.testing.assert_array_equal(select_held_out(table, 0.4)[order], select_held_out(moved, 0.4))
 
 
 @settings(max_examples=60, deadline=None)
 @given(tables)
-def test_order_of_columns_and_kind_of_numbers_do_not_matter(table: pd.DataFrame) -> None:
+def test_the_order_of_columns_and_the_type_of_numbers_do_not_matter(table: pd.DataFrame) -> None:
     other = table[["flag", "text", "number", "whole"]].astype({"whole": float})
     np.testing.assert_array_equal(row_hashes(table), row_hashes(other))
     assert table_digest(table) == table_digest(other)
@@ -38,10 +38,10 @@ def test_order_of_columns_and_kind_of_numbers_do_not_matter(table: pd.DataFrame)
 
 @settings(max_examples=30, deadline=None)
 @given(tables, st.floats(0.01, 0.5), st.floats(0.0, 0.4))
-def test_a_larger_hold_out_holds_the_smaller(
+def test_a_larger_hold_out_contains_the_smaller(
     table: pd.DataFrame, share: float, more: float
 ) -> None:
-    assert not (held_out(table, share) & ~held_out(table, share + more)).any()
+    assert not (select_held_out(table, share) & ~select_held_out(table, share + more)).any()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_larger_hold_out_holds_the_smaller(
         ([i % 7 for i in range(200)], None),
     ],
 )
-def test_a_new_row_that_changes_a_columns_type_moves_no_other_row(
+def test_a_new_row_that_changes_a_columns_type_does_not_move_other_rows(
     values: list[object], odd: object, tmp_path: Path
 ) -> None:
     old = pd.DataFrame({"key": range(200), "value": values})
@@ -61,18 +61,18 @@ def test_a_new_row_that_changes_a_columns_type_moves_no_other_row(
     sides = []
     for table in (old, grown):
         table.to_csv(tmp_path / "t.csv", index=False)
-        sides.append(held_out(pd.read_csv(tmp_path / "t.csv"), 0.3)[:200])
+        sides.append(select_held_out(pd.read_csv(tmp_path / "t.csv"), 0.3)[:200])
     assert sides[0].any()
     np.testing.assert_array_equal(*sides)
 
 
-def test_share_is_kept_on_many_rows() -> None:
+def test_the_held_out_share_of_many_rows_is_as_asked() -> None:
     table = pd.DataFrame({"x": np.arange(20_000)})
-    assert abs(held_out(table, 0.2).mean() - 0.2) < 0.01
+    assert abs(select_held_out(table, 0.2).mean() - 0.2) < 0.01
 
 
 def test_sides_never_change_between_versions() -> None:
-    """These rows' sides are promised to be the same for ever: champions were judged by them."""
+    """Hashes are stable across versions: champions were judged on these held-out rows."""
     table = pd.DataFrame(
         {"a": [1.5, -0.0, np.nan, 3.0], "b": ["x", None, "ü", ""], "c": [True, False, True, True]}
     )
@@ -82,10 +82,10 @@ def test_sides_never_change_between_versions() -> None:
         "0x7cf5d8eab78c6c71",
         "0xeb495da997b5e825",
     ]
-    assert held_out(table, 0.5).tolist() == [False, False, True, False]
+    assert select_held_out(table, 0.5).tolist() == [False, False, True, False]
 
 
-def test_any_change_of_a_value_changes_the_digest() -> None:
+def test_any_change_of_the_table_changes_the_digest() -> None:
     table = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
     digests = {
         table_digest(table),

@@ -1,4 +1,4 @@
-"""How much memory reading takes, measured in a process of its own."""
+"""Memory used by reading a table, measured in a separate process."""
 
 import gzip
 import os
@@ -19,8 +19,8 @@ from search.environment import free_memory
 from search.errors import DataError
 
 MAX_BYTES = 100_000_000
-# Of a table with so much room: pieces that are under way, and their text.
-MOST = 3 * MAX_BYTES
+# Peak while reading: the table, the current piece and its text.
+MAX_PEAK = 3 * MAX_BYTES
 READ = f"""
 import resource, sys
 import pandas, pyarrow.parquet, pyarrow.dataset, sqlalchemy, fsspec
@@ -46,22 +46,22 @@ while True:
 """
 
 
-def test_a_third_of_what_is_free_is_room_for_a_table() -> None:
+def test_a_table_may_take_a_third_of_the_free_memory() -> None:
     assert 0 < free_memory() <= psutil.virtual_memory().total
-    room = Limits().memory
-    assert room == pytest.approx(free_memory() / 3, rel=0.3)
+    memory = Limits().memory
+    assert memory == pytest.approx(free_memory() / 3, rel=0.3)
     with pytest.raises(DataError, match=r"a third of the free .*, or raise --max-b"):
-        Limits().check(10, room * 2)
-    Limits().check(10**9, room // 2)
+        Limits().check(10, memory * 2)
+    Limits().check(10**9, memory // 2)
 
 
-def test_a_table_that_was_accepted_once_may_take_all_there_is() -> None:
+def test_a_table_that_was_accepted_before_may_take_all_free_memory() -> None:
     ALL_FREE_MEMORY.check(10, Limits().memory * 2)
     with pytest.raises(DataError, match=r"more than the .* of free memory: end other"):
         ALL_FREE_MEMORY.check(10, ALL_FREE_MEMORY.memory * 2)
 
 
-def packed(path: Path, head: bytes, block: bytes, times: int) -> None:
+def write_gzip(path: Path, head: bytes, block: bytes, times: int) -> None:
     with gzip.open(path, "wb", compresslevel=1) as file:
         file.write(head)
         for _ in range(times):
@@ -69,28 +69,28 @@ def packed(path: Path, head: bytes, block: bytes, times: int) -> None:
 
 
 def numbers(folder: Path) -> str:
-    packed(folder / "t.csv.gz", b"a,b\n", b"1,2\n" * 2**20, 300)
+    write_gzip(folder / "t.csv.gz", b"a,b\n", b"1,2\n" * 2**20, 300)
     return str(folder / "t.csv.gz")
 
 
 def words(folder: Path) -> str:
     block = b"".join(b"word %d,w%d\n" % (i, i) for i in range(100_000))
-    packed(folder / "t.csv.gz", b"a,b\n", block, 500)
+    write_gzip(folder / "t.csv.gz", b"a,b\n", block, 500)
     return str(folder / "t.csv.gz")
 
 
 def a_line(folder: Path) -> str:
-    packed(folder / "t.csv.gz", b"a,b\n", b"q" * 10**7, 120)
+    write_gzip(folder / "t.csv.gz", b"a,b\n", b"q" * 10**7, 120)
     return str(folder / "t.csv.gz")
 
 
 def a_cell(folder: Path) -> str:
-    packed(folder / "t.csv.gz", b'a,b\n1,"', b"q\n" * 10**7, 60)
+    write_gzip(folder / "t.csv.gz", b'a,b\n1,"', b"q\n" * 10**7, 60)
     return str(folder / "t.csv.gz")
 
 
 def a_header(folder: Path) -> str:
-    packed(folder / "t.csv.gz", b"", b"column," * 10**6, 100)
+    write_gzip(folder / "t.csv.gz", b"", b"column," * 10**6, 100)
     return str(folder / "t.csv.gz")
 
 
@@ -103,43 +103,43 @@ def parquet(folder: Path) -> str:
 
 
 def commas(folder: Path) -> str:
-    packed(folder / "t.csv.gz", b"a,b\n1,2\n", b"," * 10**7, 20)
+    write_gzip(folder / "t.csv.gz", b"a,b\n1,2\n", b"," * 10**7, 20)
     return str(folder / "t.csv.gz")
 
 
 def zeros_then_a_word(folder: Path) -> str:
-    """Numbers that take eight bytes each, and as text two hundred."""
+    """Numbers that take 8 bytes each, and 200 bytes as text."""
     with gzip.open(folder / "t.csv.gz", "wb", compresslevel=1) as file:
         file.write(b"a,b\n" + (b"0" * 200 + b"1,2\n") * 2_000_000 + b"x,2\n")
     return str(folder / "t.csv.gz")
 
 
-def stored(folder: Path, column: "pa.Array", **options: Any) -> str:
+def write_parquet(folder: Path, column: "pa.Array", **options: Any) -> str:
     pq.write_table(pa.table({"a": column, "b": column}), folder / "t.parquet", **options)
     return str(folder / "t.parquet")
 
 
 def nulls(folder: Path) -> str:
-    return stored(folder, pa.nulls(10**7, pa.null()))
+    return write_parquet(folder, pa.nulls(10**7, pa.null()))
 
 
-def logical(folder: Path) -> str:
-    return stored(folder, pa.array([True, None] * 4 * 10**6))
+def booleans(folder: Path) -> str:
+    return write_parquet(folder, pa.array([True, None] * 4 * 10**6))
 
 
 def dates(folder: Path) -> str:
-    return stored(folder, pa.array(np.arange(2 * 10**6, dtype=np.int32), pa.date32()))
+    return write_parquet(folder, pa.array(np.arange(2 * 10**6, dtype=np.int32), pa.date32()))
 
 
 def a_page(folder: Path) -> str:
     zeros = pa.array(np.zeros(4 * 10**7))
     size = {"row_group_size": 10**9, "data_page_size": 10**9, "compression": "zstd"}
-    return stored(folder, zeros, use_dictionary=False, **size)
+    return write_parquet(folder, zeros, use_dictionary=False, **size)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "made",
+    "make_file",
     [
         numbers,
         words,
@@ -150,17 +150,17 @@ def a_page(folder: Path) -> str:
         zeros_then_a_word,
         parquet,
         nulls,
-        logical,
+        booleans,
         dates,
         a_page,
     ],
 )
 def test_a_file_that_unpacks_to_gigabytes_is_refused_early(
-    made: Callable[[Path], str], tmp_path: Path
+    make_file: Callable[[Path], str], tmp_path: Path
 ) -> None:
-    grown, said = reading(made(tmp_path))
-    assert grown < MOST, said
-    assert "raise --max-bytes" in said or "its first line has" in said
+    growth, message = reading(make_file(tmp_path))
+    assert growth < MAX_PEAK, message
+    assert "raise --max-bytes" in message or "its first line has" in message
 
 
 @pytest.mark.slow
@@ -170,21 +170,21 @@ def test_an_endless_query_and_an_endless_pipe_are_refused_early(tmp_path: Path) 
     sqlite3.connect(tmp_path / "empty.db").close()
     endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select x, x from n"
     query = endless.replace("x, x from", "x, 'text ' || x as t from")
-    grown, said = reading(f"sqlite:///{tmp_path}/empty.db", query)
-    assert grown < MOST, said
+    growth, message = reading(f"sqlite:///{tmp_path}/empty.db", query)
+    assert growth < MAX_PEAK, message
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as pipe:
         try:
-            grown, said = reading("-", piped=pipe.stdout)
+            growth, message = reading("-", piped=pipe.stdout)
         finally:
             pipe.kill()
-    assert grown < MOST, said
-    assert "takes more than 100 MB in memory" in said
+    assert growth < MAX_PEAK, message
+    assert "takes more than 100 MB in memory" in message
 
 
 def reading(source: str, query: str = "", piped: object = None) -> tuple[int, str]:
-    """Read a table in a process of its own; return the bytes it grew by, and what it said."""
+    """Read a table in a separate process; return its growth in bytes and its error message."""
     done = subprocess.run(
         [sys.executable, "-c", READ, source, query],
         stdin=piped,  # type: ignore[call-overload]
@@ -194,5 +194,5 @@ def reading(source: str, query: str = "", piped: object = None) -> tuple[int, st
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    grown, _, said = done.stdout.partition(" ")
-    return int(grown), said
+    growth, _, message = done.stdout.partition(" ")
+    return int(growth), message

@@ -1,4 +1,4 @@
-"""Parquet files as they are, and as they should not be."""
+"""Parquet files, intact and damaged."""
 
 import datetime
 import io
@@ -20,7 +20,7 @@ from search.data.table import read_table
 from search.errors import DataError
 
 N = 60
-MANY = pd.DataFrame(
+TABLE = pd.DataFrame(
     {
         "x": np.arange(N) / 7,
         "day": pd.date_range("2024-01-01", periods=N),
@@ -39,7 +39,7 @@ MANY = pd.DataFrame(
 
 def test_a_file_is_read_as_pandas_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    for table in (MANY, MANY.set_index("word"), MANY.drop(index=3)):
+    for table in (TABLE, TABLE.set_index("word"), TABLE.drop(index=3)):
         table.to_parquet(path)
         expected = pd.read_parquet(path)
         if expected.index.name or not expected.index.equals(pd.RangeIndex(len(expected))):
@@ -47,8 +47,8 @@ def test_a_file_is_read_as_pandas_reads_it(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(read_table(str(path)), expected)
 
 
-def test_a_table_of_many_kinds_can_be_learned_from(tmp_path: Path) -> None:
-    MANY.to_parquet(tmp_path / "t.parquet")
+def test_columns_of_many_types_become_features(tmp_path: Path) -> None:
+    TABLE.to_parquet(tmp_path / "t.parquet")
     dataset = make_dataset(str(tmp_path / "t.parquet"), "y")
     assert len(dataset.X) == N
     assert set(map(str, dataset.X.dtypes)) == {"float32"}
@@ -73,14 +73,14 @@ def test_nested_columns_are_refused_by_name(
         make_dataset(str(tmp_path / "t.parquet"), "y")
 
 
-def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_duplicate_column_names_are_refused(tmp_path: Path) -> None:
     numbers = pa.array(range(N))
     pq.write_table(pa.table([numbers, numbers, numbers], ["a", "a", "y"]), tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"two columns of --data .* are called 'a'"):
         read_table(str(tmp_path / "t.parquet"))
 
 
-def test_more_than_there_is_room_for_is_not_read(tmp_path: Path) -> None:
+def test_a_table_that_exceeds_the_limits_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
     alike = pa.table({"a": pa.array(np.zeros(5_000_000)), "y": pa.array(np.zeros(5_000_000))})
     pq.write_table(alike, path)
@@ -91,29 +91,29 @@ def test_more_than_there_is_room_for_is_not_read(tmp_path: Path) -> None:
         read_table(str(path), limits=Limits(max_rows=1000))
 
 
-def sound() -> bytes:
-    """Write the table without Arrow's own schema, which is base64 and would stop most lies."""
+def intact_file() -> bytes:
+    """Write the table without Arrow's schema: its base64 would reveal most damage at once."""
     file = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(MANY.drop(columns="zoned")), file, store_schema=False)
+    pq.write_table(pa.Table.from_pandas(TABLE.drop(columns="zoned")), file, store_schema=False)
     return file.getvalue()
 
 
-SOUND = sound()
+INTACT = intact_file()
 
 
 @given(
     flips=st.lists(
-        st.tuples(st.integers(0, len(SOUND) - 1), st.integers(1, 255)), min_size=1, max_size=8
+        st.tuples(st.integers(0, len(INTACT) - 1), st.integers(1, 255)), min_size=1, max_size=8
     ),
     cut=st.integers(0, 3),
 )
 @settings(max_examples=200)
-def test_a_file_that_lies_is_a_table_or_a_line(
+def test_a_damaged_file_is_a_table_or_one_line(
     flips: list[tuple[int, int]], cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    content = bytearray(SOUND)
+    content = bytearray(INTACT)
     for place, change in flips:
         content[place] ^= change
-    path = tmp_path_factory.mktemp("lies") / "t.parquet"
+    path = tmp_path_factory.mktemp("damaged") / "t.parquet"
     path.write_bytes(content[: len(content) - cut])
     assert "\n" not in said_of(str(path), "y")

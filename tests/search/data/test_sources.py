@@ -1,4 +1,4 @@
-"""Where tables come from: files, folders, addresses, standard input; each of them real."""
+"""Tables from files, folders, addresses and standard input, all of them real."""
 
 import gzip
 import io
@@ -46,7 +46,7 @@ def web() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("kind", ["file", "memory", "http"])
-def test_every_format_is_read_from_everywhere(
+def test_every_format_is_read_from_every_kind_of_address(
     kind: str, name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if kind == "file":
@@ -60,7 +60,7 @@ def test_every_format_is_read_from_everywhere(
     pd.testing.assert_frame_equal(read_table(address), TABLE)
 
 
-def test_what_a_web_server_gives_only_to_some_takes_a_password_or_a_signature(web: str) -> None:
+def test_passwords_and_signatures_of_web_addresses_are_used_and_never_printed(web: str) -> None:
     signed = f"http://{web}/signed/t.csv?X-Amz-Signature="
     assert len(read_table(signed + SECRET)) == 3
     assert len(read_table(f"http://ann:{SECRET}@{web}/locked/t.csv")) == 3
@@ -71,7 +71,7 @@ def test_what_a_web_server_gives_only_to_some_takes_a_password_or_a_signature(we
         assert error.value.__cause__ is None
 
 
-def test_what_was_kept_of_such_an_address_asks_for_the_rest(web: str) -> None:
+def test_a_redacted_address_asks_for_the_full_one(web: str) -> None:
     with pytest.raises(
         DataError, match=r"X-Amz-Signature=\*\*\* was stored without its secrets.*again with"
     ):
@@ -91,7 +91,7 @@ def test_what_was_kept_of_such_an_address_asks_for_the_rest(web: str) -> None:
         ("file:///none/t.csv", "does not exist"),
     ],
 )
-def test_what_is_not_to_be_had_is_said_in_a_line(address: str, says: str, web: str) -> None:
+def test_an_address_that_cannot_be_read_is_one_line(address: str, says: str, web: str) -> None:
     with pytest.raises(DataError) as error:
         read_table(address.format(web=web))
     assert says in str(error.value)
@@ -123,13 +123,13 @@ def test_a_folder_of_parquet_files_is_one_table_in_the_order_of_their_names(
         read_table(str(folder), limits=Limits(max_rows=3))
 
 
-def test_a_folder_may_be_at_an_address(tmp_path: Path) -> None:
+def test_a_folder_at_an_address_is_read(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.put(str(parts(tmp_path / "houses")), f"/{tmp_path.name}", recursive=True)
     assert len(read_table(f"memory://{tmp_path.name}")) == 4
 
 
-def test_a_folder_of_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_parquet_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(TEXT)
     fsspec.filesystem("memory").pipe(f"/{tmp_path.name}/t.csv", TEXT)
     for source in (str(tmp_path), f"memory://{tmp_path.name}"):
@@ -143,14 +143,14 @@ def piped(monkeypatch: pytest.MonkeyPatch, content: Any) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if "tsv" not in name])
-def test_standard_input_is_told_by_its_first_bytes(
+def test_the_format_of_standard_input_is_detected_by_its_first_bytes(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     piped(monkeypatch, FORMATS[name])
     pd.testing.assert_frame_equal(read_table("-"), TABLE)
 
 
-def test_a_column_that_changes_its_kind_is_read_again_from_standard_input(
+def test_standard_input_is_read_twice_for_a_column_of_numbers_and_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("search.data.delimited._PIECE_VALUES", 40)
@@ -159,7 +159,7 @@ def test_a_column_that_changes_its_kind_is_read_again_from_standard_input(
 
 
 class Endless(io.RawIOBase):
-    """Rows without an end."""
+    """An endless stream of rows."""
 
     def readable(self) -> bool:
         return True
@@ -169,32 +169,32 @@ class Endless(io.RawIOBase):
         return 4
 
 
-def test_an_endless_stream_ends_at_the_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_stream_is_refused_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.data.delimited._PIECE_VALUES", 1000)
     piped(monkeypatch, io.BufferedReader(Endless()))
     with pytest.raises(DataError, match="more than 5,000 rows: raise --max-rows"):
         read_table("-", limits=Limits(max_rows=5000))
 
 
-def test_a_terminal_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_is_refused_as_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
     with pytest.raises(UsageError, match="nothing is piped there"):
         read_table("-")
 
 
-def test_the_table_of_a_study_that_had_it_piped_is_asked_for() -> None:
-    with pytest.raises(DataError, match="came on standard input: pipe it again into --data -"):
+def test_a_table_from_standard_input_must_be_piped_again() -> None:
+    with pytest.raises(DataError, match="came from standard input: pipe it again into --data -"):
         read_table("stdin")
 
 
-def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+def test_named_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.csv")
     for source in (str(tmp_path / "fifo.csv"), "/dev/zero", "file:///dev/zero"):
         with pytest.raises(DataError, match="is a pipe or a device: pipe it into --data -"):
             read_table(source)
 
 
-def test_odd_paths_are_paths(tmp_path: Path) -> None:
+def test_paths_with_special_characters_are_read(tmp_path: Path) -> None:
     for name in ("a\nb.csv", "a b?c#d.csv", "[x]*.csv", "~x.csv"):
         (tmp_path / name).write_bytes(TEXT)
         assert len(read_table(str(tmp_path / name))) == 3
@@ -202,8 +202,8 @@ def test_odd_paths_are_paths(tmp_path: Path) -> None:
         read_table("a\0b.csv")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="everything is open to root")
-def test_a_file_without_permission_is_said(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_read_permission_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(TEXT)
     (tmp_path / "t.csv").chmod(0)
     with pytest.raises(DataError, match="Permission denied"):

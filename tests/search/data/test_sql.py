@@ -1,4 +1,4 @@
-"""Tables of databases: real ones, read and never written."""
+"""Tables of real databases, which are read and never written."""
 
 import datetime
 import sqlite3
@@ -39,7 +39,7 @@ def asking(url: str) -> Iterator[Ask]:
 def shop(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Ask]]:
-    """A database's address, in which there is a table of houses, and a way to ask it."""
+    """The address of a database with a table of houses, and a function that runs a statement."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('shop')}/shop.db"
     else:
@@ -62,7 +62,9 @@ def shop(
 HOUSES = "select * from houses order by id"
 
 
-def test_types_come_out_right(shop: tuple[str, Ask], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_have_the_types_of_the_database(
+    shop: tuple[str, Ask], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for batch in (10_000, 7):
         monkeypatch.setattr("search.data.sql._BATCH_ROWS", batch)
         table = read_table(shop[0], HOUSES)
@@ -74,7 +76,7 @@ def test_types_come_out_right(shop: tuple[str, Ask], monkeypatch: pytest.MonkeyP
         assert table["price"].tolist()[:2] == [0.25, 1.25]
         assert table["none"].isna().all()
         assert table["city"].tolist()[:2] == ["Delft", "Leiden 100%"]
-        if not shop[0].startswith("sqlite"):  # which has no dates
+        if not shop[0].startswith("sqlite"):  # SQLite has no dates
             assert kinds["sold"] == kinds["seen"] == "M"
             assert table["sold"][0] == pd.Timestamp(2024, 2, 1)
 
@@ -92,7 +94,7 @@ def test_types_come_out_right(shop: tuple[str, Ask], monkeypatch: pytest.MonkeyP
         "commit; delete from houses",
     ],
 )
-def test_a_mistaken_query_changes_nothing(shop: tuple[str, Ask], statement: str) -> None:
+def test_a_statement_that_writes_changes_nothing(shop: tuple[str, Ask], statement: str) -> None:
     url, ask = shop
     before = ask(HOUSES)
     with pytest.raises(DataError) as error:
@@ -101,10 +103,10 @@ def test_a_mistaken_query_changes_nothing(shop: tuple[str, Ask], statement: str)
     assert ask(HOUSES) == before
 
 
-def test_what_writes_within_a_select_is_refused_by_postgresql(shop: tuple[str, Ask]) -> None:
+def test_postgresql_refuses_a_select_that_writes(shop: tuple[str, Ask]) -> None:
     url, ask = shop
     if not url.startswith("postgresql"):
-        pytest.skip("PostgreSQL's own")
+        pytest.skip("functions and data-modifying CTEs of PostgreSQL")
     ask("create function clear() returns integer language sql as 'delete from houses; select 1'")
     with pytest.raises(DataError, match="cannot execute DELETE in a read-only transaction"):
         read_table(url, "select clear() as y")
@@ -113,7 +115,7 @@ def test_what_writes_within_a_select_is_refused_by_postgresql(shop: tuple[str, A
     assert len(ask(HOUSES)) == 60
 
 
-def test_signs_of_other_languages_are_the_querys_own(shop: tuple[str, Ask]) -> None:
+def test_percent_signs_and_colons_in_a_query_are_literal(shop: tuple[str, Ask]) -> None:
     query = "select id, ':a %s' as \"x\" from houses where city like 'Leiden%' order by id"
     if shop[0].startswith("mysql"):
         query = query.replace('"', "`")
@@ -131,7 +133,7 @@ def test_signs_of_other_languages_are_the_querys_own(shop: tuple[str, Ask]) -> N
         (HOUSES, Limits(max_bytes=500), "more than 500 bytes in memory"),
     ],
 )
-def test_what_cannot_be_learned_from_is_one_line(
+def test_a_query_that_cannot_be_used_is_one_line(
     shop: tuple[str, Ask], query: str, limits: Limits, says: str
 ) -> None:
     with pytest.raises(DataError) as error:
@@ -140,18 +142,18 @@ def test_what_cannot_be_learned_from_is_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_query_without_an_order_is_told_of(shop: tuple[str, Ask]) -> None:
-    for query, told in ((HOUSES, False), ("select * from houses", True)):
+def test_a_query_without_order_by_adds_a_note(shop: tuple[str, Ask]) -> None:
+    for query, has_note in ((HOUSES, False), ("select * from houses", True)):
         notes = make_dataset(shop[0], "price", query=query).notes
-        assert any("no `order by`" in note for note in notes) is told
+        assert any("no `order by`" in note for note in notes) is has_note
 
 
-def test_a_database_takes_a_query() -> None:
+def test_a_database_needs_a_query() -> None:
     with pytest.raises(UsageError, match="is a database: say what to read with --query"):
         read_table("sqlite:///shop.db")
 
 
-def test_a_sqlite_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
+def test_a_missing_sqlite_file_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no database file"):
         read_table(f"sqlite:///{tmp_path}/none.db", "select 1")
     (tmp_path / "text.db").write_text("this is text, and a long one at that " * 99)
@@ -166,7 +168,9 @@ def test_a_sqlite_file_that_is_missing_is_not_made(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"text.db", "a b?.db"}
 
 
-def test_mixed_values_of_sqlite_are_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sqlite_column_of_mixed_types_is_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with closing(sqlite3.connect(tmp_path / "mixed.db")) as connection:
         connection.execute("create table t (a, b, c)")
         rows = [(i if i < 5 else f"w{i}", i if i % 2 else 0.5, None) for i in range(9)]
@@ -180,7 +184,7 @@ def test_mixed_values_of_sqlite_are_texts(tmp_path: Path, monkeypatch: pytest.Mo
         assert table["c"].isna().all()
 
 
-def test_postgresqls_own_types_are_read_or_refused_by_column(
+def test_types_of_postgresql_are_read_or_refused_by_column(
     postgres: Callable[[], str],
 ) -> None:
     url = postgres()
@@ -205,7 +209,7 @@ def test_postgresqls_own_types_are_read_or_refused_by_column(
         read_table(url, "select 'infinity'::timestamp as t, 1 as y")
 
 
-def test_a_server_that_is_not_reached_is_said_without_the_password() -> None:
+def test_an_unreachable_server_is_reported_without_the_password() -> None:
     address = "postgresql+psycopg://ann:swordfish@127.0.0.1:9/shop"
     with pytest.raises(DataError, match=r"ann:\*\*\*@127.0.0.1.*refused") as error:
         read_table(address, "select 1")
@@ -225,7 +229,7 @@ def test_a_server_that_is_not_reached_is_said_without_the_password() -> None:
         ("postgresql+psycopg://db:port/shop", "cannot read --data"),
     ],
 )
-def test_a_driver_that_is_missing_is_named(address: str, says: str) -> None:
+def test_a_missing_driver_is_named(address: str, says: str) -> None:
     with pytest.raises(DataError) as error:
         read_table(address, "select 1")
     assert says in str(error.value)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.data.target import detect_task, encode_target, plain_target
+from search.data.target import detect_task, encode_target, infer_target_type
 from search.errors import DataError, UsageError
 from search.types import Task
 
@@ -21,7 +21,7 @@ from search.types import Task
         ([1, 2, 3], "regression"),
     ],
 )
-def test_task_follows_from_the_target(values: list[object], task: str) -> None:
+def test_the_task_is_detected_from_the_target(values: list[object], task: str) -> None:
     assert detect_task(pd.Series(values)) == task
 
 
@@ -37,7 +37,7 @@ def test_task_follows_from_the_target(values: list[object], task: str) -> None:
         ([5.0, 1e19, 5.0, 1e19], ["1e+19", "5.0"]),
     ],
 )
-def test_classes_are_sorted_and_rows_hold_their_numbers(
+def test_classes_are_sorted_and_rows_hold_their_indices(
     values: list[object], classes: list[object]
 ) -> None:
     y, found = encode_target(pd.Series(values, name="y"), "classification")
@@ -56,12 +56,12 @@ def test_values_of_a_regression_are_floats() -> None:
         assert y.tolist() == [float(value) for value in values]
 
 
-def test_a_target_has_the_type_of_its_present_values() -> None:
+def test_a_target_has_the_type_of_its_values() -> None:
     from decimal import Decimal
 
     holes = pd.Series([1, 2, None], dtype=object)[:2]
-    assert plain_target(holes).dtype == np.int64
-    assert plain_target(pd.Series([Decimal("0.5"), Decimal(1)])).tolist() == [0.5, 1.0]
+    assert infer_target_type(holes).dtype == np.int64
+    assert infer_target_type(pd.Series([Decimal("0.5"), Decimal(1)])).tolist() == [0.5, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_target_has_the_type_of_its_present_values() -> None:
         (list("abcd"), "classification", DataError, "has 4 classes in 4 rows"),
     ],
 )
-def test_a_target_that_nothing_can_be_learned_from_is_said(
+def test_a_target_that_cannot_be_learned_is_one_line(
     values: list[object], task: Task, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error) as raised:
