@@ -146,12 +146,12 @@ def launch(
         If the user interrupts the launch. The same launch continues the study.
     """
     from search.monitoring.display import Display
-    from storage.database import absolute
+    from storage.addresses import StoreAddress
     from storage.studies.study import StudyBook
 
     stores = Stores(
         # The result opens its study on first use, when the working directory may be another.
-        absolute(storage or os.environ.get("OPTUNA_STORAGE") or DEFAULT_STORAGE),
+        StoreAddress(storage or os.environ.get("OPTUNA_STORAGE") or DEFAULT_STORAGE).absolute,
         tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI,
     )
     with Display(quiet=quiet) as display:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from search.errors import UsageError
 from storage import database
-from storage.redaction import redact
+from storage.addresses import StoreAddress
 from storage.tracking import client as mlflow_client
 
 DEFAULT_STORAGE = "sqlite:///optuna.db"
@@ -27,18 +27,17 @@ class Stores:
         UsageError, DatabaseError
             If they cannot be used.
         """
-        if database.absolute(self.storage) == database.absolute(self.tracking_uri):
-            msg = (
-                f"--storage and --tracking-uri are both {redact(self.storage)}: "
-                "Optuna and MLflow need separate databases"
+        storage, tracking = StoreAddress(self.storage), StoreAddress(self.tracking_uri)
+        if storage.absolute == tracking.absolute:
+            raise UsageError(
+                f"--storage and --tracking-uri are both {storage}: Optuna and MLflow need separate "
+                "databases"
             )
-            raise UsageError(msg)
         mlflow_client.check(self.tracking_uri)
-        if not database.is_served(self.storage):
-            database.parse(self.storage)
+        if not storage.is_served:
+            storage.parse()
             database.check_writable(self.storage)
-        for url in (self.storage, self.tracking_uri):
-            kind = database.remote_filesystem(url)
+        for address in (storage, tracking):
+            kind = address.network_file_system()
             if kind is not None:
-                place = redact(url)
-                yield f"{place} is on a network file system ({kind}): SQLite is unsafe there"
+                yield f"{address} is on a network file system ({kind}): SQLite is unsafe there"

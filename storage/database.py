@@ -4,16 +4,15 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from storage.addresses import StoreAddress
 from storage.errors import DatabaseError, NotFoundError, driver_said, first_line
-from storage.redaction import redact
 from storage.retry import retry
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import Engine
 
 T = TypeVar("T")
 
@@ -22,12 +21,9 @@ _WRITE_TIMEOUT = 60.0
 # Seconds that a statement waits for the lock of another process.
 _LOCK_TIMEOUT = 30.0
 _LOCK_PAUSE = 0.02
-SERVED_FROM_MEMORY = "dask"
-SERVED = "dask+"
 _RACE_PAUSE = 0.3
 # Rows of each index that ANALYZE reads: enough to tell rare from frequent values in milliseconds.
 _ANALYZED_ROWS = 1000
-_REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "gpfs")
 
 
 class _WalConnection(sqlite3.Connection):
@@ -50,58 +46,19 @@ class _WalConnection(sqlite3.Connection):
         )
 
 
-def parse(url: str) -> "URL":
-    """Parse a database address.
-
-    Raises
-    ------
-    DatabaseError
-        When `url` is not of the form ``dialect://…``.
-    """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):
-        msg = f"'{redact(url)}' is no database address: use, for instance, sqlite:///optuna.db"
-        raise DatabaseError(msg) from None
-
-
-def is_served(url: str) -> bool:
-    """Whether an address names a database that a Dask scheduler serves."""
-    return url == SERVED_FROM_MEMORY or url.startswith(SERVED)
-
-
-def sqlite_path(url: str) -> Path | None:
-    """Return the file of a SQLite address; ``None`` for servers and in-memory databases."""
-    if not url.startswith("sqlite"):
-        return None
-    name = parse(url).database
-    return Path(name) if name and name != ":memory:" else None
-
-
-def absolute(url: str) -> str:
-    """Return the address with a SQLite file's absolute path, valid in any working directory."""
-    path = sqlite_path(url)
-    if path is None or path.is_absolute() or str(path).startswith("file:"):
-        return url
-    # No other character is quoted: MLflow creates the folder as it is written in the address.
-    here = str(Path.cwd()).replace("%", "%25").replace("?", "%3F")
-    dialect, _, name = url.partition(":///")
-    return f"{dialect}:///{here}/{name}"
-
-
 def check_writable(url: str) -> None:
     """Raise `DatabaseError` if a SQLite file cannot be created or written. Writes nothing."""
-    path = sqlite_path(url)
+    address = StoreAddress(url)
+    path = address.sqlite_file
     if path is None:
         return
     if not path.parent.is_dir():
-        place = f"cannot open {redact(url)}: there is no folder {path.parent}"
-        raise DatabaseError(f"{place}; make it, or name another file")
+        raise DatabaseError(
+            f"cannot open {address}: there is no folder {path.parent}; make it, or name another "
+            "file"
+        )
     if path.is_dir():
-        raise DatabaseError(f"cannot open {redact(url)}: {path} is a folder; name a file in it")
+        raise DatabaseError(f"cannot open {address}: {path} is a folder; name a file in it")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         msg = f"cannot write {path}: no permission; name a file elsewhere"
         raise DatabaseError(msg)
@@ -115,7 +72,7 @@ def check_reachable(url: str, options: str) -> None:
     options
         Option or variable that the address comes from, for the message.
     """
-    if url.startswith("sqlite"):
+    if StoreAddress(url).is_sqlite:
         return
     with _engine(url, options) as engine:
         engine.connect().close()
@@ -123,7 +80,7 @@ def check_reachable(url: str, options: str) -> None:
 
 def enable_wal(url: str) -> None:
     """Switch a SQLite file to write-ahead logging, for good: its readers then never wait."""
-    path = sqlite_path(url)
+    path = StoreAddress(url).sqlite_file
     if path is not None:
         sqlite3.connect(path, factory=_WalConnection).close()
 
@@ -133,7 +90,7 @@ def analyze(url: str) -> None:
 
     Without them, MLflow's list of 10,000 runs sorted by a metric takes 4 s instead of 0.1 s.
     """
-    path = sqlite_path(url)
+    path = StoreAddress(url).sqlite_file
     if path is None:
         return
     connect = sqlite3.connect(path, timeout=1.0)
@@ -142,24 +99,8 @@ def analyze(url: str) -> None:
         connection.execute("ANALYZE")
 
 
-def remote_filesystem(url: str) -> str | None:
-    """Return the type of the network file system that holds a SQLite file; ``None`` if none does.
-
-    SQLite's locks and its write-ahead log are unsafe there (https://sqlite.org/wal.html).
-    """
-    import psutil
-
-    path = sqlite_path(url)
-    if path is None:
-        return None
-    folders = {str(folder) for folder in path.resolve().parents}
-    mounts = [m for m in psutil.disk_partitions(all=True) if m.mountpoint in folders]
-    kind = max(mounts, key=lambda mount: len(mount.mountpoint)).fstype if mounts else ""
-    return kind if kind.lower().startswith(_REMOTE) else None
-
-
 def _engine_kwargs(url: str) -> dict[str, Any]:
-    if url.startswith("sqlite"):
+    if StoreAddress(url).is_sqlite:
         return {"connect_args": {"factory": _WalConnection, "timeout": _LOCK_TIMEOUT}}
     return {"pool_pre_ping": True}
 
@@ -183,11 +124,11 @@ def _engine(url: str, options: str) -> "Iterator[Engine]":
         finally:
             engine.dispose()
     except (ImportError, NoSuchModuleError) as error:
-        msg = f"cannot open {redact(url)}: {error}; install the driver that the address names"
+        msg = f"cannot open {StoreAddress(url)}: {error}; install the driver that the address names"
         raise DatabaseError(msg) from error
     except SQLAlchemyError as error:
         cause = driver_said(error)
-        raise DatabaseError(f"cannot open {redact(url)}: {cause}; check {options}") from error
+        raise DatabaseError(f"cannot open {StoreAddress(url)}: {cause}; check {options}") from error
 
 
 def _inspect(url: str) -> tuple[set[str], bool]:
@@ -221,8 +162,9 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
     DatabaseError
         When it cannot be opened, holds other tables, or has the schema of another version.
     """
-    parse(url)
-    path = sqlite_path(url)
+    address = StoreAddress(url)
+    address.parse()
+    path = address.sqlite_file
     missing = path is not None and not path.exists()
     if missing and not create:
         msg = (
@@ -234,10 +176,10 @@ def open_optuna(url: str, *, create: bool) -> "RDBStorage":
         check_writable(url)
     tables, ready = (set[str](), False) if missing else _inspect(url)
     if "studies" not in tables and "experiments" in tables:
-        msg = f"{redact(url)} holds MLflow's tables: Optuna needs a database of its own"
+        msg = f"{address} holds MLflow's tables: Optuna needs a database of its own"
         raise DatabaseError(msg)
     if not ready and not create:
-        raise NotFoundError(f"there are no studies in {redact(url)} yet")
+        raise NotFoundError(f"there are no studies in {address} yet")
     if not ready:
         _make_tables(url)
     return _open(url)
@@ -262,7 +204,7 @@ def retry_write(write: Callable[[], T], url: str, give_up: Callable[[], bool] = 
     from sqlalchemy.exc import SQLAlchemyError
 
     def describe(error: Exception) -> str:
-        return f"cannot write to {redact(url)}: {driver_said(error.__cause__ or error)}"
+        return f"cannot write to {StoreAddress(url)}: {driver_said(error.__cause__ or error)}"
 
     passing = (StorageInternalError, SQLAlchemyError, DatabaseError)
     try:
@@ -328,6 +270,7 @@ def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
+    address = StoreAddress(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return optuna.storages.RDBStorage(
@@ -337,10 +280,10 @@ def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -
         )
     except RuntimeError as error:  # raised by Optuna for the schema of another version
         msg = (
-            f"{redact(url)} was made by another version of Optuna: back it up, then run "
-            f"`optuna storage upgrade --storage {redact(url)}` ({optuna.__version__} is installed)"
+            f"{address} was made by another version of Optuna: back it up, then run "
+            f"`optuna storage upgrade --storage {address}` ({optuna.__version__} is installed)"
         )
         raise DatabaseError(msg) from error
     except (StorageInternalError, SQLAlchemyError, AssertionError) as error:
-        msg = f"cannot open {redact(url)}: {first_line(error)}"
+        msg = f"cannot open {address}: {first_line(error)}"
         raise DatabaseError(msg) from error

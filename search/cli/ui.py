@@ -37,16 +37,17 @@ def ui(
 
     Example: grovekeeper ui --study diabetes
     """
-    from storage.redaction import redact
+    from storage.addresses import StoreAddress
     from storage.registry.client import open_registry
     from storage.tracking import client as mlflow_client
 
     options = globals_of(context)
     uri = options.tracking_uri
+    tracking = StoreAddress(uri)
     pages = _pages_of(study, options.storage, uri)
-    if mlflow_client.is_server(uri):
+    if tracking.is_server:
         mlflow_client.check(uri)
-        echo("\n".join([f"MLflow UI: {redact(uri)}", *pages(redact(uri))]))
+        echo("\n".join([f"MLflow UI: {tracking}", *pages(str(tracking))]))
         return
     open_registry(uri)
     _check_free(host, port)

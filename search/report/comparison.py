@@ -9,8 +9,8 @@ from search.data.description import ROLES
 from search.formatting import written
 from search.report.summary import summarize
 from search.study.notes import Identity, read_notes
+from storage.addresses import StoreAddress
 from storage.studies.study import Study
-from storage.tracking import client as mlflow_client
 
 
 def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
@@ -72,5 +72,5 @@ def _link(places: Sequence[Mapping[str, Any]]) -> str | None:
         return None
     query = f"runs={quote(json.dumps(runs))}&experiments={quote(json.dumps(experiments))}"
     uri = str(places[0]["tracking_uri"])
-    server = uri.rstrip("/") if mlflow_client.is_server(uri) else ""
+    server = uri.rstrip("/") if StoreAddress(uri).is_server else ""
     return f"{server}/#/compare-runs?{query}"

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from storage.addresses import StoreAddress
 from storage.errors import NotFoundError, did_you_mean
 from storage.records import ModelVersion, Stage
 from storage.tracking import client as mlflow_client
@@ -79,7 +80,7 @@ class Registry:
 
         # With a database, MLflow resolves an address of the form models:/… in the global store of
         # this process, which may be another one; a server resolves it in its own store.
-        server = mlflow_client.is_server(self._uri)
+        server = StoreAddress(self._uri).is_server
         source = f"models:/{model.model_id}" if server else model.artifact_location
         with _quiet():
             try:

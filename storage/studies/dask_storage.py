@@ -17,9 +17,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna_integration import DaskStorage
 
 from storage import database
+from storage.addresses import SERVED, SERVED_FROM_MEMORY, StoreAddress
 from storage.errors import DatabaseError, LeaseLostError
 from storage.leases.store import Holder, LeaseRecord, SqlLeases
-from storage.redaction import redact
 from storage.scheduler import connect
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ServedDatabase:
         address = scheduler or dask.config.get("scheduler-address", None)
         if address is None:
             raise DatabaseError(
-                f"{redact(url)} is served by a Dask scheduler: name it with --scheduler "
+                f"{StoreAddress(url)} is served by a Dask scheduler: name it with --scheduler "
                 "or DASK_SCHEDULER_ADDRESS"
             )
         self._url = url
@@ -195,9 +195,9 @@ def _serve(url: str, create: bool, dask_scheduler: "Scheduler") -> None:
 
 
 def _open(url: str, create: bool) -> "RDBStorage":
-    if url == database.SERVED_FROM_MEMORY:
+    if url == SERVED_FROM_MEMORY:
         return database.open_in_memory()
-    return database.open_optuna(url.removeprefix(database.SERVED), create=create)
+    return database.open_optuna(url.removeprefix(SERVED), create=create)
 
 
 def _call(url: str, method: str, *arguments: Any, dask_scheduler: "Scheduler") -> Any:

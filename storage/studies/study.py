@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage import database
+from storage.addresses import StoreAddress
 from storage.errors import DatabaseError, NotFoundError, did_you_mean
 from storage.leases.store import LeaseRecord, Leases, SqlLeases
 from storage.records import Direction, StudyState, TrialRecord
-from storage.redaction import redact
 from storage.studies.trials import attributes_of, record_of, template_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class StudyBook:
 
     @cached_property
     def _served(self) -> "ServedDatabase | None":
-        if not database.is_served(self.url):
+        if not StoreAddress(self.url).is_served:
             return None
         from storage.studies.dask_storage import ServedDatabase
 
@@ -116,7 +116,7 @@ class StudyBook:
         except KeyError:
             hint = did_you_mean(name, self.names())
             raise NotFoundError(
-                f"there is no study '{name}' in {redact(self.url)}{hint}: "
+                f"there is no study '{name}' in {StoreAddress(self.url)}{hint}: "
                 "`grovekeeper studies` lists them"
             ) from None
         return Study(study, self)

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from storage import database
+from storage.addresses import StoreAddress
 from storage.errors import DatabaseError, first_line
-from storage.redaction import redact, redact_text
+from storage.redaction import redact_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,7 @@ def connect(tracking_uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     # MLflow keeps the stores that it has opened, by their addresses.
-    tracking_uri = database.absolute(tracking_uri)
+    tracking_uri = StoreAddress(tracking_uri).absolute
     with _making_tables(tracking_uri):
         _make_file(tracking_uri)
         return MlflowClient(tracking_uri, tracking_uri)
@@ -91,7 +91,7 @@ def load() -> None:
 @contextmanager
 def _making_tables(tracking_uri: str) -> Iterator[None]:
     """One at a time in a SQLite file's folder: two that make MLflow's tables break each other's."""
-    path = database.sqlite_path(tracking_uri)
+    path = StoreAddress(tracking_uri).sqlite_file
     if path is None or os.name == "nt":
         yield
         return
@@ -111,7 +111,7 @@ def _make_file(tracking_uri: str) -> None:
     MLflow makes its tables in dozens of steps and in seconds; a process that is ended meanwhile
     would leave a store that MLflow can neither open nor mend.
     """
-    path = database.sqlite_path(tracking_uri)
+    path = StoreAddress(tracking_uri).sqlite_file
     # On Windows no open file is renamed; and what follows a question mark stands at the end.
     if path is None or path.exists() or os.name == "nt" or "?" in tracking_uri:
         return
@@ -124,14 +124,9 @@ def _make_file(tracking_uri: str) -> None:
     half.replace(path)
 
 
-def is_server(tracking_uri: str) -> bool:
-    """Whether the address is an MLflow server's, rather than a store's."""
-    return tracking_uri.startswith(("http://", "https://"))
-
-
 def is_new(tracking_uri: str) -> bool:
     """Whether the store is a SQLite file that is not there yet."""
-    path = database.sqlite_path(tracking_uri)
+    path = StoreAddress(tracking_uri).sqlite_file
     return path is not None and not path.exists()
 
 
@@ -143,60 +138,50 @@ def check(tracking_uri: str) -> None:
     DatabaseError
         When a SQLite file cannot be written or a server does not answer within 5 seconds.
     """
-    if not is_server(tracking_uri):
-        if "://" not in tracking_uri:
-            place = redact(tracking_uri)
-            msg = (
-                f"'{place}' is no MLflow store: use, for instance, sqlite:///mlflow.db or "
-                "http://host:5000 (--tracking-uri or MLFLOW_TRACKING_URI)"
-            )
-            raise DatabaseError(msg)
-        database.parse(tracking_uri)
-        database.check_writable(tracking_uri)
-        # MLflow itself would try for many minutes.
-        database.check_reachable(tracking_uri, "--tracking-uri or MLFLOW_TRACKING_URI")
+    address = StoreAddress(tracking_uri)
+    if address.is_server:
+        _ping(address)
         return
-    _ping(tracking_uri)
+    if "://" not in tracking_uri:
+        raise DatabaseError(
+            f"'{address}' is not an MLflow store: use, for instance, sqlite:///mlflow.db or "
+            "http://host:5000 (--tracking-uri or MLFLOW_TRACKING_URI)"
+        )
+    address.parse()
+    database.check_writable(tracking_uri)
+    # MLflow itself would try for many minutes.
+    database.check_reachable(tracking_uri, "--tracking-uri or MLFLOW_TRACKING_URI")
 
 
-def _ping(server: str) -> None:
+def _ping(server: StoreAddress) -> None:
     from http.client import HTTPException, InvalidURL
     from urllib.error import HTTPError
     from urllib.request import urlopen
 
     try:
-        urlopen(f"{_without_login(server)}/health", timeout=_PING_TIMEOUT).close()  # noqa: S310 http(s)
+        urlopen(f"{server.without_login}/health", timeout=_PING_TIMEOUT).close()  # noqa: S310 http(s)
     except HTTPError:
         return  # it answers; whether it lets us in, the first real call will tell
     except (InvalidURL, ValueError):
         # What is wrong with it may be within its password.
         raise DatabaseError(
-            f"'{redact(server)}' is no address of a server: in its user and password, "
+            f"'{server}' is not the address of a server: in its user and password, "
             "write / as %2F, ? as %3F and # as %23"
         ) from None
     except (OSError, HTTPException) as error:
         cause = getattr(error, "reason", error)
         msg = (
-            f"the MLflow server {redact(server)} does not answer ({cause}): "
+            f"the MLflow server {server} does not answer ({cause}): "
             "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
         )
         raise DatabaseError(msg) from error
-
-
-def _without_login(url: str) -> str:
-    """Return a server's address without user and password: whoever asks for its health needs none.
-
-    urllib would take them for a part of the host, and name them in its errors.
-    """
-    parts = urlsplit(url.rstrip("/"))
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def explain(tracking_uri: str, error: Exception) -> DatabaseError:
     """Turn whatever MLflow raised into one line that says what to do."""
     if isinstance(error, DatabaseError):
         return error
-    place = redact(tracking_uri)
+    place = StoreAddress(tracking_uri)
     text = str(error)
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return DatabaseError(

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from storage import database
+from storage.addresses import StoreAddress
 from storage.errors import DatabaseError
 from storage.records import FINISHED_STATES, RunLocation, StudyRecord, TrialRecord
-from storage.redaction import redact
 from storage.tracking import client as mlflow_client
 from storage.tracking import views
 from storage.tracking.runs import Runs, Shown
@@ -92,9 +92,10 @@ class Mirror:
 
     def location(self) -> RunLocation:
         """Return where the study's run is, as far as it is known."""
-        server = redact(self.tracking_uri)
+        address = StoreAddress(self.tracking_uri)
+        server = str(address)
         experiment, run = self.experiment_id or None, self.run_id or None
-        if run is None or not mlflow_client.is_server(self.tracking_uri):
+        if run is None or not address.is_server:
             return RunLocation(server, experiment, run)
         url = f"{server.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{run}"
         view = views.page(server, self.experiment_id, self._uid)

@@ -61,7 +61,7 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
         (["launch", "--model", "a/b"], 2, "model name 'a/b'"),
         (["launch", "x" * 101], 2, "at most 100"),
         (["launch", "--config", "none.toml"], 2, "none.toml"),
-        (["--storage", "nonsense", "launch"], 1, "'nonsense' is no database address"),
+        (["--storage", "nonsense", "launch"], 1, "'nonsense' is not a database address"),
         (["--storage", "sqlite:////no/such/o.db", "launch"], 1, "there is no folder /no/such"),
         (["--storage", "sqlite:///{numbers}", "launch"], 1, "not a database"),
         (["--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db", "launch"], 2, "each"),

@@ -5,9 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Barrier
-from types import SimpleNamespace
 
-import psutil
 import pytest
 from examples import close
 
@@ -40,7 +38,7 @@ def test_sqlite_is_opened_with_a_write_ahead_log(tmp_path: Path) -> None:
     ("url", "says"),
     [
         ("sqlite:////no/such/folder/o.db", "there is no folder /no/such/folder"),
-        ("nonsense", "is no database address"),
+        ("nonsense", "is not a database address"),
         ("nonsuch://host/db", "nonsuch"),
         ("postgresql+psycopg://ann:secret@127.0.0.1:9/db", "postgresql+psycopg://ann:***@127"),
     ],
@@ -119,23 +117,6 @@ def test_a_database_in_the_making_is_not_found_rather_than_touched(tmp_path: Pat
     connection.close()
     assert tables == [("studies",)]
     assert before
-
-
-@pytest.mark.parametrize(
-    ("kind", "remote"), [("nfs4", True), ("cifs", True), ("fuse.sshfs", True), ("ext4", False)]
-)
-def test_a_network_file_system_is_recognised(
-    kind: str, remote: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mounts = [
-        SimpleNamespace(mountpoint="/", fstype="overlay"),
-        SimpleNamespace(mountpoint=str(tmp_path), fstype=kind),
-    ]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
-    url = f"sqlite:///{tmp_path}/deep/optuna.db"
-    assert database.remote_filesystem(url) == (kind if remote else None)
-    assert database.remote_filesystem("postgresql://host/db") is None
-    assert database.remote_filesystem(f"sqlite:///{tmp_path.parent}/optuna.db") is None
 
 
 def test_analysis_tells_sqlites_planner_and_leaves_others_alone(tmp_path: Path) -> None:
