@@ -1,4 +1,4 @@
-"""Dataset: a table turned into what forests grow on, and the rows held out from them."""
+"""`Dataset`: the features and the target of a table, divided into training and held-out rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +20,12 @@ from search.types import Task
 if TYPE_CHECKING:
     import pandas as pd
 
+# Rows that the training set and the hold-out each need at least.
 MIN_ROWS = 10
-_LONGEST_NAME = 500
-_LONGEST_TEXT = 1_000_000
-_NESTED = (list, tuple, dict, set, np.ndarray)
+# Characters.
+_MAX_NAME_LENGTH = 500
+_MAX_TEXT_LENGTH = 1_000_000
+_NESTED_TYPES = (list, tuple, dict, set, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,15 @@ class Dataset:
     description
         The table and the roles of its columns.
     features, held_out_features
-        The raw table's rows without the target.
+        Columns of the raw table, without the target, weights and groups.
     y, held_out_y
-        float64 for a regression; for a classification the index into `classes`, int64.
+        float64 for a regression, int64 indices into `classes` for a classification.
     classes
-        The target's values, sorted; ``None`` for a regression.
+        The sorted classes; ``None`` for a regression.
     roles, held_out_roles
         Weights, groups and times of the rows.
     notes
-        A sentence on each choice that was made for the user, and on rows left out.
+        A sentence about each default that was chosen, and about rows that were left out.
     """
 
     description: ResolvedDescription
@@ -66,7 +68,7 @@ class Dataset:
         from threadpoolctl import threadpool_limits
 
         vectorizer = make_vectorizer()
-        # Linear algebra on several threads adds up in another order, and so to other last bits.
+        # Several threads would add in another order, which changes the last bits.
         with threadpool_limits(1):
             return vectorizer, vectorizer.fit_transform(self.features)
 
@@ -79,13 +81,13 @@ class Dataset:
     def X(self) -> "pd.DataFrame":
         """The training rows as float32 columns, shape (n_rows, n_features)."""
         if self.is_numeric:
-            # What the vectorizer makes of them, without a second of imports before the search.
+            # The vectorizer would return the same, but takes a second to import.
             return self.features.astype(np.float32)
         return cast("pd.DataFrame", self._vectorized[1])
 
     @cached_property
     def is_numeric(self) -> bool:
-        """Whether every column is of NumPy's numbers, and has some: forests take it as it is."""
+        """Whether each column has a NumPy number type and a value: it needs no encoding."""
         numbers = all(
             isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self.features.dtypes
         )
@@ -98,26 +100,26 @@ class Dataset:
 
     @property
     def weights(self) -> NDArray[Any] | None:
-        """The training rows' weights, of mean 1."""
+        """Weights of the training rows, scaled to a mean of 1."""
         weights = self.roles.weights
         return None if weights is None else weights / weights.mean()
 
     @cached_property
     def units(self) -> NDArray[Any] | None:
-        """Number of the row among the distinct training rows; ``None`` where all are distinct."""
+        """Codes that are equal for equal training rows; ``None`` if all rows are distinct."""
         return duplicate_codes(self.features)
 
     @property
     def labels(self) -> NDArray[Any]:
-        """The training rows' target as the raw table has it."""
+        """Target of the training rows as in the raw table."""
         return self.y if self.classes is None else self.classes[self.y]
 
 
 def make_vectorizer() -> Any:
-    """Return an unfitted `TableVectorizer` whose columns suit trees.
+    """Return an unfitted `TableVectorizer` with encoders for trees.
 
-    Categories become one ordinal column each, texts of many values 30 latent columns, dates their
-    parts; unknown categories and missing values stay missing, which forests split on.
+    A category becomes one ordinal column, a text of many distinct values 30 latent components, a
+    date its parts. Unknown categories and missing values become NaN, which forests split on.
     """
     from sklearn.preprocessing import OrdinalEncoder
     from skrub import StringEncoder, TableVectorizer
@@ -136,37 +138,39 @@ def load_dataset(
     table: "pd.DataFrame | None" = None,
     limits: Limits = Limits(),
 ) -> Dataset:
-    """Read a table and divide it.
+    """Read a table, and divide it into training and held-out rows.
 
-    Columns of weights and groups are not features; the time is one, too.
+    The columns of weights and groups are not features. The column of times is.
 
     Parameters
     ----------
     address
-        Where the table is read, as `read_table` takes it; default: `description.source`. It may
-        hold passwords, which go into no dataset.
+        The address for `read_table`; default: `description.source`. Its passwords are not kept in
+        the dataset.
     table
-        The table itself, where it is read already; it is left as it is.
+        The table, if it was read before; it is not modified.
     limits
-        How large the table may be.
+        Limits of the table's size.
 
     Raises
     ------
     UsageError
-        When the target is none of the columns, or the task does not fit it.
+        When the table has no such column, or the task does not fit the target.
     DataError
-        When nothing can be learned from the table.
+        When the table cannot be read, or nothing can be learned from it.
     """
     source, query, task = description.source, description.query, description.task
     table = read_table(address or source, query, limits) if table is None else table.copy()
     notes = []
     if query is not None and "order by" not in " ".join(query.lower().split()):
         notes.append(
-            "--query has no `order by`: rows in another order are another table to a study"
+            "--query has no `order by`: a study goes on only if its rows come in the same order"
         )
     target = str(table.columns[-1]) if description.target is None else description.target
     if description.target is None and source != DIABETES:
-        notes.append(f"target: '{target}', the last column of {source} (another: --target)")
+        notes.append(
+            f"target: '{target}', the last column of {source} (choose another with --target)"
+        )
     check_column(table, target, "target")
     _check_cells(table, target)
     present = rows_with_target(table, target)
@@ -177,29 +181,29 @@ def load_dataset(
     table[target] = infer_target_type(table[target])
     description = description.model_copy(update={"target": target})
     roles = read_roles(table, description)
-    not_learned = (target, description.weight, description.group)
-    features = table.drop(columns=[name for name in not_learned if name is not None])
+    no_features = (target, description.weight, description.group)
+    features = table.drop(columns=[name for name in no_features if name is not None])
     _check_features(features, source)
     chosen = task or detect_task(table[target])
     if task is None and source != DIABETES:
-        notes.append(f"task: {chosen}, as '{target}' is (another: --task)")
+        notes.append(f"task: {chosen}, detected from '{target}' (choose another with --task)")
     y, classes = encode_target(table[target], chosen)
     share = description.holdout
-    out = _choose_held_out(table, features, roles, description.group, share)
-    _check_sides(y, out, share, classes)
-    for side, rows in {"training": ~out, "hold-out": out}.items():
+    out = _held_out_mask(table, features, roles, description.group, share)
+    _check_parts(y, out, share, classes)
+    for part, rows in {"training set": ~out, "hold-out": out}.items():
         if roles.weights is not None and rows.any() and not roles.weights[rows].any():
-            raise DataError(f"--weight '{description.weight}' is 0 in every row of the {side} side")
-    found = {"target": target, "task": chosen, "digest": table_digest(table)}
+            raise DataError(f"--weight '{description.weight}' is 0 in every row of the {part}")
+    resolved = {"target": target, "task": chosen, "digest": table_digest(table)}
     return Dataset(
-        description=ResolvedDescription(**description.model_dump() | found),
+        description=ResolvedDescription(**description.model_dump() | resolved),
         features=features[~out].reset_index(drop=True),
         y=y[~out],
         held_out_features=features[out].reset_index(drop=True),
         held_out_y=y[out],
         classes=classes,
-        roles=roles.of(~out),
-        held_out_roles=roles.of(out),
+        roles=roles.select(~out),
+        held_out_roles=roles.select(out),
         notes=tuple(notes),
     )
 
@@ -207,14 +211,12 @@ def load_dataset(
 def load_again(
     description: DataDescription, data: str | None = None, query: str | None = None
 ) -> Dataset:
-    """Read a table that was accepted before, and divide it as `description` has it.
-
-    The limits of its size do not apply again.
+    """Read a table that was accepted before, without limits of its size.
 
     Parameters
     ----------
     data, query
-        Address and query of the table, where they changed.
+        Address and query of the table, if they changed.
 
     Raises
     ------
@@ -226,10 +228,10 @@ def load_again(
     return load_dataset(now, address=address, limits=ALL_FREE_MEMORY)
 
 
-def _choose_held_out(
+def _held_out_mask(
     table: "pd.DataFrame", features: "pd.DataFrame", roles: Roles, group: str | None, share: float
 ) -> NDArray[np.bool_]:
-    """Choose by the rows' hashes; by their groups' where they have some; the last times."""
+    """Select the latest rows if there are times, else whole groups or rows by their hashes."""
     if not share:
         return np.zeros(len(table), dtype=bool)
     if roles.times is not None:
@@ -238,74 +240,75 @@ def _choose_held_out(
 
 
 def _check_cells(table: "pd.DataFrame", target: str) -> None:
-    """Refuse what no column of a model can hold: lists, endless names and texts."""
+    """Raise `DataError` for names and values that a model cannot take."""
     for name in table.columns:
         if not name:
             raise DataError("a column has no name: give it one")
-        if len(name) > _LONGEST_NAME:
+        if len(name) > _MAX_NAME_LENGTH:
             raise DataError(
-                f"column '{name[:40]}…' has a name of {len(name):,} characters: rename it, with at "
-                f"most {_LONGEST_NAME}; or has the table no header?"
+                f"column '{name[:40]}…' has a name of {len(name):,} characters: shorten it to at "
+                f"most {_MAX_NAME_LENGTH}, or add a header if the table has none"
             )
         if "\0" in name:
-            raise DataError(f"column {name[:40]!r} has a NUL in its name: rename it")
+            raise DataError(f"column {name[:40]!r} has a NUL character in its name: rename it")
         if table[name].dtype.kind == "c":
             raise DataError(
-                f"column '{name}' holds complex numbers: make it two columns of real ones"
+                f"column '{name}' holds complex numbers: split it into two columns of real numbers"
             )
     for name in table.select_dtypes(include="object", exclude="str").columns:
-        # Bytes are categories, but no classes: a model's answer would have no JSON.
-        refused = (*_NESTED, bytes) if name == target else _NESTED
-        unlearned = next((value for value in table[name] if isinstance(value, refused)), None)
-        if unlearned is not None:
+        # Bytes can be categories but not classes: predictions could not be written as JSON.
+        refused = (*_NESTED_TYPES, bytes) if name == target else _NESTED_TYPES
+        value = next((value for value in table[name] if isinstance(value, refused)), None)
+        if value is not None:
             raise DataError(
-                f"column '{name}' holds values of type {type(unlearned).__name__}: numbers, texts, "
-                "dates and logical values are learned from; leave it out, or make it columns of "
-                "these"
+                f"column '{name}' holds values of type {type(value).__name__}: leave it out, or "
+                "convert it to numbers, texts, dates or booleans"
             )
     for name in table.select_dtypes(include="str").columns:
         longest = int(table[name].str.len().max() or 0)
-        if longest > _LONGEST_TEXT:
+        if longest > _MAX_TEXT_LENGTH:
             raise DataError(
                 f"column '{name}' holds a text of {longest:,} characters, more than "
-                f"{_LONGEST_TEXT:,}: shorten it, or leave the column out"
+                f"{_MAX_TEXT_LENGTH:,}: shorten it, or leave the column out"
             )
 
 
 def _check_features(features: "pd.DataFrame", source: str) -> None:
     if features.shape[1] == 0:
-        raise DataError(f"{source} has no column beside the target: nothing to learn from")
+        raise DataError(f"{source} has no column besides the target: nothing to learn from")
     for name, dtype in features.dtypes.items():
         if dtype.kind == "m" or str(dtype).startswith("period"):
-            msg = f"column '{name}' holds {dtype}: store it as a number or as a date"
-            raise DataError(msg)
+            raise DataError(f"column '{name}' holds {dtype}: store it as a number or as a date")
     numbers = features.select_dtypes("number")
     for name in numbers.columns:
         values = numbers[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        # Trees compare in float32: what overflows there is infinite to them.
-        huge = int((np.abs(values) > np.finfo(np.float32).max).sum())
-        if huge:
-            msg = f"column '{name}' has {huge} infinite values: replace them, or leave them empty"
-            raise DataError(msg)
+        # Trees compare in float32, where larger values are infinite.
+        n_infinite = int((np.abs(values) > np.finfo(np.float32).max).sum())
+        if n_infinite:
+            raise DataError(
+                f"column '{name}' has {n_infinite} infinite values: replace them, or leave them "
+                "empty"
+            )
     if not features.notna().to_numpy().any():
-        raise DataError(f"{source}: all values beside the target are missing")
+        raise DataError(f"{source}: all values besides the target are missing")
 
 
-def _check_sides(
+def _check_parts(
     y: NDArray[Any], out: NDArray[np.bool_], share: float, classes: NDArray[Any] | None
 ) -> None:
-    sides = {"training": y[~out], "hold-out": y[out]} if share else {"training": y}
-    for side, values in sides.items():
-        way_out = "give more rows" if not share else "train on every row with --holdout 0"
+    """Raise `DataError` if the training set or the hold-out has too few rows or classes."""
+    parts = {"training set": y[~out], "hold-out": y[out]} if share else {"training set": y}
+    for part, values in parts.items():
+        remedy = "train on every row with --holdout 0" if share else "give more rows"
         if len(values) < MIN_ROWS:
-            rows = f"{len(values)} of {len(y)} rows"
-            raise DataError(f"{rows} fall to the {side} side, fewer than {MIN_ROWS}: {way_out}")
+            raise DataError(
+                f"the {part} has {len(values)} of {len(y)} rows, fewer than {MIN_ROWS}: {remedy}"
+            )
         if classes is not None and share:
             missing = np.setdiff1d(np.arange(len(classes)), values)
             if len(missing):
-                label = classes[missing[0]]
                 if classes.dtype.kind == "i":
-                    way_out += ", or take it as a number with --task regression"
-                raise DataError(f"no row of class '{label}' falls to the {side} side: {way_out}")
-        if side == "training" and len(np.unique(values)) == 1:
-            raise DataError(f"the target is constant on the {side} side: {way_out}")
+                    remedy += ", or predict a number with --task regression"
+                raise DataError(f"the {part} has no row of class '{classes[missing[0]]}': {remedy}")
+        if part == "training set" and len(np.unique(values)) == 1:
+            raise DataError(f"the target is constant in the {part}: {remedy}")

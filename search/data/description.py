@@ -11,7 +11,7 @@ from search.types import Task
 # Columns that describe rows instead of being learned from, and the words that users read for them.
 ROLES = {"weight": "weights", "group": "groups", "time": "time"}
 
-# Names under which a study's stored identity has fields; the others have their own.
+# Fields that have another name in a study's stored identity.
 _STORED_NAMES = {"source": "data", "digest": "data_digest"}
 
 
@@ -39,7 +39,7 @@ class DataDescription(BaseModel):
     holdout
         Share of the rows to hold out, from 0 (none) to below 1.
     weight, group, time
-        Columns of the rows' weights, groups and times; ``None`` where there is none.
+        Columns of the rows' weights, groups and times; ``None`` for none.
     """
 
     # Unknown fields are kept: a later version may have written them.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.data.roles import numbered
+from search.data.roles import dense_ranks
 from search.study.spec import StudySpec
 
 Array = NDArray[Any]
@@ -37,7 +37,7 @@ def groups_of(groups: Any, n_rows: int) -> Array | None:
     missing = int(pd.isna(values).sum())
     if missing:
         raise ValueError(f"groups is missing in {missing} rows: fill in a value")
-    found = numbered(values.astype(str) if values.dtype == object else values)
+    found = dense_ranks(values.astype(str) if values.dtype == object else values)
     if not found.any():
         raise ValueError("all rows belong to one group: scoring needs at least two groups")
     return found

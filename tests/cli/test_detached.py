@@ -141,7 +141,7 @@ def test_errors_of_detaching_are_one_line(shell: Shell, servers: DaskServers) ->
     assert "name its --scheduler" in refused(expect=2)
     servers.add_worker()
     assert "has the resource" in refused(*cluster)
-    assert "'prize' is no column" in refused(*cluster, "--target", "prize", expect=2)
+    assert "'prize' is not a column" in refused(*cluster, "--target", "prize", expect=2)
     servers.add_worker(*_RESOURCE)
     wait_until(lambda: "has the resource" not in refused(*cluster), "no coordinator comes")
     assert "has no OPTUNA_STORAGE and no MLFLOW_TRACKING_URI in its env" in refused(*cluster)

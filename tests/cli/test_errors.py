@@ -36,7 +36,7 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
         (["launch", "--data", "{nested}"], 1, "column 'y' holds values of type ndarray"),
         (["launch", "--data", "{named}"], 1, "has a name of 10,000 characters"),
         (["launch", "--data", "{nul}"], 1, "it holds NUL bytes"),
-        (["launch", "--data", "{numbers}", "--target", "z"], 2, "there are a, b, c, d, y"),
+        (["launch", "--data", "{numbers}", "--target", "z"], 2, "its columns are a, b, c, d, y"),
         (["launch", "--data", "{constant}"], 1, "is 3 in all 60 rows"),
         (["launch", "--data", "{untargeted}"], 1, "all 60 values of the target 'y' are missing"),
         (["launch", "--data", "{numbers}", "--weight", "bb"], 2, "did you mean 'b'?"),

@@ -41,7 +41,7 @@ def test_every_format_reads_the_same_table(name: str, tmp_path: Path) -> None:
     assert read["c"].isna().tolist() == [False, True, False]
 
 
-def test_semicolons_and_a_byte_order_mark_are_understood(tmp_path: Path) -> None:
+def test_semicolons_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"\xef\xbb\xbfa;b\n1;2\n")
     assert list(read_table(str(path)).columns) == ["a", "b"]
@@ -56,7 +56,7 @@ def test_the_diabetes_data_needs_no_file() -> None:
     assert dataset.notes == ()
 
 
-def test_a_raw_table_becomes_float_columns_and_rows_without_target_are_counted(
+def test_a_raw_table_becomes_float_columns_and_rows_without_a_target_are_noted(
     mixed_csv: Path, mixed_table: pd.DataFrame
 ) -> None:
     dataset = make_dataset(str(mixed_csv), "price", holdout=0.2)
@@ -76,7 +76,7 @@ def test_a_raw_table_becomes_float_columns_and_rows_without_target_are_counted(
         (["no", "yes"], ["no", "yes"]),
     ],
 )
-def test_labels_keep_the_kind_they_have_in_the_table(
+def test_labels_keep_their_type_in_the_table(
     values: list[object], classes: list[object], tmp_path: Path
 ) -> None:
     table = pd.DataFrame({"a": range(200), "y": [values[i % 2] for i in range(200)]})
@@ -89,7 +89,7 @@ def test_labels_keep_the_kind_they_have_in_the_table(
     assert set(np.unique(dataset.y)) == {0, 1}
 
 
-def test_no_hold_out_trains_on_every_row(tmp_path: Path) -> None:
+def test_without_a_hold_out_every_row_is_for_training(tmp_path: Path) -> None:
     dataset = make_dataset(write(tmp_path, "t.csv", numbers(30)))
     assert len(dataset.y) == 30
     assert len(dataset.held_out_y) == 0
@@ -102,7 +102,7 @@ def test_no_hold_out_trains_on_every_row(tmp_path: Path) -> None:
         ("a,y\n", "has no rows"),
         ("a,y\n" + "1,\n" * 30, "all 30 values of the target 'y' are missing"),
         ("a,y\n" + "1,3\n" * 30, "the target 'y' is 3 in all 30 rows"),
-        ("y\n" + "1\n2\n" * 30, "no column beside the target"),
+        ("y\n" + "1\n2\n" * 30, "no column besides the target"),
         (numbers(15), "fewer than 10: train on every row with --holdout 0"),
         (numbers(60, "{letter}").replace("7,0,b", "7,0,rare"), "no row of class 'rare'"),
         (numbers(60).replace("\n3,", "\ninf,"), "column 'a' has 1 infinite values"),
@@ -110,12 +110,10 @@ def test_no_hold_out_trains_on_every_row(tmp_path: Path) -> None:
         (numbers(60).replace("3.5", "inf"), "the target 'y' has"),
         (numbers(60, "name{i}"), "has 60 classes in 60 rows"),
         ("a,y\n1,2\n1,2,3\n", "cannot read"),
-        (",y\n" + ",1\n,2\n" * 20, "all values beside the target are missing"),
+        (",y\n" + ",1\n,2\n" * 20, "all values besides the target are missing"),
     ],
 )
-def test_a_table_that_nothing_can_be_learned_from_is_one_line(
-    text: str, says: str, tmp_path: Path
-) -> None:
+def test_a_table_that_cannot_be_learned_is_one_line(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         make_dataset(write(tmp_path, "t.csv", text), holdout=0.2)
     assert says in str(error.value)
@@ -129,7 +127,7 @@ def test_lists_in_cells_are_refused_by_column(tmp_path: Path) -> None:
         make_dataset(str(tmp_path / "t.parquet"), holdout=0.2)
 
 
-def test_a_name_or_a_text_without_end_is_refused_by_column(tmp_path: Path) -> None:
+def test_names_and_texts_that_are_too_long_are_refused_by_column(tmp_path: Path) -> None:
     lines = "".join(f"{i},{i}.5\n" for i in range(60))
     named = write(tmp_path, "n.csv", "x" * 501 + ",y\n" + lines)
     with pytest.raises(DataError, match=r"column 'x{40}…' has a name of 501 characters"):
@@ -139,7 +137,7 @@ def test_a_name_or_a_text_without_end_is_refused_by_column(tmp_path: Path) -> No
     with pytest.raises(DataError, match="column 'x' holds a text of 1,000,001 characters"):
         make_dataset(long)
     frame = pd.DataFrame({"a\0b": range(60), "y": range(60)})
-    with pytest.raises(DataError, match="has a NUL in its name"):
+    with pytest.raises(DataError, match="has a NUL character in its name"):
         make_dataset("frame", table=frame)
 
 
@@ -147,7 +145,7 @@ def test_a_name_or_a_text_without_end_is_refused_by_column(tmp_path: Path) -> No
     ("target", "says"),
     [
         (["a"] * 60, "is a in all 60 rows"),
-        (["a"] * 59 + ["rare"], "no row of class 'rare' falls to"),
+        (["a"] * 59 + ["rare"], "has no row of class 'rare'"),
         ([f"c{i % 31}" for i in range(60)], "has 31 classes in 60 rows"),
         (pd.date_range("2024-01-01", periods=60), "has 60 classes in 60 rows"),
         ([np.inf, *np.arange(59)], "infinite values: leave these rows out"),
@@ -169,7 +167,7 @@ def test_one_row_is_too_few() -> None:
         make_dataset("frame", table=pd.DataFrame({"x": [1], "y": [2.5]}))
 
 
-def test_odd_columns_are_learned_from() -> None:
+def test_unusual_columns_become_features() -> None:
     frame = pd.DataFrame(
         {
             "constant": 1,
@@ -185,7 +183,7 @@ def test_odd_columns_are_learned_from() -> None:
 
 
 def test_a_column_without_a_name_is_refused() -> None:
-    """MLflow takes an empty name for none: nobody could call the model."""
+    """MLflow ignores an empty name: the model could not be called."""
     frame = pd.DataFrame({"": range(60), "y": np.arange(60) * 0.5})
     with pytest.raises(DataError, match="a column has no name: give it one"):
         make_dataset("frame", "y", table=frame)
@@ -210,7 +208,7 @@ def test_durations_and_periods_are_refused_by_column(tmp_path: Path) -> None:
             make_dataset(str(tmp_path / "t.parquet"), holdout=0.2)
 
 
-def test_row_labels_are_a_column_and_a_separator_at_the_end_is_none(tmp_path: Path) -> None:
+def test_row_labels_are_a_column_and_separators_at_the_end_are_not(tmp_path: Path) -> None:
     labelled = write(tmp_path, "r.csv", "a,y\n" + "r1,2,3\nr2,4,5\n")
     assert list(read_table(labelled).columns) == ["index", "a", "y"]
     trailing = write(tmp_path, "t.csv", "a,b,y\n1,2,3,\n4,5,6,\n")
@@ -226,7 +224,7 @@ def test_a_decimal_target_is_a_number(tmp_path: Path) -> None:
     assert make_dataset(str(tmp_path / "t.parquet"), "y", holdout=0.2).task == "regression"
 
 
-def test_a_logical_target_with_holes_keeps_its_labels(tmp_path: Path) -> None:
+def test_a_boolean_target_with_missing_values_keeps_its_labels(tmp_path: Path) -> None:
     lines = [f"{i},{['True', 'False', ''][i % 3]}" for i in range(150)]
     source = write(tmp_path, "t.csv", "\n".join(["a,y", *lines]))
     classes = make_dataset(source, "y", holdout=0.2).classes
@@ -234,7 +232,7 @@ def test_a_logical_target_with_holes_keeps_its_labels(tmp_path: Path) -> None:
     assert classes.tolist() == [False, True]
 
 
-def test_what_is_no_table_is_said(tmp_path: Path) -> None:
+def test_damaged_files_and_missing_paths_are_refused(tmp_path: Path) -> None:
     for name, content in (
         ("t.csv", b"\xff\xfe\x00"),
         ("t.parquet", b"PAR1"),
@@ -257,13 +255,15 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
         read_table(str(tmp_path / "none.csv"))
 
 
-def test_a_mistyped_target_gets_the_near_name_and_the_columns(tmp_path: Path) -> None:
+def test_a_mistyped_target_is_answered_with_a_suggestion_and_the_columns(tmp_path: Path) -> None:
     source = write(tmp_path, "t.csv", numbers(30).replace("a,b,y", "alpha,beta,yield"))
-    with pytest.raises(UsageError, match=r"did you mean 'yield'\?\): there are alpha, beta, yield"):
+    with pytest.raises(
+        UsageError, match=r"did you mean 'yield'\?\): its columns are alpha, beta, yield"
+    ):
         make_dataset(source, "yeild", holdout=0.2)
 
 
-def test_text_is_no_target_of_a_regression(tmp_path: Path) -> None:
+def test_a_text_target_is_refused_for_a_regression(tmp_path: Path) -> None:
     source = write(tmp_path, "t.csv", numbers(60, "{letter}"))
     with pytest.raises(UsageError, match="is not a number"):
         make_dataset(source, "y", "regression", 0.2)
@@ -286,14 +286,14 @@ def shops(folder: Path, **columns: str) -> Dataset:
     return make_dataset(str(folder / "t.csv"), "y", holdout=0.25, **columns)
 
 
-def test_weight_and_group_are_no_features_and_time_is_one(tmp_path: Path) -> None:
+def test_weights_and_groups_are_not_features_and_times_are(tmp_path: Path) -> None:
     assert list(shops(tmp_path).features) == ["shop", "day", "sales", "size"]
     dataset = shops(tmp_path, weight="sales", group="shop")
     assert list(dataset.features) == list(dataset.held_out_features) == ["day", "size"]
     assert list(shops(tmp_path, time="day").features) == ["shop", "day", "sales", "size"]
 
 
-def test_a_group_is_wholly_in_training_or_wholly_held_out(tmp_path: Path) -> None:
+def test_a_group_is_entirely_in_training_or_entirely_held_out(tmp_path: Path) -> None:
     dataset = shops(tmp_path, group="shop")
     inside, outside = dataset.roles.groups, dataset.held_out_roles.groups
     assert inside is not None
@@ -303,13 +303,13 @@ def test_a_group_is_wholly_in_training_or_wholly_held_out(tmp_path: Path) -> Non
     assert len(outside) == pytest.approx(100, abs=60)
 
 
-def test_the_latest_rows_are_held_out_where_there_is_a_time(tmp_path: Path) -> None:
+def test_the_latest_rows_are_held_out_if_there_are_times(tmp_path: Path) -> None:
     dataset = shops(tmp_path, time="day")
     assert max(dataset.features["day"]) < min(dataset.held_out_features["day"])
     assert len(dataset.held_out_y) == pytest.approx(100, abs=2)
 
 
-def test_training_weights_have_a_mean_of_one_and_the_hold_outs_are_the_tables(
+def test_training_weights_have_mean_one_and_held_out_weights_are_unscaled(
     tmp_path: Path,
 ) -> None:
     dataset = shops(tmp_path, weight="sales")
@@ -321,21 +321,21 @@ def test_training_weights_have_a_mean_of_one_and_the_hold_outs_are_the_tables(
     assert shops(tmp_path).weights is None
 
 
-def test_a_side_without_any_weight_is_one_line(tmp_path: Path) -> None:
-    for zero, side in ((lambda i: i < 71, "training"), (lambda i: i >= 60, "hold-out")):
+def test_a_part_with_zero_weights_only_is_one_line(tmp_path: Path) -> None:
+    for zero, part in ((lambda i: i < 71, "training set"), (lambda i: i >= 60, "hold-out")):
         lines = [f"{i},{0 if zero(i) else 1},{i}.5" for i in range(80)]
         source = write(tmp_path, "t.csv", "\n".join(["t,w,y", *lines]))
-        with pytest.raises(DataError, match=f"'w' is 0 in every row of the {side} side"):
+        with pytest.raises(DataError, match=f"'w' is 0 in every row of the {part}"):
             make_dataset(source, "y", holdout=0.2, weight="w", time="t")
 
 
-def test_rows_without_a_target_may_lack_their_roles(tmp_path: Path) -> None:
+def test_rows_without_a_target_need_no_roles(tmp_path: Path) -> None:
     lines = [f"{i},{i % 4},{i}.5" for i in range(60)] + ["60,,"]
     source = write(tmp_path, "t.csv", "\n".join(["a,g,y", *lines]))
     assert make_dataset(source, "y", group="g").roles.groups is not None
 
 
-def test_rows_that_repeat_each_other_but_for_the_target_are_one_unit(tmp_path: Path) -> None:
+def test_rows_with_equal_features_are_one_unit(tmp_path: Path) -> None:
     lines = [f"{i % 25},{i % 5},{i}.5" for i in range(40)]
     source = write(tmp_path, "t.csv", "\n".join(["a,b,y", *lines]))
     units = make_dataset(source, "y").units
@@ -349,7 +349,7 @@ _NUMBERS = ["int8", "int64", "uint16", "uint64", "float32", "float64"]
 
 
 @given(data=st.data(), dtypes=st.lists(st.sampled_from(_NUMBERS), min_size=1, max_size=4))
-def test_plain_numbers_become_what_the_vectorizer_makes_of_them(
+def test_numeric_columns_equal_the_output_of_the_vectorizer(
     data: st.DataObject, dtypes: list[str]
 ) -> None:
     n_rows = data.draw(st.integers(1, 6))

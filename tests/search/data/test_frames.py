@@ -1,4 +1,4 @@
-"""Tables that are in memory already, and what is made of them."""
+"""Studies on tables in memory: frames and arrays."""
 
 import pickle
 from pathlib import Path
@@ -21,7 +21,7 @@ TWICE = pd.DataFrame([[1, 2]], columns=[1, "1"])
 
 
 @pytest.mark.parametrize("given", [HOUSES, pl.from_pandas(HOUSES)], ids=["pandas", "polars"])
-def test_frames_pose_the_problem_that_their_file_poses(given: Any, tmp_path: Path) -> None:
+def test_a_frame_and_its_file_give_the_same_dataset(given: Any, tmp_path: Path) -> None:
     HOUSES.to_parquet(tmp_path / "houses.parquet")
     here = load_problem(StudySpec(data=given, target="price"))
     there = load_problem(StudySpec(data=tmp_path / "houses.parquet", target="price"))
@@ -29,13 +29,13 @@ def test_frames_pose_the_problem_that_their_file_poses(given: Any, tmp_path: Pat
     assert (here.spec.study, there.spec.study) == ("frame", "houses")
 
 
-def test_an_arrays_columns_are_numbered_and_the_last_is_the_target() -> None:
+def test_columns_of_an_array_are_numbered_and_the_last_is_the_target() -> None:
     problem = load_problem(StudySpec(data=np.random.default_rng(0).normal(size=(100, 3))))
     assert problem.dataset.description.target == "x2"
     assert list(problem.dataset.features.columns) == ["x0", "x1"]
 
 
-def test_labels_of_rows_are_no_column_and_the_frame_is_left_as_it_is() -> None:
+def test_the_index_is_ignored_and_the_frame_is_not_modified() -> None:
     chosen = HOUSES[HOUSES["size"] > -1].set_index(HOUSES.index[HOUSES["size"] > -1] + 7)
     before = chosen.copy()
     assert list(to_pandas(chosen).columns) == list(HOUSES.columns)
@@ -56,18 +56,18 @@ def test_labels_of_rows_are_no_column_and_the_frame_is_left_as_it_is() -> None:
         ),
     ],
 )
-def test_what_is_no_table_is_said(given: Any, error: type[Exception], message: str) -> None:
+def test_other_types_are_refused(given: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message.replace("(", r"\(").replace(")", r"\)")):
         StudySpec(data=given)
 
 
-def test_sparse_columns_are_what_they_hold() -> None:
+def test_sparse_columns_become_dense() -> None:
     sparse = HOUSES.assign(garden=pd.arrays.SparseArray([0.0, 1.0] * (len(HOUSES) // 2)))
     assert to_pandas(sparse)["garden"].dtype == np.float64
     load_problem(StudySpec(data=sparse, target="price"))
 
 
-def test_levels_of_names_become_one(tmp_path: Path) -> None:
+def test_multi_level_column_names_are_flattened(tmp_path: Path) -> None:
     frame = HOUSES.copy()
     frame.columns = pd.MultiIndex.from_product([["house"], frame.columns])
     assert load_problem(StudySpec(data=frame)).dataset.description.target == "('house', 'price')"
@@ -75,7 +75,7 @@ def test_levels_of_names_become_one(tmp_path: Path) -> None:
     assert list(read_table(str(tmp_path / "t.parquet")).columns) == list(to_pandas(frame).columns)
 
 
-def test_a_tables_study_names_experiment_and_model() -> None:
+def test_the_study_of_a_frame_names_its_experiment_and_model() -> None:
     spec = StudySpec(data=HOUSES, study="homes")
     assert (spec.experiment, spec.model) == ("homes", "homes")
     named = StudySpec(data=HOUSES, study="homes", model="best")
@@ -108,6 +108,6 @@ def test_an_invalid_value_is_reported_in_one_line_from_python_too(
     assert "\n" not in str(caught.value)
 
 
-def test_the_table_of_a_study_that_had_it_in_memory_is_asked_for() -> None:
-    with pytest.raises(DataError, match="was in memory: write it to a file"):
+def test_a_table_that_was_in_memory_must_be_written_to_a_file() -> None:
+    with pytest.raises(DataError, match="was given in memory: write it to a file"):
         read_table("frame")

@@ -29,7 +29,7 @@ def read(values: list[Any], role: str, name: str = "it") -> Any:
     return read_roles(table, described(**{role: name}))
 
 
-def test_columns_become_weights_and_numbers_of_groups_and_moments() -> None:
+def test_columns_become_weights_group_codes_and_time_ranks() -> None:
     roles = read_roles(TABLE, described(weight="share", group="customer", time="day"))
     assert roles.weights is not None
     assert roles.groups is not None
@@ -39,13 +39,13 @@ def test_columns_become_weights_and_numbers_of_groups_and_moments() -> None:
     assert roles.times.tolist() == [2, 0, 2, 1]
 
 
-def test_what_is_not_named_is_none() -> None:
+def test_a_role_without_a_column_is_none() -> None:
     assert read_roles(TABLE, described()) == Roles(None, None, None)
 
 
-def test_the_roles_of_chosen_rows_are_numbered_without_gaps_and_in_their_order() -> None:
+def test_selected_rows_have_codes_without_gaps_in_the_same_order() -> None:
     roles = read_roles(TABLE, described(weight="share", group="customer", time="day"))
-    some = roles.of(np.array([True, False, True, True]))
+    some = roles.select(np.array([True, False, True, True]))
     assert some.weights is not None
     assert some.groups is not None
     assert some.times is not None
@@ -68,7 +68,7 @@ def test_the_roles_of_chosen_rows_are_numbered_without_gaps_and_in_their_order()
     ],
     ids=["whole", "numbers", "decimals", "texts", "zones", "dates", "timestamps", "far"],
 )
-def test_times_are_numbers_dates_or_texts_of_dates(values: list[Any]) -> None:
+def test_times_are_numbers_dates_or_dates_as_text(values: list[Any]) -> None:
     assert read(values, "time").times.tolist() == [2, 0, 2, 1]
 
 
@@ -82,31 +82,31 @@ def test_times_are_numbers_dates_or_texts_of_dates(values: list[Any]) -> None:
     ],
     ids=["day first", "month first", "dots", "names"],
 )
-def test_dates_of_a_column_are_all_read_in_one_way(values: list[str]) -> None:
+def test_all_dates_of_a_column_are_parsed_in_one_format(values: list[str]) -> None:
     assert read(values, "time").times.tolist() == [2, 0, 2, 1]
 
 
-def test_dates_that_can_be_read_in_two_ways_are_asked_for_in_another() -> None:
+def test_dates_with_ambiguous_days_and_months_are_refused() -> None:
     with pytest.raises(DataError, match=r"such as 10/02/2023, .*: write them as 2024-12-31"):
         read(["10/02/2023", "01/03/2023", "02/11/2023", "12/12/2023"], "time")
     assert read(["01/01/2023", "02/02/2023", "03/03/2023", "04/04/2023"], "time") is not None
 
 
-def test_weights_may_be_decimals_or_texts_of_numbers() -> None:
+def test_weights_may_be_decimals_or_numbers_as_text() -> None:
     for values in ([Decimal("0.5"), Decimal(0), 2, 1], ["0.5", "0", "2", "1"]):
         assert read(values, "weight").weights.tolist() == [0.5, 0.0, 2.0, 1.0]
 
 
-def test_a_mistyped_column_gets_the_near_name_and_those_there_are() -> None:
+def test_a_mistyped_column_is_answered_with_a_suggestion_and_the_columns() -> None:
     with pytest.raises(UsageError) as error:
         read_roles(TABLE, described(group="custmer"))
-    assert "--group 'custmer' is no column of the table (did you mean 'customer'?)" in str(
+    assert "--group 'custmer' is not a column of the table (did you mean 'customer'?)" in str(
         error.value
     )
-    assert "there are customer, day, share, price" in str(error.value)
+    assert "its columns are customer, day, share, price" in str(error.value)
 
 
-def test_of_a_wide_table_not_every_column_is_listed() -> None:
+def test_only_the_first_columns_of_a_wide_table_are_listed() -> None:
     wide = pd.DataFrame(np.zeros((2, 50)), columns=[f"c{k}" for k in range(50)])
     with pytest.raises(UsageError, match=r"c28, c29, …$"):
         read_roles(wide, described("c0", time="zzz"))
@@ -115,8 +115,8 @@ def test_of_a_wide_table_not_every_column_is_listed() -> None:
 @pytest.mark.parametrize(
     ("description", "says"),
     [
-        (described(weight="share", time="share"), "--weight 'share' is named for another role"),
-        (described(group="day", time="day"), "--group 'day' is named for another role"),
+        (described(weight="share", time="share"), "--weight 'share' already has another role"),
+        (described(group="day", time="day"), "--group 'day' already has another role"),
         (described(group="price"), "--group 'price' is the target"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_column_has_one_role(description: DataDescription, says: str) -> None:
 @pytest.mark.parametrize(
     ("role", "values", "says"),
     [
-        ("weight", [1, 2, -0.5, 1], "--weight 'it' holds -0.5: weights are numbers, not below 0"),
+        ("weight", [1, 2, -0.5, 1], "--weight 'it' holds -0.5: weights are numbers from 0 up"),
         ("weight", ["1", "heavy", "2", "3"], "--weight 'it' holds heavy"),
         ("weight", [1.0, np.inf, 2.0, 3.0], "--weight 'it' holds inf"),
         ("weight", [0, 0, 0, 0], "--weight 'it' is 0 in every row"),
@@ -138,7 +138,7 @@ def test_a_column_has_one_role(description: DataDescription, says: str) -> None:
         ("time", ["2024-01-01", "soon", "2024-01-02", "2024"], "neither numbers nor dates"),
     ],
 )
-def test_a_column_that_does_not_hold_what_its_role_asks_for_is_one_line(
+def test_values_that_do_not_fit_the_role_are_one_line(
     role: str, values: list[Any], says: str
 ) -> None:
     with pytest.raises(DataError) as error:
