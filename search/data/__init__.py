@@ -1,4 +1,4 @@
-"""Reads a table from wherever it is and turns it into training and held-out rows.
+"""Reads a table from any address and divides it into training and held-out rows.
 
 The package may import the top-level modules of `search` and nothing above it. `addresses` says
 what `--data` may name, `table` chooses the reader, and `dataset` is the result. Start at

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Rows that the training set and the hold-out each need at least.
 MIN_ROWS = 10
-# Characters.
+# Limits in characters.
 _MAX_NAME_LENGTH = 500
 _MAX_TEXT_LENGTH = 1_000_000
 _NESTED_TYPES = (list, tuple, dict, set, np.ndarray)

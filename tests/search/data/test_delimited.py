@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
-from odd import said_of
+from table_errors import error_of
 
 from search.data import delimited
 from search.data.delimited import read_delimited
@@ -79,7 +79,7 @@ def test_any_bytes_are_a_table_or_one_line(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / f"t.{suffix}"
     path.write_bytes(gzip.compress(content) if packed else content)
-    assert "\n" not in said_of(str(path), None)
+    assert "\n" not in error_of(str(path), None)
 
 
 @st.composite
@@ -104,7 +104,7 @@ def test_any_table_has_a_champion_or_one_line(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "t.csv"
     path.write_text(text, encoding="utf-8", newline="")
-    assert "\n" not in said_of(str(path), "y")
+    assert "\n" not in error_of(str(path), "y")
 
 
 ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import make_dataset
-from odd import said_of
+from table_errors import error_of
 
 from search.data.limits import Limits
 from search.data.table import read_table
@@ -116,4 +116,4 @@ def test_a_damaged_file_is_a_table_or_one_line(
         content[place] ^= change
     path = tmp_path_factory.mktemp("damaged") / "t.parquet"
     path.write_bytes(content[: len(content) - cut])
-    assert "\n" not in said_of(str(path), "y")
+    assert "\n" not in error_of(str(path), "y")

@@ -1,4 +1,4 @@
-"""Errors for unusual tables."""
+"""Errors of tables, from reading to the champion."""
 
 from made import make_dataset
 
@@ -9,17 +9,17 @@ from search.model.champion import make_champion
 from search.study.problem import make_problem
 from search.study.spec import make_spec
 
-_SMALL = 1000
+_MAX_VALUES = 1000
 
 
-def said_of(source: str, target: str | None) -> str:
-    """Read a table and train a champion on it; return the message of a `SearchError`, if any.
+def error_of(source: str, target: str | None) -> str:
+    """Read a table and make a champion from it; return the message of a `SearchError`, or "".
 
-    Other errors fail the test. Large tables are only read.
+    Any other error fails the test. Large tables are only read.
     """
     try:
         dataset = make_dataset(source, target, limits=Limits(max_bytes=10**9))
-        if dataset.features.size <= _SMALL:
+        if dataset.features.size <= _MAX_VALUES:
             problem = make_problem(
                 make_spec({"data": source, "target": target, "holdout": 0.0}), dataset
             )
