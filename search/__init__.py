@@ -1,17 +1,9 @@
-"""Hyperparameter search for random forests: propose, grow, compare, and keep the best.
+"""Searches for the hyperparameters of random forests, and registers and promotes the best forest.
 
-From Python::
-
-    from search import StudySpec, launch
-
-    result = launch(StudySpec(data="houses.csv", target="price", metric="mae", trials=100))
-    result.best_params, result.holdout, result.model_uri
-
-As scikit-learn estimators::
-
-    from search import ForestSearchRegressor
-
-    forest = ForestSearchRegressor(metric="mae", trials=100, random_state=0).fit(X, y)
+The package decides and runs; it may import `storage`, which stores the results. Its sub-packages
+are layers that import each other in one direction (see CONTRIBUTING.md). Start at `service.launch`,
+the way of one study from its specification to a registered model. The public names below are also
+the public names of the package `grovekeeper`.
 """
 
 import logging

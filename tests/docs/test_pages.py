@@ -15,7 +15,7 @@ from terminal import Names, Terminal, at_home
 from search.cli.app import app
 from search.study.spec import make_spec, read_config
 
-LANGUAGES = {"console", "sh", "python", "text", "toml"}
+LANGUAGES = {"console", "sh", "python", "text", "toml", "mermaid"}
 NEEDS = {
     "houses.csv": "houses",
     "studies": "studies",
@@ -63,7 +63,7 @@ class Reader:
 
     def follow(self, page: Page) -> None:
         for block in page.blocks:
-            if not block.not_run:
+            if not block.not_run and block.language != "mermaid":
                 try:
                     getattr(self, f"_{block.language}")(block)
                 except AssertionError as error:
