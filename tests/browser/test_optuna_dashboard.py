@@ -1,4 +1,4 @@
-"""Optuna Dashboard opens our studies, by the command that the README shows."""
+"""Optuna Dashboard opens our studies with the command that docs/how-to/watching.md shows."""
 
 import sys
 from collections.abc import Iterator
