@@ -1,4 +1,4 @@
-"""Prints the benchmark's results as Markdown, for docs/benchmarks.md, and draws its picture.
+"""Print the results of the benchmark as Markdown for docs/benchmarks.md, and draw the figure.
 
 python benchmarks/report.py
 """
@@ -52,7 +52,7 @@ def _sections(benchmark: Benchmark) -> Iterable[str]:
         [[t.text, t.measured, _MET[t.met]] for t in judge(benchmark)],
     )
     yield "### Against each peer\n\n" + _summary(benchmark)
-    yield "### Ours, table by table (medians)\n\n" + _costs(benchmark)
+    yield "### Grovekeeper on each table (medians)\n\n" + _costs(benchmark)
     for table in benchmark.tables:
         yield f"### {table}\n\n" + _table(benchmark, table)
 
@@ -65,20 +65,20 @@ def _conditions(benchmark: Benchmark) -> str:
     return (
         f"{dates[0]} to {dates[-1]}, {one.trials} trials, {one.cores} cores; "
         f"{', '.join(sorted(versions))}. "
-        "Each peer is a whole cold command. Held-out losses are of the final configuration with "
-        "500 trees (rmse or Brier, mean of three refits). The time to 1% is when the held-out loss "
-        "was first within 1% of the best that any peer's configuration reached on that split, "
-        "counted from the start of the process and, after the slash, from that of the search; "
-        "only splits that all peers ran on count there. The mean curve is the losses over that "
-        "best against seconds, as a geometric mean over splits: less noisy with few test rows. "
-        f"In geometric means a peer that never came that near is counted with {PENALTY} times its "
-        "seconds. p is one-sided, for ours being worse: the paired t-test with the Nadeau-Bengio "
-        "correction on the logarithms of the losses."
+        "Each peer is run as a whole command with cold caches. Held-out losses are for the final "
+        "configuration with 500 trees (rmse or Brier score, mean of three refits). The time to 1% "
+        "is the time until the held-out loss was first within 1% of the best loss that any peer "
+        "reached on that split, from the start of the process and, after the slash, from the start "
+        "of the search; it uses only splits that all peers ran on. The mean curve is the ratio of "
+        "the loss to that best loss against seconds, as a geometric mean over splits; it is less "
+        "noisy with few test rows. In geometric means, a peer that never came within 1% is counted "
+        f"with {PENALTY} times its seconds. p is one-sided, for the hypothesis that ours is worse: "
+        "a paired t-test with the Nadeau-Bengio correction on the logarithms of the losses."
     )
 
 
 def _summary(benchmark: Benchmark) -> str:
-    """Geometric means over tables of ours over theirs."""
+    """Geometric means over the tables of the ratio of ours to theirs."""
     best = best_peer(benchmark)
     rows = []
     for peer in benchmark.peers[1:]:
@@ -102,7 +102,7 @@ def _summary(benchmark: Benchmark) -> str:
         name = f"**{peer}** (best)" if peer == best else peer
         held_out = f"{held_out_ratio(benchmark, peer) - 1:+.2%}"
         rows.append([name, ours_over("wall"), ours_over("cpu"), *times, held_out])
-    head = ["ours over", "wall", "CPU", "time to 1%", "from the search's start"]
+    head = ["ratio of ours to", "wall", "CPU", "time to 1%", "from start of search"]
     head += ["by the mean curve", "held-out loss"]
     return _markdown(head, rows)
 
@@ -125,7 +125,7 @@ def _costs(benchmark: Benchmark) -> str:
             ]
         )
     head = ["table", "wall s", "CPU s", "start-up s", "search s", "search CPU s", "growing s"]
-    head += ["growing ms a trial", "efficiency", "refit CPU s"]
+    head += ["growing ms per trial", "efficiency", "refit CPU s"]
     return _markdown(head, rows)
 
 
@@ -156,7 +156,7 @@ def _table(benchmark: Benchmark, table: str) -> str:
                 _time(benchmark.seconds_by_curve(table, peer)) if timed else "",
             ]
         )
-    head = ["peer", "splits", "wall s", "CPU s", "held-out loss", "over ours", "p", "time to 1%"]
+    head = ["peer", "splits", "wall s", "CPU s", "held-out loss", "ratio to ours", "p", "time to 1%"]
     return _markdown([*head, "reached", "by the mean curve"], rows)
 
 

@@ -100,7 +100,7 @@ _OPTIONS = """\
 `launch --config FILE` reads a TOML file. Each key is the
 [`launch`](command-line.md#grovekeeper-launch) option of the same name; an option on the command
 line overrides it. `space` can only be given in the file
-([Search space](../how-to/data.md#what-is-searched)). `grovekeeper init TABLE` writes such a file,
+([Search space](../how-to/data.md#search-space)). `grovekeeper init TABLE` writes such a file,
 with a comment for each option. Editors can validate it with the JSON Schema
 `search/study/study.schema.json`, from which this table is generated.
 
