@@ -156,7 +156,16 @@ def _table(benchmark: Benchmark, table: str) -> str:
                 _time(benchmark.seconds_by_curve(table, peer)) if timed else "",
             ]
         )
-    head = ["peer", "splits", "wall s", "CPU s", "held-out loss", "ratio to ours", "p", "time to 1%"]
+    head = [
+        "peer",
+        "splits",
+        "wall s",
+        "CPU s",
+        "held-out loss",
+        "ratio to ours",
+        "p",
+        "time to 1%",
+    ]
     return _markdown([*head, "reached", "by the mean curve"], rows)
 
 

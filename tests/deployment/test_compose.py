@@ -1,4 +1,4 @@
-"""docker-compose.yml: what it says, and a study through its services from launch to Staging."""
+"""docker-compose.yml: its content, and a study on its services from launch to Staging."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 _PASSWORDS = {name: f"{name.lower()}-of-this-test" for name in (
     "POSTGRES_PASSWORD", "MLFLOW_PASSWORD", "MLFLOW_SECRET_KEY")}  # fmt: skip
-_KNOWING = {"postgres", "mlflow", "coordinator"}
+_WITH_PASSWORDS = {"postgres", "mlflow", "coordinator"}
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,12 @@ def document() -> Any:
     return yaml.safe_load(interpolate(FILE.read_text(), _PASSWORDS))
 
 
-def test_it_is_what_the_compose_specification_describes(document: Any) -> None:
+def test_the_file_follows_the_compose_specification(document: Any) -> None:
     schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(document)
 
 
-def test_nothing_starts_without_its_passwords_and_none_stands_in_the_file() -> None:
+def test_services_need_passwords_and_the_file_contains_none() -> None:
     text = FILE.read_text()
     for name in _PASSWORDS:
         with pytest.raises(ValueError, match=f"{name} is missing: create .env first"):
@@ -45,7 +45,7 @@ def test_nothing_starts_without_its_passwords_and_none_stands_in_the_file() -> N
     assert not re.search(r"PASSWORD[^$\n]*:-", text)
 
 
-def test_it_listens_on_loopback_only(document: Any) -> None:
+def test_published_ports_are_on_loopback(document: Any) -> None:
     published = [
         port for service in document["services"].values() for port in service.get("ports", ())
     ]
@@ -53,7 +53,7 @@ def test_it_listens_on_loopback_only(document: Any) -> None:
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_containers_are_plain_users_that_can_write_to_volumes_only(document: Any) -> None:
+def test_containers_run_unprivileged_and_read_only(document: Any) -> None:
     for name, service in document["services"].items():
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
@@ -64,19 +64,19 @@ def test_containers_are_plain_users_that_can_write_to_volumes_only(document: Any
     assert user == "10001:10001"
 
 
-def test_what_is_mounted_into_a_read_only_container_is_a_file_without_secrets(
+def test_mounted_configs_are_files_without_secrets(
     document: Any,
 ) -> None:
-    """Compose refuses content that stands inline, or in the environment (docker/compose #12531)."""
+    """Compose cannot mount inline content in read-only containers (docker/compose #12531)."""
     for config in document["configs"].values():
         assert set(config) == {"file"}
         assert not re.search(r"password *=|://\w+:", (ROOT / config["file"]).read_text())
     assert "secrets" not in document
 
 
-def test_the_image_is_made_of_pinned_packages_whose_hashes_are_known() -> None:
+def test_packages_of_the_image_are_pinned_with_hashes() -> None:
     text = (ROOT / "deploy/requirements-image.txt").read_text()
-    assert "://" not in text  # where packages come from is no matter of the project's
+    assert "://" not in text  # no package index is recorded
     assert "--index" not in text
     pinned: dict[str, str] = {}
     for entry in re.sub(r"#.*", "", text).replace("\\\n", " ").split("\n"):
@@ -95,19 +95,19 @@ def test_the_image_is_made_of_pinned_packages_whose_hashes_are_known() -> None:
     assert "--require-hashes" in (ROOT / "deploy/Dockerfile").read_text()
 
 
-def test_only_who_needs_them_has_the_passwords(document: Any) -> None:
+def test_only_services_that_need_passwords_have_them(document: Any) -> None:
     for name, service in document["services"].items():
         has = "-of-this-test" in json.dumps(service)
-        assert has == (name in _KNOWING), name
+        assert has == (name in _WITH_PASSWORDS), name
 
 
-def test_the_mlflow_server_loads_no_pickle_and_tells_nobody(document: Any) -> None:
+def test_the_mlflow_server_loads_no_pickle_and_sends_no_telemetry(document: Any) -> None:
     environment = document["services"]["mlflow"]["environment"]
     assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
     assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_services_wait_until_those_they_need_are_healthy(document: Any) -> None:
+def test_services_start_after_the_services_they_need_are_healthy(document: Any) -> None:
     needs = {
         name: set(service.get("depends_on", {})) for name, service in document["services"].items()
     }
@@ -126,7 +126,7 @@ def test_services_wait_until_those_they_need_are_healthy(document: Any) -> None:
 
 @pytest.fixture
 def stopped(tmp_path: Path) -> Iterator[Composed]:
-    """The services, none of them started."""
+    """The services, not started yet."""
     (tmp_path / "artifacts").mkdir()
     composed = Composed(tmp_path, _PASSWORDS | {"ARTIFACTS": str(tmp_path / "artifacts")})
     try:
@@ -145,7 +145,7 @@ def composed(stopped: Composed, monkeypatch: pytest.MonkeyPatch) -> Composed:
 
 
 @pytest.mark.slow
-def test_the_mlflow_server_lets_in_who_has_the_password_and_nobody_else(stopped: Composed) -> None:
+def test_the_mlflow_server_requires_the_password(stopped: Composed) -> None:
     stopped.start("postgres")
     stopped.start("mlflow")
     address = stopped.address("5000")
@@ -189,10 +189,10 @@ def test_the_mlflow_server_lets_in_who_has_the_password_and_nobody_else(stopped:
 
 
 @pytest.mark.faults
-def test_a_study_goes_to_staging_and_each_service_may_stop_on_the_way(
+def test_a_study_reaches_staging_although_each_service_restarts(
     composed: Composed, mixed_table: pd.DataFrame, tmp_path: Path
 ) -> None:
-    # Large enough that a trial takes its time: each of them is compared with its run at the end.
+    # The table is large so that trials are slow: at the end every trial is compared with its run.
     random, table = np.random.default_rng(0), pd.concat([mixed_table] * 20, ignore_index=True)
     table["size"] += random.normal(size=len(table))
     table.to_csv(tmp_path / "houses.csv", index=False)
@@ -227,7 +227,7 @@ def test_a_study_goes_to_staging_and_each_service_may_stop_on_the_way(
     composed.restart("scheduler")
     before = ended()
     deadline = time.monotonic() + 120
-    while True:  # until the others have noticed, and are back
+    while True:  # until workers and coordinator have reconnected
         try:
             launch(100_000)
             break

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that it runs outside of the checkout."""
+"""The wheel: its content, and that it runs outside of the checkout."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What pages need to be run: a table, a study, servers; each tells how it is called on the page."""
+"""Fixtures for pages: tables, studies, servers. Each returns the names to replace on the page."""
 
 import shutil
 import sys
@@ -37,7 +37,7 @@ def houses(folder: Path) -> Names:
 
 @pytest.fixture(scope="session")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small studies of houses, whose champion is in Staging, and of diabetes."""
+    """A folder with two small studies: houses, with its champion in Staging, and diabetes."""
     made = tmp_path_factory.mktemp("studied")
     write_houses(made)
     terminal = Terminal(made, at_home())
@@ -46,15 +46,15 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "grovekeeper promote houses",
         "grovekeeper launch --trials 10",
     ):
-        said, failed = terminal.run(command)
-        assert not failed, said
+        output, failed = terminal.run(command)
+        assert not failed, output
     terminal.close()
     return made
 
 
 @pytest.fixture
 def studies(studied: Path, folder: Path) -> Names:
-    """The same folder, a copy for each page."""
+    """A copy of that folder for each page."""
     shutil.copytree(studied, folder, dirs_exist_ok=True)
     return {}
 
@@ -67,7 +67,7 @@ def database(postgres: Callable[[], str]) -> Names:
 
 @pytest.fixture
 def shop(postgres: Callable[[], str], houses: Names, folder: Path) -> Names:
-    """A PostgreSQL database with the same table."""
+    """A PostgreSQL database that contains the table houses."""
     address = postgres()
     engine = sqlalchemy.create_engine(address)
     pd.read_csv(folder / "houses.csv").to_sql("houses", engine, index=False)
@@ -92,7 +92,7 @@ def cluster(tmp_path: Path) -> Iterator[Names]:
 
 @pytest.fixture
 def ports() -> Names:
-    """Free ports instead of the usual ones."""
+    """Free ports that replace the default ports."""
     ui, serving, dashboard = free_port(), free_port(), free_port()
     return {
         "grovekeeper ui": f"grovekeeper ui --port {ui}",
@@ -105,7 +105,7 @@ def ports() -> Names:
 
 @pytest.fixture
 def environment_here(folder: Path) -> Names:
-    """The virtual environment that the README makes: the one of these tests."""
+    """The virtual environment of the README; it is a link to the one that runs the tests."""
     (folder / ".venv").symlink_to(sys.prefix)
     return {}
 

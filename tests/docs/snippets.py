@@ -1,8 +1,9 @@
-"""Code blocks of Markdown pages: what they are, what readers do not see of them, what they say.
+"""Read the code blocks of Markdown pages and the hidden comments that say how to run them.
 
-Three kinds of comments tell how a page is run: `<!-- needs: THING, … -->` what has to be there,
-`<!-- background: TEXT -->` that the next block goes on running, and prints this when it is up, and
-`<!-- not run: REASON -->` that the next block cannot be run here. `<!-- slow -->` is for pages.
+- `<!-- needs: THING, … -->`: fixtures that the page needs
+- `<!-- background: TEXT -->`: the next block keeps running, and prints TEXT once it is ready
+- `<!-- not run: REASON -->`: the next block cannot be run in the tests
+- `<!-- slow -->`: the whole page is run only with the slow tests
 """
 
 import re
@@ -22,7 +23,7 @@ _LOOSE = re.compile(r" ?\.\.\. ?|(?<![\w.])-?\d+\.\d+(?![\w.])")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: its language ("" of indented code), the file it stands in, its text."""
+    """A block of code: its language ("" for indented code), file name (title), text and line."""
 
     language: str
     title: str
@@ -41,7 +42,7 @@ class Block:
 
 
 class Page:
-    """A page, read."""
+    """The code blocks, inline code and links of a page."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.relative_to(ROOT).as_posix()
@@ -51,7 +52,7 @@ class Page:
         self.inline: list[str] = []
         self.links: list[str] = []
         self.is_slow = False
-        said: dict[str, str] = {}
+        comments: dict[str, str] = {}
         for token in MarkdownIt().enable("table").parse(path.read_text(encoding="utf-8")):
             if token.type == "html_block":
                 for kind, text in _COMMENT.findall(token.content):
@@ -59,19 +60,19 @@ class Page:
                     if kind == "needs":
                         self.needs += [thing.strip() for thing in text.split(",")]
                     elif kind != "slow":
-                        said[kind.replace(" ", "_")] = text
+                        comments[kind.replace(" ", "_")] = text
             elif token.type in {"fence", "code_block"}:
-                self.blocks.append(_block(token, said))
-                said = {}
+                self.blocks.append(_block(token, comments))
+                comments = {}
             for child in token.children or ():
                 if child.type == "code_inline":
                     self.inline.append(child.content)
                 elif child.type in {"link_open", "image"}:
                     self.links.append(str(child.attrs.get("href") or child.attrs.get("src")))
-        assert not said, f"{self.name}: {said} stands before no block"
+        assert not comments, f"{self.name}: no block follows {comments}"
 
 
-def _block(token: Token, said: dict[str, str]) -> Block:
+def _block(token: Token, comments: dict[str, str]) -> Block:
     language, _, about = token.info.partition(" ")
     title = re.fullmatch(r'title="([\w.-]+)"', about)
     assert title or not about, token.info
@@ -81,15 +82,15 @@ def _block(token: Token, said: dict[str, str]) -> Block:
         title=title[1] if title else "",
         text=token.content,
         line=token.map[0] + 1,
-        **said,
+        **comments,
     )
 
 
-def assert_says(shown: str, said: str) -> None:
-    """Compare output with what a page shows of it.
+def assert_output(shown: str, output: str) -> None:
+    """Compare output with the text that a page shows.
 
-    `...` stands for anything, spaces for any space, and a number with a decimal point for all that
-    are within a twentieth of it: scores differ a little from one version of a library to the next.
+    `...` matches any text, spaces match any white space, and a number with a decimal point matches
+    numbers that differ from it by up to 5%: scores change a little with the versions of libraries.
     """
     pattern, numbers, after = "", [], 0
     text = " ".join(shown.split())
@@ -101,7 +102,7 @@ def assert_says(shown: str, said: str) -> None:
             pattern += r"(-?\d+(?:\.\d+)?)"
             numbers.append(float(found[0]))
         after = found.end()
-    match = re.fullmatch(pattern + re.escape(text[after:]), " ".join(said.split()))
-    assert match, f"shown:\n{shown}\n\nsaid:\n{said}"
+    match = re.fullmatch(pattern + re.escape(text[after:]), " ".join(output.split()))
+    assert match, f"shown:\n{shown}\n\noutput:\n{output}"
     for number, now in zip(numbers, match.groups(), strict=True):
-        assert abs(float(now) - number) <= abs(number) / 20, f"{number} is {now} in\n{said}"
+        assert abs(float(now) - number) <= abs(number) / 20, f"{number} is {now} in\n{output}"

@@ -1,4 +1,4 @@
-"""A shell that lasts: variables, folders and jobs of one command are there for the next."""
+"""A shell that stays open: variables, folders and jobs last from one command to the next."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from processes import CLIENT_FOLDER, environment
 
-# By what a page calls a thing: what it is called in the test.
+# Text on a page -> text that replaces it in the test.
 Names = dict[str, str]
 
 _TIMEOUT = 180.0
@@ -20,13 +20,13 @@ _POLL = 0.1
 
 
 def at_home() -> dict[str, str]:
-    """Return the environment of somebody who has activated the virtual environment."""
+    """Return the environment variables of a shell with the virtual environment activated."""
     folders = [str(CLIENT_FOLDER), str(Path(sys.executable).parent), os.environ["PATH"]]
     return environment() | {"PATH": os.pathsep.join(folders), "COLUMNS": "100"}
 
 
 class Terminal:
-    """A bash in a folder, in a session of its own."""
+    """A bash process in a folder, in its own session."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
@@ -43,7 +43,7 @@ class Terminal:
         )
 
     def run(self, command: str) -> tuple[str, int]:
-        """Run a command; return what it printed, and the exit code of what failed in it, or 0."""
+        """Run a command; return its output and the exit code of the last failed part, or 0."""
         mark = uuid.uuid4().hex
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
@@ -54,24 +54,24 @@ class Terminal:
         self._bash.stdin.flush()
         watch = threading.Timer(_TIMEOUT, self.close)
         watch.start()
-        said: list[str] = []
+        output: list[str] = []
         for line in self._bash.stdout:
             if line.startswith(mark):
                 watch.cancel()
-                return "".join(said).removesuffix("\n"), int(line.split()[1])
-            said.append(line)
-        raise AssertionError(f"no end within {_TIMEOUT:g} s, or no shell: {''.join(said)}")
+                return "".join(output).removesuffix("\n"), int(line.split()[1])
+            output.append(line)
+        raise AssertionError(f"no end within {_TIMEOUT:g} s, or the shell died: {''.join(output)}")
 
     def start(self, command: str, until: str) -> str:
-        """Run a command that does not end; return what it printed until `until` was in that."""
+        """Run a command in the background; return its output once that contains `until`."""
         self._jobs += 1
         log = self._folder.parent / f"job-{self._jobs}.log"
         self.run(f"{{ {command}\n}} >{log} 2>&1 &")
         deadline = time.monotonic() + _TIMEOUT
-        while until not in (said := log.read_text() if log.exists() else ""):
-            assert time.monotonic() < deadline, said
+        while until not in (output := log.read_text() if log.exists() else ""):
+            assert time.monotonic() < deadline, output
             time.sleep(_POLL)
-        return said
+        return output
 
     def close(self) -> None:
         """End the shell and its jobs."""
@@ -84,7 +84,7 @@ class Terminal:
         self._bash.communicate()
 
     def _alive(self) -> bool:
-        self._bash.poll()  # or it stays as a zombie of its group
+        self._bash.poll()  # reaps the shell: a zombie would keep its process group alive
         try:
             os.killpg(self._bash.pid, 0)
         except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The site, built as CI builds it: strictly, and of nothing that a browser would have to fetch."""
+"""The documentation site builds without warnings and loads nothing from other servers."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_reference_has_every_command_and_every_option(site: Path) -> None:
+def test_the_reference_lists_all_commands_and_options(site: Path) -> None:
     commands = (site / "reference/command-line.html").read_text(encoding="utf-8")
     for info in app.registered_commands:
         assert info.callback is not None
@@ -32,7 +32,7 @@ def test_reference_has_every_command_and_every_option(site: Path) -> None:
         assert f"<td><code>{field.alias or name}</code></td>" in options
 
 
-def test_reference_has_the_interface_for_python(site: Path) -> None:
+def test_the_reference_lists_all_public_python_names(site: Path) -> None:
     page = (site / "reference/python.html").read_text(encoding="utf-8")
     public = set(grovekeeper.__all__) - {"__version__"}
     for name in (*public, "Result.to_frame"):
@@ -42,14 +42,14 @@ def test_reference_has_the_interface_for_python(site: Path) -> None:
         assert (field.alias or name) in documented.replace(",", "").split(), name
 
 
-def test_formulas_are_mathml(site: Path) -> None:
+def test_formulas_are_rendered_as_mathml(site: Path) -> None:
     page = (site / "explanation/infinite-forest.html").read_text(encoding="utf-8")
     assert page.count("<math") > 10
     assert "arithmatex" not in page
     assert "\\frac" not in page
 
 
-def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+def test_pages_load_nothing_from_other_servers(site: Path) -> None:
     for path in site.rglob("*.html"):
         page = path.read_text(encoding="utf-8")
         fetched = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"?([^\s\">]+)", page)

@@ -1,10 +1,10 @@
-"""Any bytes as a table: it is read, or refused in a line. Coverage-guided, for as long as you like.
+"""Fuzz the table readers: any input must be read, or refused with a one-line error.
 
     pip install atheris
     python tests/fuzz/tables.py -max_total_time=600 -rss_limit_mb=4000
 
-Not a test: it has no end of its own. What it finds becomes an example in tests/search. The first
-byte says what the file is called.
+This is not a test: it runs until it is stopped. Inputs that it finds become examples in
+tests/search. The first byte of an input selects the file name.
 """
 
 import sys
@@ -23,12 +23,12 @@ with atheris.instrument_imports(include=["search"]):
 _NAMES = ("t.csv", "t.tsv", "t.csv.gz", "t.parquet", "t")
 _MAX_BYTES = 50_000_000
 _FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-"))
-# What is in most tables: without it few inputs come past the header.
+# A valid table. Without it, few inputs get past the header.
 _SEED = b"\x00a,b,y\n" + b"".join(b"%d,x%d,%d.5\n" % (k, k % 3, k % 7) for k in range(40))
 
 
 def one_input(data: bytes) -> None:
-    """Read a table of these bytes."""
+    """Read one input as a table."""
     if not data:
         return
     path = _FOLDER / _NAMES[data[0] % len(_NAMES)]
@@ -38,15 +38,15 @@ def one_input(data: bytes) -> None:
         load_dataset(described, limits=Limits(max_bytes=_MAX_BYTES))
     except SearchError as refused:
         if "\n" in str(refused):
-            raise ValueError(f"more than a line: {refused}") from refused
+            raise ValueError(f"error with more than one line: {refused}") from refused
 
 
 def main() -> None:
-    """Fuzz, from a table that is good."""
+    """Fuzz, starting from a valid table."""
     warnings.simplefilter("ignore")
     corpus = _FOLDER / "corpus"
     corpus.mkdir()
-    (corpus / "good").write_bytes(_SEED)
+    (corpus / "valid").write_bytes(_SEED)
     atheris.Setup([*sys.argv, str(corpus)], one_input)
     atheris.Fuzz()
 

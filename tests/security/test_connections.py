@@ -1,4 +1,4 @@
-"""What a day's commands connect to: the configured stores and their own workers, nothing else."""
+"""Commands connect only to the configured stores and to their own workers."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 GUARD = Path(__file__).parent / "guard"
-# By these MLflow tells that it is tested, and its telemetry is off by itself.
-_TESTED = {
+# MLflow switches its telemetry off if one of these is set.
+_TELEMETRY_OFF = {
     "PYTEST_CURRENT_TEST",
     "CI",
     "GITHUB_ACTIONS",
@@ -20,14 +20,16 @@ _TESTED = {
 
 
 class Guarded:
-    """Runs commands in a folder, under the guard."""
+    """Runs commands in a folder, with `guard/sitecustomize.py` loaded in each Python process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = folder / "guard.log"
 
     def __call__(self, *command: str, **more: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if name not in _TESTED}
+        environment = {
+            name: value for name, value in os.environ.items() if name not in _TELEMETRY_OFF
+        }
         environment |= {"PYTHONPATH": str(GUARD), "GROVEKEEPER_GUARD": str(self._log)} | more
         subprocess.run(
             command, cwd=self._folder, env=environment, check=True, capture_output=True, timeout=300
@@ -48,12 +50,10 @@ def guarded(tmp_path: Path) -> Guarded:
 
 
 @pytest.mark.slow
-def test_a_day_of_commands_opens_no_connection_elsewhere(
-    guarded: Guarded, mlflow_server: str
-) -> None:
+def test_commands_open_no_other_connections(guarded: Guarded, mlflow_server: str) -> None:
     guarded(COMMAND, "launch", "--trials", "3", "--workers", "1")
     started = guarded.processes
-    assert started >= 2  # the command's, and that of its workers
+    assert started >= 2  # the process of the command and that of its workers
     for command in (
         ("sync",),
         ("show", "diabetes"),
@@ -67,7 +67,7 @@ def test_a_day_of_commands_opens_no_connection_elsewhere(
     assert guarded.refused == ""
 
 
-def test_the_guard_sees_a_connection(guarded: Guarded) -> None:
+def test_the_guard_detects_a_connection(guarded: Guarded) -> None:
     seen = (
         "import socket\ntry: socket.create_connection(('203.0.113.1', 80), 1)\nexcept OSError: pass"
     )
@@ -75,9 +75,8 @@ def test_the_guard_sees_a_connection(guarded: Guarded) -> None:
     assert "203.0.113.1" in guarded.refused
 
 
-def test_the_guard_sees_mlflows_telemetry(guarded: Guarded) -> None:
-    """As it is where nobody switches it off."""
-    told = """
+def test_the_guard_detects_the_telemetry_of_mlflow(guarded: Guarded) -> None:
+    code = """
 import os, pathlib, time, mlflow
 refused = pathlib.Path(os.environ["GROVEKEEPER_GUARD"])
 mlflow.MlflowClient("sqlite:///mlflow.db").create_experiment("any")
@@ -85,5 +84,5 @@ deadline = time.monotonic() + 60
 while not (refused.exists() and refused.stat().st_size) and time.monotonic() < deadline:
     time.sleep(0.1)
 """
-    guarded(sys.executable, "-c", told)
+    guarded(sys.executable, "-c", code)
     assert "mlflow-telemetry" in guarded.refused

@@ -1,4 +1,4 @@
-"""Names as an attacker chooses them, in tables, databases and arguments, and where they get to."""
+"""Hostile names in tables, databases and arguments do no harm where they are shown or used."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ Run = Callable[..., str]
 def printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Run:
-    """Run a command in this process; return all that it printed, with nothing unseen in it."""
+    """Run a command in this process; return its output, which must have no hidden characters."""
     (tmp_path / "deep" / "work").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "work")
     for name in ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"):
@@ -50,7 +50,7 @@ def printed(
 
     def call(*arguments: str, expect: int = 0) -> str:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # as the command itself does
+            warnings.simplefilter("ignore")  # as `main` does
             code = run(list(arguments))
         text = "".join(capfd.readouterr())
         assert code == expect, text[-1000:]
@@ -70,7 +70,7 @@ def table(tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_table_of_hostile_names_is_learned_from_and_harms_nobody(
+def test_a_table_with_hostile_names_is_searched_without_harm(
     printed: Run, table: str, tmp_path: Path
 ) -> None:
     printed("launch", "--data", table, "--trials", "3", "--workers", "1")
@@ -87,7 +87,7 @@ def test_a_table_of_hostile_names_is_learned_from_and_harms_nobody(
     card = mlflow.get_model_version("hostile", "1").description or ""
     (study,) = mlflow.search_runs(["1"], "tags.`grovekeeper.kind` = 'study'")
     for text in (card, study.data.tags["mlflow.note.content"]):
-        assert "a' [x](javascript:alert(1)) 'b" in text  # inside the code, which it cannot leave
+        assert "a' [x](javascript:alert(1)) 'b" in text  # escaped inside inline code
         assert len(text) < 5_000
         assert not UNSEEN & set(text)
     assert all(len(v) <= 5_000 for v in mlflow.get_model_version("hostile", "1").tags.values())
@@ -95,7 +95,7 @@ def test_a_table_of_hostile_names_is_learned_from_and_harms_nobody(
     assert {path.name for path in (tmp_path / "deep").iterdir()} == {"work"}
 
 
-def test_a_draft_of_a_hostile_table_says_what_it_means(printed: Run, table: str) -> None:
+def test_init_quotes_hostile_names(printed: Run, table: str) -> None:
     printed("init", table, "--output", "hostile.toml")
     text = Path("hostile.toml").read_text()
     assert not UNSEEN & set(text)
@@ -103,10 +103,10 @@ def test_a_draft_of_a_hostile_table_says_what_it_means(printed: Run, table: str)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "-rf", "..", "a\0b", "two\nlines"])
-def test_what_another_program_put_into_the_database_is_shown_and_leads_nowhere(
+def test_hostile_names_from_other_programs_are_shown_without_harm(
     printed: Run, name: str, tmp_path: Path
 ) -> None:
-    name = name[:500]  # Optuna's own limit
+    name = name[:500]  # the longest name that Optuna allows
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(storage="sqlite:///optuna.db", study_name=name)
     study.enqueue_trial({FORMULA: "-1", ESCAPE: 0.5})
@@ -132,9 +132,7 @@ def test_what_another_program_put_into_the_database_is_shown_and_leads_nowhere(
 
 @pytest.mark.parametrize("option", ["study", "experiment", "model"])
 @pytest.mark.parametrize("name", [*HOSTILE, "..", "a/b", "a\\b", "a'b", "a\nb", "a\0b", "é"])
-def test_a_name_that_could_be_anything_else_is_refused(
-    printed: Run, option: str, name: str
-) -> None:
+def test_ambiguous_names_are_refused(printed: Run, option: str, name: str) -> None:
     Path("study.toml").write_text(f"{option} = {json.dumps(name)}")
     said = printed("launch", "--config", "study.toml", expect=2)
     assert f"{option} name" in said

@@ -1,4 +1,4 @@
-"""Passwords that are planted where passwords stand, and looked for everywhere else."""
+"""Passwords in addresses never appear in output, stores, files or command lines."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from sqlalchemy import MetaData, create_engine, make_url, select
 from search.cli.app import run
 
 COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
-# In every password; what MLflow and its clouds take comes by the environment.
+# Part of every password. Credentials for MLflow and object stores come from the environment.
 FISH = "swordfish"
 PLANTED = {
     name: f"{FISH}-{name.lower()}"
@@ -25,8 +25,8 @@ PLANTED = {
 } | {"MLFLOW_TRACKING_USERNAME": "ann"}
 
 
-class Town:
-    """A folder, two addresses with passwords in them, and all that was ever printed there."""
+class Deployment:
+    """A folder, two store addresses with passwords, and all output of the commands run there."""
 
     def __init__(self, folder: Path, storage: str, tracking_uri: str) -> None:
         self._folder = folder
@@ -53,7 +53,7 @@ class Town:
         return printed
 
     def _look(self, process: "subprocess.Popen[str]") -> None:
-        """Note the command lines of the process and of all that it starts, as `ps` shows them."""
+        """Record the command lines of a process and of its children, as `ps` shows them."""
         while process.poll() is None:
             try:
                 parent = psutil.Process(process.pid)
@@ -68,14 +68,14 @@ class Town:
 
 
 @pytest.fixture
-def town(tmp_path: Path, postgres: Callable[[], str], mlflow_server: str) -> Town:
+def deployment(tmp_path: Path, postgres: Callable[[], str], mlflow_server: str) -> Deployment:
     storage = make_url(postgres()).set(password=f"{FISH}@of/optuna")
     tracking_uri = mlflow_server.replace("//", f"//ann:{FISH}-of-mlflow@")
-    return Town(tmp_path, storage.render_as_string(hide_password=False), tracking_uri)
+    return Deployment(tmp_path, storage.render_as_string(hide_password=False), tracking_uri)
 
 
 def rows_of(url: str) -> Iterator[str]:
-    """Every row of every table."""
+    """Yield every row of every table."""
     engine, tables = create_engine(url), MetaData()
     tables.reflect(engine)
     with engine.connect() as connection:
@@ -85,7 +85,7 @@ def rows_of(url: str) -> Iterator[str]:
 
 
 def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file, and what is packed in it."""
+    """Yield every file and every member of its ZIP archives."""
     for path in folder.rglob("*"):
         if not path.is_file():
             continue
@@ -96,10 +96,12 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.slow
-def test_no_password_is_printed_kept_or_shown_to_other_users(
-    town: Town, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+def test_no_password_is_printed_stored_or_visible_to_other_users(
+    deployment: Deployment, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert '"state": "finished"' in town("launch", "--trials", "3", "--workers", "1", "--json")
+    assert '"state": "finished"' in deployment(
+        "launch", "--trials", "3", "--workers", "1", "--json"
+    )
     for command in (
         ("launch", "--trials", "4", "--workers", "1"),
         ("show", "diabetes", "--json"),
@@ -113,8 +115,8 @@ def test_no_password_is_printed_kept_or_shown_to_other_users(
         ("doctor", "--json"),
         ("ui", "--study", "diabetes"),
     ):
-        town(*command)
-    rows = list(rows_of(town.storage))
+        deployment(*command)
+    rows = list(rows_of(deployment.storage))
     assert len(rows) > 20
     assert not [row for row in rows if FISH in row]
     server = tmp_path_factory.getbasetemp() / "server0"  # the database and the artifacts
@@ -123,20 +125,22 @@ def test_no_password_is_printed_kept_or_shown_to_other_users(
         assert len(files) > 0
         assert not [name for name, content in files if FISH.encode() in content]
         assert not [name for name, content in files if content.startswith(b"\x80\x04")]  # a pickle
-    assert FISH not in town.printed
-    assert len(town.command_lines) > 3
-    assert not [line for line in town.command_lines if FISH in line]
-    # Given by option they are in the command's own line, and in no other.
-    town.command_lines.clear()
-    options = ("--storage", town.storage, "--tracking-uri", town.tracking_uri)
-    town(*options, "launch", "--trials", "6", "--workers", "1")
-    assert [line for line in town.command_lines if FISH in line and " launch " not in line] == []
-    assert FISH not in town.printed
+    assert FISH not in deployment.printed
+    assert len(deployment.command_lines) > 3
+    assert not [line for line in deployment.command_lines if FISH in line]
+    # If passed as options, they are in the command line of that process and of no other.
+    deployment.command_lines.clear()
+    options = ("--storage", deployment.storage, "--tracking-uri", deployment.tracking_uri)
+    deployment(*options, "launch", "--trials", "6", "--workers", "1")
+    assert [
+        line for line in deployment.command_lines if FISH in line and " launch " not in line
+    ] == []
+    assert FISH not in deployment.printed
 
 
 @contextmanager
 def dying_server() -> Iterator[str]:
-    """A server that says it is well, and hangs up on all else; its host and port."""
+    """Host and port of a server that passes health checks and drops all other requests."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -144,10 +148,10 @@ def dying_server() -> Iterator[str]:
                 self.send_response(200)
                 self.end_headers()
 
-        do_POST = do_GET  # noqa: N815 so called
+        do_POST = do_GET  # noqa: N815 name required by http.server
 
         def log_message(self, *_: object) -> None:
-            """Keep silent."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -159,10 +163,10 @@ def dying_server() -> Iterator[str]:
             thread.join()
 
 
-def test_no_password_is_told_when_something_is_wrong(
+def test_error_messages_contain_no_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With --debug, too: tracebacks tell what libraries say of addresses."""
+    """This includes --debug: tracebacks contain messages of libraries with addresses."""
     monkeypatch.chdir(tmp_path)
     place = f"ann:{FISH}@127.0.0.1:9"
     addresses = [

@@ -1,4 +1,4 @@
-"""The MLflow server that `grovekeeper ui` starts, asked for what it must not give."""
+"""The MLflow server that `grovekeeper ui` starts refuses unsafe requests."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 
 @dataclass(frozen=True)
 class Server:
-    """A running server, and a run in it that has one artifact."""
+    """A running server with a run that has one artifact."""
 
     process: "subprocess.Popen[bytes]"
     port: int
@@ -31,7 +31,7 @@ class Server:
     def ask(
         self, path: str, host: str | None = None, body: object = None, **headers: str
     ) -> tuple[int, bytes]:
-        """Ask with a host header of one's own; the path is sent as it is."""
+        """Send a request with the given Host header and an unmodified path."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         method, content = ("GET", None) if body is None else ("POST", json.dumps(body))
         kind = {"Content-Type": "application/json", "Host": host or f"127.0.0.1:{self.port}"}
@@ -81,7 +81,7 @@ def artifact(run_id: str, path: str) -> str:
     return f"/get-artifact?run_uuid={run_id}&path={path}"
 
 
-def test_what_it_is_for_it_gives(server: Server) -> None:
+def test_ordinary_requests_are_answered(server: Server) -> None:
     assert server.ask(artifact(server.run_id, "note.txt")) == (200, b"a note")
     assert server.ask("/", host=f"localhost:{server.port}")[0] == 200
 
@@ -90,13 +90,13 @@ def test_what_it_is_for_it_gives(server: Server) -> None:
     "host",
     ["evil.example", "10.evil.example", "127.0.0.1", "127.0.0.1:1", "192.168.0.1.evil.example:80"],
 )
-def test_another_host_is_refused(server: Server, host: str) -> None:
-    """A page of somebody's, whose name was pointed at this machine meanwhile."""
+def test_another_host_name_is_refused(server: Server, host: str) -> None:
+    """DNS rebinding: the name of another site resolves to this machine."""
     assert server.ask("/", host=host)[0] == 403
     assert server.ask(artifact(server.run_id, "note.txt"), host=host)[0] == 403
 
 
-def test_a_page_of_another_site_changes_nothing(server: Server) -> None:
+def test_pages_of_other_sites_cannot_change_anything(server: Server) -> None:
     path, body = "/api/2.0/mlflow/experiments/create", {"name": "theirs"}
     for origin in ("https://evil.example", "null"):
         assert server.ask(path, body=body, Origin=origin)[0] == 403
@@ -115,7 +115,7 @@ def test_a_page_of_another_site_changes_nothing(server: Server) -> None:
         quote("..\\..\\..\\secret.txt"),
     ],
 )
-def test_a_path_out_of_the_artifacts_is_refused(server: Server, path: str) -> None:
+def test_paths_outside_the_artifacts_are_refused(server: Server, path: str) -> None:
     for place in (
         artifact(server.run_id, path),
         f"/api/2.0/mlflow-artifacts/artifacts/{path}",
@@ -129,7 +129,7 @@ def test_a_path_out_of_the_artifacts_is_refused(server: Server, path: str) -> No
     assert b'"files"' not in server.ask(listed)[1]
 
 
-def test_a_model_of_files_elsewhere_is_refused(server: Server) -> None:
+def test_model_versions_with_files_elsewhere_are_refused(server: Server) -> None:
     model, version = (
         "/api/2.0/mlflow/registered-models/create",
         "/api/2.0/mlflow/model-versions/create",
@@ -139,7 +139,7 @@ def test_a_model_of_files_elsewhere_is_refused(server: Server) -> None:
         assert server.ask(version, body={"name": "theirs", "source": source})[0] == 400
 
 
-def test_neither_its_command_lines_nor_those_of_its_children_hold_the_address(
+def test_the_address_is_in_no_command_line_of_the_server(
     server: Server,
 ) -> None:
     parent = psutil.Process(server.process.pid)
@@ -148,7 +148,7 @@ def test_neither_its_command_lines_nor_those_of_its_children_hold_the_address(
     assert not any("mlflow.db" in part for line in lines for part in line)
 
 
-def test_it_loads_no_models_and_listens_on_loopback_only(server: Server) -> None:
+def test_the_server_loads_no_models_and_listens_on_loopback_only(server: Server) -> None:
     parent = psutil.Process(server.process.pid)
     children = parent.children(recursive=True)
     assert all(c.environ()["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false" for c in children)
@@ -162,9 +162,7 @@ def test_it_loads_no_models_and_listens_on_loopback_only(server: Server) -> None
 
 
 @pytest.mark.slow
-def test_on_every_address_it_says_that_no_password_guards_it(
-    tmp_path: Path, empty_mlflow: Path
-) -> None:
+def test_listening_on_all_addresses_prints_a_warning(tmp_path: Path, empty_mlflow: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
     address = f"sqlite:///{tmp_path}/mlflow.db"
     with ui(tmp_path, "--host", "0.0.0.0", tracking_uri=address) as (port, process):  # noqa: S104

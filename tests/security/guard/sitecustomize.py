@@ -1,6 +1,6 @@
-"""Imported by every Python process that a guarded test starts: no connection leaves this machine.
+"""Loaded by every Python process of a guarded test: refuse all connections to other machines.
 
-What tries to, or looks a name up, is refused and written to the file GROVEKEEPER_GUARD names.
+Refused connections and name look-ups are written to the file named by GROVEKEEPER_GUARD.
 """
 
 import ipaddress
@@ -27,7 +27,9 @@ def _leaves(host: Any) -> bool:
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event in {"socket.connect", "socket.sendto"}:
         address = arguments[1]
-        host = address[0] if isinstance(address, tuple) else None  # else a socket in a folder
+        host = (
+            address[0] if isinstance(address, tuple) else None
+        )  # otherwise the path of a Unix socket
     elif event in {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}:
         host = arguments[0]
     else:
