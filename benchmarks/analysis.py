@@ -9,38 +9,38 @@ from results import OURS, Result, Results, tables_of
 from scipy import stats
 from tables import TEST_SHARE
 
-WITHIN = 1.01  # of the best held-out loss that anybody reached
-# A peer that never came that near is counted with so many times the seconds that it took.
+WITHIN = 1.01  # times the best held-out loss that any peer reached
+# A peer that never came within 1% is counted with this multiple of its total time.
 PENALTY = 2
-_SHORTEST = 0.01  # seconds; no time is 0 in a geometric mean
+_SHORTEST = 0.01  # seconds; a geometric mean cannot contain 0
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All results, and who took part."""
+    """All results, with their tables and peers."""
 
     results: Results
 
     @property
     def tables(self) -> list[str]:
-        """Names, smallest table first."""
+        """Names of the tables, smallest first."""
         return tables_of(self.results.values())
 
     @property
     def peers(self) -> list[str]:
-        """Names, this project's first."""
+        """Names of the peers, Grovekeeper first."""
         found = dict.fromkeys(result.peer for result in self.results.values())
         return [OURS, *(peer for peer in found if peer != OURS)]
 
     def of(self, table: str, peer: str) -> list[Result]:
-        """Results of one peer on one table, by split."""
+        """Results of one peer on one table, ordered by split."""
         found = [r for r in self.results.values() if r.table == table and r.peer == peer]
         return sorted(found, key=lambda result: result.split)
 
     def pairs(self, table: str, peer: str) -> list[tuple[Result, Result]]:
-        """This project's and a peer's results on the splits of a table that both ran on."""
+        """Pairs of our and a peer's results on the splits of a table that both ran on."""
         theirs = self.of(table, peer)
         keys = [(table, result.split, OURS) for result in theirs]
         return [
@@ -50,12 +50,12 @@ class Benchmark:
         ]
 
     def shared_splits(self, table: str) -> list[int]:
-        """Splits of a table on which all peers ran that ran on the table at all."""
+        """Splits of a table on which every peer ran that has results for the table."""
         runs = [{r.split for r in self.of(table, peer)} for peer in self.peers]
         return sorted(set.intersection(*(splits for splits in runs if splits)))
 
     def best(self, table: str, split: int) -> float:
-        """Lowest held-out loss that anybody's configuration reached there, at any time."""
+        """Lowest held-out loss that any configuration of any peer reached on the split."""
         return min(
             loss
             for result in self.results.values()
@@ -69,7 +69,7 @@ class Benchmark:
         Parameters
         ----------
         start_up
-            Count from the start of the process, and not from that of the search.
+            Count from the start of the process instead of the start of the search.
         """
         limit = WITHIN * self.best(result.table, result.split)
         times = [seconds for seconds, loss in result.incumbents if loss <= limit]
@@ -77,15 +77,15 @@ class Benchmark:
         return max(times[0] - since, _SHORTEST) if times else float("inf")
 
     def penalised_seconds(self, result: Result, *, start_up: bool) -> float:
-        """`seconds_to_best`, or twice the peer's seconds in all where it never came that near."""
+        """`seconds_to_best`, or twice the peer's total seconds if it never came within 1%."""
         seconds = self.seconds_to_best(result, start_up=start_up)
         spent = result.wall if start_up else result.wall - result.start_up
         return seconds if np.isfinite(seconds) else PENALTY * spent
 
     def curve(self, table: str, peer: str) -> Curve:
-        """Held-out loss over the best against seconds: a geometric mean over the shared splits.
+        """Held-out loss relative to the best, against seconds: geometric mean over shared splits.
 
-        It starts when the peer has a configuration on every one of them.
+        The curve starts once the peer has a configuration on every shared split.
         """
         splits = self.shared_splits(table)
         curves = []
@@ -96,9 +96,9 @@ class Benchmark:
         return mean_curve(curves)
 
     def seconds_by_curve(self, table: str, peer: str, *, penalised: bool = False) -> float:
-        """Seconds until the curve first came within 1% of the lowest point of anybody's.
+        """Seconds until the curve first came within 1% of the lowest point of any peer's curve.
 
-        Less noisy than `seconds_to_best`, where the best of many losses on few rows is luck.
+        This is less noisy than `seconds_to_best`: the best of many losses on few rows is luck.
         """
         peers = [other for other in self.peers if self.of(table, other)]
         limit = WITHIN * min(self.curve(table, other)[1].min() for other in peers)
@@ -110,7 +110,7 @@ class Benchmark:
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Geometric mean of step functions, from where the last of them starts."""
+    """Geometric mean of step functions, from the start of the last one."""
     start = max(times[0] for times, _ in curves)
     grid = np.unique(np.concatenate([times for times, _ in curves]))
     grid = grid[grid >= start]
@@ -121,13 +121,13 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """Geometric mean; not a number of nothing."""
+    """Geometric mean; NaN for no values."""
     logs = np.log(list(values))
     return float(np.exp(logs.mean())) if logs.size else float("nan")
 
 
 def p_worse(losses: Sequence[tuple[float, float]]) -> float:
-    """One-sided p-value of the first being worse than the second, over repeated random splits.
+    """One-sided p-value for the first being worse than the second, over repeated random splits.
 
     The paired t-test on the logarithms of the losses with the correction of Nadeau and Bengio
     (2003, "Inference for the generalization error", section 4), since the training rows of two

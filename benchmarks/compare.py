@@ -1,17 +1,17 @@
-"""The benchmark: this project and other searches for a forest, side by side, by one command.
+"""Run Grovekeeper and other hyperparameter searches side by side.
 
     python benchmarks/compare.py --tables FOLDER --flaml-python flaml-env/bin/python
 
-FOLDER holds Hitters.csv, Boston.csv, College.csv, OJ.csv and Default.csv; scikit-learn's diabetes,
-breast_cancer, wine and digits are added. FLAML needs an environment of its own, made by
+FOLDER contains Hitters.csv, Boston.csv, College.csv, OJ.csv and Default.csv; scikit-learn's
+diabetes, breast_cancer, wine and digits are added. FLAML needs its own environment:
 
     python -m venv flaml-env
     flaml-env/bin/pip install "flaml[automl]"
 
-Every peer is a command of its own, started cold in an empty folder, with the same training rows,
-the same number of trials and the same cores; FLAML gets ten times this project's seconds instead of
-trials. Results are appended as they come: the same command goes on where an interrupted one ended.
-`python benchmarks/report.py` makes tables and a picture of them. Linux only.
+Every peer runs as a separate command with cold caches in an empty folder, with the same training
+rows, number of trials and cores. FLAML gets ten times Grovekeeper's time instead of a number of
+trials. Results are appended as they are measured: the same command continues an interrupted run.
+`python benchmarks/report.py` prints tables and draws the figure. Linux only.
 """
 
 import argparse
@@ -39,7 +39,7 @@ _TIMES_OUR_SECONDS = 10
 
 
 def main() -> int:
-    """Measure what is not in the results file yet."""
+    """Measure everything that is not in the results file yet."""
     arguments = _arguments()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
     tables = load_tables(arguments.tables, arguments.table, arguments.only)
@@ -75,7 +75,7 @@ def _compare(
     results: Results,
     arguments: argparse.Namespace,
 ) -> Result:
-    """Run a peer on a split and judge what it found."""
+    """Run a peer on a split and score its configurations."""
     extra: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -96,7 +96,7 @@ def _compare(
 
 
 def _coordinating(results: Results, split: Split) -> float:
-    """Measured once for a results file, on its first table: it does not depend on the table."""
+    """Measure once per results file, on the first table: the value does not depend on the table."""
     known = [r.coordinating for r in results.values() if r.coordinating is not None]
     return known[0] if known else ours.coordinating(split)
 
@@ -165,7 +165,7 @@ def _peers_of(arguments: argparse.Namespace, split: int) -> Iterable[str]:
 
 
 def _refuse_to_mix(results: Results, arguments: argparse.Namespace) -> None:
-    """Two benchmarks in one file could not be told apart."""
+    """Exit if the file has results of a benchmark with other settings."""
     here = {(result.trials, result.cores) for result in results.values()}
     if here - {(arguments.trials, arguments.cores)}:
         trials, cores = here.pop()

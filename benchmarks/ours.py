@@ -1,4 +1,4 @@
-"""This project as one of the peers, by its command line, and what its databases tell of a study."""
+"""Grovekeeper as one of the peers, run by its command line, and the trace of its studies."""
 
 import json
 import subprocess
@@ -16,19 +16,19 @@ from traces import Trace, Trial, unix_time
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 _STUDY = "benchmark"
 _PACKAGES = ("grovekeeper", "scikit-learn", "optuna", "mlflow", "distributed")
-# Trials of the two studies whose difference shows what a trial costs the coordinator.
+# Trials of two studies; their difference gives the cost of a trial in the coordinator.
 _FEW, _MANY = 10, 110
 
 
 def launch(table: Table, trials: int, folder: Path, *more: str) -> Measured:
-    """Search the folder's train.csv, with fresh databases beside it; `more` are options."""
+    """Search on train.csv in the folder, with new databases there; `more` are further options."""
     command = [_COMMAND, "launch", _STUDY, "--data", "train.csv", "--target", table.target]
     command += ["--task", table.task, "--trials", str(trials), "--holdout", "0", "--no-register"]
     return run([*command, *more], folder)
 
 
 def read_study(folder: Path, began: float) -> tuple[Trace, dict[str, Any]]:
-    """Return the trace of the study in a folder, and what `grovekeeper show` says of it."""
+    """Return the trace of the study in a folder and the document of `grovekeeper show`."""
     import optuna
 
     shown = json.loads(_output([_COMMAND, "show", _STUDY, "--json"], folder))
@@ -56,7 +56,7 @@ def read_study(folder: Path, began: float) -> tuple[Trace, dict[str, Any]]:
 
 
 def coordinating(split: Split) -> float:
-    """CPU seconds that a trial costs the process that coordinates: Optuna, MLflow, Dask.
+    """CPU seconds per trial in the coordinator's process: Optuna, MLflow, Dask.
 
     The difference between a long and a short study, with the same number of trees in the end, so
     that start-up and champion cancel out. Trees grow in other processes.

@@ -1,7 +1,7 @@
-"""The other searches, each run as a program of its own by compare.py.
+"""The other searches. compare.py runs each as a separate program.
 
-Each searches the training rows, refits its best forest, and writes its trace. FLAML has an
-environment of its own, so nothing but numpy and scikit-learn is imported for all of them.
+Each peer searches on the training rows, refits its best forest, and writes its trace. FLAML has its
+own environment, so only numpy and scikit-learn are imported for all peers.
 """
 
 import argparse
@@ -33,9 +33,9 @@ class Problem:
     Attributes
     ----------
     trials
-        For those that count.
+        For peers with a number of trials.
     seconds
-        For those that have a budget of time.
+        For peers with a time budget.
     """
 
     X: NDArray[Any]
@@ -47,24 +47,24 @@ class Problem:
 
     @property
     def forest(self) -> Any:
-        """scikit-learn's forest for the task."""
+        """The class of scikit-learn's forest for the task."""
         return RandomForestRegressor if self.task == "regression" else RandomForestClassifier
 
     @property
     def scoring(self) -> str:
-        """scikit-learn's name of the score: root mean squared error, or Brier score."""
+        """The scoring name in scikit-learn: root mean squared error or Brier score."""
         if self.task == "regression":
             return "neg_root_mean_squared_error"
         return "neg_brier_score"
 
 
 def seconds_since_start() -> float:
-    """Seconds since this process was started."""
+    """Seconds since the start of this process."""
     return time.time() - float(os.environ[BEGAN])
 
 
 def recipe(problem: Problem) -> Trace:
-    """Run what tutorials show: Optuna, cross-validation, one nested MLflow run a trial."""
+    """Run the usual recipe: Optuna, cross-validation, one nested MLflow run per trial."""
     import mlflow
     import optuna
     from sklearn.model_selection import cross_validate
@@ -120,8 +120,8 @@ def random_search(problem: Problem) -> Trace:
     search.fit(problem.X, problem.y)
     results = search.cv_results_
     growing = _growing(results)
-    # It reports no times of day. Its trials ran in this order, on all cores: what it reports, added
-    # up and divided by the cores, is when each ended (its own overhead is left out).
+    # The search reports durations only. Trials ran in this order on all cores, so a trial ended at
+    # the sum of the durations so far divided by the number of cores (overhead is left out).
     ends = start_up + np.cumsum(growing) / problem.cores
     rows = zip(ends, -results["mean_test_score"], results["params"], growing, strict=True)
     trials = [Trial(end, loss, params, 0, seconds) for end, loss, params, seconds in rows]
@@ -149,7 +149,7 @@ def halving_search(problem: Problem) -> Trace:
     search.fit(problem.X, problem.y)
     results = search.cv_results_
     growing = _growing(results)
-    # As above, but the candidates of an iteration are judged together, at its end.
+    # As above, but all candidates of an iteration are scored together at its end.
     iterations = results["iter"]
     ends = [
         start_up + growing[iterations <= iteration].sum() / problem.cores
@@ -193,7 +193,7 @@ def optuna_search(problem: Problem) -> Trace:
 
 
 def flaml(problem: Problem) -> Trace:
-    """Run FLAML on random forests alone, for its budget of time."""
+    """Run FLAML on random forests only, within its time budget."""
     from flaml import AutoML
 
     def brier(
@@ -252,12 +252,12 @@ def _distributions() -> dict[str, Any]:
 
 
 def _growing(results: dict[str, Any]) -> NDArray[Any]:
-    """Seconds in fit and score of each row of ``cv_results_``, over its folds."""
+    """Seconds in fit and score for each row of ``cv_results_``, summed over folds."""
     return FOLDS * np.asarray(results["mean_fit_time"] + results["mean_score_time"])
 
 
 def _scikit_learn_params(config: dict[str, Any]) -> dict[str, Any]:
-    """FLAML's configuration in scikit-learn's names."""
+    """Convert FLAML's configuration to the parameter names of scikit-learn."""
     params = {name: value for name, value in config.items() if name != "FLAML_sample_size"}
     params["max_leaf_nodes"] = params.pop("max_leaves")
     return params

@@ -1,4 +1,4 @@
-"""The benchmark's picture: held-out loss over the best against seconds, one line a peer."""
+"""The benchmark figure: held-out loss relative to the best against seconds, one line per peer."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from results import OURS
 
 _SIZE = (8.0, 4.5)
 _MARGIN = 1.3
-_LATEST = 1e6  # seconds, beyond the picture
+_LATEST = 1e6  # seconds, beyond the right edge of the figure
 
 
 def draw(benchmark: Benchmark, path: Path) -> None:
-    """Draw the geometric mean over tables, from where a peer has a forest for each of them."""
+    """Draw geometric means over tables, from when a peer has a forest for each table."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -32,7 +32,7 @@ def draw(benchmark: Benchmark, path: Path) -> None:
         (line,) = axes.step(
             times, above, where="post", label=peer, linewidth=3 if peer == OURS else 1.5
         )
-        # Nothing changes any more: the line goes on to the right, thinly.
+        # The peer has ended: continue its line to the right, thinly.
         axes.plot(times[-1], above[-1], "o", color=line.get_color())
         axes.plot([times[-1], _LATEST], [above[-1]] * 2, ":", color=line.get_color())
     axes.set_xscale("log")

@@ -1,10 +1,11 @@
-"""Chooses the first configurations of a search, from what `forests.py` has grown.
+"""Choose the first configurations of a search from the results of `forests.py`.
 
     python benchmarks/portfolio.py --folder forests
 
-Greedily: scikit-learn's default first, then time and again the configuration that lowers the mean
-over the tables most, of the best test error among the chosen relative to the best of all. Prints
-what `search/study/warm_starts.py` holds, with the mean after each choice.
+The choice is greedy. scikit-learn's default comes first. Each next configuration is the one that
+most lowers the mean over the tables of: best test error of the chosen configurations relative to
+the best of all. The output is the content of `search/study/warm_starts.py`, with the mean after
+each choice.
 """
 
 import argparse
@@ -16,16 +17,16 @@ import numpy as np
 from forests import configurations, params_of
 from numpy.typing import NDArray
 
-# A table on which one configuration is far better must not choose alone.
+# Limit the influence of a table on which one configuration is far better.
 _MOST = np.log(1.2)
 
 
 def losses(folder: Path, task: str) -> NDArray[Any]:
-    """Return how far each configuration is from the best: the log of the ratio of test errors.
+    """Return the log of the ratio of each configuration's test error to the best.
 
     Returns
     -------
-    array of shape (n_tables, n_configurations), a table's splits averaged
+    array of shape (n_tables, n_configurations), averaged over the splits of a table
     """
     tables: dict[str, list[NDArray[Any]]] = {}
     for file in sorted(folder.glob("*.npz")):
@@ -38,7 +39,7 @@ def losses(folder: Path, task: str) -> NDArray[Any]:
 
 
 def choose(loss: NDArray[Any], allowed: list[int], n: int) -> list[int]:
-    """Return the numbers of the chosen configurations, the default's first."""
+    """Return the indices of the chosen configurations, the default first."""
     chosen = [0]
     while len(chosen) <= n:
         covered = loss[:, chosen].min(axis=1)
@@ -47,7 +48,7 @@ def choose(loss: NDArray[Any], allowed: list[int], n: int) -> list[int]:
 
 
 def main() -> None:
-    """Choose for both tasks."""
+    """Choose and print configurations for both tasks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("forests"))
     parser.add_argument("--configurations", type=int, default=60)

@@ -1,10 +1,10 @@
-"""Compares rules for giving up trials, on the forests that `forests.py` has grown.
+"""Compare pruning rules on the results of `forests.py`.
 
     python benchmarks/pruning.py --folder forests
 
-Each rule sees the same configurations in the same random orders, 50 a search, scikit-learn's
-default first. Printed are the trees that a trial was given, and how far the champion's test error
-is above the best test error among the 50.
+Each rule sees the same configurations in the same random orders, 50 per search, scikit-learn's
+default first. The output is the number of trees per trial, and how far the champion's test error is
+above the best test error among the 50.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _TRIALS, _ORDERS, _BLOCKS = 50, 20, 20
 
 @dataclass
 class Forests:
-    """One file of `forests.py`: scores at each of `TREES`, and blocks of rows for the jackknife."""
+    """One file of `forests.py`: scores at each of `TREES`, blocks of rows for the jackknife."""
 
     oob: Array
     test: Array
@@ -35,7 +35,7 @@ class Forests:
 
 
 def read(file: Path) -> Forests:
-    """Read a file; errors of a regression become root mean squared errors."""
+    """Read a file; errors of regressions become root mean squared errors."""
     with np.load(file) as found:
         regression = json.loads(str(found["about"]))["task"] == "regression"
         oob, test, errors = found["oob"], found["test"], found["errors"].astype(float)
@@ -52,17 +52,17 @@ def read(file: Path) -> Forests:
     return Forests(oob, test, errors, _BLOCKS * whole - (_BLOCKS - 1) * without)
 
 
-# A rule is asked at each rung but the last: give up this trial, given the best complete one?
+# A rule decides at each rung except the last: prune this trial, given the best complete trial?
 Rule = Callable[[Forests, dict[int, list[float]], int, int, int], bool]
 
 
 def never(_f: Forests, _rivals: dict[int, list[float]], _trial: int, _best: int, _k: int) -> bool:
-    """Grow every trial to its end."""
+    """Never prune."""
     return False
 
 
 def best_share(share: float) -> Rule:
-    """Keep the best share of those that reached the rung: asynchronous successive halving."""
+    """Asynchronous successive halving: keep the best share of the trials that reached the rung."""
 
     def rule(f: Forests, rivals: dict[int, list[float]], trial: int, _best: int, k: int) -> bool:
         scores = rivals.setdefault(k, [f.oob[0, k]])
@@ -74,7 +74,7 @@ def best_share(share: float) -> Rule:
 
 
 def paired(errors: float) -> Rule:
-    """Give up what is behind the best by so many standard errors, by blocks of rows."""
+    """Prune if worse than the best by this many standard errors over blocks of rows."""
 
     def rule(f: Forests, _rivals: dict[int, list[float]], trial: int, best: int, k: int) -> bool:
         behind = f.pseudo[trial, k] - f.pseudo[best, k]
@@ -84,7 +84,7 @@ def paired(errors: float) -> Rule:
 
 
 def signed_rank(level: float) -> Rule:
-    """Give up what Wilcoxon's test on the rows' errors finds worse than the best."""
+    """Prune if Wilcoxon's signed-rank test on the errors of rows finds it worse than the best."""
 
     def rule(f: Forests, _rivals: dict[int, list[float]], trial: int, best: int, k: int) -> bool:
         behind = f.errors[trial, k] - f.errors[best, k]
@@ -95,7 +95,7 @@ def signed_rank(level: float) -> Rule:
 
 
 def search(f: Forests, order: Array, rungs: tuple[int, ...], rule: Rule) -> tuple[int, int]:
-    """Return the champion and the trees that were grown."""
+    """Return the champion and the number of trees grown."""
     steps = [TREES.index(trees) for trees in rungs]
     best, grown = int(order[0]), rungs[-1]
     rivals: dict[int, list[float]] = {}
@@ -130,7 +130,7 @@ RULES: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
 
 
 def main() -> None:
-    """Print a line a rule."""
+    """Print one line per rule."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("forests"))
     arguments = parser.parse_args()
@@ -139,7 +139,8 @@ def main() -> None:
     n = len(tables[0].test)
     orders = [np.append(0, 1 + random.permutation(n - 1)[: _TRIALS - 1]) for _ in range(_ORDERS)]
     print(
-        f"| rule | rungs | trees a trial | above the best ({len(tables)} runs) |\n|---|---|---|---|"
+        f"| rule | rungs | trees per trial | above the best ({len(tables)} runs) |\n"
+        "|---|---|---|---|"
     )
     for name, rungs, rule in RULES:
         trees, regret = [], []

@@ -1,4 +1,4 @@
-"""The results file: JSON lines, one a table, split and peer, appended as they are measured."""
+"""The results file: one JSON line per table, split and peer, appended when measured."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,29 +11,30 @@ OURS = "grovekeeper"
 
 @dataclass(frozen=True)
 class Result:
-    """One peer on one split of one table. Times are in seconds.
+    """Result of one peer on one split of one table. Times are in seconds.
 
     Attributes
     ----------
     trials
-        That were asked for; `tried` is how many there were.
+        Requested number of trials; `tried` is the actual number.
     wall, cpu
-        Of the whole command, from a cold start to its end.
+        Time of the whole command, from a cold start to its end.
     start_up, search
-        Wall seconds before the first trial began, and from then to the end of the last.
+        Wall seconds before the start of the first trial, and from then to the end of the last.
     search_cpu
-        CPU seconds of all processes in the time of `search`.
+        CPU seconds of all processes during `search`.
     growing
-        Spent in fitting and scoring forests, over all cores; ``None`` where unknown.
+        Time spent fitting and scoring forests, over all cores; ``None`` if unknown.
     held_out
-        Loss on the test rows of the final configuration with 500 trees, a number a refit.
+        Losses on the test rows of the final configuration with 500 trees, one per refit.
     incumbents
-        (seconds since the process began, loss on the test rows with 500 trees) of each
+        (seconds since the start of the process, loss on the test rows with 500 trees) of each
         configuration that was the best so far by the peer's own score.
     refit_cpu
-        CPU seconds of growing the final configuration's 500 trees; ours only, as are the next two.
+        CPU seconds to grow 500 trees of the final configuration. This and the next two are
+        measured for Grovekeeper only.
     coordinating
-        CPU seconds a trial of the process that coordinates, measured once, on the smallest table.
+        CPU seconds per trial in the coordinator, measured once, on the smallest table.
     phases
         `seconds` of ``grovekeeper show --json``.
     """
@@ -65,7 +66,7 @@ class Result:
 
     @property
     def key(self) -> tuple[str, int, str]:
-        """Table, split and peer."""
+        """Key of a result: table, split and peer."""
         return self.table, self.split, self.peer
 
     @property
@@ -78,7 +79,7 @@ Results = dict[tuple[str, int, str], Result]
 
 
 def read_results(path: Path) -> Results:
-    """Read a results file; without one, nothing."""
+    """Read a results file; return an empty mapping if it does not exist."""
     if not path.exists():
         return {}
     lines = path.read_text().splitlines()
@@ -86,7 +87,7 @@ def read_results(path: Path) -> Results:
 
 
 def append_result(path: Path, result: Result) -> None:
-    """Add a line to a results file."""
+    """Append a line to a results file."""
     with path.open("a") as file:
         file.write(json.dumps(asdict(result), default=lambda value: value.item()) + "\n")
 

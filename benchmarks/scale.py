@@ -31,16 +31,16 @@ from search.forest.oob import evaluate_rung
 from search.forest.training_set import TrainingSet, load_training_set
 
 _COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
-# Rows and columns: a trial costs a worker little, and no two proposals make the same forest.
+# Rows and columns: trials are cheap for workers, and few proposals repeat a forest.
 _SMALL = (400, 10)
-# Trials of these grow for about 150, 500, and 1,000 milliseconds.
+# Trials on these tables grow for about 150, 500 and 1,000 milliseconds.
 _TABLES = ((3_000, 10), (6_000, 10), (20_000, 10))
 _COLUMNS = 10
 _STEP = 1_000
 
 
 def main() -> None:
-    """Print the table that is asked for."""
+    """Print the requested table."""
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_subparsers(dest="what", required=True)
     trials = what.add_parser("trials", help="CPU that a trial costs the coordinator")
@@ -70,7 +70,7 @@ def main() -> None:
 def _trials(
     numbers: Sequence[int], storage: str | None, scheduler: str | None, keep: Path | None
 ) -> None:
-    """CPU of the coordinator's process a trial, and whether the last trials cost more."""
+    """CPU time of the coordinator per trial, and whether the last trials cost more."""
     _head("trials", "wall s", "coordinator's CPU s", "CPU ms a trial", "last thousand / first")
     more = ("--scheduler", scheduler) if scheduler else ()
     with _folder(_SMALL) as folder:
@@ -84,7 +84,7 @@ def _trials(
 
 
 def _growth(storage: str, number: int) -> str:
-    """Seconds between the ends of the last thousand trials, relative to the first."""
+    """Time of the last thousand trials relative to the first thousand."""
     if number < 2 * _STEP:
         return ""
     study = optuna.load_study(study_name=f"many-{number}", storage=storage)
@@ -96,7 +96,7 @@ def _growth(storage: str, number: int) -> str:
 
 
 def _sleepers(numbers: Sequence[int], seconds: Sequence[float], storage: str | None) -> None:
-    """How much of the time workers are busy, when growing costs this machine nothing."""
+    """Share of the time that workers are busy if growing needs no CPU."""
     _head("seconds a block", "workers", "trials", "search s", "efficiency", "coordinator's CPU")
     for each in seconds:
         for number in numbers:
@@ -123,7 +123,7 @@ def _cluster(workers: int, seconds: float) -> Iterator[str]:
 
 
 def _workers(numbers: Sequence[int]) -> None:
-    """Real trees: wall time of the search, and how much of it went into growing."""
+    """Wall time of a search with real trees, and the share spent growing."""
     _head("rows x columns", "workers", "ms a trial", "search s", "times as fast", "efficiency",
           "processes alone")  # fmt: skip
     for shape in _TABLES:
@@ -142,21 +142,23 @@ def _workers(numbers: Sequence[int]) -> None:
 
 
 def _alone(shape: tuple[int, int], number: int) -> float:
-    """How much faster so many processes grow trees than one, with nothing between them."""
+    """Speed-up of several independent processes that grow trees."""
     with tempfile.TemporaryDirectory() as name:
         X, y = make_friedman1(shape[0], n_features=shape[1], noise=1.0, random_state=0)
         TrainingSet(X.astype(np.float32), y, 0).save(Path(name))
         seconds = []
         for processes in (1, number):
             with multiprocessing.get_context("spawn").Pool(processes) as pool:
-                pool.map(_grow, [Path(name)] * processes, chunksize=1)  # imports are over
+                pool.map(
+                    _grow, [Path(name)] * processes, chunksize=1
+                )  # so that imports are not measured
                 grown = pool.map(_grow, [Path(name)] * processes, chunksize=1)
             seconds.append(float(np.mean([each for each, _ in grown])))
     return number * seconds[0] / seconds[1]
 
 
 def _rows(numbers: Sequence[int]) -> None:
-    """One worker growing the default forest: seconds a tree, memory, and what was forecast."""
+    """Time per tree, memory and expected memory of one worker that grows the default forest."""
     _head("rows", "seconds a tree", "MB at most", "MB forecast")
     for number in numbers:
         with (
@@ -172,7 +174,7 @@ def _rows(numbers: Sequence[int]) -> None:
 
 
 def _grow(folder: Path) -> tuple[float, float]:
-    """Grow two chunks as a worker does; return seconds a tree, and this process's peak in MB."""
+    """Grow two chunks as a worker does; return seconds per tree and peak memory in MB."""
     rows = load_training_set(folder)
     began = time.perf_counter()
     first, second = grow(rows, {}, 0, 0, range(2))
@@ -183,7 +185,7 @@ def _grow(folder: Path) -> tuple[float, float]:
 
 @contextmanager
 def _folder(shape: tuple[int, int], kept: Path | None = None) -> Iterator[Path]:
-    """A folder with a table of rows and columns."""
+    """Create a folder with a table of the given size."""
     with tempfile.TemporaryDirectory() as name:
         folder = kept or Path(name)
         folder.mkdir(exist_ok=True)
@@ -197,7 +199,7 @@ def _folder(shape: tuple[int, int], kept: Path | None = None) -> Iterator[Path]:
 def _launch(
     folder: Path, study: str, trials: int, storage: str | None, *more: str
 ) -> tuple[Measured, dict[str, Any]]:
-    """Run a study; return its cost, and what `grovekeeper show` says."""
+    """Run a study; return its cost and the document of `grovekeeper show`."""
     command = [_COMMAND, *(("--storage", storage) if storage else ())]
     options = ["--data", "table.csv", "--trials", str(trials), "--no-register", *more]
     measured = run([*command, "launch", study, *options], folder)

@@ -1,4 +1,4 @@
-"""The judge of all peers: refits a configuration with 500 trees and scores it on the test rows."""
+"""Score configurations of all peers: refit with 500 trees and predict the test rows."""
 
 import json
 import time
@@ -26,9 +26,9 @@ _KINDS = {
 
 
 def make_forest(params: Mapping[str, Any], task: Task, seed: int, jobs: int) -> Any:
-    """Return an unfitted forest of 500 trees, whatever number of trees `params` names.
+    """Return an unfitted forest of 500 trees; the number of trees in `params` is ignored.
 
-    ``splitter="random"`` stands for extremely randomised trees, on bootstraps as the others.
+    ``splitter="random"`` means extremely randomised trees, also grown on bootstrap samples.
     """
     own = dict(params)
     own.pop("n_estimators", None)
@@ -37,7 +37,7 @@ def make_forest(params: Mapping[str, Any], task: Task, seed: int, jobs: int) -> 
 
 
 class Judge:
-    """Scores configurations on one split, each only once."""
+    """Scores configurations on one split, each configuration once."""
 
     def __init__(self, split: Split, cores: int) -> None:
         self._split = split
@@ -45,14 +45,14 @@ class Judge:
         self._scores: dict[tuple[str, int], float] = {}
 
     def held_out(self, params: Mapping[str, Any], seed: int = FINAL_SEEDS[0]) -> float:
-        """Loss on the test rows: root mean squared error, or Brier score."""
+        """Loss on the test rows: root mean squared error or Brier score."""
         key = json.dumps(dict(params), sort_keys=True), seed
         if key not in self._scores:
             self._scores[key] = self._score(params, seed)
         return self._scores[key]
 
     def refit_cpu(self, params: Mapping[str, Any]) -> float:
-        """CPU seconds of one fit of 500 trees, in one thread."""
+        """CPU seconds of one fit of 500 trees on one thread."""
         forest = make_forest(params, self._split.table.task, FINAL_SEEDS[0], 1)
         before = time.process_time()
         forest.fit(self._split.X_train, self._split.y_train)

@@ -1,9 +1,9 @@
-"""A Dask cluster whose workers sleep instead of growing: what is left is what a coordinator costs.
+"""A Dask cluster whose workers sleep instead of growing trees, to measure the coordinator.
 
     python benchmarks/sleepers.py --workers 64 --seconds 1
 
-Prints the scheduler's address, and ends when its standard input does. All workers live in this
-process, each with a TCP connection of its own.
+Prints the address of the scheduler and runs until standard input is closed. All workers are threads
+of this process, each with its own TCP connection.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from search.forest.oob import OobSums
 from search.forest.training_set import TrainingSet
 from search.workers import base
 
-# Trees of a block; a trial's first rung is one block, and a whole trial is four.
+# Trees in a block; the first rung of a trial is one block, a whole trial is four.
 BLOCK = 32
 # Mean number of out-of-bag votes on a row from sixteen trees.
 _VOTES = 6
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Run the cluster until standard input is closed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument(
@@ -37,10 +37,10 @@ def main() -> None:
     def sleep(
         rows: TrainingSet, params: Mapping[str, Any], seed: int, place: int, chunks: Iterable[int]
     ) -> Iterator[OobSums]:
-        """Stand in for `search.forest.growing.grow`: better leaves, better votes."""
+        """Replace `search.forest.growing.grow`: better leaves give better votes."""
         random = np.random.default_rng([seed, place])
         spread = rows.y.std() * (0.3 + abs(np.log(params["min_samples_leaf"] / 3.0)) / 5)
-        # Forests differ in what they take; equal ones would all end at the same moment.
+        # Vary the time of forests: equal times would make all trials end at the same moment.
         seconds = arguments.seconds * rows.chunk / BLOCK * random.uniform(0.5, 1.5)
         for _ in chunks:
             time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""The tables of the benchmark, and their splits, as files that every peer reads the same."""
+"""The tables of the benchmark and their splits, as files that all peers read."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Task = Literal["regression", "classification"]
 Array = NDArray[Any]
 
 TEST_SHARE = 0.2
-# File names without .csv: their target and task.
+# File name without .csv -> target and task.
 _FILES: dict[str, tuple[str, Task]] = {
     "Hitters": ("Salary", "regression"),
     "Boston": ("medv", "regression"),
@@ -33,14 +33,14 @@ _SCIKIT_LEARN: dict[str, Task] = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table in numbers.
+    """A table converted to numbers.
 
     Attributes
     ----------
     X : frame of shape (n_rows, n_features)
-        Text as the ordinal of its category, missing values as NaN.
+        Text is converted to ordinals, missing values are NaN.
     y : array of shape (n_rows,)
-        float64, or the index of the class.
+        float64 targets or class indices.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Split:
-    """Training and test rows of a table, drawn with the seed `number`."""
+    """Training and test rows of a table, drawn with seed `number`."""
 
     table: Table
     number: int
@@ -62,7 +62,7 @@ class Split:
     y_test: Array
 
     def write(self, folder: Path) -> None:
-        """Write the training rows as train.csv, for a command line, and as train.npz."""
+        """Write the training rows as train.csv, for command lines, and as train.npz."""
         rows = pd.DataFrame(self.X_train, columns=self.table.X.columns)
         rows[self.table.target] = self.y_train
         rows.to_csv(folder / "train.csv", index=False)
@@ -72,21 +72,21 @@ class Split:
 def load_tables(
     folder: Path | None, others: Iterable[str] = (), only: Iterable[str] | None = None
 ) -> list[Table]:
-    """Return the benchmark's tables, smallest first.
+    """Return the tables of the benchmark, smallest first.
 
     Parameters
     ----------
     folder
-        Where the CSV files are; without it, scikit-learn's tables alone.
+        Folder of the CSV files; without it, only scikit-learn's tables are used.
     others
         More tables, each ``FILE:TARGET:TASK``.
     only
-        Names of those that are wanted; all without it.
+        Names of the tables to return; default: all.
 
     Raises
     ------
     SystemExit
-        When there is no such table, column or task.
+        If a table, column or task does not exist.
     """
     tables = [_bundled(name, task) for name, task in _SCIKIT_LEARN.items()]
     if folder is not None:
@@ -100,7 +100,7 @@ def load_tables(
 
 
 def make_split(table: Table, number: int) -> Split:
-    """Split 80 to 20 at random, by classes in a classification."""
+    """Split 80 to 20 at random, stratified by class in a classification."""
     classes = table.y if table.task == "classification" else None
     parts = train_test_split(
         table.X.to_numpy(float),

@@ -1,4 +1,4 @@
-"""The benchmark's targets, each with what was measured."""
+"""The targets of the benchmark, with the measured values."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from results import OURS, Result
 RECIPE, FLAML = "recipe", "flaml"
 MANY_ROWS = 2000
 SIGNIFICANT = 0.05
-_LONG, _SHORT = 0.5, 0.15  # seconds that a trial grows
+_LONG, _SHORT = 0.5, 0.15  # seconds of growing per trial
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target; `met` is ``None`` where nothing was measured."""
+    """A target; `met` is ``None`` if nothing was measured."""
 
     text: str
     measured: str
@@ -37,19 +37,19 @@ def judge(benchmark: Benchmark) -> list[Target]:
 
 
 def best_peer(benchmark: Benchmark) -> str | None:
-    """The single peer with the lowest held-out loss against ours: a geometric mean over tables."""
+    """The peer with the lowest held-out loss relative to ours: geometric mean over tables."""
     ratios = {peer: held_out_ratio(benchmark, peer) for peer in benchmark.peers if peer != OURS}
     ratios = {peer: ratio for peer, ratio in ratios.items() if np.isfinite(ratio)}
     return max(ratios, key=lambda peer: ratios[peer]) if ratios else None
 
 
 def held_out_ratio(benchmark: Benchmark, peer: str) -> float:
-    """Our held-out loss over a peer's: a geometric mean over tables of that over splits."""
+    """Ratio of our held-out loss to a peer's: geometric mean over tables and splits."""
     return _over_tables(benchmark, peer, lambda ours, theirs: ours.loss / theirs.loss)
 
 
 def time_ratio(benchmark: Benchmark, peer: str, *, start_up: bool) -> float:
-    """Our time to within 1% of the best over a peer's: a geometric mean as above."""
+    """Ratio of our time to within 1% of the best to a peer's: geometric mean as above."""
     return _over_tables(
         benchmark,
         peer,
@@ -61,7 +61,7 @@ def time_ratio(benchmark: Benchmark, peer: str, *, start_up: bool) -> float:
 
 
 def curve_ratio(benchmark: Benchmark, peer: str) -> float:
-    """Our time to within 1% of the best by the curves' means over splits, over a peer's."""
+    """Ratio of our time to within 1% of the best to a peer's, by the mean curves over splits."""
     tables = [table for table in benchmark.tables if benchmark.pairs(table, peer)]
     return geometric_mean(
         benchmark.seconds_by_curve(table, OURS, penalised=True)
@@ -71,12 +71,12 @@ def curve_ratio(benchmark: Benchmark, peer: str) -> float:
 
 
 def efficiency(result: Result) -> float:
-    """Seconds spent growing, over cores, against the wall time of the search phase."""
+    """Seconds spent growing, divided by cores and by the wall time of the search phase."""
     return _known(result.growing) / result.cores / result.phases["search"]
 
 
 def growing_a_trial(result: Result) -> float:
-    """Seconds that a trial grows and is scored, on average."""
+    """Mean seconds of growing and scoring per trial."""
     return _known(result.growing) / result.tried
 
 
@@ -101,7 +101,7 @@ def _over_tables(
 
 
 def _tables_by_rows(benchmark: Benchmark) -> tuple[list[str], list[str]]:
-    """Tables with 2,000 rows or more, and the others."""
+    """Tables with at least 2,000 rows, and the other tables."""
     rows = {result.table: result.rows for result in benchmark.results.values()}
     many = [table for table in benchmark.tables if rows[table] >= MANY_ROWS]
     return many, [table for table in benchmark.tables if table not in many]

@@ -7,24 +7,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# The environment variable by which a peer learns when its process was started (Unix seconds).
+# Environment variable with the start time of the peer's process (Unix seconds).
 BEGAN = "BENCHMARK_BEGAN"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration that was tried.
+    """One configuration that a peer tried.
 
     Attributes
     ----------
     seconds
-        When its score was there, since the process began.
+        Time of its score, since the start of the process.
     score
-        A loss; ``None`` for a trial that the peer would not name as its best (a pruned one).
+        Loss; ``None`` for a trial that cannot be the best, such as a pruned one.
     rung
-        A score of a higher rung beats any of a lower one (successive halving).
+        A score at a higher rung beats any score at a lower rung (successive halving).
     grow_seconds
-        Spent in fitting and scoring its forests, summed over folds.
+        Time to fit and score its forests, summed over folds.
     """
 
     seconds: float
@@ -36,14 +36,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Trace:
-    """A search.
+    """The trace of a search.
 
     Attributes
     ----------
     start_up
         Seconds from the start of the process to the start of its first trial.
     growing
-        Seconds spent in fitting and scoring forests, over all cores; ``None`` where unknown.
+        Seconds spent fitting and scoring forests, over all cores; ``None`` if unknown.
     """
 
     start_up: float
@@ -58,25 +58,25 @@ class Trace:
         return max(trial.seconds for trial in self.trials)
 
     def write(self, path: Path) -> None:
-        """Write it as JSON; numpy's numbers become Python's."""
+        """Write the trace as JSON; numpy numbers become Python numbers."""
         path.write_text(json.dumps(asdict(self), default=lambda value: value.item()))
 
 
 def unix_time(moment: datetime) -> float:
-    """Unix time of one of Optuna's times, which are in UTC without saying so."""
+    """Convert a datetime of Optuna, which is naive UTC, to Unix time."""
     return moment.replace(tzinfo=UTC).timestamp()
 
 
 def read_trace(path: Path) -> Trace:
-    """Read what `Trace.write` wrote."""
+    """Read a trace written by `Trace.write`."""
     record = json.loads(path.read_text())
     return Trace(**record | {"trials": [Trial(**trial) for trial in record["trials"]]})
 
 
 def incumbents(trace: Trace, wall: float) -> list[Trial]:
-    """Return the trials that were the best so far when they ended, in the order of time.
+    """Return the trials that were the best so far when they ended, in order of time.
 
-    Where the peer names another configuration in the end, that one follows at `wall` seconds.
+    If the peer finally chooses another configuration, it is added at `wall` seconds.
     """
     found: list[Trial] = []
     best = (1, 0.0)

