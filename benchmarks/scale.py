@@ -71,7 +71,7 @@ def _trials(
     numbers: Sequence[int], storage: str | None, scheduler: str | None, keep: Path | None
 ) -> None:
     """CPU time of the coordinator per trial, and whether the last trials cost more."""
-    _head("trials", "wall s", "coordinator's CPU s", "CPU ms a trial", "last thousand / first")
+    _head("trials", "wall s", "coordinator CPU s", "CPU ms per trial", "last thousand / first")
     more = ("--scheduler", scheduler) if scheduler else ()
     with _folder(_SMALL) as folder:
         alone, _ = _launch(folder, "one", 1, storage, *more)
@@ -97,7 +97,7 @@ def _growth(storage: str, number: int) -> str:
 
 def _sleepers(numbers: Sequence[int], seconds: Sequence[float], storage: str | None) -> None:
     """Share of the time that workers are busy if growing needs no CPU."""
-    _head("seconds a block", "workers", "trials", "search s", "efficiency", "coordinator's CPU")
+    _head("seconds per block", "workers", "trials", "search s", "efficiency", "coordinator CPU")
     for each in seconds:
         for number in numbers:
             trials = 16 * number
@@ -124,7 +124,7 @@ def _cluster(workers: int, seconds: float) -> Iterator[str]:
 
 def _workers(numbers: Sequence[int]) -> None:
     """Wall time of a search with real trees, and the share spent growing."""
-    _head("rows x columns", "workers", "ms a trial", "search s", "times as fast", "efficiency",
+    _head("rows x columns", "workers", "ms per trial", "search s", "speed-up", "efficiency",
           "processes alone")  # fmt: skip
     for shape in _TABLES:
         first = 0.0
@@ -159,7 +159,7 @@ def _alone(shape: tuple[int, int], number: int) -> float:
 
 def _rows(numbers: Sequence[int]) -> None:
     """Time per tree, memory and expected memory of one worker that grows the default forest."""
-    _head("rows", "seconds a tree", "MB at most", "MB forecast")
+    _head("rows", "seconds per tree", "peak MB", "MB expected")
     for number in numbers:
         with (
             tempfile.TemporaryDirectory() as name,

@@ -128,7 +128,9 @@ def _growing(benchmark: Benchmark) -> list[Target]:
             1 / 15,
         ),
         _at_most(
-            text.format("CPU seconds, start-up apart"), _over_tables(benchmark, RECIPE, cpu), 1 / 15
+            text.format("CPU seconds, without start-up"),
+            _over_tables(benchmark, RECIPE, cpu),
+            1 / 15,
         ),
     ]
 
@@ -149,7 +151,7 @@ def _search(benchmark: Benchmark) -> list[Target]:
 
 
 def _tracking(benchmark: Benchmark) -> Target:
-    text = "Optuna, tracking and Dask in the coordinator: 25 ms of CPU a trial"
+    text = "Optuna, tracking and Dask in the coordinator: 25 ms of CPU per trial"
     found = [r.coordinating for r in benchmark.results.values() if r.coordinating is not None]
     if not found:
         return Target(text, "not measured", None)

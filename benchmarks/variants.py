@@ -275,7 +275,7 @@ def report(found: dict[str, Any], variants: list[str]) -> None:
         trees = np.mean([one[1] for one, _ in pairs])
         print(
             f"{name:22} test error {np.exp(ratios.mean()):.4f} +- {error:.4f}  "
-            f"{trees:5.1f} trees a trial"
+            f"{trees:5.1f} trees per trial"
         )
 
 
