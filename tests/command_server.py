@@ -30,6 +30,8 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
+import dask.config
+
 # The exit code of a process that could not run its command.
 FAILED = 137
 _IMPORTED = (
@@ -147,6 +149,7 @@ def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    dask.config.refresh()  # Dask read its variables, such as DASK_SCHEDULER_ADDRESS, when imported
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
