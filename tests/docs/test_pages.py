@@ -181,5 +181,5 @@ def test_links_between_pages_exist() -> None:
         for link in page.links:
             path = link.partition("#")[0]
             if path and "://" not in path:
-                generated = path.endswith(("command-line.md", "options.md"))
+                generated = path.endswith(("command-line.md", "options.md", "schemas.md"))
                 assert generated or (page.folder / path).exists(), f"{page.name}: {link}"
