@@ -1,7 +1,7 @@
 """Stores of studies: Optuna's database, its MLflow mirror, and the model registry.
 
-The package works with any Optuna study and imports nothing from `search`. Start at `studies.study` for
-Optuna's database and at `tracking.mirror` for MLflow.
+The package works with any Optuna study and imports nothing from `search`. Start at `studies.study`
+for Optuna's database and at `tracking.mirror` for MLflow.
 
 Messages are records of the loggers ``storage.*``. They have no `NullHandler`: without a logging
 configuration Python prints their warnings, which users of `MLflowMirror` must see.
