@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_TREES, MAX_TREES = 100, 1000
-# With enough trees, the squared error is within this percentage of the infinite forest's.
+# `enough_trees` accepts a squared error that exceeds the infinite forest's by this percentage.
 _EXCESS = 0.5
 # Larger models, in bytes, get a message about how to make them smaller.
 _LARGE = 200e6
@@ -50,7 +50,7 @@ class Champion:
 
 
 def champion_size(asked: int | Literal["auto"], enough: int | None) -> int:
-    """Return the number of trees: as asked for, or as many as are enough, from 100 to 1,000."""
+    """Return the requested number of trees, or `enough` limited to 100 to 1,000 for "auto"."""
     if asked != "auto":
         return asked
     return MIN_TREES if enough is None else min(max(enough, MIN_TREES), MAX_TREES)
@@ -64,7 +64,7 @@ def make_champion(
     Parameters
     ----------
     metric
-        Scored in addition to the task's main metrics.
+        Metric to score in addition to the task's main metrics.
     seed
         Seed of the study: the same seed makes the same forest.
     jobs
@@ -132,7 +132,7 @@ def messages(champion: Champion, enough: int | None, covered: float | None) -> I
     Parameters
     ----------
     enough
-        Number of trees with which the squared error is within 0.5% of the infinite forest's.
+        Number of trees at which the squared error is within 0.5% of the infinite forest's.
     covered
         Smallest share of a class's rows that were scored; ``None`` if all of them were.
     """

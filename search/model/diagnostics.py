@@ -1,4 +1,4 @@
-"""What the hold-out says of a champion: what it goes by, and where it errs."""
+"""Diagnostics of a champion on the held-out rows: permutation importance and predictions."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MOST_ROWS = 1000
-# Columns shown: those that the trees split on best.
+# Only the columns with the largest impurity-based importance are shuffled.
 _MOST_COLUMNS = 15
 _REPEATS = 5
 MOST_CLASSES = 20
-# What is kept of it in the study's database.
+# Limits of the findings that are stored in the study's database.
 _KEPT_ROWS = 500
 _NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What was found on a data set's held-out rows.
+    """Results on a dataset's held-out rows.
 
     Attributes
     ----------
     columns
         Names of raw columns, the most important first.
     losses : array of shape (n_columns, repeats)
-        By how much the score got worse when the column was shuffled.
+        Increase of the loss when the column is shuffled.
     forecast : array of shape (n_rows,), or (n_rows, n_classes)
-        What the champion predicts for the held-out rows.
+        The champion's predictions for the held-out rows: values, or class probabilities.
     """
 
     columns: list[str]
@@ -44,7 +44,7 @@ class Diagnostics:
     forecast: NDArray[Any]
 
     def note(self, dataset: Dataset) -> Findings:
-        """Return what the study's database keeps of them."""
+        """Return the part of the results that is stored in the study's database."""
         medians = np.median(self.losses, axis=1)
         importance = [
             (name[:_NAME_LENGTH], float(loss))
@@ -72,7 +72,7 @@ class Diagnostics:
 
 
 def examine(champion: Champion, dataset: Dataset, metric: Metric) -> Diagnostics | None:
-    """Look at a champion on the held-out rows; ``None`` where there are none."""
+    """Examine a champion on the held-out rows; return ``None`` if no rows were held out."""
     if not len(dataset.held_out_y):
         return None
     columns, losses = permutation_importance(champion, dataset, metric)
@@ -83,18 +83,20 @@ def examine(champion: Champion, dataset: Dataset, metric: Metric) -> Diagnostics
 def permutation_importance(
     champion: Champion, dataset: Dataset, metric: Metric
 ) -> tuple[list[str], NDArray[Any]]:
-    """Shuffle one raw column after the other among held-out rows (Breiman 2001).
+    """Compute the permutation importance of raw columns on held-out rows (Breiman 2001).
+
+    At most 1,000 rows are used. Each column is shuffled five times.
 
     Returns
     -------
-    names of the columns, the most important first, and by how much the score got worse, shape
+    names of the columns, the most important first, and the increases of the loss, shape
     (n_columns, repeats)
     """
     table, forest = champion.pipeline[:-1], champion.pipeline[-1]
     random = np.random.default_rng(0)
     n_rows = len(dataset.held_out_y)
     shuffled = random.permutation(n_rows)
-    if dataset.classes is not None:  # one row of each class first: some scores need them all
+    if dataset.classes is not None:  # some scores need a row of every class
         firsts = np.unique(dataset.held_out_y[shuffled], return_index=True)[1]
         shuffled = np.concatenate([shuffled[firsts], np.delete(shuffled, firsts)])
     chosen = np.sort(shuffled[:_MOST_ROWS])
@@ -110,7 +112,7 @@ def permutation_importance(
 
     made = table.named_steps["table"].input_to_outputs_
     split = dict(zip(rows.columns, forest.feature_importances_, strict=True))
-    # Of a column that is empty, skrub names an output that it drops.
+    # skrub names an output for an empty column, but drops it from the encoded table.
     kept = {
         name: [column for column in columns if column in split] for name, columns in made.items()
     }

@@ -59,7 +59,7 @@ def as_python(study: Study) -> str:
         *(f"    {name}={value!r}," for name, value in changed.items()),
         ")",
     ]
-    # A forest takes numbers as they are; other tables are encoded first.
+    # Numeric tables need no encoding; other tables are encoded first.
     return "\n".join(lines if notes.numeric else [*lines, "", _VECTORIZER])
 
 

@@ -83,7 +83,8 @@ class Finalizer:
         model = read_notes(self._study).model
         if model is not None and not model.is_of(wanted):
             self._write(StudyNotes(model=None))
-        # Without a champion until everything that follows belongs to the new one.
+        # The note on the champion is removed first and written last. If the process dies meanwhile,
+        # the study has no champion, instead of one with the findings of another.
         self._write(StudyNotes(champion=None))
         found = None if findings is None else findings.note(problem.dataset)
         self._write(StudyNotes(findings=found))

@@ -1,4 +1,4 @@
-"""The page of a registered version: what it is, how it was judged, how to make it again."""
+"""Writes the model card of a registered version: origin, scores, last move, and reproduction."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from search.model.plots import artifact_path
 from search.model.provenance import Provenance
 from storage.records import Move
 
-# MLflow's databases have room for 5,000 characters.
+# MLflow's databases store at most 5,000 characters.
 _LENGTH = 5000
 _MOST_PARAMS = 20
 
@@ -16,14 +16,14 @@ _MOST_PARAMS = 20
 def describe(
     provenance: Provenance, holdout: Mapping[str, float], model: str, last: Move | None = None
 ) -> str:
-    """Return a version's description, in Markdown.
+    """Return a version's description as Markdown.
 
     Parameters
     ----------
     holdout
-        Its scores on the hold-out, by metric.
+        The version's scores on the held-out rows by metric.
     last
-        What was last done with it, or refused.
+        The last recorded move of the version, or refusal to move it.
     """
     data = provenance.data
     about = [f"{code(data.source)}, target {code(data.target)} ({data.task})"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def artifact_path(trial: int) -> str:
-    """Return where a run keeps the figures of a trial's champion."""
+    """Return the run's artifact path of the figures of a trial's champion."""
     return f"champion/trial-{trial:04d}"
 
 
@@ -61,7 +61,7 @@ def _draw_roc(
     from sklearn.metrics import auc, roc_curve
 
     labels = list(enumerate(classes))
-    # With two classes, the second curve would mirror the first.
+    # Two classes need only one curve: the other one would be its mirror image.
     for k, name in labels[1:] if len(labels) == 2 else labels[:MOST_CLASSES]:  # noqa: PLR2004
         false_positives, true_positives, _ = roc_curve(truth == k, forecast[:, k])
         area = auc(false_positives, true_positives)

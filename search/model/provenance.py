@@ -145,8 +145,8 @@ class Provenance(BaseModel):
         Raises
         ------
         StudyError
-            When there is no record, it is damaged, or a later version of this project wrote it in
-            a newer format.
+            If the record is missing or damaged, or was written by a later version of this project
+            in a newer format.
         """
         found = metadata.get(_KEY) if isinstance(metadata, dict) else None
         if found is None:

@@ -131,7 +131,7 @@ def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
             _check(pipeline, sum(part.get("__loader__") == "TreeNode" for part in parts))
         except UntrustedTypesFoundException as error:
             raise StudyError(f"{model} is not loaded: {error}") from error
-        except Exception as error:  # a forged file may raise any
+        except Exception as error:  # a forged file can raise any exception
             reason = first_line(error)
             raise StudyError(f"{model} is not loaded because it is damaged: {reason}") from error
     return LoadedModel(version, pipeline, provenance)
@@ -253,7 +253,7 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
 
 
 def _example(dataset: Dataset) -> "pd.DataFrame":
-    """Return the first rows as JSON has them: missing values null, dates and objects as text."""
+    """Return the first rows as JSON represents them: null if missing, dates and objects as text."""
     import pandas as pd
 
     rows = dataset.features.head(_EXAMPLE_ROWS)

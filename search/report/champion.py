@@ -14,7 +14,7 @@ def champion_figures(data: StudyData) -> list[Figure]:
 
 
 def _missing(data: StudyData) -> str:
-    """Return why there are no diagnostics."""
+    """Return the reason why the study has no diagnostics."""
     return _NO_CHAMPION if data.notes.champion is None else _NO_HOLDOUT
 
 

@@ -1,4 +1,4 @@
-"""Studies side by side: what they learned from, what they found, what it cost."""
+"""Compares studies: their data, scores, best hyperparameters and costs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from storage.studies.study import Study
 
 
 def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
-    """Return the JSON document that the command line promises.
+    """Return the JSON document of `grovekeeper compare --json`.
 
     Returns
     -------
-    summaries of the studies, hyperparameters of their best trials that differ, and, where scores
-    cannot be compared, why
+    summaries of the studies, the hyperparameters in which their best trials differ, and the
+    conditions that differ if the scores cannot be compared
     """
     summaries = [summarize(study).model_dump() for study in studies]
     specs = [read_notes(study).spec for study in studies]
@@ -31,7 +31,7 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
     apart = [name for name in each_condition if _differ([one.get(name) for one in conditions])]
     each_has = {key: [summary[key] for summary in summaries] for key in ("metric", "direction")}
     apart += [key for key, values in each_has.items() if key not in apart and _differ(values)]
-    if None in specs and "data" not in apart:  # nobody knows those of a study made elsewhere
+    if None in specs and "data" not in apart:  # another program's data are unknown
         apart.insert(0, "data")
     found = [(summary["best"] or {}).get("params", {}) for summary in summaries]
     names = list(dict.fromkeys(name for params in found for name in params))
@@ -46,7 +46,7 @@ def compare_studies(studies: Sequence[Study]) -> dict[str, Any]:
 
 
 def _conditions(spec: Identity) -> dict[str, Any]:
-    """Return what must be equal for two studies' scores to be compared, in the user's words."""
+    """Return the conditions that comparable studies have in common, by their displayed names."""
     data = spec.description
     return {
         "data": data.digest,
@@ -63,7 +63,7 @@ def _differ(values: Sequence[Any]) -> bool:
 
 
 def _link(places: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return where MLflow's UI shows the studies' runs side by side, if all are in one store."""
+    """Return the address of MLflow's comparison of the studies' runs, if all are in one store."""
     if len({place["tracking_uri"] for place in places}) > 1:
         return None
     runs = [place["run_id"] for place in places]

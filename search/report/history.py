@@ -12,7 +12,7 @@ from storage.studies.statistics import BusyTime, by_end
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Up to so many numbers of trees, each has its own tick.
+# Up to this many numbers of trees, each number has its own tick.
 _MAX_TICKS = 8
 
 

@@ -59,12 +59,12 @@ def make_report(study: Study) -> Report:
 
 
 def _render(**context: Any) -> str:
-    """Fill in the template; everything but the figures is escaped for HTML."""
+    """Render the template; everything except the figures is escaped for HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     def svg(plot: "Axes") -> "Markup":
-        # Matplotlib escapes the texts in it.
+        # Matplotlib has already escaped the text in the SVG.
         return Markup(plotting.to_svg(plot))  # noqa: S704
 
     def finalize(value: Any) -> Any:
@@ -91,7 +91,7 @@ def _summary(data: StudyData) -> str:
 
 
 def _champion_facts(data: StudyData) -> list[tuple[str, Any]]:
-    """Return what the champion is, and its scores on the held-out rows."""
+    """Return the champion's version, its trial, and its scores on the held-out rows."""
     notes, facts = data.notes, list[tuple[str, Any]]()
     if notes.model:
         facts.append(("model", f"{notes.model.name} version {notes.model.version}"))
@@ -103,7 +103,7 @@ def _champion_facts(data: StudyData) -> list[tuple[str, Any]]:
 
 
 def _search_facts(data: StudyData) -> list[tuple[str, Any]]:
-    """Return what was searched, and on which data."""
+    """Return facts about the table and how trials were scored."""
     notes, spec = data.notes, data.notes.spec
     if spec is None:
         return []
@@ -121,7 +121,7 @@ def _search_facts(data: StudyData) -> list[tuple[str, Any]]:
 
 
 def _reproduction(data: StudyData) -> dict[str, Any]:
-    """Return the commands that grow the model and the best trial, and run the search, again."""
+    """Return the commands that reproduce the model and the best trial and repeat the search."""
     name, model, spec = data.study, data.notes.model, data.notes.spec
     is_stored = spec is None or spec.description.source not in {FRAME, STDIN}
     option = "" if is_stored else " --data FILE"

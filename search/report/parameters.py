@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Complete trials from which importance is computed, and from which it is reliable.
 _MIN_TRIALS, _RELIABLE = 10, 50
-# The most important hyperparameters are shown: studies made elsewhere can have hundreds.
+# Only this many hyperparameters are shown, because other programs' studies can have hundreds.
 _MAX_SHOWN = 20
 # More lines are not legible.
 _MAX_LINES = 200
@@ -96,7 +96,7 @@ def _compute_importance(data: StudyData) -> dict[str, float]:
         for trial in data.optuna_trials
     )
     with warnings.catch_warnings():
-        # Few trials have a hyperparameter, or its range changed: the others are still right.
+        # Too few trials have this hyperparameter, or its range changed; the others are unaffected.
         warnings.filterwarnings("ignore", message="Some regimes for parameter")
         found = optuna.importance.get_param_importances(study, params=data.varied)
     return {

@@ -1,4 +1,4 @@
-"""A study as its MLflow run shows it: its record, and a note on what was found."""
+"""Makes the record and the Markdown note that a study's MLflow run shows."""
 
 from search.formatting import code, of_trial, params_listed, scores_listed
 from search.study.notes import InitializedNotes

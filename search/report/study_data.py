@@ -24,7 +24,7 @@ class Figure:
     caption
         One sentence on how to read the figure.
     text
-        What the figure shows, for readers who cannot see it. Without a plot: why there is none.
+        What the figure shows, as a text alternative. If there is no plot, the reason.
     wide
         Whether the figure takes the page's whole width, and is scrolled on a narrow screen.
     """

@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 class TrialCounts(_Part):
-    """Trials by state; `goal` is the number of finished trials asked for."""
+    """Numbers of trials by state; `goal` is the requested number of finished trials."""
 
     complete: int
     pruned: int
@@ -75,7 +75,7 @@ class RegisteredVersion(_Part):
 
 
 class MirrorCounts(_Part):
-    """Trial runs in MLflow, and runs that MLflow does not show in their newest state yet."""
+    """Number of trial runs in MLflow, and of runs that MLflow lacks or shows in an older state."""
 
     runs: int
     behind: int
@@ -103,7 +103,7 @@ class StudySummary(_Part):
     holdout
         The champion's scores on the held-out rows.
     format_version
-        Increased when a key changes its meaning or goes; a new key does not need it.
+        Increased when a key changes its meaning or is removed, but not when a key is added.
     """
 
     study: str

@@ -8,7 +8,7 @@ from search.plotting import COMPLETE
 from search.report.study_data import Figure, StudyData
 from storage.records import Span
 
-# Pauses in which no worker grows are cut out if they are longer: the time between launches.
+# Longer pauses, in seconds, in which no worker grows are cut out, such as those between launches.
 _MAX_PAUSE = 10.0
 _MAX_LABELS = 200
 
@@ -59,7 +59,7 @@ def _row_name(worker: str, lane: int) -> str:
 
 
 def _shifts(spans: list[Span]) -> list[float]:
-    """Return what to subtract from each span's times so that they start at 0 without pauses."""
+    """Return the offset of each span that makes the times start at 0 and leaves out pauses."""
     shifts, latest = [spans[0].began], spans[0].ended
     for _, span in pairwise(spans):
         gap = span.began - latest

@@ -1,4 +1,4 @@
-"""A study's trials as a table: a row each, their hyperparameters as columns."""
+"""A study's trials as a table with a row per trial and a column per hyperparameter."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,8 +14,9 @@ from storage.studies.study import Study
 def trial_table(study: Study, trials: Sequence[TrialRecord]) -> tuple[list[str], list[list[Any]]]:
     """Return the names of the columns and the rows, in the order of the study's trials.
 
-    Of a running trial the trees and the score are those of its last rung, where that is the
-    metric's; of a study made elsewhere nobody knows what its steps are.
+    A running trial has the number of trees of its last rung, and the score at that rung unless
+    rungs are scored by a guide metric. Trials of other programs have no number of trees, because
+    their steps can count anything.
     """
     notes = read_notes(study)
     ours = notes.spec is not None
