@@ -10,7 +10,7 @@ _CONTROL = re.compile(
 )
 _MOST_IN_CODE = 500
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
-# From here on, three significant digits would round to 1000.
+# Three significant digits of a larger number can round to 1000, so the next unit is used.
 _NEXT_UNIT = 999.5
 
 

@@ -26,10 +26,10 @@ LIGHT, DARK = "#dbeafe", "#1e3a8a"
 _INK, _GRID = "#1f2937", "#e5e7eb"
 # Inches. At this width an 11-point label is readable on a phone and not too large on a screen.
 WIDTH, HEIGHT = 5.6, 3.3
-# Each row of a bar chart, and the most inches a figure may have: a PNG has at most 65,536 pixels.
+# Inches for each row of a bar chart, and the maximum: a PNG is limited to 65,536 pixels a side.
 _ROW_HEIGHT, _MAX_INCHES = 0.27, 60.0
 _LABEL_LENGTH = 30
-# Points above which a figure embeds them as one image: an SVG element each would take megabytes.
+# Figures with more points embed them as one image: one SVG element per point takes megabytes.
 _MAX_VECTOR_POINTS = 1000
 _RASTER_DPI, _PNG_DPI = 110, 220
 _MANY_CLASSES = 10
@@ -45,7 +45,7 @@ _lock = threading.RLock()
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Use the project's style, whatever the user's matplotlibrc says; restore the user's after.
+    """Use the project's style instead of the user's matplotlibrc; restore the user's at the end.
 
     Everything that creates, lays out or saves a figure must run inside.
     """
@@ -106,7 +106,7 @@ def add_legend(axes: "Axes") -> None:
 
 
 def is_dense(points: int) -> bool:
-    """Whether so many points should be rasterized."""
+    """Whether this number of points should be rasterized."""
     return points > _MAX_VECTOR_POINTS
 
 
@@ -199,7 +199,7 @@ def to_svg(axes: "Axes") -> str:
     """
     figure, file = cast("Figure", axes.get_figure(root=True)), BytesIO()
     _fit(axes, figure)
-    # Without a date the same figure has the same bytes.
+    # The date is left out so that the same figure has the same bytes.
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(file, format="svg", dpi=_RASTER_DPI, metadata=metadata)
     document = file.getvalue().decode()

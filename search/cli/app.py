@@ -115,7 +115,7 @@ def main() -> NoReturn:
     # while they are imported costs a short launch a second, and collecting at exit another.
     gc.set_threshold(_GC_THRESHOLD)
     if not sys.warnoptions:
-        warnings.simplefilter("ignore")  # those of libraries, on which a user cannot act
+        warnings.simplefilter("ignore")  # users cannot act on warnings of libraries
     code = run(sys.argv[1:])
     gc.freeze()
     sys.exit(code)

@@ -50,7 +50,7 @@ def _ask(study: str, trials: int) -> None:
     with StopSignals():
         try:
             agreed = typer.confirm(visible(question), err=True)
-        except typer.Abort:  # end of input: no answer
+        except typer.Abort:  # standard input ended without an answer
             agreed = False
     if not agreed:
         raise StudyError(f"study '{study}' was not deleted")

@@ -62,7 +62,7 @@ def launch(
     """
     from search.study.spec import make_spec, read_config
 
-    # All values are texts, because only the specification validates them. An option that was not
+    # All values are strings, because only the specification validates them. An option that was not
     # given is None, so that the configuration file can set it.
     given = {
         name: value
@@ -91,7 +91,7 @@ def launch(
             _print_begun(summary)
         else:
             print_result(summary, registered=spec.register_model)
-    if summary.state == "running":  # detached: it goes on without this process
+    if summary.state == "running":  # detached: it continues without this process
         return
     if summary.state in {"interrupted", "stopped"} and not json:
         options.say(

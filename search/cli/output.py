@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # A spreadsheet evaluates text that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t")
-# Width of a table in a pipe, in characters: no line is folded.
+# Width of a table in a pipe, in characters: large enough that no line is folded.
 _WIDE = 10_000
 
 

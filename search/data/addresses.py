@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from storage.redaction import HIDDEN, redact, redact_message
 
 DIABETES = "diabetes"
-# What is recorded for a table that was given in memory, and for one that came on standard input.
+# Recorded source of a table that was given in memory, and of one that was read from standard input.
 FRAME = "frame"
 STDIN = "stdin"
 # The address by which a user asks for standard input.
@@ -100,7 +100,7 @@ class TableAddress:
         return name if name.strip(".") else "study"
 
     def redact_message(self, message: str) -> str:
-        """Return what a library said of this address, without its secrets."""
+        """Return a library's message about this address, without the address's secrets."""
         if not self._has_parts:
             return message
         return redact_message(message, self.full, is_file=not self.is_database)
@@ -121,8 +121,8 @@ def resolve_table(
     recorded, recorded_query
         The address and the query in the study's record.
     given, given_query
-        What the user gives in their place. The recorded query also applies to a database that is
-        given in place of the recorded one, but not to a file.
+        The user's replacements. The recorded query also applies to a database that replaces the
+        recorded one, but not to a file.
     """
     if given is None:
         return recorded, given_query or recorded_query

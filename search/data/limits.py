@@ -83,7 +83,8 @@ class Limits:
         return kept
 
 
-# For a table that a study has accepted before, under limits that need not be the default.
+# Limits for reading a table again. The study has accepted the table before, under limits that the
+# user may have changed.
 ALL_FREE_MEMORY = Limits(copies=1)
 
 

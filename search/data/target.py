@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Integers with at most this many distinct values are classes.
 _MAX_INTEGER_CLASSES = 10
-# Below this, every whole number has an exact float.
+# All whole numbers below this limit are represented exactly as float64.
 _EXACT_FLOATS = 2**53
 
 

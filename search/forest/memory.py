@@ -16,7 +16,7 @@ _COPIES = 8
 _NODE_BYTES = 64
 # Nodes of a tree, per row, if each leaf holds one row.
 _NODES_PER_ROW = 2
-# Below this number of bytes the estimate is not reported.
+# Smaller estimates, in bytes, are not reported.
 _MIN_REPORTED = 500e6
 
 

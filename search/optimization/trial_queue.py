@@ -21,7 +21,7 @@ class QueuedTrial:
     params
         Its hyperparameters; ``None`` if the sampler proposes them.
     repeats
-        Number of the trial that it retries; ``None`` if it is no retry.
+        Number of the trial that it retries; ``None`` if it is not a retry.
     """
 
     place: int

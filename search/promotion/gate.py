@@ -90,7 +90,7 @@ def compare(
         Unit of each row; the rows of a unit are drawn together. By default each row is a unit.
     """
     n_rows = len(y)
-    if weights is not None:  # rows of weight zero are no evidence
+    if weights is not None:  # rows of weight zero carry no evidence
         kept = weights > 0
         y, candidate, incumbent = y[kept], candidate[kept], incumbent[kept]
         weights, units = weights[kept], None if units is None else units[kept]

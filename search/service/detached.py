@@ -47,7 +47,7 @@ _logger = logging.getLogger(__name__)
 
 RESOURCE = "coordinator"
 _STORAGE, _TRACKING_URI = "OPTUNA_STORAGE", "MLFLOW_TRACKING_URI"
-# Seconds between two checks of the connection, and until the user is told that the task waits.
+# Seconds between two checks of the connection, and before a message says that the task waits.
 _POLL_INTERVAL = 1.0
 _SILENT_WAIT = 5.0
 # Bytes of the largest table to send: it goes through the scheduler's memory.

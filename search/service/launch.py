@@ -46,8 +46,8 @@ from storage.tracking.mirror_writer import MirrorWriter
 
 _logger = logging.getLogger(__name__)
 
-# Seconds that a launch waits at its end for a mirror that is behind: without a message, then with
-# one, for as long as a run gets through in that time; and after an interruption.
+# Seconds for which a launch waits at its end for a mirror that is behind: first without a message,
+# then with one (counted again from each run that reaches MLflow), and after an interruption.
 _QUIET_WAIT = 5.0
 _MIRROR_TIMEOUT = 60.0
 _INTERRUPTED_WAIT = 5.0

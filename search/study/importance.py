@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import optuna
 
-# With fewer complete trials, importance is not estimated.
+# Importance is estimated only from this many complete trials or more.
 _MIN_TRIALS = 10
 _MAX_REPORTED, _MIN_SHARE = 3, 0.01
 

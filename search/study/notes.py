@@ -170,7 +170,7 @@ class Seconds(_Document):
 class StudyNotes(StudyAttributes):
     """Everything the project keeps with a study, one Optuna user attribute per field.
 
-    Of a study that another program made, all fields have their defaults.
+    For a study that another program made, all fields have their defaults.
 
     Attributes
     ----------

@@ -138,7 +138,7 @@ def reload_problem(study: Study, data: str | None = None, query: str | None = No
     Parameters
     ----------
     data, query
-        Address and query of its table, where they changed.
+        Address and query of its table, if they changed.
 
     Raises
     ------

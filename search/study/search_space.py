@@ -43,8 +43,8 @@ def make_space(
 ) -> dict[str, "BaseDistribution"]:
     """Return the distributions that trials are drawn from.
 
-    ``class_weight`` is searched if the metric measures how well rare classes are found. Then a
-    forest may have to favour them; scores of probabilities only get worse by it.
+    ``class_weight`` is searched only if the metric measures how well rare classes are found,
+    because a forest may then have to favour them. It only worsens scores of probabilities.
 
     Parameters
     ----------
@@ -114,9 +114,9 @@ def point_of(
 
 
 def forest_key(params: Mapping[str, Any], n_rows: int, n_features: int) -> tuple[Any, ...]:
-    """Return what a forest is made with: equal for hyperparameters that make the same one.
+    """Return a key that is equal for hyperparameters that make the same forest.
 
-    Shares of the columns and of the rows are whole numbers of them in the end.
+    Different shares of the columns or rows can round down to the same number of them.
     """
     counted = dict(params)
     if "max_features" in counted:

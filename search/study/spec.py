@@ -1,4 +1,4 @@
-"""StudySpec: what to search, on which data, for how long; validated wherever it comes from."""
+"""`StudySpec`: the validated options of a study, from the command line, a file or Python."""
 
 import re
 import tomllib
@@ -334,7 +334,7 @@ class StudySpec(BaseModel):
 
 
 def _options() -> list[str]:
-    """Return the names of all options, as a configuration file has them."""
+    """Return the names of all options as they are written in a configuration file."""
     return [field.alias or key for key, field in StudySpec.model_fields.items()]
 
 

@@ -57,7 +57,7 @@ def warm_starts(
     first = point_of(default, space)
     found = [] if first is None else [first]
     for start in _PORTFOLIO[task]:
-        # With few rows, a large leaf would be the whole tree.
+        # Leaves are limited for small tables, where a large leaf would be the whole tree.
         leaf = min(start.min_samples_leaf, max(1, n_rows // 10))
         params = default | start._asdict() | {"min_samples_leaf": leaf}
         point = point_of(params, space)

@@ -68,7 +68,7 @@ class DaskWorkers(Workers):
         growth = PendingGrowth(results, sums, parts)
 
         def deliver(done: "Future[Any]") -> None:
-            # A client that lost its scheduler cancels its futures; that is no fault of the trial.
+            # A client that lost its scheduler cancels its futures; the trial has not failed.
             if self._client.status == "running":
                 self.finished.put((request.key, growth, _results_or_error(done)))
 
