@@ -1,4 +1,4 @@
-"""`MLflowMirror`: the mirror as a callback, for whoever optimises anything with Optuna."""
+"""`MLflowMirror`: the mirror as a callback for any Optuna study."""
 
 import atexit
 import logging
@@ -26,37 +26,39 @@ T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
-# Seconds between two looks at the whole study, whose counts and best value its own run shows.
+# Minimum number of seconds between two reads of the whole study, which update the counts and the
+# best value of the study's run.
 _STUDY_EVERY = 1.0
-# and the least such pause in times of what a look took.
-_SHARE = 20
-# Seconds for which MLflow may not answer before the end goes on without it, or a tracked trial.
+# Minimum pause between two reads, as a multiple of the duration of a read.
+_PAUSE_PER_READ = 20
+# Seconds to wait for MLflow before `close` gives up or a tracked trial fails.
 _PATIENCE = 30.0
 
 
 class MLflowMirror:
-    """Shows a study's trials in MLflow: one nested run each, below a run for the study.
+    """Shows a study's trials in MLflow: one nested run for each trial, below a run for the study.
 
-    Give it to ``study.optimize`` among the callbacks, of any number of jobs, and close it at the
-    end, or let a ``with`` do so; the end of the process closes it, too::
+    Pass it to ``study.optimize`` as a callback, with any number of jobs. Close it at the end or use
+    it in a ``with`` statement; it is also closed when the process ends::
 
         with MLflowMirror() as mirror:
             study.optimize(objective, n_trials=100, n_jobs=4, callbacks=[mirror])
 
-    A thread writes to MLflow: no trial waits for it, and while it does not answer the runs are only
-    late. Optuna calls no callback for a trial whose exception ends ``optimize``: closing looks for
-    such trials, and where a process died, ``grovekeeper --storage URL sync STUDY`` does. One mirror
-    serves one study; of several processes each has its own.
+    A thread writes to MLflow, so no trial waits for it, and an outage of MLflow only delays the
+    runs. Optuna calls no callback for a trial whose exception ends ``optimize``: ``close`` writes
+    such trials. If a process died, ``grovekeeper --storage URL sync STUDY`` writes them. A mirror
+    serves one study, and each process needs its own mirror.
 
     Parameters
     ----------
     tracking_uri
-        Address of MLflow's store; default: as MLflow is set.
+        Address of MLflow's store; default: the address that MLflow is configured to use.
     experiment
-        Its name, made where it is missing; default: the study's name.
+        Name of the experiment, which is created if it is missing; default: the study's name.
     study_run
-        Id of a run that is to be the parent, such as an active one of yours, in whatever experiment
-        it is; its status and its note stay yours. Default: a run of the study's name.
+        Id of an existing run, such as your active run, to use as the parent run. It may belong to
+        any experiment, and its status and its note are not changed. Default: a new run with the
+        study's name.
     """
 
     def __init__(
@@ -70,28 +72,28 @@ class MLflowMirror:
         self._experiment = experiment
         self._study_run = study_run
         self._lock = threading.RLock()
-        self._following: _Following | None = None
+        self._following: _MirroredStudy | None = None
 
     def __call__(self, study: "optuna.Study", trial: "FrozenTrial") -> None:
-        """Take a trial that has ended, as Optuna's callbacks do.
+        """Show a trial that has ended; Optuna calls this method as a callback.
 
         Raises
         ------
         StorageError
-            When it mirrors another study already.
+            If the mirror already shows another study.
         """
         self._follow(study).take(trial)
 
     def track(self, objective: "Callable[[Trial], T]") -> "Callable[[Trial], T]":
-        """Wrap an objective: its trial's run is there, and MLflow's active one, while it runs.
+        """Wrap an objective so that its trial's run is MLflow's active run while it executes.
 
-        So ``mlflow.log_metric`` and ``mlflow.log_artifact`` in the objective write to the trial's
-        run. Its status and its scores stay the mirror's.
+        ``mlflow.log_metric`` and ``mlflow.log_artifact`` in the objective then write to the trial's
+        run. The mirror still writes the status and the scores of the run.
 
         Raises
         ------
         DatabaseError
-            From the objective, when MLflow does not answer within half a minute.
+            If MLflow does not answer within 30 seconds; the wrapped objective raises it.
         """
 
         @wraps(objective)
@@ -104,7 +106,7 @@ class MLflowMirror:
         return tracked
 
     def close(self, state: StudyState = "finished") -> None:
-        """Write what is left, and end the study's run as `state` unless trials run elsewhere."""
+        """Write the remaining records; end the study's run with `state` if no trial is running."""
         with self._lock:
             following, self._following = self._following, None
         if following:
@@ -125,20 +127,20 @@ class MLflowMirror:
         else:
             self.close("failed" if issubclass(kind, Exception) else "interrupted")
 
-    def _follow(self, study: "optuna.Study") -> "_Following":
+    def _follow(self, study: "optuna.Study") -> "_MirroredStudy":
         with self._lock:
             if self._following is None:
                 uri = self._tracking_uri or mlflow_client.default_uri()
                 name = self._experiment or study.study_name
                 make = partial(Mirror, uri, name, study_run=self._study_run, shared=True)
-                self._following = _Following(study, make)
+                self._following = _MirroredStudy(study, make)
                 atexit.register(self.close)
             self._following.check_same(study)
             return self._following
 
 
-class _Following:
-    """A study that is mirrored, from the first call to the end."""
+class _MirroredStudy:
+    """A study that is mirrored, from the first call of the mirror until it is closed."""
 
     def __init__(self, study: "optuna.Study", make_mirror: Callable[[], Mirror]) -> None:
         self._study = study
@@ -151,7 +153,7 @@ class _Following:
         self._warned = False
 
     def check_same(self, study: "optuna.Study") -> None:
-        """Raise `StorageError` where this is another study."""
+        """Raise `StorageError` if `study` is another study."""
         if study.study_name != self._study.study_name:
             raise StorageError(
                 f"this MLflowMirror shows study '{self._study.study_name}': close it, or make "
@@ -159,7 +161,7 @@ class _Following:
             )
 
     def take(self, trial: "FrozenTrial") -> None:
-        """Hand a trial over, and the study's counts now and then."""
+        """Queue a trial, and from time to time the counts of the study."""
         with self._lock:
             if trial.state.is_finished():
                 self._taken.add(trial.number)
@@ -168,7 +170,7 @@ class _Following:
             if began >= self._due:
                 self._mirror_writer.put_study(foreign_study(self._study, self._uid, "running"))
                 ended = time.monotonic()
-                self._due = ended + max(_STUDY_EVERY, _SHARE * (ended - began))
+                self._due = ended + max(_STUDY_EVERY, _PAUSE_PER_READ * (ended - began))
             failure = self._mirror_writer.failure
             if failure and not self._warned:
                 _logger.warning("%s; trying again", failure)
@@ -176,7 +178,7 @@ class _Following:
 
     @contextmanager
     def running(self, trial: "FrozenTrial") -> Iterator[None]:
-        """Make a trial's run, and make it MLflow's active one within the block."""
+        """Create a trial's run and make it MLflow's active run within the block."""
         self.take(trial)
         self._mirror_writer.wait_level(_PATIENCE)
         mirror = self._mirror_writer.mirror
@@ -203,9 +205,10 @@ class _Following:
             yield
 
     def close(self, state: StudyState) -> None:
-        """Hand over what no callback was called for, and how the study ended; wait for all of it.
+        """Write the trials that no callback was called for and the final state of the study.
 
-        Where trials run elsewhere the study goes on: whoever is the last to close it ends its run.
+        The study continues while other processes run trials; the last process that closes it ends
+        its run.
         """
         try:
             level = self._mirror_writer.close(_PATIENCE)
@@ -232,7 +235,7 @@ class _Following:
             )
 
     def _level(self, trials: "Iterable[FrozenTrial]", state: StudyState) -> bool:
-        """Write what this mirror has not; a new recorder knows what others have written."""
+        """Write the missing trials; a new `MirrorWriter` reads what other mirrors have written."""
         self._mirror_writer = MirrorWriter(self._make_mirror())
         self._mirror_writer.put_study(foreign_study(self._study, self._uid, state))
         for trial in trials:

@@ -1,4 +1,4 @@
-"""MLflow's store: check its address, open a client on it, and say in one line what went wrong."""
+"""Check the address of MLflow's store, open a client on it and explain its errors in one line."""
 
 import os
 import sys
@@ -20,30 +20,30 @@ _importing = threading.Lock()
 
 
 def connect(tracking_uri: str) -> "MlflowClient":
-    """Return an MLflow client that fails within seconds and prints and reports nothing.
+    """Return an MLflow client that fails within seconds, prints nothing and sends no telemetry.
 
-    The registry's store is the tracking store. What the user has set in MLflow's own environment
-    variables stands, but for one: MLflow would send a request again whose answer was lost, and so
-    make a second run. Here whoever tries again looks first.
+    The registry's store is the tracking store. The user's settings in MLflow's environment
+    variables apply, except for one: MLflow itself must not retry a request whose response was lost,
+    because that would create a second run. Callers of this client look up the run before a retry.
     """
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     load()
     from mlflow import MlflowClient
 
-    # MLflow keeps the stores that it has opened, by their addresses.
+    # MLflow caches open stores by address: a relative path would depend on the working directory.
     tracking_uri = StoreAddress(tracking_uri).absolute
-    with _making_tables(tracking_uri):
-        _make_file(tracking_uri)
+    with _locked_folder(tracking_uri):
+        _create_file(tracking_uri)
         return MlflowClient(tracking_uri, tracking_uri)
 
 
 def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Yield all that a search of MLflow's finds, which gives it page by page.
+    """Yield the results of an MLflow search, which returns them in pages.
 
     Parameters
     ----------
     search
-        Asks for the page of a token; ``None`` for the first.
+        Requests the page for a token; the token of the first page is ``None``.
     """
     token = None
     while True:
@@ -55,30 +55,31 @@ def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def default_uri() -> str:
-    """Return the address of MLflow's store as MLflow is set in this process."""
+    """Return the address of the store that MLflow is configured to use in this process."""
     load()
     import mlflow
 
     return str(mlflow.get_tracking_uri())
 
 
-def _be_quiet() -> None:
-    """Before MLflow is imported: that is when it begins to tell its makers."""
+def _set_environment() -> None:
+    """Turn off MLflow's output and telemetry; its import starts them, so call this before it."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # the recorder tells
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # the mirror writer reports errors
 
 
 def load() -> None:
-    """Import MLflow, or wait for the thread that is at it.
+    """Import MLflow, or wait for the thread that is importing it.
 
-    Called before anything large is imported beside the recorder: of what two threads import at
-    once one may get half a module. MLflow whose import has failed so is imported anew, whole: what
-    there is of it by half would break every later try.
+    Call this before another thread imports a large package while the mirror writer runs. If two
+    threads import modules at the same time, one of them may get a partly initialised module, and
+    the import of MLflow fails. MLflow is then removed from `sys.modules` and imported again,
+    because its partly initialised modules would break every later attempt.
     """
-    _be_quiet()
+    _set_environment()
     with _importing:
         try:
             import mlflow
@@ -89,8 +90,8 @@ def load() -> None:
 
 
 @contextmanager
-def _making_tables(tracking_uri: str) -> Iterator[None]:
-    """One at a time in a SQLite file's folder: two that make MLflow's tables break each other's."""
+def _locked_folder(tracking_uri: str) -> Iterator[None]:
+    """Lock the folder of a SQLite file: two processes must not create MLflow's tables at once."""
     path = StoreAddress(tracking_uri).sqlite_file
     if path is None or os.name == "nt":
         yield
@@ -105,14 +106,15 @@ def _making_tables(tracking_uri: str) -> Iterator[None]:
         os.close(folder)
 
 
-def _make_file(tracking_uri: str) -> None:
-    """Make a new SQLite store under another name, and give it its own when it is whole.
+def _create_file(tracking_uri: str) -> None:
+    """Create a new SQLite store under a temporary name and rename it when it is complete.
 
-    MLflow makes its tables in dozens of steps and in seconds; a process that is ended meanwhile
-    would leave a store that MLflow can neither open nor mend.
+    MLflow needs dozens of steps and several seconds to create its tables. A process that was killed
+    in between would leave a store that MLflow can neither open nor repair.
     """
     path = StoreAddress(tracking_uri).sqlite_file
-    # On Windows no open file is renamed; and what follows a question mark stands at the end.
+    # Windows cannot rename an open file. An address with a query ends with it, so that a suffix
+    # cannot be appended to the file's name.
     if path is None or path.exists() or os.name == "nt" or "?" in tracking_uri:
         return
     from mlflow import MlflowClient
@@ -125,18 +127,18 @@ def _make_file(tracking_uri: str) -> None:
 
 
 def is_new(tracking_uri: str) -> bool:
-    """Whether the store is a SQLite file that is not there yet."""
+    """Return whether the store is a SQLite file that does not exist yet."""
     path = StoreAddress(tracking_uri).sqlite_file
     return path is not None and not path.exists()
 
 
 def check(tracking_uri: str) -> None:
-    """Check in moments, without importing MLflow and without writing, that the store can be used.
+    """Check within seconds that the store can be used, without importing MLflow or writing.
 
     Raises
     ------
     DatabaseError
-        When a SQLite file cannot be written or a server does not answer within 5 seconds.
+        If a SQLite file cannot be written or a server does not answer within 5 seconds.
     """
     address = StoreAddress(tracking_uri)
     if address.is_server:
@@ -149,7 +151,7 @@ def check(tracking_uri: str) -> None:
         )
     address.parse()
     database.check_writable(tracking_uri)
-    # MLflow itself would try for many minutes.
+    # MLflow itself would retry for many minutes.
     database.check_reachable(tracking_uri, "--tracking-uri or MLFLOW_TRACKING_URI")
 
 
@@ -161,9 +163,9 @@ def _ping(server: StoreAddress) -> None:
     try:
         urlopen(f"{server.without_login}/health", timeout=_PING_TIMEOUT).close()  # noqa: S310 http(s)
     except HTTPError:
-        return  # it answers; whether it lets us in, the first real call will tell
+        return  # the server answers; the first real request will show whether it grants access
     except (InvalidURL, ValueError):
-        # What is wrong with it may be within its password.
+        # The invalid part may belong to the password, so the message does not quote it.
         raise DatabaseError(
             f"'{server}' is not the address of a server: in its user and password, "
             "write / as %2F, ? as %3F and # as %23"
@@ -178,7 +180,7 @@ def _ping(server: StoreAddress) -> None:
 
 
 def explain(tracking_uri: str, error: Exception) -> DatabaseError:
-    """Turn whatever MLflow raised into one line that says what to do."""
+    """Convert an error of MLflow to a `DatabaseError` whose one line says what to do."""
     if isinstance(error, DatabaseError):
         return error
     place = StoreAddress(tracking_uri)
@@ -194,7 +196,7 @@ def explain(tracking_uri: str, error: Exception) -> DatabaseError:
 
 @contextmanager
 def explained(tracking_uri: str) -> Iterator[None]:
-    """Turn what MLflow raises within the block into a `DatabaseError` of one line."""
+    """Convert errors of MLflow within the block to a `DatabaseError` of one line."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,7 +1,7 @@
-"""The MLflow mirror of one study: a run for the study, exactly one nested run for each trial.
+"""The MLflow mirror of one study: a run for the study and exactly one nested run for each trial.
 
-The mirror writes the difference between a record and what MLflow already shows, so writing a record
-twice changes nothing, and bringing an old mirror level is writing every record once more.
+The mirror writes only the difference between a record and what MLflow already shows. Writing a
+record is therefore idempotent, and an outdated mirror is updated by writing every record again.
 """
 
 import logging
@@ -32,7 +32,7 @@ REPEATS_TAG = "grovekeeper.repeats"
 REPEATED_TAG = "grovekeeper.repeated_by"
 COPIES_TAG = "grovekeeper.copies"
 
-# As MLflow's own Optuna storage maps them.
+# MLflow's own Optuna storage uses the same mapping.
 _TRIAL_STATUS = {
     "WAITING": "SCHEDULED",
     "RUNNING": "RUNNING",
@@ -44,22 +44,23 @@ _FIRST_ANALYSIS = 200
 
 
 class Mirror:
-    """Writes one study's records to MLflow. Not safe for several threads.
+    """Writes the records of one study to MLflow. It is not thread-safe.
 
-    Every method raises what MLflow raises: whoever calls decides whether to try again. A call that
-    failed may have been carried out all the same, so the trial is looked up before it is written
-    again: its run is found, or read anew, or, where somebody deleted it, made once more.
+    Every method raises the errors of MLflow; the caller decides whether to retry. MLflow may have
+    carried out a call that failed, so a retry first looks up the trial's run. It reads the run
+    again, or creates a new one if the run does not exist or was deleted.
 
     Parameters
     ----------
     report
-        Makes the files of the study's report, by name; called when it has ended.
+        Creates the report of the study and returns its files by name; called when the study has
+        ended.
     study_run
-        Id of a run of the experiment to take for the study's, where it has none yet. Its status and
-        its note are left to whoever made it.
+        Id of an existing run to use as the study's run if the study has none yet. The mirror does
+        not change the status and the note of this run.
     shared
-        Others may write the same study's runs: where two have made one for the same, all agree on
-        which of them stays.
+        Whether other processes may write the runs of the same study. If two processes created a
+        run for the same trial or study, all of them keep the same one.
     """
 
     def __init__(
@@ -83,15 +84,15 @@ class Mirror:
         self._runs: Runs
         self._study: StudyRun
         self._trials: dict[int, Shown] = {}
-        # Trials of which a call failed.
-        self._doubted: set[int] = set()
-        # At so many trials the database has changed enough for its planner to be told.
+        # Numbers of the trials for which a call failed: MLflow may have carried it out.
+        self._uncertain: set[int] = set()
+        # The number of trials at which the database has changed enough to be analyzed again.
         self._analyze_at = _FIRST_ANALYSIS
-        # Whether a run may have been made after its answer was given up: it would be a second one.
+        # True if MLflow may have created a run after its request timed out: the trial then has two.
         self._late = False
 
     def location(self) -> RunLocation:
-        """Return where the study's run is, as far as it is known."""
+        """Return the location of the study's run, as far as it is known."""
         address = StoreAddress(self.tracking_uri)
         server = str(address)
         experiment, run = self.experiment_id or None, self.run_id or None
@@ -102,7 +103,7 @@ class Mirror:
         return RunLocation(server, experiment, run, url, view)
 
     def connect(self) -> None:
-        """Open the store; make its schema where it is new."""
+        """Open the store; create its schema if it is new."""
         new = mlflow_client.is_new(self.tracking_uri)
         self._client = mlflow_client.connect(self.tracking_uri)
         if new:
@@ -110,17 +111,18 @@ class Mirror:
         self._known_experiment()
         from mlflow.tracking.context.registry import resolve_tags
 
-        # Here, since it takes its time: between finding no run and making one there is to be none.
+        # Resolving the tags is slow. It is done here because `adopt` must create a run immediately
+        # after it has found none.
         self._context = resolve_tags()
 
     def adopt(self, study: StudyRecord, *, thoroughly: bool = False) -> None:
-        """Find or make the study's run, and learn what MLflow shows of its trials.
+        """Find or create the study's run, and read what MLflow shows of its trials.
 
         Parameters
         ----------
         thoroughly
-            Read the metrics of ended runs, too, and look for the report: somebody may have changed
-            them by hand.
+            Also read the metrics of ended runs and look for the report, because a user may have
+            changed them by hand.
         """
         self.experiment_id = self._find_experiment()
         self._runs = Runs(self._client, self.experiment_id)
@@ -147,15 +149,16 @@ class Mirror:
                 self._client.delete_tag(second.info.run_id, KIND_TAG)
             else:
                 self._runs.delete(second)
-        self._trials, self._doubted = {}, set()
+        self._trials, self._uncertain = {}, set()
         for run in self._runs.search(_trials_of(self._uid)):
             number = int(run.data.tags[NUMBER_TAG])
             if number in self._trials:
                 self._runs.delete(run)
                 continue
-            if run.data.tags.get(PARENT_TAG) != self.run_id:  # of a second run of the study
+            if run.data.tags.get(PARENT_TAG) != self.run_id:  # a duplicate is its parent
                 self._client.set_tag(run.info.run_id, PARENT_TAG, self.run_id)
-            # A run that somebody else ended may lack what is written before its end.
+            # If another program ended the run, metrics that are written before its end may be
+            # missing.
             unsure = run.data.tags.get(STATE_TAG) not in FINISHED_STATES
             self._trials[number] = self._runs.read(run, thoroughly=thoroughly or unsure)
         if not views.save(
@@ -164,7 +167,7 @@ class Mirror:
             _logger.warning("this MLflow may know other views than we do: the study has none there")
 
     def write_study(self, study: StudyRecord) -> None:
-        """Bring the study's run level with its record."""
+        """Update the study's run to match its record."""
         if self._shared:
             found = runs_of(self._runs, self._uid)
             if len(found) > 1 or (found and found[0].info.run_id != self.run_id):
@@ -174,19 +177,20 @@ class Mirror:
             return
         database.analyze(self.tracking_uri)
         if self._shared:
-            self.adopt(study)  # what two made at once is there once
+            self.adopt(study)  # deletes runs that two processes created at the same time
         elif self._late:
             self.keep_only(self._trials)
             self._late = False
 
     def keep_only(self, numbers: Collection[int]) -> int:
-        """Delete runs below the study's that stand for none of these trials, or for one twice.
+        """Delete the trial runs of the study that belong to other trials or are duplicates.
 
-        Of a shared study none: somebody else may just have made it for a trial that came since.
+        The runs of a shared study are kept: another process may have just created one for a newer
+        trial.
 
         Returns
         -------
-        how many there were
+        number of deleted runs
         """
         if self._shared:
             return 0
@@ -197,10 +201,10 @@ class Mirror:
         return len(stray)
 
     def delete(self, uid: str, check: Callable[[], None]) -> int:
-        """Delete a study's view and its runs, as the UI deletes runs; return how many there were.
+        """Delete a study's view and its runs, as the UI deletes runs; return the number of runs.
 
-        The study's own run goes last. What is deleted with its experiment already is left so.
-        `check` is called before each, and raises where the study is another's.
+        The study's own run is deleted last. If the experiment has been deleted, nothing changes.
+        `check` is called before each deletion and raises if another process now owns the study.
         """
         self._client = mlflow_client.connect(self.tracking_uri)
         experiment = self._client.get_experiment_by_name(self._experiment)
@@ -215,20 +219,20 @@ class Mirror:
         return len(found)
 
     def run_of(self, number: int) -> str | None:
-        """Return the id of a trial's run; ``None`` where MLflow shows none yet."""
+        """Return the id of a trial's run; ``None`` if MLflow does not show one yet."""
         shown = self._trials.get(number)
         return None if shown is None else shown.run_id
 
     def write_trial(self, trial: TrialRecord) -> bool:
-        """Bring a trial's run level with its record; return whether anything was to be done."""
+        """Update a trial's run to match its record; return whether anything changed."""
         shown = self._trials.get(trial.number)
         if shown is not None and shown.is_whole and shown.status != _TRIAL_STATUS[trial.state]:
-            self._doubted.add(trial.number)
-        doubted = trial.number in self._doubted
-        self._doubted.add(trial.number)  # until every call has got through
-        changed = doubted or trial.number not in self._trials
+            self._uncertain.add(trial.number)
+        uncertain = trial.number in self._uncertain
+        self._uncertain.add(trial.number)  # until every call has succeeded
+        changed = uncertain or trial.number not in self._trials
         if changed:
-            self._trials[trial.number] = self._find_or_create(trial, look=doubted)
+            self._trials[trial.number] = self._find_or_create(trial, look=uncertain)
         shown = self._trials[trial.number]
         metrics = {(self._guide, step): score for step, score in trial.scores.items()}
         last = trial.steps or max(trial.scores, default=0)
@@ -252,7 +256,7 @@ class Mirror:
         if trial.repeats in self._trials:
             link = {REPEATED_TAG: str(trial.number)}
             changed |= self._runs.write(self._trials[trial.repeats], {}, {}, link, now)
-        self._doubted.discard(trial.number)
+        self._uncertain.discard(trial.number)
         return changed
 
     def _is_lent(self, run: "Run") -> bool:
@@ -268,7 +272,7 @@ class Mirror:
             return known
         try:
             return str(self._client.create_experiment(self._experiment))
-        except MlflowException:  # another study may have made it just now
+        except MlflowException:  # another process may have just created it
             known = self._known_experiment()
             if known is None:
                 raise

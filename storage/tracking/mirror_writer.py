@@ -1,7 +1,8 @@
-"""The recorder: a thread that keeps the MLflow mirror level while the search goes on.
+"""A thread that keeps the MLflow mirror up to date while the search continues.
 
-It holds the newest record of each trial that MLflow does not show yet, so its memory is bounded by
-the trials, several changes of one trial are written as one, and an outage only makes it late.
+The thread holds the newest record of each trial that MLflow does not show yet. Its memory is
+therefore bounded by the number of trials, it writes several changes of a trial at once, and an
+outage of MLflow only delays the writes.
 """
 
 import threading
@@ -14,18 +15,18 @@ from storage.records import StudyRecord, TrialRecord
 from storage.tracking.client import explain
 from storage.tracking.mirror import Mirror
 
-# Seconds between two rounds: changes that fall into one round are written together.
+# Seconds between two rounds. The changes of one round are written together.
 _ROUND = 1.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
 
 class MirrorWriter:
-    """Writes records to a `Mirror` in a thread of its own.
+    """Writes records to a `Mirror` in a separate thread.
 
-    `put_trial` and `put_study` hand over what has changed, from the first `put_study` on it is
-    written, and `close` waits for the rest. MLflow takes a second to import: that is done when
-    there is something to write, or when somebody waits for the store.
+    `put_trial` and `put_study` queue changed records, the first `put_study` starts the writing, and
+    `close` waits for the remaining records. MLflow takes a second to import, so it is imported only
+    when there is a record to write or when a caller waits for the store.
     """
 
     def __init__(self, mirror: Mirror) -> None:
@@ -39,11 +40,11 @@ class MirrorWriter:
         self._study_is_new = False
         self._writing = False
         self._closing = False
-        # So many wait: then there is no pause between rounds.
-        self._hurried = 0
+        # The number of callers that wait. While there are any, rounds follow without a pause.
+        self._waiters = 0
         self._failure: Exception | None = None
         self._check: Callable[[], None] = lambda: None
-        # The thread's log records belong to the launch that this is called in.
+        # The thread runs in the caller's context: its log records then belong to the same launch.
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._run,), name="recorder", daemon=True
         )
@@ -51,43 +52,43 @@ class MirrorWriter:
 
     @property
     def behind(self) -> int:
-        """Number of runs, the study's among them, whose newest record MLflow does not show yet."""
+        """Number of runs, including the study's, whose newest record MLflow does not show yet."""
         with self._changed:
             return len(self._trials) + self._study_is_new
 
     @property
     def failure(self) -> DatabaseError | None:
-        """Why the last attempt failed; ``None`` when it did not."""
+        """Error of the last attempt; ``None`` if it succeeded."""
         error = self._failure
         return None if error is None else explain(self.mirror.tracking_uri, error)
 
     def guard(self, check: Callable[[], None]) -> None:
-        """Call `check` before each write; `LeaseLostError` from it ends the writing for good."""
+        """Call `check` before each write; a `LeaseLostError` from it ends all writing."""
         self._check = check
 
     def wait_connected(self) -> None:
-        """Wait for the store; raise `DatabaseError` when it cannot be opened."""
+        """Wait until the store is open; raise `DatabaseError` if it cannot be opened."""
         with self._changed:
             self._wanted = True
             self._changed.notify()
         self._connected.wait()
-        failure = self.failure  # its thread may get through meanwhile
+        failure = self.failure  # read once: the thread may succeed in the meantime
         if failure:
             self.close()
             raise failure
 
     def wait_adopted(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the study's run; return whether it is there."""
+        """Wait up to `timeout` seconds for the study's run; return whether it exists."""
         return self._adopted.wait(timeout)
 
     def put_trial(self, record: TrialRecord) -> None:
-        """Take over the newest record of a trial."""
+        """Queue the newest record of a trial."""
         with self._changed:
             self._trials[record.number] = record
             self._changed.notify()
 
     def put_study(self, record: StudyRecord) -> None:
-        """Take over the newest record of the study; the first one starts the writing."""
+        """Queue the newest record of the study; the first one starts the writing."""
         with self._changed:
             self._study = record
             self._study_is_new = True
@@ -99,11 +100,11 @@ class MirrorWriter:
         Parameters
         ----------
         steadily
-            Begin the time anew whenever something has got through.
+            Restart the timeout whenever a record has been written.
         """
         deadline, behind = time.monotonic() + timeout, self.behind
         with self._changed:
-            self._hurried += 1
+            self._waiters += 1
             self._changed.notify_all()
             try:
                 while self._pending() or self._writing:
@@ -114,11 +115,11 @@ class MirrorWriter:
                         return False
                     self._changed.wait(min(left, 0.1))
             finally:
-                self._hurried -= 1
+                self._waiters -= 1
         return True
 
     def close(self, timeout: float = 0.0) -> bool:
-        """Wait like `wait_level`, then end the thread: it begins no other run."""
+        """Wait like `wait_level`, then end the thread, which starts no other run."""
         level = self.wait_level(timeout)
         with self._changed:
             self._closing = True
@@ -130,7 +131,7 @@ class MirrorWriter:
         return bool(self._trials) or self._study_is_new
 
     def _is_due(self) -> bool:
-        """Whether there is something to write, of a study that is known."""
+        """Whether the study is known and there is a record to write."""
         return self._study is not None and self._pending()
 
     def _run(self) -> None:
@@ -151,17 +152,17 @@ class MirrorWriter:
                 pause = _FIRST_PAUSE
 
     def _rest(self, pause: float) -> None:
-        """Wait before another attempt: shortly where somebody waits, and until somebody does."""
+        """Wait before the next attempt; wait less if a caller waits or starts to wait."""
         with self._changed:
             self._writing = False
-            hurried = self._hurried
+            waiters = self._waiters
             self._changed.wait_for(
-                lambda: self._closing or self._hurried > hurried,
-                min(pause, _FIRST_PAUSE) if hurried else pause,
+                lambda: self._closing or self._waiters > waiters,
+                min(pause, _FIRST_PAUSE) if waiters else pause,
             )
 
     def _step(self) -> None:
-        """Connect, adopt the study, write what is pending: one step, to be tried again whole."""
+        """Connect, adopt the study and write the pending records; a retry repeats all of it."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._wanted or self._is_due())
             if self._closing:
@@ -198,4 +199,4 @@ class MirrorWriter:
             if self._study is study:
                 self._study_is_new = False
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closing or self._hurried > 0, _ROUND)
+            self._changed.wait_for(lambda: self._closing or self._waiters > 0, _ROUND)

@@ -1,6 +1,7 @@
-"""The MLflow runs of one experiment: found by their tags, read, and brought level one by one.
+"""The MLflow runs of one experiment: find them by their tags, read them and update them.
 
-Knows what a run shows and writes the difference only; what a run stands for is `tracking`'s matter.
+This module compares a run with the values to write and writes only the difference. The `mirror`
+module decides what a run represents.
 """
 
 import math
@@ -21,24 +22,25 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 _PAGE = 1000
-# What one request may hold: points, params, tags.
-_POINTS, _WORDS = 900, 100
+# Maximum number of metric points, and of params and of tags, in one request. MLflow allows 1000
+# points, 100 params and 100 tags.
+_MAX_POINTS, _MAX_PARAMS = 900, 100
 _VALUE_LENGTH = 5000
 _KEY_LENGTH = 250
 _DIGEST_LENGTH = 8
-# Stands for infinity in MLflow's databases.
+# MLflow's databases store infinity as the largest float.
 _GREATEST = 1.7976931348623157e308
 _ENDED = ("FINISHED", "KILLED", "FAILED")
 
 
 @dataclass
 class Shown:
-    """What MLflow shows of a run.
+    """The part of a run that MLflow shows.
 
     Attributes
     ----------
     is_whole
-        It has ended, which is written last: its metrics are there, and were not read.
+        The run has ended. Its end is written last, so its metrics are complete and were not read.
     """
 
     run_id: str
@@ -50,14 +52,14 @@ class Shown:
 
 
 class Runs:
-    """Runs of an experiment. Every method raises what MLflow raises."""
+    """Runs of an experiment. Every method raises the errors of MLflow."""
 
     def __init__(self, client: "MlflowClient", experiment_id: str) -> None:
         self.client = client
         self.experiment_id = experiment_id
 
     def search(self, condition: str) -> "Iterator[Run]":
-        """Return the runs that meet `condition`, oldest first; asked for as they are looked at."""
+        """Return the runs that meet `condition`, oldest first; pages are requested lazily."""
         return pages(
             lambda token: self.client.search_runs(
                 [self.experiment_id],
@@ -69,19 +71,19 @@ class Runs:
         )
 
     def create(self, name: str, started: datetime | None, tags: Mapping[str, str]) -> Shown:
-        """Make a run."""
+        """Create a run."""
         run = self.client.create_run(
             self.experiment_id, start_time=_millis(started), run_name=name, tags=dict(tags)
         )
         return Shown(run.info.run_id, "RUNNING", tags=dict(tags))
 
     def read(self, run: "Run", *, thoroughly: bool = True) -> Shown:
-        """Read what a run shows; a search gives each metric's last point, the rest is fetched.
+        """Read what a run shows. A search returns only the last point of each metric.
 
         Parameters
         ----------
         thoroughly
-            Also of a run that has ended: a request for each of its metrics.
+            Also read the metrics of a run that has ended, with one request for each metric.
         """
         points: dict[tuple[str, int], float] = {}
         is_whole = not thoroughly and run.info.status in _ENDED
@@ -106,14 +108,14 @@ class Runs:
         tags: Mapping[str, str],
         time: datetime,
     ) -> bool:
-        """Add what a run does not show yet; return whether there was anything.
+        """Write the values that a run does not show yet; return whether there were any.
 
         Parameters
         ----------
         metrics
             Values by name and step.
         time
-            When the metrics were measured.
+            Time at which the metrics were measured.
         """
         from mlflow.entities import Metric, Param, RunTag
 
@@ -128,9 +130,9 @@ class Runs:
         new_params = [Param(k, v) for k, v in params.items() if k not in shown.params]
         new_tags = [RunTag(k, v) for k, v in tags.items() if shown.tags.get(k) != v]
         for some_points, some_params, some_tags in zip_longest(
-            _parts(points, _POINTS),
-            _parts(new_params, _WORDS),
-            _parts(new_tags, _WORDS),
+            _parts(points, _MAX_POINTS),
+            _parts(new_params, _MAX_PARAMS),
+            _parts(new_tags, _MAX_PARAMS),
             fillvalue=(),
         ):
             self.client.log_batch(shown.run_id, some_points, some_params, some_tags)
@@ -140,7 +142,7 @@ class Runs:
         return bool(points or new_params or new_tags)
 
     def set_status(self, shown: Shown, status: str, ended: datetime | None) -> bool:
-        """Give a run its status; return whether it had another."""
+        """Set the status of a run; return whether it changed."""
         if shown.status == status:
             return False
         if status in {"RUNNING", "SCHEDULED"}:
@@ -151,19 +153,19 @@ class Runs:
         return True
 
     def delete(self, run: "Run") -> None:
-        """Delete a run, as the UI does: it can be restored there."""
+        """Delete a run as the UI does; a user can restore it there."""
         self.client.delete_run(run.info.run_id)
 
 
 @lru_cache(maxsize=10_000)
 def key_of(name: str) -> str:
-    """Return the key under which MLflow keeps what has this name.
+    """Return the key under which MLflow stores a metric, param or tag of this name.
 
-    MLflow does not take every name: of another what is good in it is kept, with a digest behind, so
-    that no two names have one key.
+    MLflow rejects some names. The characters that it rejects are replaced by underscores, and a
+    digest is appended so that different names have different keys.
     """
     key = re.sub(r"[^\w.\- :/]", "_", name)
-    if not key or normpath(key) != key or key.startswith(("/", ".")):  # it may become a path
+    if not key or normpath(key) != key or key.startswith(("/", ".")):  # MLflow may use it as a path
         key = "_" + key.replace("/", "_")
     if key == name and len(key) <= _KEY_LENGTH:
         return key
@@ -172,7 +174,7 @@ def key_of(name: str) -> str:
 
 
 def _kept(value: float) -> float:
-    """Return a metric's value as MLflow's databases give it back."""
+    """Return a metric's value as MLflow's databases return it."""
     return max(-_GREATEST, min(value, _GREATEST)) if math.isinf(value) else value
 
 

@@ -1,4 +1,4 @@
-"""The study's own run in MLflow: what it learned from, how far it is, its note and its report."""
+"""The study's own run in MLflow: its data, its progress, its note and its report."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ STUDY_TAG = "grovekeeper.study"
 UID_TAG = "grovekeeper.study_uid"
 LENT_TAG = "grovekeeper.lent"
 _NOTE_TAG = "mlflow.note.content"
-_EDITION_TAG = "grovekeeper.report"
+_REPORT_DIGEST_TAG = "grovekeeper.report"
 
 _STATUS = {
     "running": "RUNNING",
@@ -36,19 +36,19 @@ _STATUS = {
     "failed": "FAILED",
     "lost": "FAILED",
 }
-# A study that ended so has a report; others are to go on.
+# Only a study in one of these states gets a report; studies in other states can continue.
 _REPORTED = ("finished", "stopped")
 _REPORT, _PAGE = "report", "report.html"
 _DIGEST_LENGTH = 32
 
 
 def runs_of(runs: Runs, uid: str) -> "list[Run]":
-    """Find a study's own runs, oldest first; more than one where an answer was lost."""
+    """Find a study's own runs, oldest first; a lost response may have left more than one."""
     return list(runs.search(f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{uid}'"))
 
 
 def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
-    """Return the experiment that has a study's run; ``None`` where none has."""
+    """Return the experiment that contains a study's run; ``None`` if there is none."""
     if mlflow_client.is_new(tracking_uri):
         return None
     client = mlflow_client.connect(tracking_uri)
@@ -62,18 +62,18 @@ def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
 
 
 class StudyRun:
-    """A study's run, found or made. Every method raises what MLflow raises.
+    """A study's run, existing or new. Every method raises the errors of MLflow.
 
     Parameters
     ----------
     report
-        Makes the files of the study's report, by name.
+        Creates the report of the study and returns its files by name.
     found
-        The run, where there is one.
+        The existing run, if there is one.
     context
-        Tags of who runs what from where, for a new run.
+        Tags for a new run: user, source and version of the program that creates it.
     lent
-        Whether the run is somebody else's: its status and its note are theirs.
+        Whether a user created the run: its status and its note are then not changed.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class StudyRun:
             if found
             else runs.create(study.name, study.started, {**context, **identity})
         )
-        # Whether a call failed that may have been carried out all the same.
-        self._doubted = False
+        # True after a failed call: MLflow may have carried it out.
+        self._uncertain = False
         runs.write(self._shown, {}, dict(study.params), identity, datetime.now(UTC))
         if study.data and not (found and found.inputs and found.inputs.dataset_inputs):
             runs.client.log_inputs(self.id, [_dataset(study.data)])
@@ -112,36 +112,36 @@ class StudyRun:
         return self._shown.run_id
 
     def write(self, study: StudyRecord) -> None:
-        """Bring the run level with the study's record."""
+        """Update the run to match the study's record."""
         metrics = {(f"best_{study.metric}", number): value for number, value in study.best}
         done = sum(study.counts.get(name, 0) for name in ("complete", "pruned"))
         metrics |= {(f"trials_{name}", done): float(n) for name, n in study.counts.items()}
         metrics |= {(f"holdout_{name}", 0): value for name, value in study.holdout.items()}
-        if self._doubted:
+        if self._uncertain:
             self._shown = self._runs.read(self._find())
-        self._doubted = True  # until every call has got through
-        # Which ten trials make a point follows the order in which they were entered: what is shown
-        # already stays.
+        self._uncertain = True  # until every call has succeeded
+        # The order in which trials were entered decides which ten trials form a point, so a recount
+        # may give other values. Points that MLflow already shows are kept.
         for number, rate in study.throughput:
             point = (study.throughput_metric, number)
             metrics[point] = self._shown.metrics.get(point, rate)
         now = datetime.now(UTC)
-        reported = self._shown.tags.get(_EDITION_TAG) == _edition(study)
+        reported = self._shown.tags.get(_REPORT_DIGEST_TAG) == _report_digest(study)
         tags = {**study.attributes, **self._note(study, reported=reported)}
         self._runs.write(self._shown, metrics, dict(study.params), tags, now)
         if not self._lent:
             self._runs.set_status(self._shown, _STATUS[study.state], now)
-        # Last, since it takes long and nothing else waits for it.
+        # The report is written last because it takes long and nothing else depends on it.
         if study.state in _REPORTED and not reported and self._write_report(study):
             self._runs.write(self._shown, {}, {}, self._note(study, reported=True), now)
-        self._doubted = False
+        self._uncertain = False
 
     def forget_report(self) -> None:
-        """Have the report written again, if its page is gone and that can be seen."""
+        """Write the report again if the store confirms that its page was deleted."""
         with suppress(Exception):
             there = {file.path for file in self._client.list_artifacts(self.id, _REPORT)}
             if f"{_REPORT}/{_PAGE}" not in there:
-                self._shown.tags.pop(_EDITION_TAG, None)
+                self._shown.tags.pop(_REPORT_DIGEST_TAG, None)
 
     def _find(self) -> "Run":
         found = [run for run in runs_of(self._runs, self._uid) if run.info.run_id == self.id]
@@ -150,7 +150,7 @@ class StudyRun:
         return found[0]
 
     def _note(self, study: StudyRecord, *, reported: bool) -> dict[str, str]:
-        """Return the tag of the note on the run's page, with links to what there is."""
+        """Return the tag for the note on the run's page, with links to the view and the report."""
         if self._lent or not study.note:
             return {}
         links = views.links(self._experiment_id, self._uid)
@@ -159,9 +159,9 @@ class StudyRun:
         return {_NOTE_TAG: f"{study.note}\n\n{links}"}
 
     def _write_report(self, study: StudyRecord) -> bool:
-        """Keep the report with the run; return whether it is there.
+        """Store the report with the run; return whether that succeeded.
 
-        A report that cannot be kept is a warning and holds nothing up: it can be made again.
+        A failure is only logged as a warning, because `sync` can create the report again.
         """
         try:
             files = self._report()
@@ -177,12 +177,14 @@ class StudyRun:
                 first_line(error),
             )
             return False
-        self._runs.write(self._shown, {}, {}, {_EDITION_TAG: _edition(study)}, datetime.now(UTC))
+        self._runs.write(
+            self._shown, {}, {}, {_REPORT_DIGEST_TAG: _report_digest(study)}, datetime.now(UTC)
+        )
         return True
 
 
-def _edition(study: StudyRecord) -> str:
-    """Tell reports of other contents apart: the note says whatever changes in them."""
+def _report_digest(study: StudyRecord) -> str:
+    """Return a digest that changes whenever the report does: the note contains the same facts."""
     return sha256(study.note.encode()).hexdigest()[:_DIGEST_LENGTH]
 
 

@@ -1,8 +1,8 @@
 """A study's view in MLflow's UI: its trials as a table, the best first, and as charts.
 
-MLflow folds nested runs away and shows no metric. What its UI calls a shared view is a tag of the
-experiment: the state of the page, as compressed JSON. That format is the UI's own, of MLflow 3.17;
-this module is the one place that knows it.
+By default, MLflow collapses nested runs and shows no metric. A shared view of its UI is stored as a
+tag of the experiment that holds the state of the page as compressed JSON. The format is internal to
+the UI of MLflow 3.17, and only this module depends on it.
 """
 
 import base64
@@ -28,23 +28,23 @@ _SECTION = "trials"
 def save(
     client: "MlflowClient", experiment_id: str, study: StudyRecord, condition: str, state_tag: str
 ) -> bool:
-    """Keep a study's view with its experiment, unless it is there: people may have changed it.
+    """Store a study's view in its experiment. An existing view, which users may edit, is kept.
 
     Parameters
     ----------
     condition
         The search that finds the trials' runs.
     state_tag
-        Of a trial's run.
+        Tag of a trial's run that holds the state of the trial.
 
     Returns
     -------
-    whether this MLflow is one whose format is known; otherwise nothing is written
+    whether the format of the installed MLflow is known; if it is not, nothing is written
 
     Raises
     ------
     MlflowException
-        When MLflow cannot be reached.
+        If MLflow cannot be reached.
     """
     import mlflow
 
@@ -62,7 +62,7 @@ def save(
 
 
 def delete(client: "MlflowClient", experiment_id: str, uid: str) -> None:
-    """Delete a study's view, if it is there."""
+    """Delete a study's view if it exists."""
     key = _TAG + _key(uid)
     if key in client.get_experiment(experiment_id).tags:
         client.delete_experiment_tag(experiment_id, key)
@@ -73,7 +73,7 @@ def _key(uid: str) -> str:
 
 
 def page(server: str, experiment_id: str, uid: str, *, charts: bool = False) -> str:
-    """Return the address of a study's view, as a table or as charts."""
+    """Return the URL of a study's view, as a table or as charts."""
     query = {"workflowType": "machine_learning", "viewStateShareKey": _key(uid)}
     if charts:
         query["compareRunsMode"] = "CHART"
@@ -81,13 +81,13 @@ def page(server: str, experiment_id: str, uid: str, *, charts: bool = False) -> 
 
 
 def links(experiment_id: str, uid: str) -> str:
-    """Return links to a study's view as Markdown, for a page of the UI itself."""
+    """Return Markdown links to a study's view, for use within the UI."""
     table, charts = (page("", experiment_id, uid, charts=charts) for charts in (False, True))
     return f"Its trials: [as a table]({table.lstrip('/')}), [as charts]({charts.lstrip('/')})"
 
 
 def artifact(experiment_id: str, run_id: str, path: str) -> str:
-    """Return a link to a run's artifact as Markdown, for a page of the UI itself."""
+    """Return a Markdown link to a run's artifact, for use within the UI."""
     name = path.rpartition("/")[2].partition(".")[0]
     return f"[{name}](#/experiments/{experiment_id}/runs/{run_id}/artifacts/{path})"
 
@@ -106,7 +106,7 @@ def _state(study: StudyRecord, condition: str, state_tag: str) -> dict[str, Any]
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        # The UI gives a width only to the columns whose order is said.
+        # The UI applies a width only to columns that are listed in `columnOrder`.
         "columnOrder": columns,
         "columnWidths": dict.fromkeys(columns, _NARROW) | {_NAME_COLUMN: _WIDTH},
         "runsExpanded": {},
