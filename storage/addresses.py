@@ -12,7 +12,7 @@ from storage.redaction import redact
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-# Optuna's database served by a Dask scheduler: in its memory, or at the address that follows.
+# A Dask scheduler serves Optuna's database: in its memory, or at the address after the prefix.
 SERVED_FROM_MEMORY = "dask"
 SERVED = "dask+"
 _NETWORK_FILE_SYSTEMS = (
@@ -38,17 +38,17 @@ class StoreAddress:
 
     @property
     def is_server(self) -> bool:
-        """Whether it is an MLflow server."""
+        """Whether the store is an MLflow server."""
         return self.url.startswith(("http://", "https://"))
 
     @property
     def is_served(self) -> bool:
-        """Whether it is a database that a Dask scheduler serves."""
+        """Whether the store is a database that a Dask scheduler serves."""
         return self.url == SERVED_FROM_MEMORY or self.url.startswith(SERVED)
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether it is a SQLite database, in a file or in memory."""
+        """Whether the store is a SQLite database, in a file or in memory."""
         return self.url.startswith("sqlite")
 
     @cached_property
@@ -59,18 +59,18 @@ class StoreAddress:
 
     @property
     def absolute(self) -> str:
-        """The address with the full path of a SQLite file: it is valid in any working directory."""
+        """The address with the absolute path of a SQLite file, valid in any working directory."""
         path = self.sqlite_file
         if path is None or path.is_absolute() or str(path).startswith("file:"):
             return self.url
-        # Other characters are not quoted: MLflow creates the folder as it is named in the address.
+        # Other characters stay unquoted: MLflow creates the folder under the name in the address.
         folder = str(Path.cwd()).replace("%", "%25").replace("?", "%3F")
         dialect, _, name = self.url.partition(":///")
         return f"{dialect}:///{folder}/{name}"
 
     @property
     def without_login(self) -> str:
-        """The address of a server without user and password."""
+        """The address of a server without the user name and password."""
         parts = urlsplit(self.url.rstrip("/"))
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
@@ -80,7 +80,7 @@ class StoreAddress:
         Raises
         ------
         DatabaseError
-            When it is not of the form ``dialect://…``.
+            If the address does not have the form ``dialect://…``.
         """
         from sqlalchemy import make_url
         from sqlalchemy.exc import ArgumentError

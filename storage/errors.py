@@ -1,11 +1,11 @@
-"""Everything that `storage` raises on purpose.
+"""Exceptions that `storage` raises on purpose.
 
 StorageError
 ├── DatabaseError      a database or tracking store that cannot be opened or used
 ├── SchedulerError     a Dask scheduler that does not answer
 ├── NotFoundError      a study, model or database that is not there (also a LookupError)
 ├── StudyBusyError     another coordinator holds the study's lease
-└── LeaseLostError     this process held the lease and holds it no longer
+└── LeaseLostError     this process no longer holds the lease that it held
 """
 
 from collections.abc import Iterable
@@ -13,19 +13,19 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean 'x'?)" for the known name that is close to `name`, if there is one."""
+    """Return " (did you mean 'x'?)" for the known name closest to `name`, if any is close."""
     near = get_close_matches(name, list(known), n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says in its first line; its kind, where it says nothing."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
 class StorageError(Exception):
-    """Base of the package's errors; the message says what was wrong and what to do."""
+    """Base class of the package's errors; the message says what failed and what to do."""
 
 
 class DatabaseError(StorageError):
@@ -37,7 +37,7 @@ class SchedulerError(StorageError):
 
 
 class NotFoundError(StorageError, LookupError):
-    """What was asked for is not there."""
+    """A study, model or database does not exist."""
 
 
 class StudyBusyError(StorageError):
@@ -49,5 +49,5 @@ class LeaseLostError(StorageError):
 
 
 def driver_said(error: BaseException) -> str:
-    """Return what a database's driver said, without SQLAlchemy's statement around it."""
+    """Return the database driver's message without the SQL that SQLAlchemy adds to it."""
     return first_line(getattr(error, "orig", None) or error)

@@ -1,9 +1,9 @@
-"""Studies that a Dask scheduler serves to whoever reaches it: `dask+sqlite:///optuna.db`, `dask`.
+"""Studies that a Dask scheduler serves to its clients: `dask+sqlite:///optuna.db` or `dask`.
 
-The database is on the scheduler's machine, or in its memory and then lost with it. Trials go
-through Optuna's own `DaskStorage`; leases are kept where the database is, by functions that run
-there. Whoever takes a study's lease gets a name of its own for the storage, and the former holder's
-name is worth nothing from then on: that is the fence.
+The database is a file on the scheduler's machine, or it is in the scheduler's memory and is lost
+when the scheduler ends. Trials go through Optuna's own `DaskStorage`. Leases are stored in the same
+database by functions that run on the scheduler. The fence works by the name of the storage: each
+holder of a study's lease gets its own name, and the name of the former holder becomes invalid.
 """
 
 import warnings
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _EXTENSION = "grovekeeper"
 
 
-class _Line:
-    """A client whose scheduler may go: what is asked of it then is a `ConnectionError`."""
+class _SchedulerClient:
+    """A client whose calls raise `ConnectionError` when the scheduler has ended."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -41,17 +41,17 @@ class _Line:
 
     @property
     def scheduler(self) -> Any:
-        """What `DaskStorage` calls."""
+        """The scheduler, on which `DaskStorage` calls methods."""
         if self._client.scheduler is None:
             raise self._gone()
         return self._client.scheduler
 
     def sync(self, act: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call the scheduler, as `DaskStorage` does."""
+        """Run a coroutine function as `Client.sync` does; `DaskStorage` calls this."""
         return self._ask(self._client.sync, act, *arguments, **options)
 
     def run_on_scheduler(self, act: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Run a function where the scheduler is."""
+        """Run a function in the scheduler's process."""
         return self._ask(self._client.run_on_scheduler, act, *arguments, **options)
 
     def _ask(self, ask: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -72,7 +72,7 @@ class ServedDatabase:
     Parameters
     ----------
     scheduler
-        Its address; default: Dask's own setting.
+        Address of the scheduler; default: Dask's own setting.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class ServedDatabase:
         self._url = url
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self.storage = DaskStorage(name=_EXTENSION, client=_Line(connect(address)))
+            self.storage = DaskStorage(name=_EXTENSION, client=_SchedulerClient(connect(address)))
         try:
             self._on_scheduler(_serve, create)
         except ModuleNotFoundError as error:
@@ -143,11 +143,11 @@ def _name(url: str, study: str, epoch: int) -> str:
     return f"{url} {study} {epoch}"
 
 
-# What follows runs on the scheduler.
+# The classes and functions below run on the scheduler.
 
 
-class _Zoned:
-    """A storage whose times name their zone: whoever asks may be in another one."""
+class _ZonedStorage:
+    """A storage with time-zone-aware times, because clients may be in another time zone."""
 
     def __init__(self, storage: "BaseStorage") -> None:
         self._storage = storage
@@ -170,8 +170,8 @@ def _zoned(trial: "FrozenTrial") -> "FrozenTrial":
     return zoned
 
 
-class _Lost:
-    """In the place of a storage: whoever still has its name has lost the lease."""
+class _LostStorage:
+    """Replaces the storage under the name of a coordinator that has lost the lease."""
 
     def __init__(self, study: str) -> None:
         self._study = study
@@ -184,14 +184,16 @@ class _Lost:
 
 
 def _serve(url: str, create: bool, dask_scheduler: "Scheduler") -> None:
-    """Open the database, once, and have Optuna's extension of the scheduler serve it."""
+    """Open the database once and register it with Optuna's extension of the scheduler."""
     import optuna
 
     databases = dask_scheduler.extensions.setdefault(_EXTENSION, {})
     if url not in databases:
         rdb = _open(url, create)
         databases[url] = rdb
-        dask_scheduler.extensions["optuna"].storages[url] = _Zoned(optuna.storages.get_storage(rdb))
+        dask_scheduler.extensions["optuna"].storages[url] = _ZonedStorage(
+            optuna.storages.get_storage(rdb)
+        )
 
 
 def _open(url: str, create: bool) -> "RDBStorage":
@@ -209,6 +211,6 @@ def _take(url: str, study: str, epoch: int, holder: Holder, dask_scheduler: "Sch
     if not _call(url, "take", study, epoch, holder, dask_scheduler=dask_scheduler):
         return False
     storages = dask_scheduler.extensions["optuna"].storages
-    storages[_name(url, study, epoch)] = _Lost(study)
+    storages[_name(url, study, epoch)] = _LostStorage(study)
     storages[_name(url, study, epoch + 1)] = storages[url]
     return True

@@ -1,4 +1,4 @@
-"""Records of studies that others made with Optuna: any objective, one or several values."""
+"""Records of studies that other programs created with Optuna, with one or several objectives."""
 
 from collections.abc import Mapping
 from datetime import UTC
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-# As MLflow's own Optuna storage calls them.
+# MLflow's own Optuna storage uses the same names.
 VALUE, GUIDE = "value", "intermediate_value"
 _UID_LENGTH = 32
-# Tags with which runs are found and shown: nobody's note is to change them.
+# Prefixes of the tags that identify and describe runs. User attributes must not change these tags.
 _RESERVED = ("mlflow.", "grovekeeper.", "grovekeeper:", "optuna.")
 
 
 def foreign_uid(study: "optuna.Study") -> str:
-    """Return what tells a study from others of its name: when its first trial started.
+    """Return an id that distinguishes studies with the same name by the start of their first trial.
 
-    It is not kept with the study: a copy under another name has another, and nothing is written to
-    what is somebody else's.
+    The id is not stored with the study, because nothing is written to the studies of other
+    programs. A copy of the study under another name has another id.
     """
     trials = study.get_trials(deepcopy=False)
-    # In UTC: it is the same study to whoever reads it, in whatever time zone.
+    # The id must not depend on the time zone of the reader, so the time is converted to UTC.
     starts = (t.datetime_start.astimezone(UTC) for t in trials if t.datetime_start)
     started = next((str(start.replace(tzinfo=None)) for start in starts), "")
     return sha256(f"{study.study_name}\n{started}".encode()).hexdigest()[:_UID_LENGTH]
 
 
 def foreign_trial(trial: "FrozenTrial") -> TrialRecord:
-    """Make the record of a trial of somebody else's study: its user attributes are its own."""
+    """Return the record of a trial of another program's study, including its user attributes."""
     return plain_record_of(trial, attributes=_attributes(trial.user_attrs))
 
 
 def foreign_study(study: "optuna.Study", uid: str, state: StudyState) -> StudyRecord:
-    """Make the record of somebody else's study, from what its database says now."""
+    """Return the record of another program's study in its current state."""
     known = study.get_trials(deepcopy=False)
     trials = [plain_record_of(trial) for trial in known]
     started = [trial.started for trial in trials if trial.started]
@@ -69,7 +69,7 @@ def foreign_study(study: "optuna.Study", uid: str, state: StudyState) -> StudyRe
 
 
 def _metrics(study: "optuna.Study") -> list[str]:
-    """Names of the study's values: as Optuna was told, otherwise ``value``, or ``value_0``, ….."""
+    """Return the metric names set in Optuna, else ``value``, or ``value_0``, ``value_1``, …."""
     count = len(study.directions)
     named = study.metric_names
     if named:
@@ -78,7 +78,7 @@ def _metrics(study: "optuna.Study") -> list[str]:
 
 
 def _note(statistics: TrialStatistics, state: StudyState, metric: str | None) -> str:
-    """Describe the study in Markdown: its trials, and the best of one metric."""
+    """Describe the study in Markdown: its trials, and the best value if it has one metric."""
     counted = ", ".join(f"{n} {name}" for name, n in statistics.counts.items() if n)
     lines = [f"**{state}**: {counted}"]
     if metric is not None and statistics.champion is not None:

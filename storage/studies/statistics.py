@@ -1,4 +1,4 @@
-"""How far a study has come: its trials counted and its improvements, kept as trials change."""
+"""Progress of a study: counts of its trials and improvements, updated whenever a trial changes."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -13,29 +13,29 @@ _STATE_NAMES = {
     "RUNNING": "running",
     "WAITING": "waiting",
 }
-# What trials are counted under, in the order in which it is told.
+# Names under which trials are counted, in the order in which they are displayed.
 COUNTED = ("complete", "pruned", "interrupted", "failed", "running", "waiting")
 
-# So many trials make a point of the throughput.
-_TOGETHER = 10
+# Number of trials that are combined into one point of the throughput.
+_TRIALS_PER_POINT = 10
 
 
 def state_name(trial: TrialRecord) -> str:
-    """Name what a trial is counted under; what was interrupted did not fail: it is grown again."""
+    """Return the name under which a trial is counted; interrupted trials are not failed."""
     lost = trial.interrupted and trial.state == "FAIL"
     return "interrupted" if lost else _STATE_NAMES[trial.state]
 
 
 class BusyTime:
-    """Seconds in which trials ran: the time between launches is left out."""
+    """Measures the seconds in which trials ran, without the time between launches."""
 
     def __init__(self) -> None:
         self._latest: datetime | None = None
 
     def add(self, trial: TrialRecord) -> float:
-        """Take the next trial by its end; return the seconds that it adds.
+        """Add a trial, in the order in which trials ended; return the seconds that it adds.
 
-        An interrupted trial adds none: its end was entered by whoever found it later.
+        An interrupted trial adds none, because its end was entered later, when it was found.
         """
         if trial.started is None or trial.ended is None or trial.interrupted:
             return 0.0
@@ -45,29 +45,29 @@ class BusyTime:
 
 
 def steps_run(trial: TrialRecord) -> int:
-    """Return the steps that an ended trial took; none if it copies another."""
+    """Return the number of steps that an ended trial ran; 0 if it copies another trial."""
     return trial.steps or 0 if trial.copies is None else 0
 
 
 def by_end(trial: TrialRecord) -> tuple[float, int]:
-    """Sort trials by when they ended, and by number where that is the same."""
+    """Return a sort key: the time at which a trial ended, then its number."""
     return trial.ended.timestamp() if trial.ended else 0.0, trial.number
 
 
 class TrialStatistics:
-    """Takes each change of a trial in constant time, so that ten thousand cost no more a trial.
+    """Updates the statistics of a study in constant time for each change of a trial.
 
     Attributes
     ----------
     counts
-        Trials by state, under the names of ``COUNTED``.
+        Number of trials in each state, under the names of ``COUNTED``.
     best
-        Each improvement of the best value as (highest trial number that had ended by then, value),
+        Each improvement of the best value as (highest number of a trial that had ended, value),
         oldest first.
     champion
-        The complete trial of the best value; of equal ones the first.
+        The complete trial with the best value; the one with the lowest number if values are equal.
     highest
-        Number of the last trial of those that have ended; -1 before the first.
+        Highest number of the trials that have ended; -1 if none has ended.
     throughput
         Steps per second as (number of ended trials, rate), one point for every ten trials.
     """
@@ -92,11 +92,11 @@ class TrialStatistics:
 
     @property
     def finished(self) -> int:
-        """Trials that are complete or pruned."""
+        """Number of trials that are complete or pruned."""
         return self.counts["complete"] + self.counts["pruned"]
 
     def take(self, trial: TrialRecord) -> None:
-        """Take a trial's newest record."""
+        """Update the statistics with a trial's newest record."""
         before = self._names.get(trial.number)
         if before is not None:
             self.counts[before] -= 1
@@ -118,7 +118,7 @@ class TrialStatistics:
         self._seconds += self._busy.add(trial)
         self._steps += steps_run(trial)
         self._ended += 1
-        if self._ended % _TOGETHER == 0 and self._seconds > 0:
+        if self._ended % _TRIALS_PER_POINT == 0 and self._seconds > 0:
             self.throughput.append((self._ended, self._steps / self._seconds))
             self._seconds, self._steps = 0.0, 0
 

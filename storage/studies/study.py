@@ -1,4 +1,4 @@
-"""Optuna studies: create, open and list them, with what the project keeps beside their trials."""
+"""Create, open and list Optuna studies, and read and write the project's attributes of them."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
@@ -34,11 +34,11 @@ class StudyAttributes(BaseModel):
     Attributes
     ----------
     format_version
-        Increased when the meaning of a field changes; a new field does not need it.
+        Increased when the meaning of a field changes; a new field does not require an increase.
     uid
         Distinguishes studies with the same name in several databases.
     stop
-        Epoch of the coordinator that was asked to stop.
+        Lease epoch of the coordinator that was asked to stop.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -61,9 +61,10 @@ class StudyBook:
     url
         Address of Optuna's database.
     create
-        Make what is missing; otherwise a missing database is a `NotFoundError`.
+        Create a missing database; otherwise a missing database raises `NotFoundError`.
     scheduler
-        Of the Dask cluster that serves the database, where one does; default: Dask's own setting.
+        Address of the Dask scheduler that serves the database, if one does; default: Dask's own
+        setting.
     """
 
     url: str
@@ -72,7 +73,7 @@ class StudyBook:
 
     @cached_property
     def rdb(self) -> "RDBStorage":
-        """Optuna's storage itself, where this process has it open."""
+        """Optuna's storage on a database that this process opens directly."""
         return database.open_optuna(self.url, create=self.create)
 
     @cached_property
@@ -85,14 +86,14 @@ class StudyBook:
 
     @cached_property
     def storage(self) -> "BaseStorage":
-        """Optuna's storage: behind its cache of ended trials, or a Dask scheduler's."""
+        """Optuna's storage with its cache of ended trials, or the storage of a Dask scheduler."""
         import optuna
 
         return self._served.storage if self._served else optuna.storages.get_storage(self.rdb)
 
     @cached_property
     def leases(self) -> Leases:
-        """Who coordinates which study."""
+        """Leases of the coordinators of the studies."""
         return self._served or SqlLeases(self.rdb.engine)
 
     def names(self) -> list[str]:
@@ -107,7 +108,7 @@ class StudyBook:
         Raises
         ------
         NotFoundError
-            When there is none of that name; the message offers near ones.
+            If no study has that name; the message suggests similar names.
         """
         import optuna
 
@@ -122,7 +123,7 @@ class StudyBook:
         return Study(study, self)
 
     def make(self, name: str, direction: Direction) -> "Study":
-        """Create a study; `optuna.exceptions.DuplicatedStudyError` if it is there."""
+        """Create a study; raise `optuna.exceptions.DuplicatedStudyError` if it exists."""
         import optuna
 
         study = optuna.create_study(study_name=name, storage=self.storage, direction=direction)
@@ -131,7 +132,7 @@ class StudyBook:
 
 @dataclass(frozen=True)
 class Study:
-    """An Optuna study and the project's own notes on it."""
+    """An Optuna study and the attributes that the project stores with it."""
 
     optuna: "optuna.Study"
     book: StudyBook
@@ -143,22 +144,22 @@ class Study:
 
     @property
     def direction(self) -> Direction:
-        """Whether the study minimises or maximises its metric; of several the first."""
+        """Direction of the study's metric, or of the first metric if there are several."""
         return cast("Direction", self.optuna.directions[0].name.lower())
 
     @property
     def metric(self) -> str:
-        """Name of the study's values, "value" by default; of several objectives, the first."""
+        """Name of the study's (first) metric; "value" by default."""
         names = self.optuna.metric_names
         return names[0] if names else "value"
 
     @property
     def uid(self) -> str:
-        """Identity of a study that this project set up."""
+        """Unique id of a study that this project created."""
         return cast("str", self.read(StudyAttributes).uid)
 
     def name_metric(self, metric: str) -> None:
-        """Tell Optuna, and whatever shows its studies, what the values are called."""
+        """Set the name of the study's values in Optuna, which its dashboards display."""
         import warnings
 
         from optuna.exceptions import ExperimentalWarning
@@ -173,7 +174,7 @@ class Study:
         Raises
         ------
         DatabaseError
-            When a later version wrote them, or one does not have the expected type.
+            If a later version wrote them, or one does not have the expected type.
         """
         stored = self.optuna.user_attrs.items()
         values = {k.removeprefix(_PREFIX): v for k, v in stored if k.startswith(_PREFIX)}
@@ -209,11 +210,11 @@ class Study:
         optuna.delete_study(study_name=self.name, storage=self.book.storage)
 
     def lease(self) -> LeaseRecord | None:
-        """Return the coordinator's lease, live, dead or given back."""
+        """Return the coordinator's lease, whether it is live, dead or released."""
         return self.book.leases.read(self.name)
 
     def state(self) -> StudyState:
-        """Return the study's state; "lost" where its coordinator died without a word."""
+        """Return the study's state; "lost" if its coordinator died without writing a state."""
         state = self.read(StudyAttributes).state or "finished"
         if state != "running":
             return state
@@ -225,7 +226,8 @@ class Study:
 
         Returns
         -------
-        whom was asked, also one that died and may be followed by another; ``None`` where none runs
+        lease of the coordinator that was asked; ``None`` if none runs. A dead coordinator is asked
+        too, because the launch that succeeds it must stop as well
         """
         holder = self.lease()
         if holder is None or not (holder.alive or self.state() == "lost"):
@@ -234,17 +236,17 @@ class Study:
         return holder
 
     def is_asked_to_stop(self, epoch: int) -> bool:
-        """Whether the coordinator of this epoch was asked to stop; others are not meant."""
+        """Return whether the coordinator of this epoch, and no other, was asked to stop."""
         return self.read(StudyAttributes).stop == epoch
 
     def enter_trial(
         self, record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
     ) -> TrialRecord:
-        """Enter a new trial with all that its record says, in one transaction.
+        """Enter a new trial with all fields of its record in one transaction.
 
         Returns
         -------
-        the record as the database has it: the number is Optuna's to give
+        the record as it is in the database, with the number that Optuna assigned
         """
         storage = self.book.storage
         template = template_of(record, distributions)
@@ -256,7 +258,7 @@ class Study:
         self.book.storage.set_trial_intermediate_value(self._trial_id(number), step, score)
 
     def end_trial(self, record: TrialRecord) -> TrialRecord:
-        """End a running trial as its record says; return it as the database has it."""
+        """End a running trial as in its record; return the record as it is in the database."""
         from optuna.trial import TrialState as OptunaState
 
         trial, storage = self._trial_id(record.number), self.book.storage
@@ -267,7 +269,7 @@ class Study:
         return record_of(storage.get_trial(trial))
 
     def find_trial(self, number: int) -> TrialRecord | None:
-        """Return a trial as the database has it, ``None`` where it has none of that number."""
+        """Return the trial of this number in the database; ``None`` if there is none."""
         try:
             return record_of(self.book.storage.get_trial(self._trial_id(number)))
         except KeyError:
@@ -278,6 +280,6 @@ class Study:
         return self.book.storage.get_trial_id_from_study_id_trial_number(study, number)
 
     def trials(self, *, without: Container[int] = ()) -> list[TrialRecord]:
-        """All trials, by number; but for those of the numbers in `without`."""
+        """Return all trials sorted by number, except those with a number in `without`."""
         trials = self.optuna.get_trials(deepcopy=False)
         return [record_of(trial) for trial in trials if trial.number not in without]

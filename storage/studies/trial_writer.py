@@ -1,10 +1,10 @@
-"""The ledger: a thread that enters what the search decides into Optuna's database, in order.
+"""A thread that writes the trials of a search to Optuna's database in the order of their numbers.
 
-The search need not wait for the database: it hands over the newest record of a trial and goes on.
-A trial that ended within a second is entered whole, in one transaction; a longer one is there,
-RUNNING, while it runs. They are entered in the order of their numbers, which the database gives by
-that order. What a dying process had not entered yet is grown again: from the same seeds it comes
-out the same.
+The search does not wait for the database: it queues the newest record of a trial and continues.
+A trial that ends within a second is written in one transaction. A longer trial is visible in the
+database as RUNNING while it runs. Trials are written in the order of their numbers because the
+database assigns numbers in the order of insertion. Trials that a dying process had not written are
+run again; the same seeds give the same results.
 """
 
 import threading
@@ -21,22 +21,23 @@ from storage.studies.study import Study
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# More trials than this are not kept waiting: the search then waits for the database.
+# Maximum number of queued trials. If the queue is full, the search waits for the database.
 _MOST_WAITING = 256
-# Running trials younger than this are not entered yet: most will be entered whole.
+# Running trials younger than this are not written yet: most of them will end within this time and
+# are then written in one transaction.
 _YOUNG_SECONDS = 1.0
 _ROUND = 0.1
 
 
 class TrialWriter:
-    """Enters records of trials, one trial's newest in place of its older ones.
+    """Writes records of trials; the newest record of a trial replaces older queued ones.
 
     Parameters
     ----------
     check
-        Called before each write; raises where this process may no longer write.
+        Called before each write; raises if this process may no longer write.
     entered
-        Called, in the ledger's thread, with each record as it now stands in the database.
+        Called in the writer's thread with each record as it is in the database after the write.
     """
 
     def __init__(
@@ -55,18 +56,18 @@ class TrialWriter:
         self._writing: int | None = None
         self._closing = False
         self._error: Exception | None = None
-        # Of trials that run: the steps at which the database has their scores.
+        # The steps at which the database has scores, for each running trial.
         self._known: dict[int, set[int]] = {
             trial.number: set(trial.scores) for trial in study.trials() if trial.state == "RUNNING"
         }
-        # The thread's log records belong to the launch that this is called in.
+        # The thread runs in the caller's context: its log records then belong to the same launch.
         self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run,), name="ledger", daemon=True
+            target=copy_context().run, args=(self._run,), name="trial-writer", daemon=True
         )
         self._thread.start()
 
     def put(self, record: TrialRecord) -> None:
-        """Take over a trial's newest record; raise what keeps the ledger from being written."""
+        """Queue a trial's newest record; raise the error that stopped the writer, if any."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) < _MOST_WAITING or self._error)
             if self._error is not None:
@@ -75,7 +76,7 @@ class TrialWriter:
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until everything is entered; raise what keeps it from being."""
+        """Wait until all queued records are written; raise the error that stopped the writer."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._error or (not self._waiting and self._writing is None)
@@ -84,7 +85,7 @@ class TrialWriter:
                 raise self._error
 
     def close(self) -> None:
-        """End the thread, after what has ended is entered."""
+        """Write the trials that have ended, then end the thread."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -97,14 +98,15 @@ class TrialWriter:
                 if record is None:
                     if self._closing:
                         return
-                    # Woken by what is new; what runs becomes due with time alone.
+                    # A new record wakes the thread. A queued running trial becomes due without a
+                    # notification, hence the timeout.
                     self._changed.wait(_ROUND if self._waiting else None)
                     continue
                 del self._waiting[record.number]
                 self._writing = record.number
                 self._changed.notify_all()
             try:
-                self._entered(self._write_patiently(record))
+                self._entered(self._write_with_retries(record))
             except Exception as error:
                 with self._changed:
                     self._error = error
@@ -115,22 +117,22 @@ class TrialWriter:
                 self._changed.notify_all()
 
     def _next_due(self) -> TrialRecord | None:
-        """Return the lowest-numbered record, unless its trial may still end in this second."""
+        """Return the record with the lowest number, unless its trial has only just started."""
         if not self._waiting:
             return None
         record = self._waiting[min(self._waiting)]
         if record.state == "RUNNING" and record.number not in self._known:
             age = datetime.now(UTC) - (record.started or datetime.now(UTC))
-            if age.total_seconds() < _YOUNG_SECONDS and not self._holds_up_at_closing():
+            if age.total_seconds() < _YOUNG_SECONDS and not self._delays_closing():
                 return None
         return record
 
-    def _holds_up_at_closing(self) -> bool:
-        """Whether a young trial is entered at once, for those behind it that have ended."""
+    def _delays_closing(self) -> bool:
+        """Return whether, at closing, a young trial delays later trials that have ended."""
         return self._closing and any(later.state != "RUNNING" for later in self._waiting.values())
 
-    def _write_patiently(self, record: TrialRecord) -> TrialRecord:
-        """Write a record, again and again where the database stumbles."""
+    def _write_with_retries(self, record: TrialRecord) -> TrialRecord:
+        """Write a record; retry while the database fails temporarily."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         again = False
@@ -149,9 +151,9 @@ class TrialWriter:
             raise self._overtaken(record) from None
 
     def _write(self, record: TrialRecord, again: bool) -> TrialRecord:
-        """Enter the difference between the record and what the database has."""
+        """Write the difference between the record and the database."""
         known = self._known.get(record.number)
-        # An attempt that seemed to fail may have been carried out all the same.
+        # The database may have carried out a failed attempt, so a retry reads the trial first.
         there = self._study.find_trial(record.number) if again else None
         if there is not None:
             if there.state != "RUNNING":

@@ -1,4 +1,4 @@
-"""Trials as Optuna's database has them, turned into records and back: here and nowhere else."""
+"""Convert Optuna's trials to records and back; no other module does so."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-# User attributes of a trial. Stored trials have these names: they must not change.
+# Names of the user attributes of a trial. They must not change, since stored trials use them.
 STEPS = "n_estimators"
 FIT_SECONDS = "fit_seconds"
 REPEATS = "repeats"
@@ -29,7 +29,7 @@ SPANS = "spans"
 def template_of(
     record: TrialRecord, distributions: "Mapping[str, BaseDistribution]"
 ) -> "FrozenTrial":
-    """Make the trial to enter for a record; number and id are Optuna's to give."""
+    """Return the trial to enter for a record; Optuna assigns its number and its id."""
     from optuna.trial import FrozenTrial
     from optuna.trial import TrialState as OptunaState
 
@@ -49,7 +49,7 @@ def template_of(
 
 
 def attributes_of(record: TrialRecord) -> dict[str, Any]:
-    """Return what is noted on a trial beside what Optuna itself keeps of one."""
+    """Return the user attributes that hold the fields of a record that Optuna does not store."""
     attributes = {
         PLACE: None if record.place == record.number else record.place,
         REPEATS: record.repeats,
@@ -68,7 +68,7 @@ def attributes_of(record: TrialRecord) -> dict[str, Any]:
 
 
 def plain_record_of(trial: "FrozenTrial", **fields: Any) -> TrialRecord:
-    """Make the record of a trial as Optuna has it, of any objective; `fields` is what is beside."""
+    """Return the record of any Optuna trial, with additional `fields`."""
     values = trial.values or ()
     return TrialRecord(
         number=trial.number,
@@ -85,33 +85,33 @@ def plain_record_of(trial: "FrozenTrial", **fields: Any) -> TrialRecord:
 
 
 def record_of(trial: "FrozenTrial") -> TrialRecord:
-    """Make the record of a trial of ours: with what is noted on it."""
+    """Return the record of a trial of this project, with the fields in its user attributes."""
     attributes: Mapping[str, Any] = trial.user_attrs
     record = plain_record_of(
         trial,
-        steps=_own(attributes, STEPS, int),
-        fit_seconds=_own(attributes, FIT_SECONDS, int | float),
-        place=_own(attributes, PLACE, int, trial.number),
-        repeats=_own(attributes, REPEATS, int),
-        copies=_own(attributes, COPIES, int),
-        interrupted=_own(attributes, INTERRUPTED, bool, False),
-        given_up=_own(attributes, GIVEN_UP, bool, False),
-        enough_steps=_own(attributes, ENOUGH_STEPS, int),
-        covered=_own(attributes, COVERED, int | float),
-        blocks=_blocks(_own(attributes, BLOCKS, dict)),
-        spans=_spans(_own(attributes, SPANS, list, [])),
-        reason=_own(attributes, REASON, str),
+        steps=_attribute(attributes, STEPS, int),
+        fit_seconds=_attribute(attributes, FIT_SECONDS, int | float),
+        place=_attribute(attributes, PLACE, int, trial.number),
+        repeats=_attribute(attributes, REPEATS, int),
+        copies=_attribute(attributes, COPIES, int),
+        interrupted=_attribute(attributes, INTERRUPTED, bool, False),
+        given_up=_attribute(attributes, GIVEN_UP, bool, False),
+        enough_steps=_attribute(attributes, ENOUGH_STEPS, int),
+        covered=_attribute(attributes, COVERED, int | float),
+        blocks=_blocks(_attribute(attributes, BLOCKS, dict)),
+        spans=_spans(_attribute(attributes, SPANS, list, [])),
+        reason=_attribute(attributes, REASON, str),
     )
     if record.state in {"COMPLETE", "PRUNED"}:
         return record
-    # Its coordinator may have died while it noted the end, attribute by attribute.
+    # The coordinator may have died while it wrote the attributes of the trial's end one by one.
     return replace(
         record, steps=None, fit_seconds=None, enough_steps=None, covered=None, blocks=None
     )
 
 
-def _own(attributes: Mapping[str, Any], key: str, kind: Any, otherwise: Any = None) -> Any:
-    """Return what is noted on a trial; not what others note under our names in theirs."""
+def _attribute(attributes: Mapping[str, Any], key: str, kind: Any, otherwise: Any = None) -> Any:
+    """Return an attribute; ignore a value of another type, which another program has written."""
     value = attributes.get(key)
     return value if isinstance(value, kind) else otherwise
 
@@ -128,5 +128,5 @@ def _spans(attribute: list[Any]) -> tuple[Span, ...]:
 
 
 def _utc(time: datetime | None) -> datetime | None:
-    """Optuna gives times in this machine's zone, without saying so."""
+    """Convert a time from Optuna, which is naive and in the local time zone, to UTC."""
     return None if time is None else time.astimezone(UTC)
