@@ -1,4 +1,4 @@
-"""`MLflowMirror`: first what MLflowCallback's own tests ask of it, then what it adds."""
+"""`MLflowMirror`: the cases of the tests of `MLflowCallback`, then its additional features."""
 
 import logging
 import subprocess
@@ -29,8 +29,8 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 @pytest.fixture
 def uri(mlflow_file: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of MLflow's store, and MLflow set to it, as in anybody's script."""
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # `set_experiment` changes it for good
+    """Return the address of an MLflow store that MLflow is configured to use, as in a script."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")  # `set_experiment` changes it permanently
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(mlflow_file)
     yield mlflow_file
@@ -41,7 +41,7 @@ def uri(mlflow_file: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def objective(trial: Trial) -> float:
-    """What is minimised."""
+    """Return the value to minimise."""
     x = trial.suggest_float("x", -1.0, 1.0)
     y = trial.suggest_categorical("y", (-1.0, 1.0))
     trial.set_user_attr("colour", "green")
@@ -54,7 +54,7 @@ def two_values(trial: Trial) -> tuple[float, float]:
 
 
 def all_runs(uri: str, experiment: str) -> list[Run]:
-    """The runs of an experiment, by name; the study's comes first."""
+    """Return the runs of an experiment sorted by name; the study's run comes first."""
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
     assert found is not None
@@ -80,7 +80,7 @@ def optimized(
     return study
 
 
-def test_the_experiment_is_named_after_the_study_or_as_asked(uri: str) -> None:
+def test_the_experiment_has_the_name_of_the_study_by_default(uri: str) -> None:
     optimized(uri)
     assert len(all_runs(uri, "houses")) == 4
     known = mlflow.create_experiment("known")
@@ -88,12 +88,12 @@ def test_the_experiment_is_named_after_the_study_or_as_asked(uri: str) -> None:
     assert {run.info.experiment_id for run in all_runs(uri, "known")} == {known}
 
 
-def test_the_store_is_the_one_that_mlflow_is_set_to(uri: str) -> None:
+def test_the_default_store_is_mlflows_tracking_uri(uri: str) -> None:
     optimized(None)
     assert len(all_runs(uri, "houses")) == 4
 
 
-def test_several_optimizations_go_to_the_same_runs(uri: str) -> None:
+def test_several_optimizations_share_the_runs_of_a_study(uri: str) -> None:
     study = optuna.create_study(study_name="houses")
     for _ in range(2):
         with MLflowMirror(uri) as mirror:
@@ -107,7 +107,7 @@ def test_several_optimizations_go_to_the_same_runs(uri: str) -> None:
     assert study_run.data.metrics["trials_complete"] == 6
 
 
-def test_the_value_has_the_name_that_optuna_was_told(uri: str) -> None:
+def test_the_value_has_the_metric_name_set_in_optuna(uri: str) -> None:
     study = optuna.create_study(study_name="houses")
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         study.set_metric_names(["price"])
@@ -119,7 +119,7 @@ def test_the_value_has_the_name_that_optuna_was_told(uri: str) -> None:
 
 
 @pytest.mark.parametrize("names", [None, ["price", "age"]])
-def test_several_values_have_a_name_each(uri: str, names: list[str] | None) -> None:
+def test_each_of_several_values_has_its_own_metric(uri: str, names: list[str] | None) -> None:
     study = optuna.create_study(study_name="houses", directions=["minimize", "maximize"])
     if names:
         with pytest.warns(optuna.exceptions.ExperimentalWarning):
@@ -134,7 +134,7 @@ def test_several_values_have_a_name_each(uri: str, names: list[str] | None) -> N
     assert not [key for key in study_run.data.metrics if key.startswith("best_")]
 
 
-def test_no_value_is_no_metric(uri: str) -> None:
+def test_a_trial_without_a_value_has_no_metric(uri: str) -> None:
     optimized(uri, lambda _: float("nan"), trials=1)
     (_, run) = all_runs(uri, "houses")
     assert (run.info.status, run.data.metrics) == ("FAILED", {})
@@ -151,7 +151,7 @@ def test_parameters_and_their_distributions_are_shown(uri: str) -> None:
     }
 
 
-def test_attributes_are_tags_cut_where_they_are_too_long(uri: str) -> None:
+def test_attributes_are_tags_and_long_values_are_truncated(uri: str) -> None:
     study = optuna.create_study(study_name="houses")
     study.set_user_attr("team", ["red", "blue"])
 
@@ -172,7 +172,7 @@ def test_attributes_are_tags_cut_where_they_are_too_long(uri: str) -> None:
     assert run.data.tags["optuna.trial.state"] == "COMPLETE"
 
 
-def test_trials_are_nested_under_a_run_of_ones_own(uri: str) -> None:
+def test_trials_are_nested_under_a_given_run(uri: str) -> None:
     mlflow.set_experiment("mine")
     with mlflow.start_run(run_name="tuning", description="by hand") as parent:
         optimized(uri, study_run=parent.info.run_id)
@@ -187,7 +187,7 @@ def test_trials_are_nested_under_a_run_of_ones_own(uri: str) -> None:
     assert MlflowClient(uri).get_experiment_by_name("houses") is None
 
 
-def test_an_active_run_is_left_alone(uri: str) -> None:
+def test_an_active_run_is_not_changed(uri: str) -> None:
     with mlflow.start_run() as active:
         optimized(uri)
     run = MlflowClient(uri).get_run(active.info.run_id)
@@ -196,7 +196,7 @@ def test_an_active_run_is_left_alone(uri: str) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 4])
-def test_any_number_of_jobs_makes_one_run_a_trial(uri: str, jobs: int) -> None:
+def test_each_trial_has_one_run_with_any_number_of_jobs(uri: str, jobs: int) -> None:
     study = optuna.create_study(study_name="houses")
     with MLflowMirror(uri) as mirror:
         study.optimize(objective, n_trials=10 * jobs, n_jobs=jobs, callbacks=[mirror])
@@ -213,7 +213,7 @@ def test_a_tracked_objective_logs_to_its_trials_run(uri: str, jobs: int) -> None
 
     @mirror.track
     def tracked(trial: Trial) -> float:
-        """What is minimised."""
+        """Return the value to minimise."""
         active = mlflow.active_run()
         assert active is not None
         run = MlflowClient(uri).get_run(active.info.run_id)
@@ -231,10 +231,10 @@ def test_a_tracked_objective_logs_to_its_trials_run(uri: str, jobs: int) -> None
     statuses[1] = "KILLED"
     assert [run.info.status for run in trials] == statuses
     assert all("value" in run.data.metrics for run in trials if run.info.status == "FINISHED")
-    assert tracked.__doc__ == "What is minimised."
+    assert tracked.__doc__ == "Return the value to minimise."
 
 
-def test_states_and_intermediate_values_are_shown_as_they_are(uri: str) -> None:
+def test_states_and_intermediate_values_are_shown(uri: str) -> None:
     def stepwise(trial: Trial) -> float:
         for step in (0, 10, 20):
             trial.report(step / 2 if step else float("nan"), step)
@@ -258,7 +258,7 @@ def test_states_and_intermediate_values_are_shown_as_they_are(uri: str) -> None:
         assert run.info.end_time == int(trial.datetime_complete.timestamp() * 1000)  # type: ignore[union-attr]
 
 
-def test_names_that_mlflow_does_not_take_are_written_otherwise(uri: str) -> None:
+def test_names_that_mlflow_rejects_are_replaced(uri: str) -> None:
     odd = ["größe [m²]", "../x", "a//b", "n" * 300, "", ".", "%", "a`'\"b"]
 
     def oddly(trial: Trial) -> float:
@@ -294,14 +294,14 @@ def test_one_mirror_shows_one_study(uri: str) -> None:
             other.optimize(objective, 1, callbacks=[mirror])
 
 
-def test_studies_of_one_name_have_a_run_each(uri: str) -> None:
+def test_studies_with_the_same_name_have_separate_runs(uri: str) -> None:
     for _ in range(2):
         optimized(uri)
     kinds = [run.data.tags["grovekeeper.kind"] for run in all_runs(uri, "houses")]
     assert kinds == ["study"] * 2 + ["trial"] * 6
 
 
-def test_an_outage_makes_it_late_and_is_said_once(
+def test_an_outage_delays_the_runs_and_is_logged_once(
     uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     study = optuna.create_study(study_name="houses")
@@ -320,7 +320,7 @@ def test_an_outage_makes_it_late_and_is_said_once(
     assert len(all_runs(uri, "houses")) == 10
 
 
-def test_what_is_left_behind_is_said(
+def test_runs_that_could_not_be_written_are_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callback, "_PATIENCE", 0.5)
@@ -330,7 +330,7 @@ def test_what_is_left_behind_is_said(
     assert "grovekeeper sync houses" in caplog.text
 
 
-def test_another_experiment_that_is_set_is_one_line(uri: str) -> None:
+def test_a_conflicting_active_experiment_is_an_error(uri: str) -> None:
     mlflow.set_experiment("tuning")
     study = optuna.create_study(study_name="houses")
     with (
@@ -350,7 +350,7 @@ def test_a_tracked_objective_needs_mlflow(monkeypatch: pytest.MonkeyPatch) -> No
         study.optimize(mirror.track(objective), n_trials=1)
 
 
-def test_a_sync_beside_it_leaves_the_runs_of_trials_that_came_since(
+def test_a_concurrent_sync_keeps_the_runs_of_newer_trials(
     uri: str,
 ) -> None:
     study = optuna.create_study(study_name="houses")
@@ -378,7 +378,7 @@ study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=15,
 
 
 @pytest.mark.slow
-def test_several_processes_share_a_studys_runs_and_close_at_their_end(
+def test_several_processes_share_the_runs_of_a_study_and_close_at_exit(
     uri: str, tmp_path: Path
 ) -> None:
     address = f"sqlite:///{tmp_path}/theirs.db"

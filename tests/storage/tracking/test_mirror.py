@@ -58,7 +58,7 @@ def test_a_trials_run_shows_its_record(mirror: Mirror) -> None:
     assert first.info.end_time - first.info.start_time == 60_000
 
 
-def test_the_studys_run_shows_spec_data_counts_and_best(mirror: Mirror) -> None:
+def test_the_study_run_shows_spec_data_counts_and_best(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
     done = dataclasses.replace(
@@ -84,7 +84,7 @@ def test_the_studys_run_shows_spec_data_counts_and_best(mirror: Mirror) -> None:
     assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "RUNNING"
 
 
-def test_where_another_score_guides_the_curve_is_its_and_the_value_the_metrics(
+def test_the_curve_shows_the_guide_score_and_the_value_the_metric(
     mirror: Mirror,
 ) -> None:
     mirror.adopt(study_record(metric="log_loss", guide="brier"))
@@ -100,7 +100,7 @@ def test_where_another_score_guides_the_curve_is_its_and_the_value_the_metrics(
     assert (value.step, value.value) == (64, 0.625)
 
 
-def test_a_copys_run_names_the_trial_that_it_copies(mirror: Mirror) -> None:
+def test_the_run_of_a_copy_names_the_copied_trial(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     mirror.write_trial(trial(0))
     mirror.write_trial(dataclasses.replace(trial(1), copies=0, fit_seconds=0.0))
@@ -110,7 +110,7 @@ def test_a_copys_run_names_the_trial_that_it_copies(mirror: Mirror) -> None:
     assert copy.data.metrics["fit_seconds"] == 0.0
 
 
-def test_each_improvement_is_a_point_of_the_studys_run(mirror: Mirror) -> None:
+def test_each_improvement_is_a_point_in_the_study_run(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
     mirror.write_study(dataclasses.replace(record, best=((0, 5.0), (7, 4.0))))
@@ -119,40 +119,40 @@ def test_each_improvement_is_a_point_of_the_studys_run(mirror: Mirror) -> None:
     assert {point.step: point.value for point in best} == {0: 5.0, 7: 4.0}
 
 
-def test_a_deleted_study_leaves_no_run_wherever_they_are(mirror: Mirror) -> None:
+def test_deleting_a_study_deletes_all_of_its_runs(mirror: Mirror) -> None:
     study = study_record()
     mirror.connect()
     mirror.adopt(study)
     for number in range(3):
         mirror.write_trial(trial(number))
-    mirror._client.delete_run(mirror.run_id)  # by hand: what was below it is below nothing
+    mirror._client.delete_run(mirror.run_id)  # a user deletes the parent run
     assert mirror.delete(study.uid, lambda: None) == 3
     assert mirror._client.search_runs([mirror.experiment_id]) == []
     mirror._client.delete_experiment(mirror.experiment_id)
     assert Mirror(mirror.tracking_uri, mirror._experiment).delete(study.uid, lambda: None) == 0
 
 
-def test_throughput_is_points_of_the_studys_run(mirror: Mirror) -> None:
+def test_throughput_points_in_the_study_run_are_not_overwritten(mirror: Mirror) -> None:
     study = dataclasses.replace(study_record(), throughput=((10, 120.5), (20, 130.0)))
     mirror.connect()
     mirror.adopt(study)
     mirror.write_study(study)
     points = mirror._client.get_metric_history(mirror.run_id, "trees_per_second")
     assert [(point.step, point.value) for point in points] == [(10, 120.5), (20, 130.0)]
-    # Counted again in another order, a point may be another: what is shown stays.
+    # A recount in another order may give other points: MLflow keeps the points that it shows.
     mirror.write_study(dataclasses.replace(study, throughput=((10, 99.0), (20, 130.0), (30, 1.0))))
     points = mirror._client.get_metric_history(mirror.run_id, "trees_per_second")
     assert [point.value for point in points] == [120.5, 130.0, 1.0]
 
 
-def test_writing_twice_changes_nothing(mirror: Mirror) -> None:
+def test_writing_a_trial_is_idempotent(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     assert mirror.write_trial(trial(0))
     assert not mirror.write_trial(trial(0))
     assert len(children(mirror)) == 1
 
 
-def test_a_growing_trial_is_written_step_by_step(mirror: Mirror) -> None:
+def test_a_running_trial_is_written_step_by_step(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 51.0})
     mirror.write_trial(running)
@@ -164,7 +164,7 @@ def test_a_growing_trial_is_written_step_by_step(mirror: Mirror) -> None:
     assert (run.info.status, run.data.metrics["rmse"]) == ("FINISHED", 50.0)
 
 
-def test_a_new_mirror_adopts_what_an_old_one_wrote(
+def test_a_new_mirror_adopts_the_runs_of_an_earlier_one(
     mirror: Mirror, tracking_uri: str, experiment: str
 ) -> None:
     record = study_record()
@@ -184,14 +184,14 @@ def test_a_new_mirror_adopts_what_an_old_one_wrote(
     assert sorted(point.step for point in history) == [16, 64]
 
 
-def test_adopting_asks_nothing_of_runs_that_have_ended_unless_thoroughly(
+def test_adopting_reads_metrics_of_ended_runs_only_if_thorough(
     mirror: Mirror, tracking_uri: str, experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = study_record()
     mirror.adopt(record)
     for number in range(3):
         mirror.write_trial(trial(number))
-    mirror._client.log_metric(mirror._trials[0].run_id, "rmse", 1e6, step=16)  # by hand
+    mirror._client.log_metric(mirror._trials[0].run_id, "rmse", 1e6, step=16)  # a user changes it
     mirror._client.set_terminated(mirror._trials[1].run_id, "FAILED")
     asked: list[str] = []
     ask = MlflowClient.get_metric_history
@@ -211,7 +211,7 @@ def test_adopting_asks_nothing_of_runs_that_have_ended_unless_thoroughly(
     assert [again.write_trial(trial(number)) for number in range(3)] == [True, False, False]
 
 
-def test_studies_of_one_name_from_two_databases_do_not_mix(
+def test_studies_with_the_same_name_in_two_databases_do_not_mix(
     mirror: Mirror, tracking_uri: str, experiment: str
 ) -> None:
     mirror.adopt(study_record())
@@ -223,16 +223,16 @@ def test_studies_of_one_name_from_two_databases_do_not_mix(
     assert children(other) == []
 
 
-def test_no_second_run_when_the_answer_to_the_first_was_lost(mirror: Mirror) -> None:
+def test_a_lost_response_does_not_create_a_second_run(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     create = mirror._client.create_run
 
-    def lose_the_answer(*args: Any, **kwargs: Any) -> None:
+    def lose_the_response(*args: Any, **kwargs: Any) -> None:
         create(*args, **kwargs)
         raise MlflowException("connection reset")
 
     with (
-        patch.object(mirror._client, "create_run", lose_the_answer),
+        patch.object(mirror._client, "create_run", lose_the_response),
         pytest.raises(MlflowException),
     ):
         mirror.write_trial(trial(0))
@@ -242,13 +242,13 @@ def test_no_second_run_when_the_answer_to_the_first_was_lost(mirror: Mirror) -> 
 
 
 def second_run(mirror: Mirror, first: Any) -> str:
-    """Make a run as a request would that came through after it was given up."""
+    """Create a run as a request would that succeeds after the client timed out."""
     client = MlflowClient(mirror.tracking_uri)
     run = client.create_run(mirror.experiment_id, tags=dict(first.data.tags))
     return str(run.info.run_id)
 
 
-def test_of_two_runs_of_a_trial_one_is_deleted(mirror: Mirror) -> None:
+def test_a_duplicate_run_of_a_trial_is_deleted(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
     mirror.write_trial(trial(0))
@@ -261,7 +261,7 @@ def test_of_two_runs_of_a_trial_one_is_deleted(mirror: Mirror) -> None:
     assert run.data.metrics["rmse"] == trial(0).value
 
 
-def test_a_run_that_came_late_is_gone_when_the_study_ends(mirror: Mirror) -> None:
+def test_a_run_created_by_a_late_request_is_deleted_when_the_study_ends(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
     with (
@@ -278,7 +278,7 @@ def test_a_run_that_came_late_is_gone_when_the_study_ends(mirror: Mirror) -> Non
     assert run.data.metrics["rmse"] == trial(0).value
 
 
-def test_of_two_runs_of_a_study_one_is_kept_with_all_trials_below_it(mirror: Mirror) -> None:
+def test_a_duplicate_run_of_a_study_is_deleted_and_its_trials_are_moved(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
     mirror.write_trial(trial(0))
@@ -295,7 +295,7 @@ def test_of_two_runs_of_a_study_one_is_kept_with_all_trials_below_it(mirror: Mir
     assert len(client.search_runs([mirror.experiment_id])) == 2
 
 
-def test_runs_of_no_trial_are_deleted_and_other_peoples_are_not(mirror: Mirror) -> None:
+def test_runs_of_removed_trials_are_deleted_and_unrelated_runs_are_kept(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     for number in range(3):
         mirror.write_trial(trial(number))
@@ -312,7 +312,7 @@ def test_runs_of_no_trial_are_deleted_and_other_peoples_are_not(mirror: Mirror) 
         assert client.get_run(run_id).info.lifecycle_stage == "active"
 
 
-def test_a_run_that_was_deleted_under_way_is_made_again(mirror: Mirror) -> None:
+def test_a_run_that_a_user_deleted_is_created_again(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     mirror.write_trial(trial(0, "RUNNING"))
     MlflowClient(mirror.tracking_uri).delete_run(children(mirror)[0].info.run_id)
@@ -323,7 +323,7 @@ def test_a_run_that_was_deleted_under_way_is_made_again(mirror: Mirror) -> None:
     assert run.info.status == "FINISHED"
 
 
-def test_a_studys_run_that_was_deleted_is_said(mirror: Mirror) -> None:
+def test_a_deleted_study_run_is_an_error_until_it_is_restored(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
     MlflowClient(mirror.tracking_uri).delete_run(mirror.run_id)
@@ -337,17 +337,17 @@ def test_a_studys_run_that_was_deleted_is_said(mirror: Mirror) -> None:
     assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
 
 
-def test_what_got_through_without_an_answer_is_not_written_twice(mirror: Mirror) -> None:
+def test_metrics_whose_response_was_lost_are_written_once(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 51.0})
     write = mirror._client.log_batch
 
-    def lose_the_answer(*args: Any, **kwargs: Any) -> None:
+    def lose_the_response(*args: Any, **kwargs: Any) -> None:
         write(*args, **kwargs)
         raise MlflowException("connection reset")
 
     with (
-        patch.object(mirror._client, "log_batch", lose_the_answer),
+        patch.object(mirror._client, "log_batch", lose_the_response),
         pytest.raises(MlflowException),
     ):
         mirror.write_trial(running)
@@ -358,7 +358,7 @@ def test_what_got_through_without_an_answer_is_not_written_twice(mirror: Mirror)
     assert sorted((point.step, point.value) for point in history) == [(16, 51.0), (64, 50.0)]
 
 
-def test_a_failed_trial_and_the_one_that_repeats_it_name_each_other(mirror: Mirror) -> None:
+def test_a_failed_trial_and_its_repetition_name_each_other(mirror: Mirror) -> None:
     record = study_record()
     mirror.adopt(record)
     mirror.write_trial(trial(0, "FAIL"))
@@ -371,7 +371,7 @@ def test_a_failed_trial_and_the_one_that_repeats_it_name_each_other(mirror: Mirr
     assert not mirror.write_trial(dataclasses.replace(trial(1), repeats=0))
 
 
-def test_more_runs_than_a_page_are_found(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_of_runs_are_read(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.tracking.runs._PAGE", 2)
     record = study_record()
     mirror.adopt(record)
@@ -381,19 +381,21 @@ def test_more_runs_than_a_page_are_found(mirror: Mirror, monkeypatch: pytest.Mon
     assert not any(mirror.write_trial(trial(number)) for number in range(5))
 
 
-def test_a_deleted_experiment_is_said(mirror: Mirror, tracking_uri: str, experiment: str) -> None:
+def test_a_deleted_experiment_is_an_error(
+    mirror: Mirror, tracking_uri: str, experiment: str
+) -> None:
     mirror.adopt(study_record())
     MlflowClient(tracking_uri).delete_experiment(mirror.experiment_id)
     with pytest.raises(DatabaseError, match="was deleted in MLflow"):
         Mirror(tracking_uri, experiment).connect()
 
 
-def test_a_server_that_does_not_answer_is_said_at_once() -> None:
+def test_a_server_that_does_not_answer_is_an_error() -> None:
     with pytest.raises(DatabaseError, match="does not answer"):
         mlflow_client.check("http://127.0.0.1:9")
 
 
-def test_an_older_schema_names_the_command_that_upgrades_it(
+def test_the_error_on_an_older_schema_names_the_upgrade_command(
     mlflow_file: str, tmp_path: Path
 ) -> None:
     uri = mlflow_file
@@ -411,7 +413,7 @@ def test_an_older_schema_names_the_command_that_upgrades_it(
 
 
 @pytest.mark.slow
-def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path: Path) -> None:
+def test_a_store_whose_creation_was_killed_is_created_by_the_next_process(tmp_path: Path) -> None:
     uri, half = f"sqlite:///{tmp_path}/new.db", tmp_path / "new.db.half"
     code = f"from storage.tracking import client; client.connect({uri!r})"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as maker:
@@ -426,7 +428,7 @@ def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_several_processes_make_a_new_store_at_once(tmp_path: Path) -> None:
+def test_several_processes_create_a_new_store_at_the_same_time(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/new.db"
     script = f"from storage.tracking.mirror import Mirror; Mirror({uri!r}, 'houses').connect()"
     makers = [

@@ -14,12 +14,12 @@ from storage.tracking.mirror import Mirror
 from storage.tracking.mirror_writer import MirrorWriter
 
 
-def open_recorder(tracking_uri: str) -> MirrorWriter:
+def open_mirror_writer(tracking_uri: str) -> MirrorWriter:
     return MirrorWriter(Mirror(tracking_uri, "houses"))
 
 
-def test_everything_handed_over_is_written_by_the_end(mlflow_file: str) -> None:
-    mirror_writer = open_recorder(mlflow_file)
+def test_close_writes_all_queued_records(mlflow_file: str) -> None:
+    mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.put_study(study_record())
     for number in range(20):
         mirror_writer.put_trial(trial(number, "RUNNING"))
@@ -31,8 +31,8 @@ def test_everything_handed_over_is_written_by_the_end(mlflow_file: str) -> None:
     assert len(runs) == 21
 
 
-def test_trials_may_come_before_the_study(mlflow_file: str) -> None:
-    mirror_writer = open_recorder(mlflow_file)
+def test_trials_can_be_queued_before_the_study(mlflow_file: str) -> None:
+    mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.wait_connected()
     mirror_writer.put_trial(trial(0))
     time.sleep(0.1)
@@ -41,9 +41,11 @@ def test_trials_may_come_before_the_study(mlflow_file: str) -> None:
     assert mirror_writer.close(60)
 
 
-def test_an_outage_is_ridden_out(mlflow_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_are_written_after_an_outage(
+    mlflow_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mirror_writer_module, "_FIRST_PAUSE", 0.05)
-    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.put_study(study_record())
     assert mirror_writer.wait_adopted(60)
     broken = threading.Event()
@@ -66,10 +68,10 @@ def test_an_outage_is_ridden_out(mlflow_file: str, monkeypatch: pytest.MonkeyPat
     assert mirror_writer.failure is None
 
 
-def test_a_slow_store_is_waited_for_while_something_gets_through(
+def test_a_steady_wait_continues_while_records_are_written(
     mlflow_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.put_study(study_record())
     assert mirror_writer.wait_level(60)
     write = mirror_writer.mirror.write_trial
@@ -86,11 +88,11 @@ def test_a_slow_store_is_waited_for_while_something_gets_through(
     assert mirror_writer.close(60)
 
 
-def test_a_study_is_behind_until_its_record_is_written_whole(
+def test_a_study_is_behind_until_its_record_is_completely_written(
     mlflow_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its report takes long: as long it is not level, and whoever waits is told so."""
-    mirror_writer = open_recorder(mlflow_file)
+    """Writing the report takes long; until it is written, `wait_level` returns False."""
+    mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.put_study(study_record())
     assert mirror_writer.wait_level(60)
     write, go_on = mirror_writer.mirror.write_study, threading.Event()
@@ -108,10 +110,10 @@ def test_a_study_is_behind_until_its_record_is_written_whole(
     assert mirror_writer.behind == 0
 
 
-def test_a_closed_recorder_begins_no_other_run(
+def test_a_closed_writer_starts_no_other_run(
     mlflow_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror_writer = open_recorder(mlflow_file)
+    mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.put_study(study_record())
     assert mirror_writer.wait_level(60)
     begun: list[int] = []
@@ -129,14 +131,14 @@ def test_a_closed_recorder_begins_no_other_run(
     assert 0 < len(begun) < 10
 
 
-def test_a_store_that_cannot_be_opened_is_an_error_for_who_waits() -> None:
+def test_wait_connected_raises_if_the_store_cannot_be_opened() -> None:
     mirror_writer = MirrorWriter(Mirror("http://127.0.0.1:9", "houses"))
     with pytest.raises(DatabaseError, match="MLflow at http"):
         mirror_writer.wait_connected()
 
 
-def test_closing_does_not_wait_for_what_never_comes(mlflow_file: str) -> None:
-    mirror_writer = open_recorder(mlflow_file)
+def test_closing_does_not_wait_for_a_missing_study_record(mlflow_file: str) -> None:
+    mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.wait_connected()
     mirror_writer.put_trial(trial(0))
     assert not mirror_writer.close(0.2)

@@ -1,4 +1,4 @@
-"""One run of MLflow's: the keys under which it keeps what has a name."""
+"""Keys under which MLflow stores metrics, params and tags of any name."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ NAMES = st.text(max_size=300) | st.text("./ a", max_size=6)
 
 
 @given(NAMES)
-def test_mlflow_takes_every_key(name: str) -> None:
+def test_mlflow_accepts_every_key(name: str) -> None:
     key = key_of(name)
     _validate_metric_name(key)
     _validate_param(key, "")
@@ -18,11 +18,11 @@ def test_mlflow_takes_every_key(name: str) -> None:
 
 
 @given(NAMES, NAMES)
-def test_other_names_have_other_keys(one: str, other: str) -> None:
+def test_different_names_have_different_keys(one: str, other: str) -> None:
     assert (key_of(one) == key_of(other)) == (one == other)
 
 
-def test_good_names_are_kept_and_of_others_what_is_good() -> None:
+def test_valid_names_are_unchanged_and_invalid_characters_are_replaced() -> None:
     for name in ("lr", "größe 1", "a/b.c-d:e"):
         assert key_of(name) == name
     assert key_of("lr[0]").startswith("lr_0_-")

@@ -16,7 +16,7 @@ PAGE = {"report.html": b"<p>a page</p>", "history.png": b"PNG"}
 
 @dataclass
 class Scene:
-    """A mirror whose report is counted."""
+    """A study and its store; it counts the created reports."""
 
     tracking_uri: str
     experiment: str
@@ -54,7 +54,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     return Scene(f"sqlite:///{tmp_path}/mlflow.db", "houses")
 
 
-def test_while_it_runs_or_is_to_go_on_a_study_has_no_report(scene: Scene) -> None:
+def test_a_study_that_has_not_ended_has_no_report(scene: Scene) -> None:
     mirror = scene.adopted()
     for state in ("running", "interrupted", "failed", "lost"):
         mirror.write_study(replace(scene.study, state=state))
@@ -63,15 +63,13 @@ def test_while_it_runs_or_is_to_go_on_a_study_has_no_report(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped"])
-def test_at_its_end_the_run_keeps_the_report_and_its_note_leads_there(
-    scene: Scene, state: str
-) -> None:
+def test_an_ended_study_has_a_report_and_a_link_in_its_note(scene: Scene, state: str) -> None:
     mirror = scene.adopted()
     ended = replace(scene.study, state=state)
     mirror.write_study(ended)
     assert scene.kept(mirror) == set(PAGE)
     link = f"[report](#/experiments/{mirror.experiment_id}/runs/{mirror.run_id}/artifacts/report/"
-    # All the rest is there before: a report takes long, and may fail.
+    # The status and the note are written before the report, which takes long and may fail.
     assert scene.seen == [("FINISHED" if state == "finished" else "KILLED", "a note")]
     assert scene.note(mirror).startswith("a note\n\n")
     assert link in scene.note(mirror)
@@ -83,7 +81,7 @@ def test_at_its_end_the_run_keeps_the_report_and_its_note_leads_there(
     assert scene.made == 2
 
 
-def test_a_report_that_was_deleted_is_made_again_when_all_is_looked_at(scene: Scene) -> None:
+def test_a_thorough_adoption_restores_a_deleted_report(scene: Scene) -> None:
     ended = replace(scene.study, state="finished")
     mirror = scene.adopted()
     mirror.write_study(ended)
@@ -96,7 +94,7 @@ def test_a_report_that_was_deleted_is_made_again_when_all_is_looked_at(scene: Sc
     assert scene.kept(mirror) == set(PAGE)
 
 
-def test_a_report_that_cannot_be_made_is_logged_and_holds_nothing_up(
+def test_a_failing_report_is_logged_and_does_not_block_the_study(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.broken = True

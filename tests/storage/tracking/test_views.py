@@ -1,4 +1,4 @@
-"""A study's view: what MLflow's experiment keeps for its UI."""
+"""The view of a study, which a tag of the experiment stores for MLflow's UI."""
 
 import base64
 import json
@@ -44,7 +44,7 @@ def state(mirror: Mirror, study: StudyRecord) -> dict[str, Any]:
     return found
 
 
-def test_it_shows_the_trials_alone_the_best_first(mirror: Mirror, study: StudyRecord) -> None:
+def test_the_view_shows_only_trials_and_the_best_first(mirror: Mirror, study: StudyRecord) -> None:
     mirror.adopt(study)
     found = state(mirror, study)
     assert study.uid in found["searchFilter"]
@@ -57,7 +57,7 @@ def test_it_shows_the_trials_alone_the_best_first(mirror: Mirror, study: StudyRe
     assert found_charts == ["LINE", "PARALLEL", "SCATTER", "SCATTER"]
 
 
-def test_what_people_made_of_it_stays(mirror: Mirror, study: StudyRecord) -> None:
+def test_a_view_that_users_edited_is_kept(mirror: Mirror, study: StudyRecord) -> None:
     mirror.adopt(study)
     client = MlflowClient(mirror.tracking_uri)
     client.set_experiment_tag(mirror.experiment_id, _TAG + study.uid, "theirs")
@@ -65,13 +65,13 @@ def test_what_people_made_of_it_stays(mirror: Mirror, study: StudyRecord) -> Non
     assert tags(mirror)[_TAG + study.uid] == "theirs"
 
 
-def test_studies_of_one_experiment_have_one_each(mirror: Mirror, study: StudyRecord) -> None:
+def test_each_study_of_an_experiment_has_its_own_view(mirror: Mirror, study: StudyRecord) -> None:
     mirror.adopt(study)
     mirror.adopt(replace(study, uid="another"))
     assert len([tag for tag in tags(mirror) if tag.startswith(_TAG)]) == 2
 
 
-def test_another_mlflow_has_none_and_the_study_goes_on(
+def test_an_unknown_mlflow_version_gets_no_view_and_the_study_continues(
     tracking_uri: str,
     name: str,
     study: StudyRecord,
@@ -87,7 +87,7 @@ def test_another_mlflow_has_none_and_the_study_goes_on(
     assert mirror.run_id
 
 
-def test_its_page_names_server_experiment_and_study() -> None:
+def test_the_url_of_a_view_contains_server_experiment_and_study() -> None:
     page = views.page("http://host:5000/", "7", "abc", charts=True)
     assert page.startswith("http://host:5000/#/experiments/7/runs?")
     assert "viewStateShareKey=grovekeeper-abc" in page
