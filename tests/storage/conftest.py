@@ -1,4 +1,4 @@
-"""The databases that every storage test runs over, each of them real."""
+"""Real databases and MLflow stores that the storage tests run on."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from storage.tracking.mirror import Mirror
 
 @pytest.fixture(scope="session")
 def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Dask scheduler."""
+    """Return the address of a Dask scheduler."""
     servers = DaskServers(tmp_path_factory.mktemp("dask"))
     yield servers.address
     servers.stop()
@@ -24,7 +24,7 @@ def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     params=["sqlite", "postgresql", "dask", pytest.param("mariadb", marks=pytest.mark.mariadb)]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The address of a new database of each kind; one is served by a Dask scheduler."""
+    """Return the address of a new database of each kind; a Dask scheduler serves one of them."""
     import dask
 
     file = f"sqlite:///{tmp_path}/optuna.db"
@@ -47,13 +47,13 @@ def book(url: str) -> Iterator[StudyBook]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder of the test's own: MLflow keeps artifacts below the working directory."""
+    """Use a separate working directory for each test: MLflow stores artifacts below it."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(params=["sqlite", "server"])
 def tracking_uri(request: pytest.FixtureRequest) -> str:
-    """An MLflow store of each kind."""
+    """Return the address of an MLflow store of each kind."""
     kind = {"sqlite": "mlflow_file", "server": "mlflow_server"}[request.param]
     return str(request.getfixturevalue(kind))
 

@@ -1,4 +1,4 @@
-"""Records made up for tests, and what several of them do with a storage."""
+"""Example records and helpers that several storage tests share."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ SPACE = {
 
 
 def trial(number: int, state: str = "COMPLETE", value: float | None = None) -> TrialRecord:
-    """A trial that ended `number` minutes after the first."""
+    """Return a trial that ended `number` minutes after the first trial."""
     done = state in {"COMPLETE", "PRUNED"}
     score = value if value is not None else 50.0 - number
     return TrialRecord(
@@ -57,18 +57,18 @@ def study_record(
 
 
 def close(storage: RDBStorage) -> None:
-    """Give back all connections, which would otherwise warn when they are collected."""
+    """Close all connections, which would otherwise warn when they are garbage-collected."""
     storage.remove_session()
     storage.engine.dispose()
 
 
 def database_of(book: StudyBook) -> str:
-    """Return the address of the database itself, whoever serves it."""
+    """Return the address of the database itself, even if a Dask scheduler serves it."""
     return book.url.removeprefix("dask+")
 
 
 def close_book(book: StudyBook) -> None:
-    """The same for a book, whatever is behind it."""
+    """Close the connections of a book, or its client of a Dask scheduler."""
     if book._served is not None:
         book._served.storage.client.close()
     else:

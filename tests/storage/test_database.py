@@ -13,13 +13,13 @@ from storage import database
 from storage.errors import DatabaseError, NotFoundError
 
 
-def test_opening_to_read_creates_nothing(tmp_path: Path) -> None:
+def test_opening_without_create_creates_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="grovekeeper launch"):
         database.open_optuna(f"sqlite:///{tmp_path}/optuna.db", create=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_without_studies_is_not_found(postgres: Callable[[], str]) -> None:
+def test_an_empty_database_server_raises_not_found(postgres: Callable[[], str]) -> None:
     url = postgres()
     with pytest.raises(NotFoundError, match="no studies"):
         database.open_optuna(url, create=False)
@@ -27,7 +27,7 @@ def test_a_server_without_studies_is_not_found(postgres: Callable[[], str]) -> N
     close(database.open_optuna(url, create=False))
 
 
-def test_sqlite_is_opened_with_a_write_ahead_log(tmp_path: Path) -> None:
+def test_sqlite_uses_write_ahead_logging(tmp_path: Path) -> None:
     close(database.open_optuna(f"sqlite:///{tmp_path}/optuna.db", create=True))
     connection = sqlite3.connect(tmp_path / "optuna.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -43,7 +43,7 @@ def test_sqlite_is_opened_with_a_write_ahead_log(tmp_path: Path) -> None:
         ("postgresql+psycopg://ann:secret@127.0.0.1:9/db", "postgresql+psycopg://ann:***@127"),
     ],
 )
-def test_what_cannot_be_opened_is_one_line_without_a_password(url: str, says: str) -> None:
+def test_errors_on_opening_are_one_line_without_a_password(url: str, says: str) -> None:
     with pytest.raises(DatabaseError) as error:
         database.open_optuna(url, create=True)
     assert says in str(error.value)
@@ -51,7 +51,7 @@ def test_what_cannot_be_opened_is_one_line_without_a_password(url: str, says: st
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_an_error_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
     path.write_text("no database, " * 100)
     with pytest.raises(DatabaseError, match="not a database"):
@@ -59,12 +59,12 @@ def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path) -> No
     assert path.read_text() == "no database, " * 100
 
 
-def test_a_folder_is_no_database(tmp_path: Path) -> None:
+def test_a_folder_is_not_accepted_as_a_database(tmp_path: Path) -> None:
     with pytest.raises(DatabaseError, match="is a folder"):
         database.open_optuna(f"sqlite:///{tmp_path}", create=True)
 
 
-def test_mlflows_database_is_refused(tmp_path: Path) -> None:
+def test_the_database_of_mlflow_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "mlflow.db")
     connection.execute("create table experiments (experiment_id integer)")
     connection.close()
@@ -72,7 +72,7 @@ def test_mlflows_database_is_refused(tmp_path: Path) -> None:
         database.open_optuna(f"sqlite:///{tmp_path}/mlflow.db", create=True)
 
 
-def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> None:
+def test_the_error_on_an_older_schema_names_the_upgrade_command(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/optuna.db"
     close(database.open_optuna(url, create=True))
     connection = sqlite3.connect(tmp_path / "optuna.db")
@@ -85,14 +85,14 @@ def test_an_older_schema_names_the_command_that_upgrades_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-def test_who_make_the_tables_at_once_all_get_them(url: str) -> None:
+def test_tables_can_be_created_by_several_threads_at_the_same_time(url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: close(database.open_optuna(url, create=True)), range(4)))
     close(database.open_optuna(url, create=False))
     gc.collect()
 
 
-def test_who_open_a_new_file_at_once_do_not_lock_each_other_out(tmp_path: Path) -> None:
+def test_a_new_file_can_be_switched_to_wal_by_several_threads_at_once(tmp_path: Path) -> None:
     barrier = Barrier(4)
 
     def switch(name: int) -> None:
@@ -104,7 +104,7 @@ def test_who_open_a_new_file_at_once_do_not_lock_each_other_out(tmp_path: Path) 
             list(pool.map(switch, [name] * 4))
 
 
-def test_a_database_in_the_making_is_not_found_rather_than_touched(tmp_path: Path) -> None:
+def test_a_database_under_construction_is_not_found_and_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
     connection = sqlite3.connect(path)
     connection.execute("create table studies (study_id integer)")
@@ -119,7 +119,7 @@ def test_a_database_in_the_making_is_not_found_rather_than_touched(tmp_path: Pat
     assert before
 
 
-def test_analysis_tells_sqlites_planner_and_leaves_others_alone(tmp_path: Path) -> None:
+def test_analysis_updates_sqlite_statistics_and_skips_other_databases(tmp_path: Path) -> None:
     path = tmp_path / "some.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("create table t (a integer)")
@@ -132,4 +132,4 @@ def test_analysis_tells_sqlites_planner_and_leaves_others_alone(tmp_path: Path) 
         rows = connection.execute("select idx, stat from sqlite_stat1").fetchall()
         assert [name for name, _ in rows] == ["i"]
         connection.execute("begin exclusive")
-        database.analyze(f"sqlite:///{path}")  # it can wait for the next time
+        database.analyze(f"sqlite:///{path}")  # a locked file is skipped without an error

@@ -1,4 +1,4 @@
-"""Secrets of addresses: hidden in an address by itself, and in texts that quote it."""
+"""Secrets are hidden in addresses and in texts that quote addresses."""
 
 import pytest
 

@@ -26,7 +26,7 @@ class Failing:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses between attempts, which are not waited for."""
+    """Record the pauses between attempts instead of sleeping."""
     pauses: list[float] = []
     monkeypatch.setattr(retry_module.time, "sleep", pauses.append)
     return pauses
@@ -65,7 +65,7 @@ def test_a_database_that_does_not_recover_is_an_error(
         retry_write(Failing(10**9), URL)
 
 
-def test_where_nobody_waits_the_first_failure_is_the_last() -> None:
+def test_give_up_ends_retries_after_the_first_failure() -> None:
     write = Failing(1000)
     with pytest.raises(DatabaseError):
         retry_write(write, URL, give_up=lambda: True)
@@ -80,7 +80,7 @@ def test_other_errors_are_raised_at_once() -> None:
         retry_write(broken, URL)
 
 
-def test_attempts_and_errors_that_end_them(pauses: list[float]) -> None:
+def test_retries_end_after_the_given_attempts_or_on_permanent_errors(pauses: list[float]) -> None:
     write = Failing(1000)
     with pytest.raises(StorageInternalError):
         retry(write, (StorageInternalError,), attempts=5, first_pause=0.3, longest_pause=0.3)

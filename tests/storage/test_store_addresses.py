@@ -1,4 +1,4 @@
-"""Addresses of stores: their parts, and that messages show them without passwords."""
+"""Store addresses have the expected parts, and messages show them without passwords."""
 
 from pathlib import Path
 from types import SimpleNamespace

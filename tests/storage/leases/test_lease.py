@@ -30,7 +30,7 @@ def leases(book: StudyBook) -> Leases:
 
 @pytest.fixture
 def other_book(book: StudyBook) -> Iterator[StudyBook]:
-    """The same database as another process has it."""
+    """Open the same database as another process would."""
     other = StudyBook(book.url, create=True)
     yield other
     close_book(other)
@@ -43,7 +43,7 @@ def others(other_book: StudyBook) -> Leases:
 
 @pytest.fixture
 def engine(book: StudyBook) -> Iterator[Engine]:
-    """The database itself, past everything."""
+    """Return an engine on the database itself, bypassing leases and the scheduler."""
     engine = create_engine(database_of(book))
     yield engine
     engine.dispose()
@@ -60,7 +60,7 @@ def found(leases: Leases) -> LeaseRecord:
     return record
 
 
-def test_reading_makes_no_table(leases: Leases, engine: Engine) -> None:
+def test_reading_a_lease_creates_no_table(leases: Leases, engine: Engine) -> None:
     assert leases.read("houses") is None
     assert not inspect(engine).has_table("grovekeeper_lease")
     with Lease(leases, "houses"):
@@ -70,7 +70,7 @@ def test_reading_makes_no_table(leases: Leases, engine: Engine) -> None:
     assert not given_back.alive
 
 
-def test_the_holder_is_known_while_it_holds(leases: Leases) -> None:
+def test_the_lease_names_its_live_holder(leases: Leases) -> None:
     with Lease(leases, "houses") as held:
         held.check()
         holder = leases.read("houses")
@@ -88,7 +88,7 @@ def test_the_databases_clock_is_utc(leases: Leases) -> None:
         assert abs(holder.now - time.time()) < 5
 
 
-def test_a_second_coordinator_is_refused_and_told_who_runs_it(leases: Leases) -> None:
+def test_a_second_coordinator_is_refused_with_the_name_of_the_holder(leases: Leases) -> None:
     with Lease(leases, "houses"):
         with pytest.raises(StudyBusyError, match=rf"process {os.getpid()}.*since"):
             Lease(leases, "houses").__enter__()
@@ -127,7 +127,7 @@ def test_nothing_is_committed_under_a_lost_lease(
 
 
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-def test_what_is_being_committed_keeps_a_new_holder_waiting(
+def test_a_new_holder_waits_for_a_commit_in_progress(
     book: StudyBook, others: Leases, engine: Engine
 ) -> None:
     first = Lease(book.leases, "houses").__enter__()
@@ -155,18 +155,18 @@ def test_what_is_being_committed_keeps_a_new_holder_waiting(
     first.__exit__(None, None, None)
 
 
-def test_who_was_frozen_past_its_lease_asks_before_it_goes_on(
+def test_a_process_frozen_past_its_lease_checks_the_database(
     leases: Leases, others: Leases, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Lease(leases, "houses") as held:
         set_columns(engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
-        held.check()  # it cannot know yet, and need not: the lease has not run out
+        held.check()  # the lease has not expired yet, so the database is not read
         monkeypatch.setattr(lease, "_clock", lambda: held._valid_until)
         with pytest.raises(LeaseLostError):
             held.check()
 
 
-def test_where_the_database_does_not_tell_whose_it_is_nothing_is_written(
+def test_nothing_is_written_if_the_lease_cannot_be_renewed(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: Any, **__: Any) -> None:
@@ -181,7 +181,7 @@ def test_where_the_database_does_not_tell_whose_it_is_nothing_is_written(
         held.check()
 
 
-def test_who_was_frozen_and_not_replaced_goes_on(
+def test_a_frozen_process_that_was_not_replaced_renews_its_lease(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Lease(leases, "houses") as held:
@@ -191,7 +191,7 @@ def test_who_was_frozen_and_not_replaced_goes_on(
         assert held._valid_until == ended + DURATION
 
 
-def test_a_lost_holder_does_not_give_back_what_another_holds(
+def test_a_former_holder_does_not_release_the_lease_of_another(
     leases: Leases, others: Leases, engine: Engine
 ) -> None:
     with Lease(leases, "houses"):
@@ -219,7 +219,7 @@ def test_a_dead_process_on_this_host_loses_its_lease_at_once(
         held.check()
 
 
-def test_a_process_that_only_waits_to_be_buried_is_dead(leases: Leases, engine: Engine) -> None:
+def test_a_zombie_process_is_dead(leases: Leases, engine: Engine) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1
     ) as child:
@@ -237,7 +237,7 @@ def test_a_process_that_only_waits_to_be_buried_is_dead(leases: Leases, engine: 
             time.sleep(0.02)
 
 
-def test_a_process_that_another_container_of_the_same_name_counts_is_not_looked_for_here(
+def test_process_ids_of_other_containers_are_not_looked_up(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Lease(leases, "houses"):
@@ -248,7 +248,9 @@ def test_a_process_that_another_container_of_the_same_name_counts_is_not_looked_
         assert found(leases).alive
 
 
-def test_a_user_without_a_name_is_a_number(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_name_is_shown_as_a_user_id(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> str:
         raise KeyError("getpwuid(): uid not found: 12345")
 
@@ -257,7 +259,7 @@ def test_a_user_without_a_name_is_a_number(leases: Leases, monkeypatch: pytest.M
         assert found(leases).owner == str(os.getuid())
 
 
-def test_a_table_that_somebody_else_makes_at_once_is_everybodys(
+def test_two_processes_may_create_the_lease_table_at_the_same_time(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = Table.create
@@ -271,7 +273,7 @@ def test_a_table_that_somebody_else_makes_at_once_is_everybodys(
         held.check()
 
 
-def test_a_living_lease_of_another_host_is_respected(leases: Leases, engine: Engine) -> None:
+def test_a_live_lease_of_another_host_is_respected(leases: Leases, engine: Engine) -> None:
     with Lease(leases, "houses"):
         pass
     set_columns(engine, "host = 'elsewhere', pid = 1, owner = 'ann', expires = 1e12")
@@ -279,7 +281,7 @@ def test_a_living_lease_of_another_host_is_respected(leases: Leases, engine: Eng
         Lease(leases, "houses").__enter__()
 
 
-def test_it_is_renewed_while_it_is_held(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_lease_is_renewed(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "RENEW_EVERY", 0.05)
     with Lease(leases, "houses"):
         before = leases.read("houses")
@@ -294,7 +296,7 @@ def test_it_is_renewed_while_it_is_held(leases: Leases, monkeypatch: pytest.Monk
     pytest.fail("the lease was not renewed")
 
 
-def test_who_takes_it_between_looking_and_taking_keeps_it(
+def test_a_lease_taken_between_reading_and_taking_is_kept(
     leases: Leases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Lease(leases, "houses")
@@ -314,7 +316,7 @@ def test_who_takes_it_between_looking_and_taking_keeps_it(
     first.__exit__(None, None, None)
 
 
-def test_who_has_given_it_back_may_write_no_more(leases: Leases) -> None:
+def test_a_process_that_released_its_lease_must_not_write(leases: Leases) -> None:
     with Lease(leases, "houses") as held:
         held.check()
     with pytest.raises(LeaseLostError):

@@ -1,4 +1,4 @@
-"""Transitions between stages, recorded before they are carried out, under crashes and races."""
+"""Stage transitions are recorded before they are carried out; they survive crashes and races."""
 
 import json
 import threading
@@ -31,7 +31,7 @@ WRITES = (
 
 
 class KilledError(BaseException):
-    """Stands for a crash of the process."""
+    """Simulates a crash of the process."""
 
 
 def promotion(version: ModelVersion, stage: Any = "Staging", **more: Any) -> Move:
@@ -46,7 +46,7 @@ def promote(registry: Registry, version: ModelVersion, stage: Any = "Staging") -
 def held_by_stage_and_alias(
     registry: Registry, name: str, stage: str
 ) -> tuple[list[int], list[int]]:
-    """Return the versions in a stage, and those that its alias names."""
+    """Return the versions in a stage and the versions that its alias names."""
     versions = registry.versions(name)
     return (
         [v.version for v in versions if v.stage == stage],
@@ -58,7 +58,9 @@ def two_versions(registry: Registry, name: str, folder: Path) -> list[ModelVersi
     return [add_version(registry, name, folder / "m", str(n)) for n in range(2)]
 
 
-def test_a_move_is_recorded_in_full(registry: Registry, name: str, tmp_path: Path) -> None:
+def test_a_recorded_move_is_read_back_with_all_fields(
+    registry: Registry, name: str, tmp_path: Path
+) -> None:
     version, _ = two_versions(registry, name, tmp_path)
     reason = ("ä" * REASON_LENGTH)[:REASON_LENGTH]
     move = record(registry, name, promotion(version, incumbent=7, reason=reason, judgement=FOUND))
@@ -105,7 +107,7 @@ def test_later_changes_by_hand_are_kept(registry: Registry, name: str, tmp_path:
     assert held_by_stage_and_alias(registry, name, "Staging") == ([2], [2])
 
 
-def test_a_deleted_version_is_an_error_once_and_does_not_block_others(
+def test_a_move_to_a_deleted_version_fails_once_and_does_not_block_others(
     registry: Registry, name: str, tmp_path: Path
 ) -> None:
     first, second = two_versions(registry, name, tmp_path)
@@ -118,7 +120,7 @@ def test_a_deleted_version_is_an_error_once_and_does_not_block_others(
 
 
 @pytest.mark.parametrize("when", ["before", pytest.param("after", marks=pytest.mark.slow)])
-def test_a_crash_between_any_two_calls_is_completed_by_the_next(
+def test_the_next_settle_completes_a_move_after_a_crash_at_any_call(
     registry: Registry, name: str, tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = two_versions(registry, name, tmp_path)
@@ -130,13 +132,14 @@ def test_a_crash_between_any_two_calls_is_completed_by_the_next(
         with monkeypatch.context() as patch:
             _crash_at(patch, registry, calls, when)
             try:
-                # From Production to Staging: stage, alias and the alias that it leaves.
+                # The move from Production to Staging sets a stage, sets an alias and deletes the
+                # alias of Production.
                 promote(registry, registry.versions(name)[0])
             except KilledError:
                 pass
             else:
                 break
-        # At any point, stage and alias each name one version that can be loaded.
+        # After a crash at any call, stage and alias must each name one loadable version.
         held, named = held_by_stage_and_alias(registry, name, "Staging")
         assert len(held) == len(named) == 1
         done = settle(registry, name, "Staging")
@@ -223,7 +226,7 @@ def test_one_of_two_concurrent_moves_wins_and_both_are_recorded(
 
 
 class Store:
-    """MLflow's registry of one model, in memory; every call first waits for its turn."""
+    """An in-memory MLflow registry with one model; every call first waits for its turn."""
 
     def __init__(self, wait: Callable[[], None]) -> None:
         self.wait = wait
@@ -266,7 +269,7 @@ class Store:
 
 
 class Turns:
-    """Decides, by a list of turns, which of two threads makes the next call."""
+    """Uses a list of turns to decide which of two threads makes the next call."""
 
     def __init__(self, turns: list[bool]) -> None:
         self._turns = turns
@@ -294,7 +297,7 @@ class Turns:
 
 @settings(max_examples=200)
 @given(st.lists(st.booleans(), max_size=60))
-def test_stage_and_alias_follow_the_newest_move_however_two_interleave(
+def test_stage_and_alias_follow_the_newest_move_for_any_interleaving(
     turns: list[bool],
 ) -> None:
     order = Turns(list(turns))

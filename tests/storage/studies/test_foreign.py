@@ -1,4 +1,4 @@
-"""What tells somebody else's study from others of its name."""
+"""Records and ids of studies that other programs created."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from storage.studies.statistics import TrialStatistics
 from storage.studies.trials import plain_record_of
 
 
-def test_the_best_keeps_its_constraints() -> None:
+def test_infeasible_trials_are_not_the_best() -> None:
     study = optuna.create_study(study_name="theirs")
     for value, broken in ((1.0, 1.0), (2.0, -1.0), (3.0, 0.0)):
         study.add_trial(optuna.trial.create_trial(value=value, constraints={"weight": broken}))
@@ -24,7 +24,7 @@ def test_the_best_keeps_its_constraints() -> None:
     assert champion.value == 2.0
 
 
-def test_a_study_is_the_same_in_every_time_zone(
+def test_the_id_of_a_foreign_study_does_not_depend_on_the_time_zone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/theirs.db")

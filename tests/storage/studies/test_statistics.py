@@ -26,14 +26,14 @@ def counts(trials: Sequence[TrialRecord]) -> dict[str, int]:
 
 
 def champion(trials: Sequence[TrialRecord], direction: Direction) -> TrialRecord | None:
-    """Return the complete trial of the best value, of equal ones that of the lowest number."""
+    """Return the complete trial with the best value; if several have it, the lowest number."""
     sign = 1 if direction == "minimize" else -1
     complete = [t for t in trials if t.state == "COMPLETE"]
     return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number), default=None)
 
 
 def improvements(trials: Sequence[TrialRecord], direction: Direction) -> list[tuple[int, float]]:
-    """Return the best value at each time at which it changed, with the highest number by then."""
+    """Return each improvement of the best value with the highest number of the ended trials."""
     best: list[tuple[int, float]] = []
     ended = [t for t in trials if t.ended is not None]
     for moment in sorted(ended, key=lambda t: (t.ended, t.number)):
@@ -51,7 +51,7 @@ def ending(number: int, how: str, value: int, minute: int) -> TrialRecord:
     return replace(trial(number, how, float(value)), ended=ended)
 
 
-# Few values, so that some are equal; ends in any order of the numbers.
+# The range of values is small so that some are equal. Trials end in any order.
 endings = st.lists(
     st.tuples(st.sampled_from(["COMPLETE", "PRUNED", "FAIL", "interrupted"]), st.integers(1, 6)),
     max_size=12,
@@ -66,10 +66,10 @@ endings = st.lists(
 
 
 @given(endings, st.sampled_from(DIRECTIONS), st.data())
-def test_what_is_kept_equals_a_recount_after_any_sequence_of_changes(
+def test_incremental_statistics_equal_a_recount_after_any_sequence_of_changes(
     ended: list[TrialRecord], direction: Direction, data: st.DataObject
 ) -> None:
-    """Trials begin in the order of their numbers, change as often as they like, and end."""
+    """Trials begin in the order of their numbers, change any number of times, and end."""
     statistics, now = TrialStatistics(direction), dict[int, TrialRecord]()
 
     def draw(strategy: st.SearchStrategy[Any]) -> Any:
@@ -100,10 +100,10 @@ def test_what_is_kept_equals_a_recount_after_any_sequence_of_changes(
 
 
 @given(endings, st.sampled_from(DIRECTIONS))
-def test_the_order_in_which_ends_are_entered_changes_neither_counts_nor_champion(
+def test_counts_and_champion_do_not_depend_on_the_order_of_ended_trials(
     ended: list[TrialRecord], direction: Direction
 ) -> None:
-    """The database learns of trials by number, also of those that ended before a lower one."""
+    """Trials are entered by number, even if a later trial ended before an earlier one."""
     statistics = TrialStatistics(direction)
     for record in ended:
         statistics.take(record)
@@ -117,8 +117,8 @@ def test_the_order_in_which_ends_are_entered_changes_neither_counts_nor_champion
 
 
 @pytest.mark.parametrize("workers", [1, 8, 32])
-def test_throughput_is_that_of_the_workers_whoever_overlaps(workers: int) -> None:
-    """Trials of 5 to 15 seconds on workers that are always busy, one of them very long."""
+def test_throughput_equals_the_rate_of_all_workers_when_trials_overlap(workers: int) -> None:
+    """Trials take 5 to 15 seconds on workers that are always busy; one trial takes 200 seconds."""
     random = np.random.default_rng(0)
     free, trials = [0.0] * workers, []
     for number in range(400):
@@ -137,7 +137,7 @@ def test_throughput_is_that_of_the_workers_whoever_overlaps(workers: int) -> Non
 
 
 def test_throughput_counts_steps_over_the_time_in_which_trials_ran() -> None:
-    """Ten trials of 64 steps, a minute each; the second five in another launch, a day later."""
+    """Ten trials run 64 steps and a minute each; a launch a day later runs the second five."""
     trials = [trial(number) for number in range(10)]
     late = [
         replace(t, started=(t.started or BEGIN) + DAY, ended=(t.ended or BEGIN) + DAY)
@@ -150,7 +150,7 @@ def test_throughput_counts_steps_over_the_time_in_which_trials_ran() -> None:
     assert TrialStatistics("minimize", trials[:9]).throughput == []
 
 
-def test_interrupted_trials_are_told_from_failed_ones() -> None:
+def test_interrupted_trials_are_not_counted_as_failed() -> None:
     lost = replace(trial(1, "FAIL"), interrupted=True)
     statistics = TrialStatistics("minimize", [trial(0, "FAIL"), lost])
     assert (statistics.counts["failed"], statistics.counts["interrupted"]) == (1, 1)
@@ -159,8 +159,8 @@ def test_interrupted_trials_are_told_from_failed_ones() -> None:
     assert {name: n for name, n in running.counts.items() if n} == {"interrupted": 1}
 
 
-def test_of_a_trial_that_is_not_ended_yet_it_is_not_said_that_it_was_interrupted() -> None:
-    """Its coordinator died between noting this and ending it."""
+def test_a_running_trial_with_the_interrupted_attribute_counts_as_running() -> None:
+    """The coordinator died after it set the attribute and before it ended the trial."""
     half = replace(trial(1, "RUNNING"), interrupted=True)
     assert TrialStatistics("minimize", [half]).counts["running"] == 1
 
@@ -173,7 +173,7 @@ def test_trials_are_counted_by_state() -> None:
 
 
 @pytest.mark.parametrize(("direction", "number"), [("minimize", 2), ("maximize", 0)])
-def test_the_best_is_the_best_complete_trial(direction: Direction, number: int) -> None:
+def test_the_champion_is_the_best_complete_trial(direction: Direction, number: int) -> None:
     trials = [trial(0, value=3.0), trial(1, "PRUNED", value=1.0), trial(2, value=2.0)]
     best = TrialStatistics(direction, trials).champion
     assert best is not None
@@ -181,7 +181,7 @@ def test_the_best_is_the_best_complete_trial(direction: Direction, number: int) 
     assert TrialStatistics(direction, trials[1:2]).champion is None
 
 
-def test_improvements_never_go_back_in_number_or_value() -> None:
+def test_improvements_are_monotonic_in_number_and_value() -> None:
     late = replace(trial(1, value=1.0), ended=BEGIN + timedelta(hours=9))
     trials = [trial(0, value=5.0), late, trial(2, value=4.0), trial(3, value=6.0)]
     assert TrialStatistics("minimize", trials).best == [(0, 5.0), (2, 4.0), (3, 1.0)]

@@ -17,7 +17,7 @@ from storage.records import Span, TrialRecord
 from storage.studies.study import Study, StudyAttributes, StudyBook
 from storage.studies.trials import attributes_of
 
-# As full as a record can be: of a trial that repeats another and was the best.
+# A record that sets nearly every field: the trial repeats another and has been the best.
 FULL = replace(
     trial(0, value=3.25),
     place=4,
@@ -31,7 +31,7 @@ FULL = replace(
 
 @pytest.fixture
 def reopened(book: StudyBook) -> Iterator[Callable[[], Study]]:
-    """Open the study as another process does: with nothing in memory."""
+    """Open the study as another process would, without cached trials."""
     others: list[StudyBook] = []
 
     def reopen() -> Study:
@@ -45,7 +45,7 @@ def reopened(book: StudyBook) -> Iterator[Callable[[], Study]]:
 
 @pytest.fixture
 def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Set this machine's time zone."""
+    """Set the local time zone."""
 
     def set_zone(name: str) -> None:
         monkeypatch.setenv("TZ", name)
@@ -70,7 +70,7 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     ],
     ids=["running", "pruned", "failed", "full", "copy", "interrupted", "seconds"],
 )
-def test_a_trial_is_entered_whole_and_read_back_the_same(
+def test_a_record_survives_a_round_trip_through_the_database(
     record: TrialRecord, study: Study, reopened: Callable[[], Study]
 ) -> None:
     assert study.enter_trial(record, SPACE) == record
@@ -78,7 +78,7 @@ def test_a_trial_is_entered_whole_and_read_back_the_same(
     assert reopened().find_trial(0) == record
 
 
-def test_a_running_trial_is_reported_on_and_ended(
+def test_a_running_trial_accepts_scores_and_an_end(
     study: Study, reopened: Callable[[], Study]
 ) -> None:
     running = replace(trial(0, "RUNNING"), place=4, repeats=2)
@@ -95,10 +95,10 @@ def test_a_running_trial_is_reported_on_and_ended(
     assert replace(ended, ended=FULL.ended, scores=FULL.scores) == FULL
 
 
-def test_of_a_trial_whose_end_was_noted_by_half_nothing_counts(
+def test_attributes_of_an_incomplete_end_are_ignored(
     study: Study, reopened: Callable[[], Study]
 ) -> None:
-    """Its coordinator died between two of the writes that end a trial."""
+    """The coordinator died between two of the writes that end a trial."""
     running = study.enter_trial(replace(trial(0, "RUNNING"), place=4, repeats=2), SPACE)
     for key, value in attributes_of(FULL).items():
         study.book.storage.set_trial_user_attr(study._trial_id(0), key, value)
@@ -108,13 +108,13 @@ def test_of_a_trial_whose_end_was_noted_by_half_nothing_counts(
     assert (ended.steps, ended.fit_seconds, ended.blocks) == (None, None, None)
 
 
-def test_the_database_gives_the_numbers(study: Study) -> None:
+def test_the_database_assigns_trial_numbers(study: Study) -> None:
     for number in range(3):
         assert study.enter_trial(trial(7 - number), SPACE).number == number
     assert [t.number for t in study.trials()] == [0, 1, 2]
 
 
-def test_a_trial_that_is_not_there_is_none(study: Study) -> None:
+def test_a_missing_trial_is_none(study: Study) -> None:
     assert study.find_trial(0) is None
     study.enter_trial(trial(0), SPACE)
     assert study.find_trial(1) is None
@@ -137,7 +137,7 @@ def test_optuna_reads_what_was_written(study: Study, book: StudyBook) -> None:
 
 
 @pytest.mark.parametrize("name", ["America/New_York", "Asia/Kolkata", "Pacific/Kiritimati"])
-def test_times_survive_whatever_the_machines_time_zone(
+def test_times_do_not_depend_on_the_local_time_zone(
     name: str, study: Study, reopened: Callable[[], Study], zone: Callable[[str], None]
 ) -> None:
     zone(name)
@@ -162,9 +162,7 @@ class _Notes(StudyAttributes):
     spec: dict[str, int] = Field(default_factory=dict)
 
 
-def test_attributes_are_kept_apart_from_those_of_other_programs(
-    study: Study, book: StudyBook
-) -> None:
+def test_attributes_of_other_programs_are_not_read(study: Study, book: StudyBook) -> None:
     study.optuna.set_user_attr("goal", 1)
     study.write(_Notes(spec={"seed": 0}))
     again = book.open("houses").read(_Notes)
@@ -196,13 +194,15 @@ def test_a_later_format_is_refused(study: Study) -> None:
         study.read(StudyAttributes)
 
 
-def test_an_attribute_of_another_type_is_named(study: Study) -> None:
+def test_an_attribute_of_the_wrong_type_is_named_in_the_error(study: Study) -> None:
     study.optuna.set_user_attr("grovekeeper:goal", "many")
     with pytest.raises(DatabaseError, match="the attribute grovekeeper:goal of study 'houses'"):
         study.read(_Notes)
 
 
-def test_a_missing_study_gets_the_near_name(study: Study, book: StudyBook) -> None:
+def test_the_error_on_a_missing_study_suggests_a_similar_name(
+    study: Study, book: StudyBook
+) -> None:
     with pytest.raises(NotFoundError, match="did you mean 'houses'"):
         book.open("house")
     with pytest.raises(NotFoundError, match="grovekeeper studies"):
@@ -210,7 +210,7 @@ def test_a_missing_study_gets_the_near_name(study: Study, book: StudyBook) -> No
     assert book.names() == ["houses"]
 
 
-def test_a_dead_coordinator_is_asked_to_stop_too_for_whoever_follows(study: Study) -> None:
+def test_stop_requests_are_recorded_for_a_dead_coordinator(study: Study) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     study.book.leases.prepare(study.name)

@@ -23,8 +23,8 @@ from storage.studies.trial_writer import TrialWriter
 PATIENCE = 20.0
 
 
-class Book:
-    """A ledger, and all that it says it has entered."""
+class RecordedWriter:
+    """A trial writer and the records that it reports as entered."""
 
     def __init__(self, study: Study, check: Callable[[], None] = lambda: None) -> None:
         self.entered: list[TrialRecord] = []
@@ -35,20 +35,20 @@ class Book:
 
 
 @pytest.fixture
-def open_book(study: Study) -> Iterator[Callable[..., Book]]:
-    books: list[Book] = []
+def open_writer(study: Study) -> Iterator[Callable[..., RecordedWriter]]:
+    writers: list[RecordedWriter] = []
 
-    def open_book(**options: Any) -> Book:
-        books.append(Book(study, **options))
-        return books[-1]
+    def open_writer(**options: Any) -> RecordedWriter:
+        writers.append(RecordedWriter(study, **options))
+        return writers[-1]
 
-    yield open_book
-    for book in books:
-        book.trial_writer.close()
+    yield open_writer
+    for recorded in writers:
+        recorded.trial_writer.close()
 
 
 def begun(number: int, age: float = 0.0) -> TrialRecord:
-    """A trial that runs for `age` seconds."""
+    """Return a trial that has been running for `age` seconds."""
     started = datetime.now(UTC) - timedelta(seconds=age)
     return replace(trial(number, "RUNNING"), started=started)
 
@@ -61,84 +61,84 @@ def wait_for(reached: Callable[[], bool]) -> None:
 
 
 def test_trials_are_entered_in_the_order_of_their_numbers(
-    study: Study, open_book: Callable[..., Book]
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    book = open_book()
+    recorded = open_writer()
     for number in range(8):
-        book.trial_writer.put(begun(number))
+        recorded.trial_writer.put(begun(number))
     for number in (5, 2, 7, 1, 6, 4, 3, 0):
-        book.trial_writer.put(trial(number))
-    book.trial_writer.flush()
+        recorded.trial_writer.put(trial(number))
+    recorded.trial_writer.flush()
     assert study.trials() == [trial(number) for number in range(8)]
-    assert [record.number for record in book.entered] == list(range(8))
+    assert [record.number for record in recorded.entered] == list(range(8))
 
 
-def test_what_began_and_ended_in_a_moment_is_entered_once_and_whole(
-    study: Study, open_book: Callable[..., Book]
+def test_a_trial_that_ends_within_a_second_is_written_once(
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    book = open_book()
+    recorded = open_writer()
     for number in range(5):
         running, ended = begun(number), trial(number, ("COMPLETE", "PRUNED", "FAIL")[number % 3])
-        book.trial_writer.put(running)
-        book.trial_writer.put(replace(running, scores={16: 50.0}))
-        book.trial_writer.put(replace(ended, started=running.started, ended=running.started))
-    book.trial_writer.flush()
-    assert [len(book.states(number)) for number in range(5)] == [1] * 5
-    assert study.trials() == book.entered
+        recorded.trial_writer.put(running)
+        recorded.trial_writer.put(replace(running, scores={16: 50.0}))
+        recorded.trial_writer.put(replace(ended, started=running.started, ended=running.started))
+    recorded.trial_writer.flush()
+    assert [len(recorded.states(number)) for number in range(5)] == [1] * 5
+    assert study.trials() == recorded.entered
 
 
-def test_a_longer_trial_is_seen_while_it_runs(
-    study: Study, book: StudyBook, open_book: Callable[..., Book]
+def test_a_longer_trial_is_visible_while_it_runs(
+    study: Study, book: StudyBook, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    entering, running = open_book(), begun(0)
+    recorded, running = open_writer(), begun(0)
     elsewhere = StudyBook(book.url)
 
     def read() -> list[TrialRecord]:
         return elsewhere.open("houses").trials()
 
-    entering.trial_writer.put(running)
+    recorded.trial_writer.put(running)
     wait_for(lambda: read() == [running])
     assert datetime.now(UTC) - (running.started or datetime.now(UTC)) >= timedelta(seconds=1)
     scored = replace(running, scores={16: 51.0})
-    entering.trial_writer.put(scored)
-    entering.trial_writer.flush()
+    recorded.trial_writer.put(scored)
+    recorded.trial_writer.flush()
     assert read() == [scored]
     ended = replace(trial(0), started=running.started)
-    entering.trial_writer.put(ended)
-    entering.trial_writer.flush()
+    recorded.trial_writer.put(ended)
+    recorded.trial_writer.flush()
     (now,) = read()
     assert (now.state, now.scores, now.value) == ("COMPLETE", ended.scores, ended.value)
-    assert entering.entered == [running, scored, now]
+    assert recorded.entered == [running, scored, now]
     close_book(elsewhere)
 
 
 def test_later_trials_wait_for_an_earlier_one_that_has_just_begun(
-    study: Study, open_book: Callable[..., Book]
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    book, running = open_book(), begun(0)
-    book.trial_writer.put(running)
-    book.trial_writer.put(trial(1))
-    book.trial_writer.flush()
+    recorded, running = open_writer(), begun(0)
+    recorded.trial_writer.put(running)
+    recorded.trial_writer.put(trial(1))
+    recorded.trial_writer.flush()
     assert study.trials() == [running, trial(1)]
 
 
 def test_a_trial_that_an_earlier_process_left_running_is_ended(
-    study: Study, open_book: Callable[..., Book]
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
     running = replace(begun(0), scores={16: 51.0})
     study.enter_trial(running, SPACE)
-    book = open_book()
+    recorded = open_writer()
     lost = replace(running, state="FAIL", reason="interrupted", interrupted=True)
-    book.trial_writer.put(lost)
-    book.trial_writer.put(trial(1))
-    book.trial_writer.flush()
+    recorded.trial_writer.put(lost)
+    recorded.trial_writer.put(trial(1))
+    recorded.trial_writer.flush()
     first, second = study.trials()
     assert replace(first, ended=None) == lost
     assert second == trial(1)
 
 
-def test_who_may_no_longer_write_is_told_at_the_next_word_and_nothing_is_entered(
-    study: Study, open_book: Callable[..., Book]
+def test_a_lost_lease_is_raised_by_put_and_flush_and_nothing_is_written(
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
     lost = threading.Event()
 
@@ -146,94 +146,94 @@ def test_who_may_no_longer_write_is_told_at_the_next_word_and_nothing_is_entered
         if lost.is_set():
             raise LeaseLostError("the lease was lost")
 
-    book = open_book(check=check)
-    book.trial_writer.put(trial(0))
-    book.trial_writer.flush()
+    recorded = open_writer(check=check)
+    recorded.trial_writer.put(trial(0))
+    recorded.trial_writer.flush()
     lost.set()
-    book.trial_writer.put(trial(1))
+    recorded.trial_writer.put(trial(1))
     for _ in range(2):
         with pytest.raises(LeaseLostError, match="the lease was lost"):
-            book.trial_writer.flush()
+            recorded.trial_writer.flush()
         with pytest.raises(LeaseLostError, match="the lease was lost"):
-            book.trial_writer.put(trial(2))
+            recorded.trial_writer.put(trial(2))
     lost.clear()
-    book.trial_writer.close()
-    assert study.trials() == book.entered == [trial(0)]
+    recorded.trial_writer.close()
+    assert study.trials() == recorded.entered == [trial(0)]
 
 
-def test_a_trial_that_somebody_else_wrote_in_between_is_a_lost_lease(
-    study: Study, open_book: Callable[..., Book]
+def test_a_trial_that_another_process_wrote_raises_lease_lost(
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    book = open_book()
-    book.trial_writer.put(trial(0))
-    book.trial_writer.flush()
+    recorded = open_writer()
+    recorded.trial_writer.put(trial(0))
+    recorded.trial_writer.flush()
     study.enter_trial(trial(1), SPACE)
-    book.trial_writer.put(trial(1))
+    recorded.trial_writer.put(trial(1))
     with pytest.raises(LeaseLostError, match="somebody else wrote trial 1"):
-        book.trial_writer.flush()
+        recorded.trial_writer.flush()
 
 
-def test_a_trial_that_somebody_else_ended_is_a_lost_lease(
-    study: Study, open_book: Callable[..., Book]
+def test_a_trial_that_another_process_ended_raises_lease_lost(
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    book, running = open_book(), begun(0, age=2.0)
-    book.trial_writer.put(running)
-    book.trial_writer.flush()
+    recorded, running = open_writer(), begun(0, age=2.0)
+    recorded.trial_writer.put(running)
+    recorded.trial_writer.flush()
     theirs = study.end_trial(replace(trial(0, "FAIL"), started=running.started))
-    book.trial_writer.put(replace(running, scores={16: 51.0}))
+    recorded.trial_writer.put(replace(running, scores={16: 51.0}))
     with pytest.raises(LeaseLostError, match="somebody else wrote trial 0"):
-        book.trial_writer.flush()
+        recorded.trial_writer.flush()
     assert study.trials() == [theirs]
 
 
-def test_the_search_waits_when_too_much_is_waiting(
-    study: Study, open_book: Callable[..., Book], monkeypatch: pytest.MonkeyPatch
+def test_put_blocks_while_the_queue_is_full(
+    study: Study, open_writer: Callable[..., RecordedWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial_writer_module, "_MOST_WAITING", 3)
     may_write = threading.Event()
-    book = open_book(check=lambda: may_write.wait(PATIENCE) and None)
-    for number in range(4):  # one is being written, three wait
-        book.trial_writer.put(trial(number))
-        wait_for(lambda: len(book.trial_writer._waiting) <= 3)
-    search = threading.Thread(target=book.trial_writer.put, args=[trial(4)])
+    recorded = open_writer(check=lambda: may_write.wait(PATIENCE) and None)
+    for number in range(4):  # one is being written and three are queued
+        recorded.trial_writer.put(trial(number))
+        wait_for(lambda: len(recorded.trial_writer._waiting) <= 3)
+    search = threading.Thread(target=recorded.trial_writer.put, args=[trial(4)])
     search.start()
     search.join(0.2)
     assert search.is_alive()
     may_write.set()
     search.join(PATIENCE)
     assert not search.is_alive()
-    book.trial_writer.flush()
+    recorded.trial_writer.flush()
     assert [t.number for t in study.trials()] == list(range(5))
 
 
-def test_closing_enters_what_has_ended_and_ends_the_thread(
-    study: Study, open_book: Callable[..., Book]
+def test_closing_writes_ended_trials_and_ends_the_thread(
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    book = open_book()
+    recorded = open_writer()
     for number in range(5):
-        book.trial_writer.put(trial(number))
-    book.trial_writer.put(begun(5))
-    book.trial_writer.close()
-    book.trial_writer.close()
+        recorded.trial_writer.put(trial(number))
+    recorded.trial_writer.put(begun(5))
+    recorded.trial_writer.close()
+    recorded.trial_writer.close()
     assert study.trials() == [trial(number) for number in range(5)]
-    book.trial_writer.put(trial(5))
-    assert not book.trial_writer._thread.is_alive()
+    recorded.trial_writer.put(trial(5))
+    assert not recorded.trial_writer._thread.is_alive()
     assert len(study.trials()) == 5
 
 
-def test_closing_enters_what_has_ended_behind_one_that_has_just_begun(
-    study: Study, open_book: Callable[..., Book]
+def test_closing_writes_ended_trials_behind_a_trial_that_has_just_begun(
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    book = open_book()
-    book.trial_writer.put(begun(0))
+    recorded = open_writer()
+    recorded.trial_writer.put(begun(0))
     for number in range(1, 4):
-        book.trial_writer.put(trial(number))
-    book.trial_writer.close()
+        recorded.trial_writer.put(trial(number))
+    recorded.trial_writer.close()
     assert [t.state for t in study.trials()] == ["RUNNING", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
-def test_closing_does_not_wait_for_a_database_that_stumbles(
-    open_book: Callable[..., Book], monkeypatch: pytest.MonkeyPatch
+def test_closing_does_not_wait_for_a_failing_database(
+    open_writer: Callable[..., RecordedWriter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = threading.Event()
 
@@ -242,17 +242,17 @@ def test_closing_does_not_wait_for_a_database_that_stumbles(
         raise StorageInternalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(Study, "enter_trial", fail)
-    book = open_book()
-    book.trial_writer.put(trial(0))
+    recorded = open_writer()
+    recorded.trial_writer.put(trial(0))
     assert failed.wait(PATIENCE)
-    book.trial_writer.close()
+    recorded.trial_writer.close()
     with pytest.raises(DatabaseError, match="server closed the connection unexpectedly"):
-        book.trial_writer.flush()
+        recorded.trial_writer.flush()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the SQLite database as another writer does."""
+    """Lock the SQLite database as another writer would."""
     writer = sqlite3.connect(folder / "optuna.db", isolation_level=None)
     writer.execute("begin exclusive")
     try:
@@ -264,128 +264,128 @@ def locked(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up on a lock at once."""
+    """Shorten the timeout for locks."""
     monkeypatch.setattr(database, "_LOCK_TIMEOUT", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_database_that_is_locked_for_a_while_is_tried_again_and_written_once(
-    study: Study, open_book: Callable[..., Book], tmp_path: Path
+def test_writes_to_a_locked_database_are_retried_and_applied_once(
+    study: Study, open_writer: Callable[..., RecordedWriter], tmp_path: Path
 ) -> None:
     attempts: list[float] = []
-    book = open_book(check=lambda: attempts.append(time.monotonic()))
+    recorded = open_writer(check=lambda: attempts.append(time.monotonic()))
     running = begun(0, age=2.0)
-    book.trial_writer.put(running)
-    book.trial_writer.flush()
+    recorded.trial_writer.put(running)
+    recorded.trial_writer.flush()
     attempts.clear()
     with locked(tmp_path):
-        book.trial_writer.put(replace(trial(0), started=running.started))
-        book.trial_writer.put(trial(1))
+        recorded.trial_writer.put(replace(trial(0), started=running.started))
+        recorded.trial_writer.put(trial(1))
         wait_for(lambda: len(attempts) >= 3)
         assert study.trials() == [running]
-    book.trial_writer.put(trial(2))
-    book.trial_writer.flush()
+    recorded.trial_writer.put(trial(2))
+    recorded.trial_writer.flush()
     first, *others = study.trials()
     assert (first.state, first.value, first.steps) == ("COMPLETE", 50.0, 64)
     assert others == [trial(1), trial(2)]
-    assert [len(book.states(number)) for number in range(3)] == [2, 1, 1]
+    assert [len(recorded.states(number)) for number in range(3)] == [2, 1, 1]
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_trial_that_is_new_while_the_database_is_locked_is_entered_once(
-    study: Study, open_book: Callable[..., Book], tmp_path: Path
+def test_a_new_trial_is_written_once_when_the_lock_is_released(
+    study: Study, open_writer: Callable[..., RecordedWriter], tmp_path: Path
 ) -> None:
     begins = threading.Event()
-    book = open_book(check=begins.set)
+    recorded = open_writer(check=begins.set)
     with locked(tmp_path):
-        book.trial_writer.put(trial(0))
+        recorded.trial_writer.put(trial(0))
         assert begins.wait(PATIENCE)
         time.sleep(0.3)
         assert study.trials() == []
-    book.trial_writer.flush()
-    assert study.trials() == book.entered == [trial(0)]
+    recorded.trial_writer.flush()
+    assert study.trials() == recorded.entered == [trial(0)]
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_database_that_stays_locked_is_an_error_that_says_what_is_safe(
+def test_a_database_that_stays_locked_is_an_error_and_keeps_earlier_writes(
     study: Study,
-    open_book: Callable[..., Book],
+    open_writer: Callable[..., RecordedWriter],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(database, "_WRITE_TIMEOUT", 0.2)
     running = begun(0, age=2.0)
     study.enter_trial(running, SPACE)
-    book = open_book()
+    recorded = open_writer()
     with locked(tmp_path):
-        book.trial_writer.put(replace(running, scores={16: 51.0}))
+        recorded.trial_writer.put(replace(running, scores={16: 51.0}))
         with pytest.raises(DatabaseError, match=r"optuna\.db: database is locked.*goes on") as said:
-            book.trial_writer.flush()
+            recorded.trial_writer.flush()
     assert "\n" not in str(said.value)
     assert study.trials() == [running]
 
 
 @pytest.mark.parametrize("lost", ["enter_trial", "report", "end_trial"])
-def test_a_write_whose_answer_is_lost_is_not_written_twice(
+def test_a_write_whose_response_is_lost_is_applied_once(
     lost: str,
     study: Study,
-    open_book: Callable[..., Book],
+    open_writer: Callable[..., RecordedWriter],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write, broken = getattr(Study, lost), threading.Event()
 
-    def write_and_lose_the_answer(*arguments: Any) -> Any:
+    def write_and_lose_the_response(*arguments: Any) -> Any:
         answer = write(*arguments)
         if not broken.is_set():
             broken.set()
             raise StorageInternalError("server closed the connection unexpectedly")
         return answer
 
-    monkeypatch.setattr(Study, lost, write_and_lose_the_answer)
-    book, running = open_book(), begun(0, age=2.0)
-    book.trial_writer.put(running)
-    book.trial_writer.flush()
-    book.trial_writer.put(replace(running, scores={16: 51.0}))
-    book.trial_writer.flush()
-    book.trial_writer.put(replace(trial(0), started=running.started))
-    book.trial_writer.put(trial(1))
-    book.trial_writer.flush()
+    monkeypatch.setattr(Study, lost, write_and_lose_the_response)
+    recorded, running = open_writer(), begun(0, age=2.0)
+    recorded.trial_writer.put(running)
+    recorded.trial_writer.flush()
+    recorded.trial_writer.put(replace(running, scores={16: 51.0}))
+    recorded.trial_writer.flush()
+    recorded.trial_writer.put(replace(trial(0), started=running.started))
+    recorded.trial_writer.put(trial(1))
+    recorded.trial_writer.flush()
     assert broken.is_set()
     first, second = study.trials()
     assert replace(first, ended=trial(0).ended) == replace(trial(0), started=running.started)
     assert second == trial(1)
-    assert book.entered[-2:] == [first, second]
+    assert recorded.entered[-2:] == [first, second]
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_connections_that_the_server_cuts_are_made_again(
-    study: Study, book: StudyBook, open_book: Callable[..., Book]
+def test_closed_database_connections_are_reopened(
+    study: Study, book: StudyBook, open_writer: Callable[..., RecordedWriter]
 ) -> None:
     from sqlalchemy import create_engine, text
 
-    entering = open_book()
-    entering.trial_writer.put(trial(0))
-    entering.trial_writer.flush()
+    recorded = open_writer()
+    recorded.trial_writer.put(trial(0))
+    recorded.trial_writer.flush()
     others = "select pg_terminate_backend(pid) from pg_stat_activity where pid != pg_backend_pid()"
     engine = create_engine(database_of(book))
     with engine.connect() as connection:
         connection.execute(text(f"{others} and datname = current_database()"))
     engine.dispose()
-    entering.trial_writer.put(trial(1))
-    entering.trial_writer.flush()
+    recorded.trial_writer.put(trial(1))
+    recorded.trial_writer.flush()
     assert study.trials() == [trial(0), trial(1)]
 
 
-def test_what_is_entered_is_what_optuna_finds(
-    study: Study, book: StudyBook, open_book: Callable[..., Book]
+def test_optuna_loads_the_written_trials(
+    study: Study, book: StudyBook, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    entering = open_book()
+    recorded = open_writer()
     for number in range(3):
-        entering.trial_writer.put(trial(number))
-    entering.trial_writer.flush()
+        recorded.trial_writer.put(trial(number))
+    recorded.trial_writer.flush()
     found = optuna.load_study(study_name="houses", storage=database_of(book))
     assert [t.params for t in found.trials] == [trial(number).params for number in range(3)]
     assert found.best_trial.number == 2
