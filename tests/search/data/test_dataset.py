@@ -113,7 +113,9 @@ def test_without_a_hold_out_every_row_is_for_training(tmp_path: Path) -> None:
         (",y\n" + ",1\n,2\n" * 20, "all values besides the target are missing"),
     ],
 )
-def test_a_table_that_cannot_be_learned_is_one_line(text: str, says: str, tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_learned_is_refused_in_one_line(
+    text: str, says: str, tmp_path: Path
+) -> None:
     with pytest.raises(DataError) as error:
         make_dataset(write(tmp_path, "t.csv", text), holdout=0.2)
     assert says in str(error.value)
@@ -154,7 +156,7 @@ def test_names_and_texts_that_are_too_long_are_refused_by_column(tmp_path: Path)
     ],
     ids=["one class", "a class of one row", "many classes", "dates", "infinite", "bytes", "tuples"],
 )
-def test_a_target_that_cannot_be_learned_is_one_line(target: object, says: str) -> None:
+def test_a_target_that_cannot_be_learned_is_refused_in_one_line(target: object, says: str) -> None:
     frame = pd.DataFrame({"x": np.arange(60), "y": target})
     with pytest.raises(DataError) as error:
         make_dataset("frame", "y", holdout=0.2, table=frame)
@@ -255,7 +257,7 @@ def test_damaged_files_and_missing_paths_are_refused(tmp_path: Path) -> None:
         read_table(str(tmp_path / "none.csv"))
 
 
-def test_a_mistyped_target_is_answered_with_a_suggestion_and_the_columns(tmp_path: Path) -> None:
+def test_a_mistyped_target_is_reported_with_a_suggestion_and_the_columns(tmp_path: Path) -> None:
     source = write(tmp_path, "t.csv", numbers(30).replace("a,b,y", "alpha,beta,yield"))
     with pytest.raises(
         UsageError, match=r"did you mean 'yield'\?\): its columns are alpha, beta, yield"
@@ -321,7 +323,7 @@ def test_training_weights_have_mean_one_and_held_out_weights_are_unscaled(
     assert shops(tmp_path).weights is None
 
 
-def test_a_part_with_zero_weights_only_is_one_line(tmp_path: Path) -> None:
+def test_a_part_with_zero_weights_only_is_refused_in_one_line(tmp_path: Path) -> None:
     for zero, part in ((lambda i: i < 71, "training set"), (lambda i: i >= 60, "hold-out")):
         lines = [f"{i},{0 if zero(i) else 1},{i}.5" for i in range(80)]
         source = write(tmp_path, "t.csv", "\n".join(["t,w,y", *lines]))

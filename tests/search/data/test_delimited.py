@@ -74,7 +74,7 @@ def test_a_table_read_in_pieces_equals_the_table_read_at_once(
     packed=st.booleans(),
     suffix=st.sampled_from(["csv", "tsv", "parquet"]),
 )
-def test_any_bytes_are_a_table_or_one_line(
+def test_any_bytes_are_read_or_refused_in_one_line(
     content: bytes, packed: bool, suffix: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("any") / f"t.{suffix}"
@@ -99,7 +99,7 @@ def tables(draw: st.DrawFn) -> str:
 @settings(max_examples=100)
 @given(text=tables())
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_any_table_has_a_champion_or_one_line(
+def test_any_table_has_a_champion_or_is_refused_in_one_line(
     text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "t.csv"
@@ -134,7 +134,9 @@ ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (b"\n" + b"," * 150_000, "150,001 columns"),
     ],
 )
-def test_a_file_that_is_not_a_table_is_one_line(text: bytes, says: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_refused_in_one_line(
+    text: bytes, says: str, tmp_path: Path
+) -> None:
     (tmp_path / "t.csv").write_bytes(text)
     with pytest.raises(DataError) as error:
         read_table(str(tmp_path / "t.csv"))

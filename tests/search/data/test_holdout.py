@@ -66,7 +66,7 @@ def test_a_new_row_that_changes_a_columns_type_does_not_move_other_rows(
     np.testing.assert_array_equal(*sides)
 
 
-def test_the_held_out_share_of_many_rows_is_as_asked() -> None:
+def test_the_held_out_share_of_many_rows_is_as_requested() -> None:
     table = pd.DataFrame({"x": np.arange(20_000)})
     assert abs(select_held_out(table, 0.2).mean() - 0.2) < 0.01
 

@@ -108,7 +108,7 @@ INTACT = intact_file()
     cut=st.integers(0, 3),
 )
 @settings(max_examples=200)
-def test_a_damaged_file_is_a_table_or_one_line(
+def test_a_damaged_file_is_read_or_refused_in_one_line(
     flips: list[tuple[int, int]], cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     content = bytearray(INTACT)

@@ -97,7 +97,7 @@ def test_weights_may_be_decimals_or_numbers_as_text() -> None:
         assert read(values, "weight").weights.tolist() == [0.5, 0.0, 2.0, 1.0]
 
 
-def test_a_mistyped_column_is_answered_with_a_suggestion_and_the_columns() -> None:
+def test_a_mistyped_column_is_reported_with_a_suggestion_and_the_columns() -> None:
     with pytest.raises(UsageError) as error:
         read_roles(TABLE, described(group="custmer"))
     assert "--group 'custmer' is not a column of the table (did you mean 'customer'?)" in str(
@@ -120,7 +120,7 @@ def test_only_the_first_columns_of_a_wide_table_are_listed() -> None:
         (described(group="price"), "--group 'price' is the target"),
     ],
 )
-def test_a_column_has_one_role(description: DataDescription, says: str) -> None:
+def test_a_column_with_two_roles_is_refused(description: DataDescription, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         read_roles(TABLE, description)
 
@@ -138,7 +138,7 @@ def test_a_column_has_one_role(description: DataDescription, says: str) -> None:
         ("time", ["2024-01-01", "soon", "2024-01-02", "2024"], "neither numbers nor dates"),
     ],
 )
-def test_values_that_do_not_fit_the_role_are_one_line(
+def test_values_that_do_not_fit_the_role_are_refused_in_one_line(
     role: str, values: list[Any], says: str
 ) -> None:
     with pytest.raises(DataError) as error:

@@ -91,7 +91,9 @@ def test_a_redacted_address_asks_for_the_full_one(web: str) -> None:
         ("file:///none/t.csv", "does not exist"),
     ],
 )
-def test_an_address_that_cannot_be_read_is_one_line(address: str, says: str, web: str) -> None:
+def test_an_address_that_cannot_be_read_is_reported_in_one_line(
+    address: str, says: str, web: str
+) -> None:
     with pytest.raises(DataError) as error:
         read_table(address.format(web=web))
     assert says in str(error.value)
@@ -203,7 +205,7 @@ def test_paths_with_special_characters_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_without_read_permission_is_one_line(tmp_path: Path) -> None:
+def test_a_file_without_read_permission_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(TEXT)
     (tmp_path / "t.csv").chmod(0)
     with pytest.raises(DataError, match="Permission denied"):

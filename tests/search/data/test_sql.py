@@ -133,7 +133,7 @@ def test_percent_signs_and_colons_in_a_query_are_literal(shop: tuple[str, Ask]) 
         (HOUSES, Limits(max_bytes=500), "more than 500 bytes in memory"),
     ],
 )
-def test_a_query_that_cannot_be_used_is_one_line(
+def test_a_query_that_cannot_be_used_is_refused_in_one_line(
     shop: tuple[str, Ask], query: str, limits: Limits, says: str
 ) -> None:
     with pytest.raises(DataError) as error:

@@ -73,7 +73,7 @@ def test_a_target_has_the_type_of_its_values() -> None:
         (list("abcd"), "classification", DataError, "has 4 classes in 4 rows"),
     ],
 )
-def test_a_target_that_cannot_be_learned_is_one_line(
+def test_a_target_that_cannot_be_learned_is_refused_in_one_line(
     values: list[object], task: Task, error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error) as raised:

@@ -130,7 +130,7 @@ def test_groups_may_have_any_values_and_be_few() -> None:
     named = np.array(["a", 2, "c"], dtype=object)[by_number]
     numbered = ForestSearchRegressor(trials=2, random_state=0).fit(X, y, groups=by_number)
     mixed = ForestSearchRegressor(trials=2, random_state=0).fit(X, y, groups=named)
-    # As text "2" is sorted before "a" and "c": the same groups are in another order.
+    # The text "2" is sorted before "a" and "c", so the same groups have another order.
     assert mixed.best_score_ == pytest.approx(numbered.best_score_, rel=0.1)
     for groups, message in (
         (np.zeros(len(y)), "all rows belong to one group"),

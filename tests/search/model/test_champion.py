@@ -92,7 +92,7 @@ def test_hold_out_scores_are_weighted(mixed_csv: Path) -> None:
     assert champion.holdout["mae"] != pytest.approx(np.abs(predicted - dataset.held_out_y).mean())
 
 
-def test_the_number_of_trees_is_what_is_enough_within_limits() -> None:
+def test_the_automatic_number_of_trees_is_limited() -> None:
     assert [champion_size("auto", enough) for enough in (None, 3, 321, 10**6)] == [
         MIN_TREES,
         MIN_TREES,
@@ -101,7 +101,7 @@ def test_the_number_of_trees_is_what_is_enough_within_limits() -> None:
     ]
 
 
-def test_messages_tell_its_size_and_how_well_it_was_scored(houses: Dataset) -> None:
+def test_messages_report_the_size_and_the_coverage(houses: Dataset) -> None:
     champion = make_champion(houses, METRICS["rmse"], PARAMS, 20, 0, jobs=1)
     taken = sum(tree.tree_.__sizeof__() for tree in champion.pipeline[-1].estimators_)
     assert champion.n_bytes > taken / 10
@@ -127,8 +127,9 @@ def test_a_champion_that_does_not_fit_into_memory_is_refused_with_a_remedy(
     houses: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
+    # The upper bound of the size does not fit, so one tree is grown first to measure it.
     monkeypatch.setattr("search.model.champion.free_memory", lambda: int(1.5 * whole.n_bytes))
-    again = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)  # measured, and grown
+    again = make_champion(houses, METRICS["rmse"], PARAMS, 100, 0, jobs=1)
     assert again.n_bytes == whole.n_bytes
     monkeypatch.setattr("search.model.champion.free_memory", lambda: whole.n_bytes // 2)
     with pytest.raises(
@@ -251,7 +252,7 @@ def test_a_classifier_predicts_the_tables_labels(
     champion = save(dataset, tmp_path / "model", **params)
     assert champion.holdout["accuracy"] > 0.95
     predicted = load(tmp_path / "model").predict(dataset.held_out_features)
-    # scikit-learn's classifiers take other numbers than whole ones as text.
+    # scikit-learn rejects fractions as classes, so such labels become text.
     assert set(predicted) == set(map(str, labels) if isinstance(labels[0], float) else labels)
 
 

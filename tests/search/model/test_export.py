@@ -60,7 +60,7 @@ def test_the_exported_code_makes_the_champion(tmp_path: Path, kind: str, splitte
     study.book.rdb.engine.dispose()
 
 
-def test_comments_tell_how_to_fit_weighted_and_grouped_rows(tmp_path: Path) -> None:
+def test_comments_explain_how_to_fit_weighted_and_grouped_rows(tmp_path: Path) -> None:
     frame = houses("numbers").assign(share=1.5, owner=np.arange(300) // 3)
     asked = {"target": "price", "weight": "share", "group": "owner", "trees": 20}
     problem = load_problem(make_spec({"data": frame, **asked}))

@@ -17,7 +17,7 @@ from storage.studies.study import Study
 
 
 class Scene:
-    """A study whose champions are made and not registered."""
+    """A study whose champions are made but not registered."""
 
     def __init__(self, tmp_path: Path) -> None:
         spec = StudySpec.model_validate(

@@ -36,7 +36,7 @@ MOVE = Move(
 )
 
 
-def test_it_tells_data_search_scores_and_how_to_make_it_again() -> None:
+def test_the_card_shows_data_search_scores_and_how_to_reproduce() -> None:
     text = describe(MADE, {"rmse": 64.44218}, "houses")
     for said in (
         "Trial 7 of study **houses**, refitted with 138 trees",
@@ -52,7 +52,7 @@ def test_it_tells_data_search_scores_and_how_to_make_it_again() -> None:
         assert said in text
 
 
-def test_it_tells_what_was_last_done_with_it() -> None:
+def test_the_card_shows_the_last_move() -> None:
     text = describe(MADE, {}, "houses", MOVE)
     assert "refused for Staging on 2026-11-26 by `ann`: shown to be worse" in text
     refitted = MADE.model_copy(
@@ -64,6 +64,6 @@ def test_it_tells_what_was_last_done_with_it() -> None:
     assert "Pictures" not in text
 
 
-def test_it_fits_into_mlflows_databases() -> None:
+def test_the_card_has_at_most_the_length_that_mlflow_stores() -> None:
     many = {f"{'m' * 200}{n}": 0.5 for n in range(100)}
     assert len(describe(MADE, many, "houses")) == 5000

@@ -49,7 +49,7 @@ def test_each_task_has_its_figures(tmp_path: Path, classes: int, names: set[str]
     assert all(path.read_bytes().startswith(PNG) for path in folder.iterdir())
 
 
-def test_names_are_neither_formulas_nor_control_characters(tmp_path: Path) -> None:
+def test_formulas_and_control_characters_in_names_are_shown_as_text(tmp_path: Path) -> None:
     made = table().rename(columns={"size": "$\\frac{$", "age": "\x1b[31m\u202e", "street": "a$b"})
     made["price"] = np.where(made["price"] > 0, "$\\frac{$", "\x07 at $1 and $2")
     made.to_csv(tmp_path / "houses.csv", index=False)

@@ -1,4 +1,4 @@
-"""Log messages: which of them a launch shows, and where."""
+"""Log messages that a launch passes on and prints."""
 
 import logging
 import threading
@@ -43,7 +43,7 @@ def test_levels_and_handlers_are_as_before_once_all_have_ended() -> None:
     assert not ours.isEnabledFor(logging.INFO)
 
 
-def test_launches_beside_each_other_are_not_mixed_up() -> None:
+def test_messages_of_simultaneous_launches_are_kept_apart() -> None:
     passed: dict[str, list[str]] = {"one": [], "two": []}
     both = threading.Barrier(2)
 
@@ -76,7 +76,7 @@ def test_messages_are_printed_on_stderr_with_control_characters_escaped(
     assert capsys.readouterr() == ("", "locked \\u001b[2J\n")
 
 
-def test_a_quiet_display_prints_no_warning_and_leaves_it_to_the_callers_handlers(
+def test_a_quiet_display_leaves_warnings_to_the_callers_handlers(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with Display(quiet=True):

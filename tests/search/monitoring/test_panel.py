@@ -120,12 +120,12 @@ def test_missing_workers_are_shown() -> None:
         ([float("inf"), 2.0, 1.0], " █▁"),
     ],
 )
-def test_a_sparkline(values: list[float], line: str) -> None:
+def test_values_are_drawn_as_a_sparkline(values: list[float], line: str) -> None:
     assert sparkline(values) == line
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.9, "0:00"), (65, "1:05"), (3599, "59:59"), (7265, "2:01:05")]
 )
-def test_a_clock(seconds: float, text: str) -> None:
+def test_seconds_are_formatted_as_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text

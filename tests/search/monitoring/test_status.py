@@ -107,7 +107,7 @@ def test_the_curve_only_gets_better_and_ends_at_the_best(
         assert (curve[0], curve[-1]) == (values[0], best(values))
 
 
-def test_a_status_is_the_same_for_known_and_for_taken_trials() -> None:
+def test_known_trials_and_updates_give_the_same_status() -> None:
     trials = [overlapping(number) for number in range(60)]
     known, taken = status(*trials, goal=90), status(goal=90)
     for one in trials:

@@ -61,7 +61,7 @@ def add(
     begin: float | None = None,
     **params: Any,
 ) -> None:
-    """Add a trial that ran for a second, from `begin` seconds on; by default one after another."""
+    """Add a trial that ran for one second from `begin` on; by default trials do not overlap."""
     trial = optuna.trial.create_trial(
         state=TrialState[state],
         value=value,
@@ -77,7 +77,7 @@ def add(
 
 
 def fill(study: Study, n: int = 20) -> None:
-    """Add complete trials, of which the last is the lowest; every third one is pruned."""
+    """Add trials with falling values; every third one is pruned and the others are complete."""
     for place in range(n):
         params = {
             "max_depth": DEPTHS[place % 4],
@@ -106,7 +106,7 @@ def axes(figure: Figure) -> Axes:
 
 
 def line(figure: Figure, name: str) -> Line2D:
-    """Return the line whose name in the legend starts so."""
+    """Return the line whose legend entry starts with `name`."""
     (found,) = [x for x in axes(figure).lines if str(x.get_label()).startswith(name)]
     return found
 
@@ -141,7 +141,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def test_a_study_of_trials_gets_every_figure_with_its_finding(study: Study) -> None:
+def test_a_searched_study_has_every_figure_with_its_text(study: Study) -> None:
     fill(study)
     figures = figures_of(study)
     slices = [name for name in figures if name.startswith("slice-")]
@@ -167,7 +167,7 @@ def test_the_page_is_small_and_needs_neither_network_nor_script(study: Study) ->
     assert len(html) < 300_000
 
 
-def test_each_figure_has_a_heading_a_sentence_and_a_text_alternative(study: Study) -> None:
+def test_each_figure_has_a_heading_a_caption_and_a_text_alternative(study: Study) -> None:
     fill(study)
     page = make_report(study)
     elements = Elements()
@@ -194,7 +194,7 @@ def test_the_figures_in_the_page_have_their_labels_as_text(study: Study) -> None
         assert f">{text}</text>" in html
 
 
-def test_a_report_has_the_same_bytes_each_time_whatever_the_users_style(study: Study) -> None:
+def test_a_report_is_reproducible_and_independent_of_the_users_style(study: Study) -> None:
     import matplotlib
 
     fill(study)
@@ -218,14 +218,14 @@ def test_the_direction_is_respected(book: StudyBook) -> None:
     assert np.asarray(best.get_ydata())[0] == 1.0
 
 
-def test_a_study_without_trials_says_so_everywhere(study: Study) -> None:
+def test_without_trials_every_figure_gives_a_reason(study: Study) -> None:
     figures = figures_of(study)
     assert set(missing(figures)) == set(figures)
     assert set(figures) == {"history", "time", "curves", "importance", "slices", "parallel"}
     assert "Trials: none." in make_report(study).html
 
 
-def test_without_a_complete_trial_the_curves_are_shown_alone(study: Study) -> None:
+def test_without_a_complete_trial_only_the_curves_are_shown(study: Study) -> None:
     add(study, 50.0, "PRUNED", max_features=0.5)
     add(study, None, "FAIL", max_features=0.6)
     add(study, None, "RUNNING", max_features=0.7)
@@ -245,7 +245,7 @@ def test_one_trial_has_a_history_and_nothing_to_compare(study: Study) -> None:
     assert figures["history"].text == "best rmse 50 at trial 0 of 1"
 
 
-def test_a_constant_parameter_has_no_slice_and_the_page_says_its_value(study: Study) -> None:
+def test_a_constant_parameter_has_no_slice_but_its_value_is_shown(study: Study) -> None:
     for place in range(12):
         features = 0.2 + place / 20
         add(study, 50.0 + place, max_depth=8, max_features=features, min_samples_leaf=1 + place)
@@ -276,7 +276,7 @@ def test_parameters_that_never_vary_have_no_figures(study: Study, params: dict[s
     assert expected in figures["slices"].text
 
 
-def test_few_trials_and_equal_ones_have_no_importance(study: Study, book: StudyBook) -> None:
+def test_few_trials_or_equal_values_have_no_importance(study: Study, book: StudyBook) -> None:
     fill(study, 9)
     assert "needs 10 complete trials; this study has 6" in missing(figures_of(study))["importance"]
     equal = book.make("equal", "minimize")
@@ -286,7 +286,7 @@ def test_few_trials_and_equal_ones_have_no_importance(study: Study, book: StudyB
     assert missing(figures) == {"importance": "All complete trials have the same value."}
 
 
-def test_failed_trials_are_counted_and_drawn_nowhere(study: Study) -> None:
+def test_failed_trials_are_counted_but_not_drawn(study: Study) -> None:
     add(study, None, "FAIL", max_features=0.5)
     fill(study)
     add(study, None, "FAIL", max_features=0.5)
@@ -297,7 +297,7 @@ def test_failed_trials_are_counted_and_drawn_nowhere(study: Study) -> None:
     assert "2 failed" in make_report(study).html
 
 
-def test_categories_stand_in_the_order_of_their_choices(study: Study) -> None:
+def test_categories_are_drawn_in_the_order_of_their_choices(study: Study) -> None:
     fill(study)
     figures = figures_of(study)
     (depth,) = [f for f in figures.values() if f.title == "Slice: max_depth"]
@@ -334,7 +334,7 @@ def test_time_between_launches_is_left_out(study: Study) -> None:
     assert figure.text == "best rmse 48 after 2.5 of 2.5 seconds"
 
 
-def test_a_trial_found_dead_long_after_adds_no_time(study: Study) -> None:
+def test_an_interrupted_trial_that_was_found_later_adds_no_time(study: Study) -> None:
     add(study, 50.0, begin=0, max_features=0.1)
     dead = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs={"interrupted": True})
     dead.datetime_start = BEGIN
@@ -343,7 +343,7 @@ def test_a_trial_found_dead_long_after_adds_no_time(study: Study) -> None:
     assert figures_of(study)["time"].text == "best rmse 50 after 1 of 1 seconds"
 
 
-def test_trials_without_times_say_so(study: Study) -> None:
+def test_without_times_the_figure_gives_the_reason(study: Study) -> None:
     for value in (2.0, 1.0):
         trial = optuna.trial.create_trial(value=value)
         trial.datetime_start = trial.datetime_complete = BEGIN
@@ -366,7 +366,7 @@ def test_pruned_curves_are_pale_and_the_best_is_thick(study: Study) -> None:
     assert tick_labels(axes(curves).xaxis) == ["32", "128"]
 
 
-def test_the_curves_may_show_another_score_than_the_value(study: Study) -> None:
+def test_curves_show_the_guide_if_the_metric_has_one(study: Study) -> None:
     settle(study, "log_loss")
     fill(study)
     figures = figures_of(study, "brier")
@@ -426,7 +426,7 @@ def test_infinite_values_are_left_out(study: Study) -> None:
     assert figures["history"].text == "best rmse 42 at trial 18 of 22"
 
 
-def test_parameters_that_not_all_trials_have_are_drawn_where_they_are(study: Study) -> None:
+def test_parameters_that_some_trials_lack_are_drawn(study: Study) -> None:
     fill(study)
     for place in range(6):
         add(study, 70.0 + place, max_features=0.5 + place / 20)
@@ -441,7 +441,7 @@ def test_a_changed_range_is_drawn(study: Study) -> None:
     assert missing(figures_of(study)) == {}
 
 
-def test_of_several_objectives_the_first_is_drawn(book: StudyBook) -> None:
+def test_the_first_of_several_objectives_is_drawn(book: StudyBook) -> None:
     theirs = optuna.create_study(
         study_name="theirs", storage=book.storage, directions=["maximize", "minimize"]
     )
@@ -474,7 +474,7 @@ def test_many_trials_are_drawn_as_a_few_traces_and_sampled_lines(study: Study) -
     page = make_report(study)
     figures = {figure.name: figure for figure in page.figures}
     parallel = axes(figures["parallel"])
-    assert len(parallel.collections[0].get_segments()) + 1 == 200  # and the best
+    assert len(parallel.collections[0].get_segments()) + 1 == 200  # plus the line of the best trial
     assert "200 evenly chosen" in figures["parallel"].caption
     assert figures["parallel"].text.startswith("the best, trial 2: rmse 58")
     assert len(axes(figures["curves"]).lines) == 3
@@ -490,7 +490,7 @@ def test_equal_importances_keep_their_order(study: Study) -> None:
     ]
 
 
-def test_nothing_is_warned_of_and_nothing_logged(
+def test_a_report_emits_no_warning_and_prints_nothing(
     study: Study, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fill(study)

@@ -45,7 +45,7 @@ def study(tmp_path: Path) -> Iterator[Study]:
 
 
 def enter(study: Study, number: int, *spans: Span) -> None:
-    """Enter a complete trial that was grown so."""
+    """Add a complete trial that was grown in these spans."""
     params = {"max_features": 0.1 + number / 40, "splitter": ("best", "random")[number % 2]}
     record = TrialRecord(
         number,
@@ -92,7 +92,7 @@ def test_missing_diagnostics_are_explained(study: Study, notes: dict[str, Any], 
         assert figure(study, name).text == why
 
 
-def test_the_columns_stand_in_the_order_of_their_importance(study: Study) -> None:
+def test_columns_are_sorted_by_importance(study: Study) -> None:
     settle(study, findings=REGRESSION, holdout={"rmse": 5.1})
     found = figure(study, "columns")
     assert found.text == "from the most important: size 3.5, age -0.25"
@@ -101,12 +101,12 @@ def test_the_columns_stand_in_the_order_of_their_importance(study: Study) -> Non
     assert axes(found).yaxis_inverted()
 
 
-def test_columns_of_one_name_have_a_bar_each(study: Study) -> None:
+def test_columns_with_equal_names_have_separate_bars(study: Study) -> None:
     settle(study, findings=REGRESSION | {"importance": [("x", 3.0), ("x", 2.0)]}, holdout={})
     assert len({bar.get_y() for bar in axes(figure(study, "columns")).patches}) == 2
 
 
-def test_a_regressions_errors_are_dots_around_the_line(study: Study) -> None:
+def test_regression_errors_are_dots_around_the_diagonal(study: Study) -> None:
     settle(study, findings=REGRESSION, holdout={"rmse": 5.1})
     found = figure(study, "errors")
     assert found.text == "2 held-out rows, true values from 1.5 to 9, rmse 5.1"
@@ -116,14 +116,14 @@ def test_a_regressions_errors_are_dots_around_the_line(study: Study) -> None:
     assert figure(study, "errors").text.startswith("2 of 5000 held-out rows, true values from 1.5")
 
 
-def test_of_classes_it_says_which_are_confused(study: Study) -> None:
+def test_the_most_frequent_confusion_of_classes_is_named(study: Study) -> None:
     settle(study, findings=CLASSES, holdout={"brier": 0.2})
     found = figure(study, "errors")
     assert found.text == (
         "11 of 15 held-out rows are predicted correctly; the most frequent error: "
         "elm is predicted as oak (3 rows)"
     )
-    cut = CLASSES | {"classes": ["oak", "oak", "ash"]}  # equal as far as names are kept
+    cut = CLASSES | {"classes": ["oak", "oak", "ash"]}  # names that were cut to equal ones
     settle(study, findings=cut, holdout={"brier": 0.2})
     assert len(set(axes(figure(study, "errors")).get_xticks())) == 3
     settle(study, findings={"importance": [("size", 1.0)]}, holdout={"brier": 0.2})
@@ -136,7 +136,7 @@ def spans(figure: Figure) -> list[tuple[float, float, float]]:
     return sorted((round(box.y0 + box.y1) / 2, box.x0, box.x1) for box in boxes)
 
 
-def test_each_worker_has_a_lane_and_one_of_several_threads_has_several(study: Study) -> None:
+def test_each_thread_of_a_worker_has_a_row(study: Study) -> None:
     settle(study)
     enter(study, 0, Span("tcp://a", 100.0, 102.0), Span("tcp://b", 101.0, 102.0))
     enter(study, 1, Span("tcp://a", 101.0, 103.0))
@@ -160,14 +160,14 @@ def test_the_time_between_launches_is_cut_out_of_the_timeline(study: Study) -> N
     assert "100% of 3 seconds" in found.text
 
 
-def test_who_grew_is_not_known_of_a_study_made_elsewhere(study: Study) -> None:
+def test_a_study_of_another_program_has_no_timeline(study: Study) -> None:
     study.optuna.add_trial(optuna.trial.create_trial(value=1.0))
     assert figure(study, "workers").text == "The trials have no record of their workers."
     html = make_report(study).html
     assert "This study was not made by Grovekeeper." in html
 
 
-def test_the_page_tells_how_to_make_everything_again(study: Study) -> None:
+def test_the_page_lists_the_commands_that_reproduce_the_study(study: Study) -> None:
     model = {"name": "homes", "version": 3, "trial": 0, "trees": 186}
     notes = {
         "model": model,
@@ -189,7 +189,7 @@ def test_the_page_tells_how_to_make_everything_again(study: Study) -> None:
         assert line in html
 
 
-def test_a_table_that_was_in_memory_is_asked_for_where_everything_is_made_again(
+def test_commands_for_a_table_that_was_in_memory_ask_for_a_file(
     study: Study,
 ) -> None:
     settle(study)
@@ -203,7 +203,7 @@ def test_a_table_that_was_in_memory_is_asked_for_where_everything_is_made_again(
     assert "FILE is the table that was in memory or piped in, saved as a file." in html
 
 
-def test_the_main_figures_are_files_beside_the_page(study: Study) -> None:
+def test_the_main_figures_are_kept_as_images_with_the_page(study: Study) -> None:
     settle(
         study,
         findings=REGRESSION,
@@ -234,7 +234,7 @@ def test_every_figure_can_be_saved_as_an_image(study: Study) -> None:
         assert picture[..., :3].std() > 0.02
 
 
-def test_names_are_neither_formulas_nor_control_characters(study: Study) -> None:
+def test_formulas_and_control_characters_in_names_are_shown_as_text(study: Study) -> None:
     importance = [("$\\frac{$", 3.5), ("\x1b[31m\u202e", 1.0), ("表 ✓", 0.5)]
     settle(study, findings=REGRESSION | {"importance": importance}, holdout={"rmse": 5.1})
     page = make_report(study)
@@ -252,7 +252,7 @@ def test_missing_figures_have_no_image(study: Study) -> None:
     assert set(report_files(study)) == {"report.html"}
 
 
-def test_before_a_study_has_a_champion_its_run_keeps_no_report(study: Study) -> None:
+def test_without_a_champion_there_are_no_report_files(study: Study) -> None:
     settle(study)
     enter(study, 0)
     assert report_files(study) == {}

@@ -40,7 +40,7 @@ def trial(number: int, state: Any, value: float | None) -> TrialRecord:
     return TrialRecord(number, state, params, value=value, ended=datetime.now(UTC))
 
 
-def test_it_says_how_far_the_search_is_and_what_is_best() -> None:
+def test_the_note_shows_progress_and_the_best_trial() -> None:
     trials = [trial(0, "COMPLETE", 5.25), trial(1, "PRUNED", 9.0), trial(2, "FAIL", None)]
     said = described(TrialStatistics("minimize", trials), "running").splitlines()
     assert said == [
@@ -50,17 +50,17 @@ def test_it_says_how_far_the_search_is_and_what_is_best() -> None:
     ]
 
 
-def test_what_others_call_their_hyperparameters_is_no_markdown() -> None:
+def test_names_of_other_programs_are_not_interpreted_as_markdown() -> None:
     odd = TrialRecord(0, "COMPLETE", {"<img src=x>`": "[x](javascript:1)"}, value=1.0)
     said = described(TrialStatistics("minimize", [odd]), "running")
     assert "(`<img src=x>' [x](javascript:1)`)" in said
 
 
-def test_before_the_first_trial_it_says_so() -> None:
+def test_the_note_of_a_study_without_trials() -> None:
     assert "0 of 50 trials finished (none yet)" in described(TrialStatistics("minimize"), "running")
 
 
-def test_at_the_end_it_says_what_was_learned() -> None:
+def test_the_note_of_a_finished_study_shows_importance_scores_and_model() -> None:
     said = described(
         TrialStatistics("minimize", [trial(0, "COMPLETE", 5.0)]),
         "finished",
@@ -74,7 +74,7 @@ def test_at_the_end_it_says_what_was_learned() -> None:
 
 
 def _study(trials: int, weight: float = 1.0, low: float = 0.0) -> optuna.Study:
-    """A study in which `a` decides, by its weight, and `b` does nothing."""
+    """Return a study whose value depends on `a`, scaled by `weight`, and not on `b`."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     study.optimize(
         lambda t: weight * t.suggest_float("a", low, 1) ** 2 + 0 * t.suggest_float("b", low, 1),
@@ -83,18 +83,18 @@ def _study(trials: int, weight: float = 1.0, low: float = 0.0) -> optuna.Study:
     return study
 
 
-def test_what_decides_matters_most() -> None:
+def test_the_parameter_that_determines_the_value_is_most_important() -> None:
     found = importance(_study(60))
     assert next(iter(found)) == "a"
     assert 0.5 < found["a"] <= 1.0
 
 
 @pytest.mark.parametrize(("trials", "weight", "low"), [(9, 1, 0), (20, 0, 0), (20, 1, 1)])
-def test_of_few_or_equal_trials_nothing_is_said(trials: int, weight: float, low: float) -> None:
+def test_few_or_equal_trials_have_no_importance(trials: int, weight: float, low: float) -> None:
     assert importance(_study(trials, weight, low)) == {}
 
 
-def test_a_single_parameter_is_all_that_matters() -> None:
+def test_a_single_parameter_has_all_the_importance() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     study.optimize(lambda t: t.suggest_float("a", 0, 1), n_trials=20)
     assert importance(study) == {"a": 1.0}

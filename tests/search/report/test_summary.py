@@ -67,6 +67,6 @@ def test_the_schema_refuses_a_document_without_one_of_its_keys() -> None:
         assert not validator.is_valid({k: v for k, v in document.items() if k != key})
 
 
-def test_a_document_is_read_again() -> None:
+def test_a_printed_document_can_be_read_again() -> None:
     summary = summary_of("houses", seconds={"register": 2.0})
     assert StudySummary.model_validate(summary.model_dump()) == summary

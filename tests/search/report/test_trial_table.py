@@ -1,4 +1,4 @@
-"""Trials as a table: what stands in a row, and which is the best."""
+"""The table of trials, their ranking, and the comparison of studies."""
 
 import math
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def book(tmp_path: Path) -> Iterator[StudyBook]:
 
 @pytest.fixture
 def study(book: StudyBook) -> Study:
-    """A study of a complete trial and of one that grows."""
+    """A study with a complete and a running trial."""
     study = book.make("houses", "minimize")
     complete = TrialRecord(0, "COMPLETE", {"max_features": 0.5}, {16: 9.0}, value=3.0, steps=128)
     study.enter_trial(complete, SPACE)
@@ -37,7 +37,7 @@ def study(book: StudyBook) -> Study:
     return study
 
 
-def test_a_running_trial_has_its_last_score_where_that_is_the_metrics(study: Study) -> None:
+def test_a_running_trial_has_its_last_score_unless_there_is_a_guide(study: Study) -> None:
     settle(study)
     columns, rows = trial_table(study, study.trials())
     assert columns == ["trial", "rmse", "state", "trees", "seconds", "max_features"]
@@ -47,18 +47,18 @@ def test_a_running_trial_has_its_last_score_where_that_is_the_metrics(study: Stu
     assert [row[:4] for row in rows] == [[0, 3.0, "complete", 128], [1, None, "running", 16]]
 
 
-def test_steps_of_a_study_made_elsewhere_are_no_trees(study: Study) -> None:
+def test_steps_of_another_program_are_not_shown_as_trees(study: Study) -> None:
     _, rows = trial_table(study, study.trials())
     assert [row[:4] for row in rows] == [[0, 3.0, "complete", None], [1, None, "running", None]]
 
 
-def test_what_breaks_a_constraint_is_not_among_the_best() -> None:
+def test_a_trial_that_violates_a_constraint_is_not_ranked() -> None:
     kept = TrialRecord(0, "COMPLETE", {}, value=3.0)
     broken = TrialRecord(1, "COMPLETE", {}, value=1.0, feasible=False)
     assert best_first([kept, broken], "minimize") == [kept]
 
 
-def test_an_infinite_value_which_others_enter_is_not_among_the_best() -> None:
+def test_a_trial_with_an_infinite_value_is_not_ranked() -> None:
     trials = [
         TrialRecord(0, "COMPLETE", {}, value=math.inf),
         TrialRecord(1, "COMPLETE", {}, value=1.0),
@@ -69,7 +69,7 @@ def test_an_infinite_value_which_others_enter_is_not_among_the_best() -> None:
     assert best.number == 1
 
 
-def test_an_older_champion_is_told_from_the_best(study: Study) -> None:
+def test_a_champion_that_is_not_the_best_trial_is_named(study: Study) -> None:
     settle(study, champion={"name": "houses", "trial": 0, "trees": 128})
     assert summarize(study).of_trial == ""
     better = TrialRecord(2, "COMPLETE", {"max_features": 0.75}, value=2.0)
@@ -77,13 +77,13 @@ def test_an_older_champion_is_told_from_the_best(study: Study) -> None:
     assert summarize(study).of_trial == " (of trial 0)"
 
 
-def test_studies_made_elsewhere_are_not_said_to_be_comparable(book: StudyBook) -> None:
+def test_studies_of_other_programs_are_not_comparable(book: StudyBook) -> None:
     apart = [book.make("low", "minimize"), book.make("high", "maximize")]
     found = compare_studies(apart)
     assert (found["comparable"], found["differ"]) == (False, ["data", "direction"])
 
 
-def test_a_choice_of_none_is_told_from_none_at_all(book: StudyBook) -> None:
+def test_the_choice_none_differs_from_a_missing_parameter(book: StudyBook) -> None:
     from optuna.distributions import CategoricalDistribution
 
     depths = {"max_depth": CategoricalDistribution([None, 4])}

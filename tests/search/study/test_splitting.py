@@ -68,13 +68,13 @@ def assert_divided(resampling: Resampling, n_rows: int, n_folds: int) -> None:
         np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(n_rows))
 
 
-def test_rows_that_depend_on_nothing_are_scored_out_of_bag(choose: Choose) -> None:
+def test_independent_rows_are_scored_out_of_bag(choose: Choose) -> None:
     _, resampling, notes = choose(table())
     assert (resampling, notes) == (Resampling(), ())
 
 
 @pytest.mark.parametrize("n_folds", [2, 5])
-def test_folds_are_used_if_asked_for(choose: Choose, n_folds: int) -> None:
+def test_folds_are_used_if_requested(choose: Choose, n_folds: int) -> None:
     _, resampling, notes = choose(table(), evaluation="cv", folds=n_folds)
     assert_divided(resampling, 120, n_folds)
     assert notes == ()
