@@ -149,7 +149,7 @@ def halving_search(problem: Problem) -> Trace:
     search.fit(problem.X, problem.y)
     results = search.cv_results_
     growing = _growing(results)
-    # As above, but all candidates of an iteration are scored together at its end.
+    # Times are derived as in `random_search`, but an iteration scores all candidates at its end.
     iterations = results["iter"]
     ends = [
         start_up + growing[iterations <= iteration].sum() / problem.cores

@@ -22,7 +22,7 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made from the code."""
+    """Add the pages that are generated from the code."""
     pages = {"command-line": command_line(), "options": options(), "schemas": schemas()}
     for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
@@ -30,7 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Replace formulas, which arithmatex has marked, by MathML: browsers need no script for it."""
+    """Replace the formulas that arithmatex marked by MathML, which needs no script in a browser."""
     return _FORMULA.sub(
         lambda found: convert(
             html.unescape(found[3]).strip(), display="block" if found[2] == "[" else "inline"

@@ -1,4 +1,4 @@
-"""Makes the pictures in docs/images: real studies, in the MLflow UI, on a terminal, as a report.
+"""Draws the images in docs/images from real studies: MLflow UI, terminal and report.
 
 Needs the package with its `test` extra and Debian's Chromium: python docs/screenshots.py
 """
@@ -41,12 +41,12 @@ FLAGS = (
     "--disable-sync",
 )
 TIMEOUT = 120.0
-# Finished trials of 60 at which the panel is drawn.
+# Number of finished trials, of 60, at which the panel is drawn.
 MIDST = 25
 
 
 def main() -> None:
-    """Launch a study, show its view, take its pictures."""
+    """Launch a study, open its view, and take screenshots."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print("launching 50 trials")
@@ -74,7 +74,7 @@ def grovekeeper(folder: Path, *arguments: str) -> None:
 
 
 def panel_of_a_running_study(folder: Path) -> None:
-    """Launch a study of trials that take seconds; draw what `watch` shows of it in the midst."""
+    """Launch a study whose trials take seconds; draw the panel of `watch` while it runs."""
     random = np.random.default_rng(0)
     houses = pd.DataFrame(random.normal(size=(20_000, 8)), columns=list("abcdefgh"))
     houses["price"] = houses["a"] + np.sin(3 * houses["b"]) + random.normal(size=len(houses))
@@ -104,7 +104,7 @@ def panel_of_a_running_study(folder: Path) -> None:
 
 
 def draw(status: SearchStatus) -> None:
-    """Draw the panel as SVG, in fonts that are everywhere."""
+    """Draw the panel as SVG, with fonts that every system has."""
     console = Console(width=80, record=True, file=StringIO(), force_terminal=True)
     console.print(panel(status))
     plain = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
@@ -114,7 +114,7 @@ def draw(status: SearchStatus) -> None:
 
 @contextmanager
 def ui(folder: Path, study: str) -> Iterator[dict[str, str]]:
-    """Run `grovekeeper ui` and give the addresses that it prints for a study, by their names."""
+    """Run `grovekeeper ui`; yield the addresses that it prints for a study, by name."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -126,7 +126,7 @@ def ui(folder: Path, study: str) -> Iterator[dict[str, str]]:
         start_new_session=True,
     )
     try:
-        # The command itself gives up on a server that does not start, and so ends this wait.
+        # The command fails if its server does not start, which ends this wait.
         said = [server.stdout.readline() for _ in range(3)] if server.stdout else []
         pages = dict(re.findall(r"(trials|charts): (http://\S+)", "".join(said)))
         if len(pages) != 2:  # noqa: PLR2004 the table and the charts
@@ -137,14 +137,14 @@ def ui(folder: Path, study: str) -> Iterator[dict[str, str]]:
         try:
             server.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
-            # The whole session: MLflow's server has processes of its own.
+            # MLflow's server has child processes, so the whole session is killed.
             os.killpg(server.pid, signal.SIGKILL)
             server.communicate()
 
 
 @contextmanager
 def browser_page() -> Iterator[Page]:
-    """Open an empty page of a visitor who has seen MLflow before: its assistant stays closed."""
+    """Open an empty page. MLflow treats it as a repeated visit and keeps its assistant closed."""
     expect.set_options(timeout=TIMEOUT * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -158,7 +158,7 @@ def browser_page() -> Iterator[Page]:
 
 
 def open_view(page: Page, address: str) -> None:
-    """Open a study's view, without what frames it."""
+    """Open a study's view and hide the banner."""
     page.goto("about:blank")
     page.goto(address)
     expect(page.get_by_text("50 matching runs")).to_be_visible()
@@ -168,7 +168,7 @@ def open_view(page: Page, address: str) -> None:
 
 
 def press(button: Locator) -> None:
-    """Press a button without the mouse, which would leave frames and highlights in the picture."""
+    """Click a button without the mouse, which would leave highlights in the screenshot."""
     button.dispatch_event("click")
 
 
