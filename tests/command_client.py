@@ -1,4 +1,4 @@
-"""Stands in for the installed command: has the command server run it (command_server.py).
+"""Replaces the installed command by a client of the command server (command_server.py).
 
 The exit code, signals and the three standard streams are those of the command.
 """

@@ -1,17 +1,17 @@
-"""A process that has imported everything once, and forks the command line from itself on request.
+"""Runs commands in forks of a process that has imported everything once.
 
-A command spends seconds on imports, and the tests start hundreds of commands. Forked, a command
-starts at once, in a process of its own that can be interrupted or killed like any other.
+A command spends seconds on imports, and the tests start hundreds of commands. A forked command
+starts immediately, in a separate process that can be interrupted or killed like any other.
 
     python command_server.py SOCKET [MODULE ...]
 
 `command_client.py` is the client. A request is the length of a JSON document, with the three
 standard streams as file descriptors, and the document. The answers are two lines: the number of the
-process, and its exit code (negative for a signal). A client that goes away takes its process along.
+process, and its exit code (negative for a signal). If a client disconnects, its process is killed.
 
     {"run": [ARGUMENTS], "cwd": FOLDER, "environment": {NAME: VALUE}}
 
-The modules are imported as well, here and in the workers.
+The given modules are imported as well, in the server and in the workers.
 """
 
 import atexit
@@ -32,7 +32,7 @@ from typing import Any
 
 import dask.config
 
-# The exit code of a process that could not run its command.
+# Exit code of a process that could not run its command.
 FAILED = 137
 _IMPORTED = (
     "distributed",
@@ -141,7 +141,7 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
 
 
 def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
-    """Give this process what a new process has: streams, folder, environment, signals."""
+    """Set the streams, folder, environment and signals as in a new process."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -166,13 +166,13 @@ def main() -> None:
 
     from search.workers import local
 
-    # MLflow looks the installed packages up once, for half a second, when a model is saved.
+    # MLflow looks up the installed packages when a model is first saved, which takes half a second.
     requirements_utils._init_packages_to_modules_map()
     # Workers are forked from a process that has imported these modules as well.
     local._PRELOAD.extend(modules)
     local.prepare()
     resource_tracker.ensure_running()
-    # That process belongs to this server, not to the commands.
+    # The fork server belongs to this server; commands must not start another one.
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     forkserver.ensure_running = lambda: None
     gc.freeze()

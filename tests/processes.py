@@ -1,4 +1,4 @@
-"""Processes that tests start: their environment, a port, and waiting until they answer."""
+"""Starts processes for tests: their environment, free ports, and waiting until they answer."""
 
 import atexit
 import functools
@@ -21,7 +21,7 @@ _used_ports: set[int] = set()
 
 
 def _install_client() -> Path:
-    """Write a command `grovekeeper` that has a command server run it, and return its folder."""
+    """Install a command `grovekeeper` that is run by a command server; return its folder."""
     folder = Path(tempfile.mkdtemp(prefix="grovekeeper-"))
     atexit.register(shutil.rmtree, folder)
     client = (_TESTS / "command_client.py").read_text()
@@ -31,25 +31,25 @@ def _install_client() -> Path:
 
 
 CLIENT_FOLDER = _install_client()
-# The installed command, and one that starts at once and runs the same code (command_server.py).
+# The installed command, and one that runs the same code without start-up time (command_server.py).
 INSTALLED = str(Path(sys.executable).with_name("grovekeeper"))
 COMMAND = str(CLIENT_FOLDER / "grovekeeper")
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment for a command, without the stores that MLflow leaves."""
+    """Return this process's environment for a command, without store addresses that MLflow set."""
     own = {key: value for key, value in os.environ.items() if key not in STORES}
     return own | {"GROVEKEEPER_TEST_SERVER": command_server()}
 
 
 @functools.cache
 def command_server(*modules: str) -> str:
-    """Return the socket of a server that runs commands, for as long as this process lives."""
+    """Start a server that runs commands until this process ends; return its socket."""
     socket_path = CLIENT_FOLDER / f"socket-{len(modules)}"
     server = subprocess.Popen(
         [sys.executable, str(_TESTS / "command_server.py"), str(socket_path), *modules],
         stdin=subprocess.PIPE,
-        # As the project sets it before it imports MLflow.
+        # The project sets this level before it imports MLflow.
         env=os.environ | {"MLFLOW_LOGGING_LEVEL": "CRITICAL"},
     )
     atexit.register(_end, server)
@@ -68,7 +68,7 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
 
 
 def free_port() -> int:
-    """Return a free port, a different one at each call: the last caller may not listen yet."""
+    """Return a free port, different at each call because earlier callers may not listen yet."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -62,7 +62,7 @@ def test_every_command_is_documented_and_in_these_tests() -> None:
 
 
 def test_fault_points_name_existing_objects() -> None:
-    """The fault suite names them in strings, and does not run with every change."""
+    """The fault suite names them in strings, and is not run for every change."""
     texts = [path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py")]
     points = re.findall(r'"([a-z_.]+:[A-Za-z_.]+)"', "".join(texts))
     assert len(set(points)) > 20

@@ -1,4 +1,4 @@
-"""The installed command, as browser tests start and end it."""
+"""Starts and ends the installed command for browser tests."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def grovekeeper(folder: Path, *arguments: str) -> str:
 
 
 def start(folder: Path, said: Path, *command: str) -> "subprocess.Popen[bytes]":
-    """Start a command in a folder; what it says goes to a file."""
+    """Start a command in a folder, and write its output to a file."""
     with said.open("wb") as log:
         return subprocess.Popen(
             command,
@@ -44,6 +44,6 @@ def stop(server: "subprocess.Popen[bytes]") -> None:
     try:
         server.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        # The whole session: MLflow's server has processes of its own.
+        # MLflow's server has child processes, so the whole session is killed.
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()

@@ -1,4 +1,4 @@
-"""MLflow's pages as people see them: a real study, the project's own `ui`, a real browser."""
+"""Fixtures for pages of MLflow in a real browser, served by `grovekeeper ui` for a real study."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from processes import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
-# Without the switches for the network, Chromium looks its maker's hosts up at every start.
+# The flags for the network stop Chromium from looking up hosts of its vendor at every start.
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -26,7 +26,7 @@ FLAGS = (
     "--disable-sync",
 )
 START_TIMEOUT = 120.0
-# What a page may take on a busy machine; none is ever waited out when all is well.
+# Milliseconds that a page may take on a busy machine. Tests that pass never wait this long.
 PAGE_TIMEOUT = 60_000
 
 expect.set_options(timeout=PAGE_TIMEOUT)
@@ -34,7 +34,7 @@ expect.set_options(timeout=PAGE_TIMEOUT)
 
 @dataclass(frozen=True)
 class Study:
-    """A launched study: the folder that keeps it, and where MLflow has it."""
+    """A launched study: its folder, and the ids of its experiment and run in MLflow."""
 
     folder: Path
     experiment_id: str
@@ -46,7 +46,7 @@ class Study:
 
 @pytest.fixture(scope="session")
 def chromium() -> Path:
-    """Debian's browser. CI asks for it: there a missing browser fails, elsewhere it skips."""
+    """Path of Debian's Chromium. If it is missing, tests fail in CI and are skipped elsewhere."""
     if not CHROMIUM.exists():
         reason = f"{CHROMIUM} is missing: apt-get install chromium"
         if os.environ.get("GROVEKEEPER_REQUIRE_BROWSER") == "1":
@@ -57,7 +57,7 @@ def chromium() -> Path:
 
 @pytest.fixture(scope="session")
 def study(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The diabetes study, six trials long."""
+    """A study of the diabetes data with six trials."""
     folder = tmp_path_factory.mktemp("browser")
     grovekeeper(folder, "launch", "--trials", "6")
     place = json.loads(grovekeeper(folder, "show", "diabetes", "--json"))["mlflow"]
@@ -66,7 +66,7 @@ def study(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def ui(study: Study) -> Iterator[str]:
-    """The address that `grovekeeper ui` on the study's store prints."""
+    """The address that `grovekeeper ui` prints for the study's store."""
     said = study.folder / "ui.log"
     port = str(free_port())
     server = start(study.folder, said, COMMAND, "ui", "--study", "diabetes", "--port", port)
@@ -97,8 +97,10 @@ def printed_address(server: "subprocess.Popen[bytes]", said: Path) -> str:
 
 @pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Browser]:
-    """Chromium. Not for the session: Playwright keeps an event loop running in this thread, and
-    what other tests run in it would find a loop that is not theirs.
+    """Chromium, started for each module.
+
+    Playwright keeps an event loop running in this thread, which would disturb other tests if the
+    browser lived as long as the session.
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -108,7 +110,7 @@ def browser(chromium: Path) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """An empty page of a visitor who has seen MLflow before: its assistant stays closed."""
+    """An empty page of a browser that has seen MLflow before, so its assistant stays closed."""
     context = browser.new_context()
     context.set_default_timeout(PAGE_TIMEOUT)
     context.add_init_script(
@@ -120,7 +122,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def open_page(page: Page, ui: str) -> Callable[[str], Page]:
-    """Open one of the MLflow UI's pages by what follows `#` in its address."""
+    """Open a page of the MLflow UI by its route, the part of the address after `#`."""
 
     def go(route: str) -> Page:
         page.goto(f"{ui}/#{route}")

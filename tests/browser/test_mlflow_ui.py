@@ -1,4 +1,4 @@
-"""What a person finds in the MLflow UI after `launch` and `promote`."""
+"""The MLflow UI shows studies, trials and versions after `launch` and `promote`."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Locator, Page, expect
 
-# The fixtures' types are spelled out here: a conftest is no module to import from.
+# Type of a fixture, repeated here because a conftest should not be imported.
 OpenPage = Callable[[str], Page]
 TRIALS = [f"trial-{number:04d}" for number in range(6)]
 
@@ -20,7 +20,7 @@ def runs(study: Any) -> str:
 def matching(study: Any, condition: str) -> str:
     """Return the route of the runs that meet a condition, best first.
 
-    Sorted by when they were made, MLflow would add their parents and fold them away under these.
+    If runs are sorted by creation time, MLflow adds their parents and folds the runs away.
     """
     query = {"searchFilter": condition, "orderByKey": "metrics.`rmse`", "orderByAsc": "true"}
     query |= {"startTime": "ALL", "lifecycleFilter": "Active"}
@@ -28,7 +28,7 @@ def matching(study: Any, condition: str) -> str:
 
 
 def named(page: Page, name: str) -> Locator:
-    """Return the cell of the list of runs that holds exactly this run's name."""
+    """Return the cell with exactly this run's name in the list of runs."""
     cells = page.locator("[col-id='attributes.`Run Name`']")
     return cells.filter(has=page.get_by_role("link", name=name, exact=True))
 
@@ -56,7 +56,7 @@ def test_a_filter_on_the_parent_lists_exactly_the_trials(study: Any, open_page: 
         expect(named(page, name)).to_be_visible()
 
 
-def test_the_studys_view_lists_its_trials_the_best_first(view: str, open_page: OpenPage) -> None:
+def test_the_studys_view_lists_its_trials_best_first(view: str, open_page: OpenPage) -> None:
     page = open_page(view)
     expect(page.get_by_text("6 matching runs")).to_be_visible()
     shown = page.locator("[col-id='metrics.`rmse`'][role='gridcell']")
@@ -74,7 +74,7 @@ def test_the_views_charts_have_a_curve_for_each_trial(view: str, open_page: Open
     expect(page.get_by_text("Parallel Coordinates")).to_be_visible()
 
 
-def test_the_studys_page_has_a_note_that_leads_to_its_trials(
+def test_the_studys_page_has_a_note_that_links_to_its_trials(
     study: Any, open_page: OpenPage
 ) -> None:
     page = open_page(f"/experiments/{study.experiment_id}/runs/{study.run_id}")
@@ -115,7 +115,7 @@ def test_a_promoted_version_shows_its_alias_and_its_stage(study: Any, open_page:
         expect(page.get_by_text(text)).to_be_visible()
 
 
-def test_the_run_has_pictures_of_its_champion(study: Any, open_page: OpenPage) -> None:
+def test_the_run_shows_the_figures_of_its_champion(study: Any, open_page: OpenPage) -> None:
     best = json.loads(study.run("show", "diabetes", "--json"))["best"]
     for name in ("importance", "predictions"):
         picture = f"champion/trial-{best['number']:04d}/{name}.png"

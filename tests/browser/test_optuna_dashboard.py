@@ -26,7 +26,7 @@ def dashboard(study: Any, tmp_path: Path) -> Iterator[str]:
         stop(server)
 
 
-def test_it_lists_the_study_and_shows_its_metric_and_best_trial(
+def test_the_dashboard_shows_the_study_its_metric_and_best_trial(
     study: Any, dashboard: str, page: Page
 ) -> None:
     page.goto(dashboard)

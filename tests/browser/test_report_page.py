@@ -1,4 +1,4 @@
-"""A study's report in a browser: as a file, on a phone, and on the study's run in MLflow."""
+"""A study's report in a browser: as a file, on a phone, and among the run's artifacts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ PLOTS = 8
 FIGURE = "div[role='img']"
 
 
-def test_every_figure_is_drawn_without_any_network(study: Any, page: Page) -> None:
+def test_every_figure_is_drawn_without_network_access(study: Any, page: Page) -> None:
     study.run("report", "diabetes", "-o", "report.html")
     requests: list[str] = []
     errors: list[str] = []
@@ -27,9 +27,7 @@ def test_every_figure_is_drawn_without_any_network(study: Any, page: Page) -> No
     assert errors == []
 
 
-def test_on_a_phone_nothing_but_wide_figures_is_scrolled_sideways(
-    study: Any, browser: Browser
-) -> None:
+def test_on_a_phone_only_wide_figures_scroll_sideways(study: Any, browser: Browser) -> None:
     study.run("report", "diabetes", "-o", "report.html")
     context = browser.new_context(viewport={"width": 390, "height": 800})
     page = context.new_page()
@@ -42,7 +40,9 @@ def test_on_a_phone_nothing_but_wide_figures_is_scrolled_sideways(
     context.close()
 
 
-def test_the_studys_run_in_mlflow_shows_it(study: Any, open_page: Callable[[str], Page]) -> None:
+def test_the_studys_run_in_mlflow_shows_the_report(
+    study: Any, open_page: Callable[[str], Page]
+) -> None:
     run = f"/experiments/{study.experiment_id}/runs/{study.run_id}"
     page = open_page(f"{run}/artifacts/report/report.html")
     frame = page.frame_locator("iframe")

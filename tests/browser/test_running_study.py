@@ -1,4 +1,4 @@
-"""A study seen in the MLflow UI while it runs, by the link that `launch` prints."""
+"""The link that `launch` prints shows a running study in the MLflow UI."""
 
 import re
 import signal
@@ -18,7 +18,7 @@ PATIENCE = 120.0
 
 @pytest.fixture
 def link(study: Any, ui: str, tmp_path: Path) -> Iterator[str]:
-    """What `launch` prints, on a table on which a trial takes seconds, into a real server."""
+    """The link that `launch` prints for a study whose trials take seconds, on a real server."""
     random = np.random.default_rng(0)
     houses = pd.DataFrame(random.normal(size=(20_000, 8)), columns=list("abcdefgh"))
     houses["price"] = houses["a"] + np.sin(3 * houses["b"]) + random.normal(size=len(houses))
@@ -33,21 +33,19 @@ def link(study: Any, ui: str, tmp_path: Path) -> Iterator[str]:
             assert time.monotonic() < deadline, said.read_text()
             time.sleep(0.2)
         yield found[1]
-        assert launch.poll() is None, said.read_text()  # it ran all the time
+        assert launch.poll() is None, said.read_text()  # the study ran during the whole test
     finally:
         launch.send_signal(signal.SIGINT)
         stop(launch)
 
 
 @pytest.mark.slow
-def test_its_trials_are_shown_the_best_first_and_their_curves_as_they_grow(
-    link: str, page: Page
-) -> None:
+def test_trials_and_their_curves_are_shown_while_the_study_runs(link: str, page: Page) -> None:
     page.goto(link)
     states = page.locator("[col-id='tags.`optuna.trial.state`'][role='gridcell']")
     expect(states.filter(has_text="RUNNING").first).to_be_visible()
     expect(states.filter(has_text="COMPLETE").nth(2)).to_be_visible(timeout=1000 * PATIENCE)
-    # The grid's elements do not stand in the order of its rows.
+    # The elements of the grid are not in the order of its rows.
     row = "+cell.closest('[row-index]').getAttribute('row-index')"
     shown = page.locator("[col-id='metrics.`rmse`'][role='gridcell']").evaluate_all(
         f"cells => cells.map(cell => [{row}, cell.innerText])"

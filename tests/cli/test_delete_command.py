@@ -75,7 +75,7 @@ def test_it_asks_for_confirmation(shell: Shell, answer: bytes, code: int, left: 
     assert [study["study"] for study in shell.json("studies")] == left
 
 
-def test_ctrl_c_at_the_question_deletes_nothing(shell: Shell) -> None:
+def test_ctrl_c_at_the_confirmation_deletes_nothing(shell: Shell) -> None:
     settle(StudyBook(shell.storage, create=True).make("houses", "minimize"))
     asked = Terminal(shell.folder, "delete", "houses")
     asked.wait_for(lambda text: "[y/N]" in text)

@@ -131,7 +131,7 @@ def test_a_request_to_a_dead_coordinator_stops_the_next_one(
 
 
 @pytest.mark.slow
-def test_errors_of_detaching_are_one_line(shell: Shell, servers: DaskServers) -> None:
+def test_errors_of_detaching_are_reported_in_one_line(shell: Shell, servers: DaskServers) -> None:
     def refused(*more: str, expect: int = 1) -> str:
         done = shell("launch", "--detach", *more, expect=expect)
         assert len(done.stderr.splitlines()) == 1

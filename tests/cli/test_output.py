@@ -62,7 +62,7 @@ def test_show_lists_the_best_trials_in_order(launched: Shell) -> None:
 
 
 @pytest.mark.parametrize("command", ["studies", "show", "compare", "history"])
-def test_two_formats_at_once_are_wrong_usage(
+def test_requesting_two_formats_is_a_usage_error(
     here: Callable[..., int], command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = {"studies": [], "show": ["a"], "compare": ["a", "b"], "history": ["a"]}[command]

@@ -69,7 +69,7 @@ def test_a_missing_study_leaves_no_file(launched: Shell, shell: Shell) -> None:
         (".", "it is a folder; give the name of a file"),
     ],
 )
-def test_an_impossible_output_is_wrong_usage(
+def test_an_impossible_output_is_a_usage_error(
     here: Callable[..., int], output: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here("report", "diabetes", "--output", output) == 2

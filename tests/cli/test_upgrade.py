@@ -1,4 +1,4 @@
-"""Databases that earlier versions wrote: they are read, shown and searched further."""
+"""Studies in databases that earlier versions wrote can be shown and continued."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def printed_then(name: str) -> Any:
     return json.loads(STUDIES[name].with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def test_a_study_is_shown_as_it_was(shell: Shell, name: str) -> None:
+def test_a_study_is_shown_as_by_the_version_that_wrote_it(shell: Shell, name: str) -> None:
     then, now = printed_then(name), shell.json("show", name)
     assert {key: now[key] for key in then} == then
     (listed,) = shell.json("studies")
@@ -41,7 +41,7 @@ def test_a_report_has_all_figures_of_the_champion(shell: Shell, name: str) -> No
     assert f"grovekeeper reproduce {name} --version 1" in html
 
 
-def test_a_launch_goes_on_with_the_study(shell: Shell) -> None:
+def test_a_launch_continues_the_study(shell: Shell) -> None:
     shutil.copy(STUDIES["diabetes"], shell.folder / "optuna.db")
     then, now = printed_then("diabetes"), shell.json("launch", "--trials", "7", "--workers", "1")
     counts = now["trials"]
