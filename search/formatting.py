@@ -1,4 +1,4 @@
-"""Formatting of names, hyperparameters, scores and sizes for people."""
+"""Formats names, hyperparameters, scores and sizes for display."""
 
 import re
 from collections.abc import Mapping

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Globals:
-    """The options that stand before the command."""
+    """The global options, which are given before the command."""
 
     storage: str = ""
     tracking_uri: str = ""

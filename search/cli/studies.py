@@ -25,7 +25,7 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
     book = StudyBook(globals_of(context).storage)
     summaries = []
     for name in book.names():
-        with suppress(NotFoundError):  # deleted meanwhile
+        with suppress(NotFoundError):  # the study was deleted in the meantime
             summaries.append(summarize(book.open(name)))
     if json:
         print_json([summary.model_dump() for summary in summaries])

@@ -52,7 +52,7 @@ class ByteSource:
 
 
 class _StandardInput(ByteSource):
-    """Standard input. What was read of it is kept in a temporary file, to be read again."""
+    """Standard input; the bytes read so far are kept in a temporary file, to be read again."""
 
     def __init__(self) -> None:
         super().__init__(STDIN)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         RandomForestRegressor | RandomForestClassifier | ExtraTreesRegressor | ExtraTreesClassifier
     )
 
-# Stands in the seed path where trials have their place; no trial reaches this number.
+# Used in the seed path instead of a trial's place; no trial reaches this number.
 _CHAMPION = 2**32 - 1
 
 Array = NDArray[Any]

@@ -23,8 +23,8 @@ _MIN_REPORTED = 500e6
 def check_memory(training_set: TrainingSet, workers: int) -> str | None:
     """Compare the memory that a study needs with the free memory of this machine.
 
-    A tree is dropped as soon as it has voted. What remains of a trial is, for each row, a vector
-    over the classes.
+    A tree is dropped as soon as it has voted. A trial keeps only a vector over the classes for
+    each row.
 
     Returns
     -------

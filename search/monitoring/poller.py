@@ -64,7 +64,7 @@ class StudyPoller:
         self._take_notes(notes)
 
     def _take_notes(self, notes: StudyNotes) -> None:
-        """Take what the coordinator writes to the study's notes while it runs."""
+        """Update the status from the notes that the coordinator writes while it runs."""
         status, mirror = self.status, notes.mirror
         status.state = self._study.state()
         status.goal = notes.goal

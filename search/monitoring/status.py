@@ -1,4 +1,4 @@
-"""The status of a search, updated as its trials change: what `launch` and `watch` show."""
+"""The status of a search, which `launch` and `watch` show, updated as its trials change."""
 
 import time
 from collections import deque

@@ -49,7 +49,7 @@ class Coordinator:
     Parameters
     ----------
     plan
-        What to search.
+        The inputs of the search.
     workers
         Workers that have the training set.
     task_sizer

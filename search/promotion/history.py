@@ -72,7 +72,7 @@ class StageDocument(BaseModel):
 
 
 class History(BaseModel):
-    """The document that `history` prints with ``--json``; moves stand oldest first."""
+    """The document that `history` prints with ``--json``; moves are sorted oldest first."""
 
     model_config = ConfigDict(frozen=True)
 

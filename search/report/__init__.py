@@ -1,6 +1,6 @@
 """A study's report, made from Optuna's database alone: one HTML page, no network, and PNG images.
 
-Start reading at `page.py`. It may import `study`, `data` and what is below them.
+The package may import `study`, `data` and the packages below them. Start at `page.make_report`.
 """
 
 from search.plotting import to_png

@@ -1,4 +1,4 @@
-"""The summary of a study, made from Optuna's database alone: what `launch` and `show` print."""
+"""The summary that `launch` and `show` print of a study, made from Optuna's database alone."""
 
 import time
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class BestTrial(_Part):
 
 
 class ChampionTrial(_Part):
-    """The trial that the champion was made of, and the champion's number of trees."""
+    """The trial that was refitted as the champion, and the champion's number of trees."""
 
     trial: int
     trees: int

@@ -68,8 +68,8 @@ def detach(spec: StudySpec) -> StudySummary:
     Raises
     ------
     SearchError, StorageError
-        With a message of one line that says what was wrong, here or at the coordinator, and what
-        to do.
+        If the launch fails, here or at the coordinator. The message says in one line what failed
+        and what to do.
     """
     address = scheduler_of(spec)
     if address is None:

@@ -81,7 +81,7 @@ def launch(
     Raises
     ------
     SearchError, StorageError
-        With a message of one line that says what was wrong and what to do.
+        If the launch fails. The message says in one line what failed and what to do.
     """
     started = time.monotonic()
     prepare(spec)

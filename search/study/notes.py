@@ -1,4 +1,4 @@
-"""What a study's database keeps beside its trials: its specification, progress and champion."""
+"""Documents stored with a study in its database: specification, progress and champion."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,9 +38,9 @@ class _Document(BaseModel):
 
 
 class Identity(BaseModel):
-    """Everything that decides the scores of a study; it must not change when the study goes on.
+    """Everything that decides the scores of a study; it must not change if the study is continued.
 
-    The fields of the description are stored beside the others, not below them.
+    The fields of the description are stored at the same level as the others, not nested.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Request(_Document):
 
 
 class ChampionNote(_Document):
-    """The trial that the champion was made of, its number of trees, and its model's name."""
+    """The trial that was refitted as the champion, its number of trees, and its model's name."""
 
     name: str
     trial: int
@@ -104,7 +104,7 @@ class VersionNote(ChampionNote):
 
 
 class Findings(_Document):
-    """What the held-out rows say about the champion.
+    """Diagnostics of the champion on the held-out rows.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class Seconds(_Document):
 
 
 class StudyNotes(StudyAttributes):
-    """Everything the project keeps with a study, one Optuna user attribute per field.
+    """All documents that the project stores with a study, one Optuna user attribute per field.
 
     For a study that another program made, all fields have their defaults.
 
@@ -187,7 +187,7 @@ class StudyNotes(StudyAttributes):
     spec
         Written last when a study is set up: without it the set-up is incomplete.
     goal
-        Finished trials asked for, over all launches.
+        Requested number of finished trials, over all launches.
     doing
         Current activity of the coordinator.
     workers

@@ -49,7 +49,7 @@ class Problem:
     notes: tuple[str, ...]
 
     def identity(self) -> Identity:
-        """Return everything that decides the scores; it must not change when a study goes on."""
+        """Return everything that decides the scores; it must not change if a study is continued."""
         from optuna.distributions import distribution_to_json
 
         return Identity(

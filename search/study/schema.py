@@ -1,4 +1,4 @@
-"""What each option of a study means, read from the JSON Schema that `StudySpec` generates.
+"""Descriptions of a study's options, read from the JSON Schema that `StudySpec` generates.
 
 `docs/schema.py` writes the schema. Reading it takes less than a millisecond; importing
 `StudySpec`, which builds a pydantic model, would slow down the help of the command line.

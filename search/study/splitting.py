@@ -24,7 +24,7 @@ def choose_resampling(spec: StudySpec, dataset: Dataset) -> tuple[Resampling, tu
     Raises
     ------
     UsageError
-        If out-of-bag votes are asked for although they would be misleading.
+        If out-of-bag votes are requested although they would be misleading.
     DataError
         If there are too few rows, groups or times for the folds.
     """

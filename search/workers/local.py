@@ -19,8 +19,8 @@ from storage.scheduler import silence
 _PRELOAD = ["distributed", "search.workers.dask_workers", "sklearn.ensemble"]
 # Seconds to wait for the local cluster.
 _START_TIMEOUT = 60
-# Dask gives a task up, and its trial fails, when more workers than this have died running it. A
-# remote cluster has a setting of its own.
+# A trial fails when more workers than this have died on its task. A remote cluster has its own
+# setting.
 _ALLOWED_FAILURES = 2
 
 

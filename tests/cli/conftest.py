@@ -1,4 +1,4 @@
-"""Fixtures that run the installed command in a folder of its own, as users do."""
+"""Fixtures that run the installed command in a separate folder, as users do."""
 
 import json
 import os

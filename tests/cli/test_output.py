@@ -1,4 +1,4 @@
-"""What commands print: tables on a terminal, in a pipe and as CSV, and the result of a launch."""
+"""Output of commands: tables on a terminal, in a pipe and as CSV, and the result of a launch."""
 
 import csv
 import io

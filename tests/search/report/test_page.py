@@ -1,4 +1,4 @@
-"""The report: what each figure shows, and the reason given for a figure that is missing."""
+"""Each figure of the report shows its data, or gives the reason why it is missing."""
 
 import re
 import warnings
