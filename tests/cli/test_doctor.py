@@ -48,7 +48,7 @@ def test_a_cluster_is_checked_too(shell: Shell, servers: DaskServers) -> None:
         (("--tracking-uri", "http://127.0.0.1:9"), "MLflow", "does not answer"),
         (("--storage", "sqlite:///nowhere/optuna.db"), "studies", "there is no folder nowhere"),
         (("--storage", "postgresql+psycopg://ann:s3cret@127.0.0.1:9/x"), "studies", "cannot open"),
-        (("--storage", "sqlite:///mlflow.db"), "addresses", "need a database each"),
+        (("--storage", "sqlite:///mlflow.db"), "addresses", "need separate databases"),
         (("--tracking-uri", "http://ann:s3cret@127.0.0.1:9"), "MLflow", "does not answer"),
         (("--tracking-uri", "http://ann:s3cret@localhost"), "MLflow", "does not answer"),
         (("--tracking-uri", "postgresql+psycopg://ann:s3cret@127.0.0.1:9/x"), "MLflow", "refused"),
