@@ -59,12 +59,12 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
         (["launch", "--trials", "many"], 2, "many"),
         (["launch", "no good"], 2, "study name 'no good'"),
         (["launch", "--model", "a/b"], 2, "model name 'a/b'"),
-        (["launch", "x" * 101], 2, "at most 100"),
+        (["launch", "x" * 101], 2, "up to 100 letters"),
         (["launch", "--config", "none.toml"], 2, "none.toml"),
         (["--storage", "nonsense", "launch"], 1, "'nonsense' is not a database address"),
         (["--storage", "sqlite:////no/such/o.db", "launch"], 1, "there is no folder /no/such"),
         (["--storage", "sqlite:///{numbers}", "launch"], 1, "not a database"),
-        (["--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db", "launch"], 2, "each"),
+        (["--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db", "launch"], 2, "separate databases"),
         (["--tracking-uri", "http://127.0.0.1:9", "launch"], 1, "does not answer"),
         (["--tracking-uri", "sqlite:////no/such/m.db", "launch"], 1, "there is no folder /no/such"),
         (["studies"], 1, "grovekeeper launch"),
@@ -196,5 +196,5 @@ def test_too_many_classes_are_refused_with_the_memory_they_need(
     Path("many.csv").write_text("\n".join(["x,y", *lines]))
     assert here("launch", "--data", "many.csv", "--holdout", "0") == 1
     printed = capfd.readouterr().err
-    assert re.search(r"200000 rows x 20000 classes take \S+ \wB in each of \d+ workers", printed)
+    assert re.search(r"200000 rows x 20000 classes need \S+ \wB in each of \d+ workers", printed)
     assert os.listdir() == ["many.csv"]
