@@ -31,9 +31,11 @@ _ROW_HEIGHT, _MAX_INCHES = 0.27, 60.0
 _LABEL_LENGTH = 30
 # Figures with more points embed them as one image: one SVG element per point takes megabytes.
 _MAX_VECTOR_POINTS = 1000
-_RASTER_DPI, _PNG_DPI = 110, 220
+_RASTER_DPI, _PNG_DPI = 110, 150
 _MANY_CLASSES = 10
 _POINTS = 72
+# Inches above a PNG's figure for its title.
+_TITLE_HEIGHT = 0.35
 # Pixels around a figure.
 _PAD = 5
 _GROUP_ID = re.compile(r'<g id="[^"]*">')
@@ -197,8 +199,7 @@ def to_svg(axes: "Axes") -> str:
 
     The style property ``--width`` is the width at which labels have their nominal size.
     """
-    figure, file = cast("Figure", axes.get_figure(root=True)), BytesIO()
-    _fit(axes, figure)
+    figure, file = _figure_of(axes), BytesIO()
     # The date is left out so that the same figure has the same bytes.
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(file, format="svg", dpi=_RASTER_DPI, metadata=metadata)
@@ -211,11 +212,16 @@ def to_svg(axes: "Axes") -> str:
     return start + _GROUP_ID.sub("<g>", content).rstrip()
 
 
-def _fit(axes: "Axes", figure: "Figure") -> None:
-    """Let the axes with their labels fill the figure.
+def _figure_of(axes: "Axes") -> "Figure":
+    return cast("Figure", axes.get_figure(root=True))
+
+
+def fit(axes: "Axes") -> None:
+    """Let the axes with their labels fill the figure. Call it once, before the figure is rendered.
 
     Matplotlib's layout engines lay a figure out and draw it twice, which takes twice the time.
     """
+    figure = _figure_of(axes)
     outer, inner = axes.get_tightbbox(), axes.get_window_extent()
     if outer is not None:
         left, bottom = inner.x0 - outer.x0 + _PAD, inner.y0 - outer.y0 + _PAD
@@ -226,10 +232,17 @@ def _fit(axes: "Axes", figure: "Figure") -> None:
 
 
 def to_png(axes: "Axes", title: str) -> bytes:
-    """Render a figure as a PNG image under a title."""
-    figure, file = cast("Figure", axes.get_figure(root=True)), BytesIO()
+    """Render a figure as a PNG image, in which the title has a line of its own on top."""
+    figure, file = _figure_of(axes), BytesIO()
+    width, height = figure.get_size_inches()
+    left, bottom, across, up = axes.get_position().bounds
+    share = height / (height + _TITLE_HEIGHT)
     with style():
-        figure.suptitle(title, y=1.02, verticalalignment="bottom")
-        figure.savefig(file, format="png", dpi=_PNG_DPI, bbox_inches="tight")
-        figure.suptitle("")
+        figure.set_size_inches(width, height + _TITLE_HEIGHT)
+        axes.set_position((left, bottom * share, across, up * share))
+        text = figure.text(0.5, 1 - (1 - share) / 2, title, ha="center", va="center", fontsize=12)
+        figure.savefig(file, format="png", dpi=_PNG_DPI)
+        text.remove()
+        figure.set_size_inches(width, height)
+        axes.set_position((left, bottom, across, up))
     return file.getvalue()

@@ -25,6 +25,7 @@ def save_plots(diagnostics: Diagnostics, dataset: Dataset, metric: Metric, folde
     """Write the figures into a folder as PNG files."""
     with plotting.style():
         for name, title, axes in _plots(diagnostics, dataset, metric):
+            plotting.fit(axes)
             image = plotting.to_png(axes, f"{title} (held-out rows)")
             (folder / f"{name}.png").write_bytes(image)
 

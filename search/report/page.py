@@ -64,6 +64,7 @@ def _render(**context: Any) -> str:
     from markupsafe import Markup
 
     def svg(plot: "Axes") -> "Markup":
+        plotting.fit(plot)
         # Matplotlib has already escaped the text in the SVG.
         return Markup(plotting.to_svg(plot))  # noqa: S704
 
