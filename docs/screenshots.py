@@ -92,7 +92,7 @@ def panel_of_a_running_study(folder: Path) -> None:
                 poller = poller or StudyPoller(
                     StudyBook(f"sqlite:///{folder}/optuna.db").open("houses")
                 )
-                poller.look()
+                poller.poll()
                 now = poller.status
                 if now.statistics.finished >= MIDST and len(now.running) >= 2:  # noqa: PLR2004
                     draw(now)

@@ -123,7 +123,7 @@ def test_a_request_to_a_dead_coordinator_stops_the_next_one(
     first.kill()
     first.wait()
     told = shell("--storage", stores["OPTUNA_STORAGE"], "stop", "diabetes", expect=1)
-    assert "it is lost; should its cluster take it up again, it stops at once" in told.stderr
+    assert "not running but lost; if its cluster starts it again, it stops at once" in told.stderr
     servers.add_worker(*_RESOURCE, **stores)
     wait_until(lambda: show()["state"] == "stopped", "it is not stopped")
     shell("--storage", stores["OPTUNA_STORAGE"], "sync", "diabetes")

@@ -64,7 +64,11 @@ BY_GROUP = ["launch", "--data", "{numbers}", "--group", "b", "--holdout", "0"]
         (["--storage", "nonsense", "launch"], 1, "'nonsense' is not a database address"),
         (["--storage", "sqlite:////no/such/o.db", "launch"], 1, "there is no folder /no/such"),
         (["--storage", "sqlite:///{numbers}", "launch"], 1, "not a database"),
-        (["--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db", "launch"], 2, "separate databases"),
+        (
+            ["--storage", "sqlite:///a.db", "--tracking-uri", "sqlite:///a.db", "launch"],
+            2,
+            "separate databases",
+        ),
         (["--tracking-uri", "http://127.0.0.1:9", "launch"], 1, "does not answer"),
         (["--tracking-uri", "sqlite:////no/such/m.db", "launch"], 1, "there is no folder /no/such"),
         (["studies"], 1, "grovekeeper launch"),
