@@ -215,7 +215,7 @@ def retry_write(write: Callable[[], T], url: str, give_up: Callable[[], bool] = 
     except (*passing, OSError) as error:  # OSError: the scheduler that served the database ended
         raise DatabaseError(
             f"{describe(error)}. What was written is safe: when the database works again, the same "
-            "launch goes on"
+            "launch continues"
         ) from error
 
 

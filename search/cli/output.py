@@ -128,7 +128,7 @@ def print_result(summary: "StudySummary", *, registered: bool) -> None:
     if summary.champion is not None and summary.of_trial:
         echo(
             f"the champion is still that of trial {summary.champion.trial}: "
-            "the same launch makes the new one"
+            "run the same launch again to make the new one"
         )
         model = None
     elif summary.holdout:

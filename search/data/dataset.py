@@ -164,7 +164,7 @@ def load_dataset(
     notes = []
     if query is not None and "order by" not in " ".join(query.lower().split()):
         notes.append(
-            "--query has no `order by`: a study goes on only if its rows come in the same order"
+            "--query has no `order by`: a study can continue only if its rows keep their order"
         )
     target = str(table.columns[-1]) if description.target is None else description.target
     if description.target is None and source != DIABETES:

@@ -45,9 +45,9 @@ def describe(
         f"- **Hold-out**: {judged if provenance.refit_of else (scores_listed(holdout) or 'none')}",
         f"- **Gate**: {_verdict(last)}",
         *(_pictures(provenance) if data.holdout else ()),
-        f"- **Made with**: {', '.join(f'{k} {v}' for k, v in provenance.versions.items())}",
+        f"- **Versions**: {', '.join(f'{k} {v}' for k, v in provenance.versions.items())}",
         "",
-        f"Make it again, bit by bit: `grovekeeper reproduce {model} --version N`, with this "
+        f"Reproduce it bit for bit: `grovekeeper reproduce {model} --version N`, with this "
         "version's number. "
         f"Who moved it: `grovekeeper history {model}`.",
     ]
@@ -68,5 +68,5 @@ def _verdict(last: Move | None) -> str:
     if last is None:
         return "not judged yet"
     said = last.judgement.verdict if last.judgement else "not judged"
-    word = {"refuse": "refused for", "rollback": "put back into"}.get(last.action, "moved to")
+    word = {"refuse": "refused for", "rollback": "rolled back to"}.get(last.action, "moved to")
     return f"{word} {last.stage} on {last.time[:10]} by {code(last.user)}: {said}"

@@ -67,7 +67,7 @@ def _rows(status: SearchStatus) -> list[tuple[str, str]]:
         text = f"trial {trial.number}: {trees_now(trial) or 0} trees"
         guide = f"{status.guide} " if status.guide else ""
         text += "" if score is None else f", {guide}{score:.5g}"
-        rows.append(("" if place else "grows", text))
+        rows.append(("" if place else "running", text))
     if len(running) > _MOST_RUNNING:
         rows.append(("", f"and {len(running) - _MOST_RUNNING} more"))
     pace = _pace(status)
@@ -88,7 +88,7 @@ def _pace(status: SearchStatus) -> str:
     if workers is not None and status.state == "running" and status.doing == SEARCHING:
         parts.append("no worker: waiting for one" if workers == 0 else f"workers: {workers}")
     if behind is not None:
-        parts.append(f"MLflow {runs_behind(behind)}" if behind else "MLflow level")
+        parts.append(f"MLflow {runs_behind(behind)}" if behind else "MLflow up to date")
     return ", ".join(parts)
 
 

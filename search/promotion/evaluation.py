@@ -184,7 +184,7 @@ def _load_held_out(
         raise StudyError(
             f"{found.source} is not the table that {candidate.version.title} was trained on "
             f"(digest {found.digest[:12]}, was {description.digest[:12]}): name that table with "
-            "--data, or launch a study on the current one"
+            "--data, or launch a study on the current table"
         )
     return dataset
 

@@ -180,4 +180,4 @@ def unmet_requirement(metric: Metric, bound: float, score: float) -> str | None:
     if score >= bound if maximize else score <= bound:
         return None
     word = "least" if maximize else "most"
-    return f"{metric.name} is {score:.5g}, required is at {word} {bound:.5g}"
+    return f"{metric.name} is {score:.5g}, but must be at {word} {bound:.5g}"

@@ -59,7 +59,7 @@ def describe(notes: InitializedNotes, statistics: TrialStatistics, state: StudyS
         )
     if notes.importance:
         mattered = ", ".join(f"{code(k)} ({v:.0%})" for k, v in notes.importance.items())
-        lines.append(f"**What mattered**: {mattered}")
+        lines.append(f"**Important hyperparameters**: {mattered}")
     champion = None if notes.champion is None else notes.champion.trial
     trial = of_trial(champion, None if best is None else best.number)
     if notes.holdout:

@@ -93,8 +93,8 @@ def _with_table(spec: StudySpec) -> StudySpec:
     n_bytes = int(table.memory_usage(deep=True).sum())
     if n_bytes > _MAX_BYTES:
         raise StudyError(
-            f"{spec.data} takes {n_bytes / 1e6:.0f} MB, more than the {_MAX_BYTES / 1e6:.0f} that "
-            "are sent: put it where the coordinator has it, and name it by the path it has there"
+            f"{spec.data} takes {n_bytes / 1e6:.0f} MB, and at most {_MAX_BYTES / 1e6:.0f} MB are "
+            "sent to the cluster: put the file where the coordinator can read it and name its path"
         )
     return spec
 
@@ -143,7 +143,7 @@ class _Submission:
             except queue.Empty:
                 if self._client.status != "running":
                     raise StudyError(
-                        "the Dask scheduler is gone: the same launch starts the study, or goes on"
+                        "the Dask scheduler is gone: run the same launch again to start or continue"
                     ) from None
                 if not self._has_begun and time.monotonic() > silent_until:
                     silent_until = math.inf
@@ -163,8 +163,8 @@ class _Submission:
             return StudySummary.model_validate(self._task.result())
         except (KilledWorker, CancelledError) as error:
             raise StudyError(
-                f"study '{self._study}': coordinator after coordinator died, or the cluster is "
-                "gone; the same launch goes on"
+                f"study '{self._study}': several coordinators died in a row, or the cluster is "
+                "gone: run the same launch again to continue"
             ) from error
 
 

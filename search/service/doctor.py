@@ -73,13 +73,13 @@ def _machine() -> str:
     import psutil
 
     free = psutil.virtual_memory().available
-    little = "; that is little, close what is not needed" if free < _LITTLE_MEMORY else ""
+    little = "; this is low: close other programs" if free < _LITTLE_MEMORY else ""
     return f"{cores()} cores, {size(free)} of memory free{little}"
 
 
 def _disk() -> str:
     free = shutil.disk_usage(Path.cwd()).free
-    little = "; that is little, make room" if free < _LITTLE_DISK else ""
+    little = "; this is low: free some space" if free < _LITTLE_DISK else ""
     return f"{size(free)} free in {Path.cwd()}{little}"
 
 
@@ -87,7 +87,7 @@ def _addresses(stores: Stores) -> str:
     notes: list[str] = []
     with suppress(DatabaseError):  # reported by the check of that store
         notes += stores.check()
-    return "; ".join(notes) or "a database each for studies and runs"
+    return "; ".join(notes) or "studies and runs have separate databases"
 
 
 def _studies(storage: str, scheduler: str | None) -> str:
@@ -96,7 +96,7 @@ def _studies(storage: str, scheduler: str | None) -> str:
         names = StudyBook(storage, scheduler=scheduler).names()
     except NotFoundError:
         database.check_writable(storage)
-        return f"{place} is not there yet: the first launch makes it"
+        return f"{place} does not exist yet: the first launch creates it"
     return f"{place}: {_counted(len(names), 'study', 'studies')}"
 
 
@@ -104,7 +104,7 @@ def _mlflow(tracking_uri: str) -> str:
     place = redact(tracking_uri)
     mlflow_client.check(tracking_uri)
     if mlflow_client.is_new(tracking_uri):
-        return f"{place} is not there yet: the first launch makes it"
+        return f"{place} does not exist yet: the first launch creates it"
     with mlflow_client.explained(tracking_uri):
         names = Registry(tracking_uri).names()
     return f"{place}: {_counted(len(names), 'registered model', 'registered models')}"
@@ -125,5 +125,5 @@ def _scheduler(address: str) -> str:
         resources = {name for worker in workers for name in worker["resources"]}
     there = f"{_counted(len(workers), 'worker', 'workers')}, "
     there += _counted(threads, "thread", "threads")
-    text = f"{address}: {there}, versions as here"
-    return text + ("; a coordinator, for --detach" if "coordinator" in resources else "")
+    text = f"{address}: {there}, same versions as here"
+    return text + ("; a coordinator is there for --detach" if "coordinator" in resources else "")

@@ -295,7 +295,7 @@ class _Launch:
         """Make and register the best trial's champion."""
         best, spec = self._statistics.champion, self._problem.spec
         if best is None:
-            within = f" within {spec.timeout:g} s: give it more time" if end == "timeout" else ""
+            within = f" within {spec.timeout:g} s: raise --timeout" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was completed{within}")
         self._set_phase("making the champion")
         finalizer = Finalizer(
@@ -306,7 +306,7 @@ class _Launch:
     def _finish(self, state: StudyState, started: float, *, interrupted: bool = False) -> None:
         """Wait for the mirror, and note its state; only a few seconds after an interruption."""
         if not interrupted:
-            self._set_phase("bringing MLflow level")
+            self._set_phase("waiting for MLflow")
         self._status.state = state
         self._record()
         level = self._mirror_writer.wait_level(_INTERRUPTED_WAIT if interrupted else _QUIET_WAIT)

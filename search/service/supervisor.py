@@ -84,7 +84,7 @@ class Supervisor:
             if without_workers:
                 _logger.warning("no worker is left: waiting for one")
             else:
-                _logger.info("a worker is back: going on")
+                _logger.info("a worker is back: continuing")
 
     def _check_database(self, now: float) -> None:
         self.stop_requested |= self._study.is_asked_to_stop(self._epoch)

@@ -21,7 +21,7 @@ def test_an_empty_folder_passes_and_nothing_is_created(shell: Shell) -> None:
     assert all(finding["fit"] for finding in findings.values())
     assert list(findings) == ["versions", "machine", "disk", "addresses", "studies", "MLflow"]
     for name in ("studies", "MLflow"):
-        assert "is not there yet: the first launch makes it" in findings[name]["text"]
+        assert "does not exist yet: the first launch creates it" in findings[name]["text"]
     for library in ("python", "optuna", "mlflow", "scikit-learn", "distributed"):
         assert f"{library} " in findings["versions"]["text"]
     assert list(shell.folder.iterdir()) == []
@@ -37,7 +37,10 @@ def test_it_counts_studies_and_models(launched: Shell) -> None:
 def test_a_cluster_is_checked_too(shell: Shell, servers: DaskServers) -> None:
     servers.add_worker("--resources", "coordinator=1", threads=3)
     deadline, printed = time.monotonic() + 60, ""
-    while "1 worker, 3 threads, versions as here; a coordinator, for --detach" not in printed:
+    while (
+        "1 worker, 3 threads, same versions as here; a coordinator is there for --detach"
+        not in printed
+    ):
         assert time.monotonic() < deadline, printed
         printed = shell("doctor", "--scheduler", servers.address).stdout
 

@@ -115,6 +115,9 @@ def test_hold_out_and_model_are_printed_only_if_the_champion_is_the_best_trial(
     print_result(summary(40), registered=True)
     printed = capsys.readouterr().out
     assert "best: trial 40" in printed
-    assert "the champion is still that of trial 12: the same launch makes the new one" in printed
+    assert (
+        "the champion is still that of trial 12: run the same launch again to make the new one"
+        in printed
+    )
     assert "hold-out" not in printed
     assert "registered" not in printed

@@ -55,7 +55,7 @@ def test_history_lists_the_moves(promoted: Shell) -> None:
 
 def test_a_refusal_prints_one_line_exits_with_1_and_is_recorded(promoted: Shell) -> None:
     done = promoted("promote", "diabetes", "--to", "Production", "--require", "rmse=1", expect=1)
-    assert "required is at most 1; better than" in done.stderr
+    assert "but must be at most 1; better than" in done.stderr
     assert "--force --reason TEXT" in done.stderr
     done = promoted("promote", "diabetes", "--to", "Production", "--force", expect=2)
     assert "--force requires --reason" in done.stderr

@@ -83,7 +83,7 @@ def test_a_study_that_a_dead_scheduler_served_from_a_file_continues(
     servers.kill_scheduler()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, out + err
-    assert "the same launch goes on" in err.splitlines()[-1]
+    assert "the same launch continues" in err.splitlines()[-1]
     assert "Traceback" not in err
     servers.start_scheduler()
     servers.add_worker()

@@ -34,7 +34,7 @@ def test_a_full_disk_is_reported_and_the_study_continues_later(workspace: Worksp
     size = max(path.stat().st_size for path in workspace.folder.glob("*.db"))
     full = {"file_size": size + 65536}
     output = workspace.run(expect=1, faults=[full, SHORT_TIMEOUT])
-    assert "the same launch goes on" in output
+    assert "the same launch continues" in output
     assert len(read_trials(workspace.storage, "houses")) < 40
     workspace.run()
     workspace.check()

@@ -61,7 +61,7 @@ def test_a_database_that_does_not_recover_is_an_error(
     monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     monkeypatch.setattr(database, "_WRITE_TIMEOUT", 0.05)
-    with pytest.raises(DatabaseError, match=r"cannot write to .*the same launch goes on"):
+    with pytest.raises(DatabaseError, match=r"cannot write to .*the same launch continues"):
         retry_write(Failing(10**9), URL)
 
 

@@ -87,7 +87,7 @@ def test_unknown_values_are_left_out() -> None:
     assert "MLflow" not in text
     assert "trees a second" not in text
     assert "1/? trials" in text
-    assert "MLflow level" in "\n".join(drawn(status(behind=lambda: 0)))
+    assert "MLflow up to date" in "\n".join(drawn(status(behind=lambda: 0)))
 
 
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,8 +146,8 @@ def test_requirements_are_parsed_and_checked() -> None:
     metric, bound = parse_requirement("neg_root_mean_squared_error=60", "regression")
     assert (metric.name, bound) == ("rmse", 60)
     assert unmet_requirement(metric, bound, 60.0) is None
-    assert unmet_requirement(metric, bound, 61.0) == "rmse is 61, required is at most 60"
-    assert unmet_requirement(R2, 0.5, 0.4) == "r2 is 0.4, required is at least 0.5"
+    assert unmet_requirement(metric, bound, 61.0) == "rmse is 61, but must be at most 60"
+    assert unmet_requirement(R2, 0.5, 0.4) == "r2 is 0.4, but must be at least 0.5"
     assert unmet_requirement(R2, 0.5, float("nan")) is not None
 
 

@@ -90,7 +90,7 @@ def test_a_version_without_a_difference_passes_unless_strict(shop: Shop) -> None
 
 def test_tolerance_passes_a_worse_version_and_a_requirement_refuses_a_good_one(shop: Shop) -> None:
     shop.add(GOOD)
-    with pytest.raises(StudyError, match=r"rmse is .*, required is at most 0\.01"):
+    with pytest.raises(StudyError, match=r"rmse is .*, but must be at most 0\.01"):
         shop.promote(required=("r2=0.1", "rmse=0.01"))
     with pytest.raises(UsageError, match="did you mean 'rmse'"):
         shop.promote(required=("rsme=0.01",))

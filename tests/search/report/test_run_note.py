@@ -68,7 +68,7 @@ def test_the_note_of_a_finished_study_shows_importance_scores_and_model() -> Non
         holdout={"rmse": 6.0},
         model={"name": "houses", "trial": 0, "trees": 10, "version": 3},
     )
-    assert "- **What mattered**: `max_features` (82%)" in said
+    assert "- **Important hyperparameters**: `max_features` (82%)" in said
     assert "- **Hold-out**: rmse 6" in said
     assert "- **Model**: `houses` version 3" in said
 

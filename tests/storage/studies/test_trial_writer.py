@@ -322,7 +322,9 @@ def test_a_database_that_stays_locked_is_an_error_and_keeps_earlier_writes(
     recorded = open_writer()
     with locked(tmp_path):
         recorded.trial_writer.put(replace(running, scores={16: 51.0}))
-        with pytest.raises(DatabaseError, match=r"optuna\.db: database is locked.*goes on") as said:
+        with pytest.raises(
+            DatabaseError, match=r"optuna\.db: database is locked.*continues"
+        ) as said:
             recorded.trial_writer.flush()
     assert "\n" not in str(said.value)
     assert study.trials() == [running]
