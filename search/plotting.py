@@ -31,7 +31,7 @@ _ROW_HEIGHT, _MAX_INCHES = 0.27, 60.0
 _LABEL_LENGTH = 30
 # Figures with more points embed them as one image: one SVG element per point takes megabytes.
 _MAX_VECTOR_POINTS = 1000
-_RASTER_DPI, _PNG_DPI = 110, 150
+_RASTER_DPI, _PNG_DPI = 110, 170
 _MANY_CLASSES = 10
 _POINTS = 72
 # Inches above a PNG's figure for its title.

@@ -75,7 +75,7 @@ def test_the_note_agrees_with_the_diagnostics(tmp_path: Path, classes: int) -> N
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
     found = examine(champion, dataset, metric)
     assert found is not None
-    note = json.loads(json.dumps(found.note(dataset)))
+    note = json.loads(found.note(dataset).model_dump_json())
     assert [name for name, _ in note["importance"]] == found.columns
     if classes:
         assert note["classes"] == ["grade 0", "grade 1", "grade 2"]
