@@ -11,6 +11,8 @@ from processes import environment as own_environment
 from processes import free_port
 
 START_TIMEOUT = 60.0
+# A worker logs this when the scheduler has accepted it.
+_REGISTERED = "Registered to:"
 
 
 class DaskServers:
@@ -56,6 +58,15 @@ class DaskServers:
         )
         self.workers.append(worker)
         return worker
+
+    def wait_for_workers(self) -> None:
+        """Wait until every worker that was added has registered with the scheduler."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while (log := (self.folder / "dask.log").read_text()).count(_REGISTERED) < len(
+            self.workers
+        ):
+            assert time.monotonic() < deadline, log
+            time.sleep(0.1)
 
     def _start(self, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
         dask = str(Path(sys.executable).with_name("dask"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import COMMAND, STORES, environment
+from processes import COMMAND, INSTALLED, STORES, environment
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class Shell:
         return json.loads(self(*arguments, "--json").stdout)
 
     def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+        """Start the installed command, so that the process number is the command's own."""
         return subprocess.Popen(
-            [COMMAND, *arguments],
+            [INSTALLED, *arguments],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -152,6 +152,7 @@ def test_a_detached_study_receives_its_table_and_no_secret(
     stores = {"OPTUNA_STORAGE": shell.storage, "MLFLOW_TRACKING_URI": shell.tracking_uri}
     try:
         worker = servers.add_worker("--resources", "coordinator=1", **stores)
+        servers.wait_for_workers()
         cluster = ("--detach", "--scheduler", servers.address, "--target", "price")
         endless = ("--trials", "100000", *cluster)
         locked = f"http://ann:{SECRET}@{web}/locked/h.csv"

@@ -68,6 +68,7 @@ def test_a_detached_study_runs_alone_and_only_its_coordinator_knows_the_database
 ) -> None:
     servers.add_worker()
     servers.add_worker(*_RESOURCE, **stores)
+    servers.wait_for_workers()
     cluster = ("--detach", "--scheduler", servers.address)
     begun = shell.json("launch", "--trials", "100000", *cluster)
     assert begun["state"] == "running"
@@ -94,12 +95,14 @@ def test_another_coordinator_takes_over_from_a_dead_one_and_can_be_stopped(
 ) -> None:
     servers.add_worker()
     first = servers.add_worker(*_RESOURCE, **stores)
+    servers.wait_for_workers()
     launch = ("launch", "--trials", "100000", "--detach", "--scheduler", servers.address)
     done = shell(*launch)
     assert "watch it: grovekeeper watch diabetes" in done.stdout
     assert "stop it: grovekeeper stop diabetes" in done.stdout
     first.kill()
     second = servers.add_worker(*_RESOURCE, **stores)
+    servers.wait_for_workers()
     wait_until(
         lambda: (show()["lease"] or {}).get("pid") == second.pid, "nobody takes the study over"
     )
@@ -119,12 +122,14 @@ def test_a_request_to_a_dead_coordinator_stops_the_next_one(
 ) -> None:
     servers.add_worker()
     first = servers.add_worker(*_RESOURCE, **stores)
+    servers.wait_for_workers()
     shell("launch", "--trials", "100000", "--detach", "--scheduler", servers.address)
     first.kill()
     first.wait()
     told = shell("--storage", stores["OPTUNA_STORAGE"], "stop", "diabetes", expect=1)
     assert "not running but lost; if its cluster starts it again, it stops at once" in told.stderr
     servers.add_worker(*_RESOURCE, **stores)
+    servers.wait_for_workers()
     wait_until(lambda: show()["state"] == "stopped", "it is not stopped")
     shell("--storage", stores["OPTUNA_STORAGE"], "sync", "diabetes")
     assert_agreement(stores["OPTUNA_STORAGE"], stores["MLFLOW_TRACKING_URI"], "diabetes")
@@ -143,5 +148,6 @@ def test_errors_of_detaching_are_reported_in_one_line(shell: Shell, servers: Das
     assert "has the resource" in refused(*cluster)
     assert "'prize' is not a column" in refused(*cluster, "--target", "prize", expect=2)
     servers.add_worker(*_RESOURCE)
+    servers.wait_for_workers()
     wait_until(lambda: "has the resource" not in refused(*cluster), "no coordinator comes")
     assert "has no OPTUNA_STORAGE and no MLFLOW_TRACKING_URI in its env" in refused(*cluster)

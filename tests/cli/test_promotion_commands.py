@@ -100,7 +100,7 @@ def test_studies_are_compared_side_by_side(promoted: Shell) -> None:
     assert found["comparable"]
     assert found["mlflow"].startswith("/#/compare-runs?runs=")
     done = promoted("compare", "diabetes", "by-mae")
-    assert "their scores cannot be compared: other metric" in done.stdout
+    assert "their scores cannot be compared: they differ in metric" in done.stdout
     assert "two or more different studies" in promoted("compare", "diabetes", expect=2).stderr
 
 

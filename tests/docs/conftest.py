@@ -86,6 +86,7 @@ def cluster(tmp_path: Path) -> Iterator[Names]:
     """A Dask scheduler with a worker."""
     servers = DaskServers(tmp_path)
     servers.add_worker()
+    servers.wait_for_workers()
     yield {"tcp://host:8786": servers.address}
     servers.stop()
 
