@@ -111,7 +111,7 @@ def test_a_promoted_version_shows_its_alias_and_its_stage(study: Any, open_page:
     version.click()
     expect(page.get_by_text("@ staging")).to_be_visible()
     expect(page.get_by_text("Staging", exact=True)).to_be_visible()
-    for text in ("Hyperparameters", "better than a constant forecast", "Made with"):
+    for text in ("Hyperparameters", "better than a constant forecast", "Versions"):
         expect(page.get_by_text(text)).to_be_visible()
 
 
