@@ -46,7 +46,7 @@ class MirrorWriter:
         self._check: Callable[[], None] = lambda: None
         # The thread runs in the caller's context: its log records then belong to the same launch.
         self._thread = threading.Thread(
-            target=copy_context().run, args=(self._run,), name="recorder", daemon=True
+            target=copy_context().run, args=(self._run,), name="mirror-writer", daemon=True
         )
         self._thread.start()
 

@@ -272,7 +272,7 @@ from search.cli import main
 
 class Slow:
     def find_spec(self, name, path=None, target=None):
-        if name == "requests" and threading.current_thread().name == "recorder":
+        if name == "requests" and threading.current_thread().name == "mirror-writer":
             time.sleep(2)
 
 make = search.model.finalize.make_champion
