@@ -56,7 +56,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
             values.append(value)
         return title, values
 
-    yield "state", [s["state"] if s["evaluation"] else "made elsewhere" for s in studies]
+    yield "state", [s["state"] if s["evaluation"] else "not made by Grovekeeper" for s in studies]
     yield each("data", "data", "source")
     yield "  digest", [(study["data"]["digest"] or "")[:12] for study in studies]
     yield each("target", "data", "target")

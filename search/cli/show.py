@@ -57,7 +57,7 @@ def _rows(summary: "StudySummary") -> list[tuple[str, str]]:
     ours = summary.evaluation is not None
     rows = [
         ("study", summary.study),
-        ("state", summary.state if ours else "made elsewhere"),
+        ("state", summary.state if ours else "not made by Grovekeeper"),
         ("metric", f"{summary.metric} ({summary.direction})"),
         ("trials", (counts or "none") + (f", of {trials.goal}" if trials.goal else "")),
     ]

@@ -41,7 +41,7 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
         rows.append(
             [
                 summary.study,
-                summary.state if summary.evaluation else "made elsewhere",
+                summary.state if summary.evaluation else "not made by Grovekeeper",
                 trials.complete + trials.pruned,
                 trials.goal,
                 summary.metric,

@@ -85,8 +85,9 @@ class History(BaseModel):
 def history(registry: Registry, model: str) -> History:
     """Return a model's history.
 
-    Changes that were made elsewhere, for example in the MLflow UI, are inferred: the next recorded
-    move, or the current stage, has another version than the previous move. Their time is unknown.
+    Changes that Grovekeeper did not make, for example in the MLflow UI, are inferred: the next
+    recorded move, or the current stage, has another version than the previous move. Their time is
+    unknown.
 
     Raises
     ------

@@ -78,8 +78,9 @@ class Registry:
         """Register a logged model as the next version of `name`."""
         from mlflow.exceptions import MlflowException
 
-        # With a database, MLflow resolves an address of the form models:/… in the global store of
-        # this process, which may be another one; a server resolves it in its own store.
+        # If the store is a database, MLflow would resolve an address of the form models:/… in the
+        # store that is set globally in this process, which may be another one. A server resolves
+        # such an address in its own store.
         server = StoreAddress(self._uri).is_server
         source = f"models:/{model.model_id}" if server else model.artifact_location
         with _quiet():

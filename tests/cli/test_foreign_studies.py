@@ -49,10 +49,10 @@ def test_they_are_listed_and_shown_without_missing_facts(foreign: Shell) -> None
         assert "None" not in done.stdout
         assert done.stderr == ""
     shown = foreign("show", "my study").stdout
-    assert "made elsewhere" in shown
+    assert "not made by Grovekeeper" in shown
     assert "MLflow" not in shown
     assert "grovekeeper ui" not in foreign("watch", "my study").stdout
-    assert "made elsewhere" in foreign("studies").stdout
+    assert "not made by Grovekeeper" in foreign("studies").stdout
     assert (
         "cannot be compared: they differ in data" in foreign("compare", "my study", "other").stdout
     )
