@@ -15,6 +15,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from search.promotion.history import History
+from search.report.comparison import Comparison
 from search.report.summary import StudySummary
 from search.study.schema import option_schemas
 
@@ -59,6 +60,7 @@ def schemas() -> str:
     """Return the page with the JSON Schemas of printed documents, generated from their models."""
     found = {
         "A study": StudySummary.model_json_schema(),
+        "A comparison of studies": Comparison.model_json_schema(),
         "A model's history": History.model_json_schema(),
     }
     blocks = (

@@ -1,13 +1,16 @@
 """`grovekeeper compare`: compare studies side by side."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from search.cli.options import Csv, Json, globals_of
 from search.cli.output import check_formats, echo, print_csv, print_json, print_table
 from search.errors import UsageError
+
+if TYPE_CHECKING:
+    from search.report.comparison import Comparison
 
 
 def compare(
@@ -31,46 +34,36 @@ def compare(
     book = StudyBook(globals_of(context).storage)
     found = compare_studies([book.open(name) for name in studies])
     if json:
-        print_json(found)
+        print_json(found.model_dump())
         return
     rows = [[title, *values] for title, values in _rows(found)]
     if csv:
         print_csv(["", *studies], rows)
         return
     print_table(["", *studies], rows)
-    if not found["comparable"]:
-        echo(f"their scores cannot be compared: they differ in {', '.join(found['differ'])}")
-    if found["mlflow"]:
-        echo(f"in the MLflow UI: {found['mlflow']}")
+    if not found.comparable:
+        echo(f"their scores cannot be compared: they differ in {', '.join(found.differ)}")
+    if found.mlflow:
+        echo(f"in the MLflow UI: {found.mlflow}")
 
 
-def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    studies = found["studies"]
-
-    def each(title: str, *path: str) -> tuple[str, list[Any]]:
-        values = []
-        for study in studies:
-            value: Any = study
-            for key in path:
-                value = value.get(key) if value is not None else None
-            values.append(value)
-        return title, values
-
-    yield "state", [s["state"] if s["evaluation"] else "not made by Grovekeeper" for s in studies]
-    yield each("data", "data", "source")
-    yield "  digest", [(study["data"]["digest"] or "")[:12] for study in studies]
-    yield each("target", "data", "target")
-    yield each("metric", "metric")
-    yield each("scored by", "evaluation")
-    yield each("best", "best", "value")
-    yield each("  of trial", "best", "number")
-    for name, values in found["params"].items():
+def _rows(found: "Comparison") -> Iterator[tuple[str, list[Any]]]:
+    studies = found.studies
+    yield "state", [s.state if s.evaluation else "not made by Grovekeeper" for s in studies]
+    yield "data", [study.data.source for study in studies]
+    yield "  digest", [(study.data.digest or "")[:12] for study in studies]
+    yield "target", [study.data.target for study in studies]
+    yield "metric", [study.metric for study in studies]
+    yield "scored by", [study.evaluation for study in studies]
+    yield "best", [study.best and study.best.value for study in studies]
+    yield "  of trial", [study.best and study.best.number for study in studies]
+    for name, values in found.params.items():
         yield f"  {name}", values
-    yield each("champion of trial", "champion", "trial")
-    metrics = dict.fromkeys(name for study in studies for name in study["holdout"] or {})
-    for name in metrics:
-        yield each(f"hold-out {name}", "holdout", name)
-    yield each("trials complete", "trials", "complete")
-    yield each("  pruned", "trials", "pruned")
-    yield each("seconds growing", "seconds", "growing")
-    yield each("  total", "seconds", "total")
+    yield "champion of trial", [study.champion and study.champion.trial for study in studies]
+    scores = [study.holdout or {} for study in studies]
+    for metric in dict.fromkeys(name for one in scores for name in one):
+        yield f"hold-out {metric}", [one.get(metric) for one in scores]
+    yield "trials complete", [study.trials.complete for study in studies]
+    yield "  pruned", [study.trials.pruned for study in studies]
+    yield "seconds growing", [study.seconds.growing for study in studies]
+    yield "  total", [study.seconds.total for study in studies]

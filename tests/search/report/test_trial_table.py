@@ -1,4 +1,4 @@
-"""The table of trials, their ranking, and the comparison of studies."""
+"""The table of trials and their ranking."""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import pytest
 from optuna.distributions import FloatDistribution
 from settled import settle
 
-from search.report.comparison import compare_studies
 from search.report.summary import summarize
 from search.report.trial_table import trial_table
 from search.study.ranking import best_first
@@ -75,21 +74,3 @@ def test_a_champion_that_is_not_the_best_trial_is_named(study: Study) -> None:
     better = TrialRecord(2, "COMPLETE", {"max_features": 0.75}, value=2.0)
     study.enter_trial(better, SPACE)
     assert summarize(study).of_trial == " (of trial 0)"
-
-
-def test_studies_of_other_programs_are_not_comparable(book: StudyBook) -> None:
-    apart = [book.make("low", "minimize"), book.make("high", "maximize")]
-    found = compare_studies(apart)
-    assert (found["comparable"], found["differ"]) == (False, ["data", "direction"])
-
-
-def test_the_choice_none_differs_from_a_missing_parameter(book: StudyBook) -> None:
-    from optuna.distributions import CategoricalDistribution
-
-    depths = {"max_depth": CategoricalDistribution([None, 4])}
-    studies = [book.make(name, "minimize") for name in ("a", "b")]
-    for study, params in zip(studies, ({"max_depth": None}, {}), strict=True):
-        settle(study)
-        space = {name: depths[name] for name in params}
-        study.enter_trial(TrialRecord(0, "COMPLETE", params, value=1.0), space)
-    assert compare_studies(studies)["params"] == {"max_depth": ["none", None]}
