@@ -2,13 +2,23 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.data.addresses import DIABETES, TableAddress, resolve_table
 from search.data.description import DataDescription, ResolvedDescription
+from search.data.encoding import (
+    DEFAULT,
+    Encoded,
+    Encoding,
+    Vectorized,
+    cross_fitting,
+    encode,
+    encodings_for,
+    vectorize,
+)
 from search.data.holdout import duplicate_codes, select_held_out, table_digest
 from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.roles import Roles, check_column, read_roles
@@ -64,26 +74,42 @@ class Dataset:
         return self.description.task
 
     @cached_property
-    def _vectorized(self) -> tuple[Any, "pd.DataFrame"]:
+    def vectorized(self) -> Vectorized:
+        """The training rows before their categories are encoded."""
         from threadpoolctl import threadpool_limits
 
-        vectorizer = make_vectorizer()
         # Several threads would add in another order, which changes the last bits.
         with threadpool_limits(1):
-            return vectorizer, vectorizer.fit_transform(self.features)
+            return vectorize(self.features)
 
-    @property
-    def vectorizer(self) -> Any:
-        """The skrub `TableVectorizer`, fitted on the training rows."""
-        return self._vectorized[0]
+    @cached_property
+    def encodings(self) -> tuple[Encoding, ...]:
+        """The encodings to choose from, the default first; empty if they would not differ."""
+        return () if self.is_numeric else encodings_for(self.vectorized, self.n_classes)
+
+    def encode(self, encoding: Encoding | None = None) -> Encoded:
+        """Encode the training rows; ``None`` for the default encoding. Results are cached."""
+        name = encoding or DEFAULT
+        if name not in self._encoded:
+            self._encoded[name] = self._encode(name)
+        return self._encoded[name]
+
+    @cached_property
+    def _encoded(self) -> dict[Encoding, Encoded]:
+        return {}
+
+    def _encode(self, encoding: Encoding) -> Encoded:
+        units = self.units if self.roles.groups is None else self.roles.groups
+        splits = cross_fitting(len(self.y), units, self.roles.times)
+        return encode(self.vectorized, encoding, self.y, self.n_classes, splits)
 
     @cached_property
     def X(self) -> "pd.DataFrame":
-        """The training rows as float32 columns, shape (n_rows, n_features)."""
+        """The training rows in the default encoding: float32, shape (n_rows, n_features)."""
         if self.is_numeric:
             # The vectorizer would return the same, but takes a second to import.
             return self.features.astype(np.float32)
-        return cast("pd.DataFrame", self._vectorized[1])
+        return self.encode().X
 
     @cached_property
     def is_numeric(self) -> bool:
@@ -113,22 +139,6 @@ class Dataset:
     def labels(self) -> NDArray[Any]:
         """Target of the training rows as in the raw table."""
         return self.y if self.classes is None else self.classes[self.y]
-
-
-def make_vectorizer() -> Any:
-    """Return an unfitted `TableVectorizer` with encoders for trees.
-
-    A category becomes one ordinal column, a text of many distinct values 30 latent components, a
-    date its parts. Unknown categories and missing values become NaN, which forests split on.
-    """
-    from sklearn.preprocessing import OrdinalEncoder
-    from skrub import StringEncoder, TableVectorizer
-
-    ordinal = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, dtype=np.float32
-    )
-    text = StringEncoder(random_state=0)
-    return TableVectorizer(low_cardinality=ordinal, high_cardinality=text)
 
 
 def load_dataset(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         RandomForestRegressor | RandomForestClassifier | ExtraTreesRegressor | ExtraTreesClassifier
     )
 
+# Name of the hyperparameter that selects a training set's matrix.
+ENCODING = "encoding"
 # Used in the seed path instead of a trial's place; no trial reaches this number.
 _CHAMPION = 2**32 - 1
 
@@ -56,7 +58,8 @@ def make_forest(
     Parameters
     ----------
     params
-        Hyperparameters of the search space. All but ``splitter`` are passed to scikit-learn.
+        Hyperparameters of the search space. All but ``splitter`` and ``encoding``, which describes
+        the rows that the forest is fitted on, are passed to scikit-learn.
     n_classes
         0 for regression.
     trees
@@ -65,6 +68,7 @@ def make_forest(
     from sklearn import ensemble
 
     forest_params = dict(params)
+    forest_params.pop(ENCODING, None)
     if forest_params.pop("splitter", "best") == "best":
         kind = ensemble.RandomForestClassifier if n_classes else ensemble.RandomForestRegressor
     else:
@@ -132,12 +136,13 @@ def _grow_chunk(
     chunk.
     """
     start = time.perf_counter()
-    X, y, n_classes = training_set.X, training_set.y, training_set.n_classes
+    tree_params = dict(params)
+    X = training_set.matrix(tree_params.pop(ENCODING, None))
+    y, n_classes = training_set.y, training_set.n_classes
     n_rows = len(y)
     votes, squares = np.zeros(n_rows), np.zeros(n_rows)
     total = np.zeros((n_rows, n_classes) if n_classes else n_rows)
     random = np.random.RandomState(seed)
-    tree_params = dict(params)
     max_samples = tree_params.pop("max_samples", 1.0)
     balanced = tree_params.pop("class_weight", None) == "balanced_subsample"
     tree = _make_tree(tree_params, n_classes, random)

@@ -37,28 +37,28 @@ def check_memory(training_set: TrainingSet, workers: int) -> str | None:
         If the study needs more than is free; the message names ways to reduce the need.
     """
     n_rows, trial_bytes = len(training_set.y), _trial_bytes(training_set)
-    needed = training_set.X.nbytes + workers * (_BASE + trial_bytes)
+    needed = training_set.nbytes + workers * (_BASE + trial_bytes)
     free = free_memory()
     n_classes = training_set.n_classes
     classes = f" x {n_classes} classes" if n_classes else ""
     if needed > free:
         msg = (
             f"{n_rows} rows{classes} need {size(trial_bytes)} in each of {workers} workers and "
-            f"{size(training_set.X.nbytes)} for the table, {size(needed)} in all, but {size(free)} "
+            f"{size(training_set.nbytes)} for the table, {size(needed)} in all, but {size(free)} "
             "are free: use fewer --workers, remove rows, or merge rare classes"
         )
         raise DataError(msg)
     if needed < _MIN_REPORTED:
         return None
     return (
-        f"memory: {size(training_set.X.nbytes)} for the table, shared by the workers, and up to "
+        f"memory: {size(training_set.nbytes)} for the table, shared by the workers, and up to "
         f"{size(_BASE + trial_bytes)} in each of them"
     )
 
 
 def worker_memory(training_set: TrainingSet, threads: int) -> float:
     """Return the bytes that a study needs in a worker process of another machine."""
-    return _BASE + training_set.X.nbytes + threads * _trial_bytes(training_set)
+    return _BASE + training_set.nbytes + threads * _trial_bytes(training_set)
 
 
 def node_bytes(n_classes: int) -> int:

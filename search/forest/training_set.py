@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,8 @@ from search.forest.resampling import CHUNK, Resampling
 from storage.host import this_host
 
 Array = NDArray[Any]
+# Name of the file of the matrix in the default encoding.
+_DEFAULT = "X"
 _FOLDER_PREFIX = "grovekeeper-rows-"
 # Trees in a chunk of large tables, by the number of values in X (rows times columns).
 _SMALLER_CHUNKS = ((10_000_000, 1), (500_000, 4))
@@ -28,6 +31,7 @@ class TrainingSet:
     Attributes
     ----------
     X : float32 array of shape (n_rows, n_features)
+        The rows in the default encoding.
     y : array of shape (n_rows,)
         float64 targets, or class indices if `n_classes` is not 0.
     n_classes
@@ -36,6 +40,9 @@ class TrainingSet:
         How the rows are divided between training and voting.
     weights : array of shape (n_rows,), or None
         Row weights, with mean 1.
+    encodings
+        The rows in the other encodings that trials may choose, by their names: float32 arrays of
+        n_rows rows.
     """
 
     X: Array
@@ -43,6 +50,16 @@ class TrainingSet:
     n_classes: int
     resampling: Resampling = Resampling()
     weights: Array | None = None
+    encodings: Mapping[str, Array] = field(default_factory=dict)
+
+    def matrix(self, encoding: str | None) -> Array:
+        """Return the rows in an encoding; ``None`` or its name for the default one."""
+        return self.encodings.get(encoding or "", self.X)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows in all encodings."""
+        return self.X.nbytes + sum(matrix.nbytes for matrix in self.encodings.values())
 
     @property
     def chunk(self) -> int:
@@ -51,8 +68,8 @@ class TrainingSet:
 
     @cached_property
     def has_missing(self) -> bool:
-        """Whether `X` has missing values."""
-        return bool(np.isnan(self.X).any())
+        """Whether the rows have missing values in any encoding."""
+        return any(bool(np.isnan(matrix).any()) for matrix in (self.X, *self.encodings.values()))
 
     @cached_property
     def test_mask(self) -> Array:
@@ -74,26 +91,33 @@ class TrainingSet:
         for k, (train, test) in enumerate(self.resampling.folds):
             arrays |= {f"train{k}": train, f"test{k}": test}
         np.savez(folder / "rows.npz", allow_pickle=False, **arrays)
-        np.save(folder / "X.npy", np.ascontiguousarray(self.X, dtype=np.float32))
+        matrices = {_DEFAULT: self.X} | {f"X-{name}": X for name, X in self.encodings.items()}
+        for name, matrix in matrices.items():
+            np.save(folder / f"{name}.npy", np.ascontiguousarray(matrix, dtype=np.float32))
 
 
 @lru_cache(maxsize=2)
 def load_training_set(folder: Path) -> TrainingSet:
     """Read what `TrainingSet.save` wrote, and cache it for the next task of this process.
 
-    `X` is memory-mapped, so that the workers of one machine share its pages. It is mapped
-    copy-on-write although nobody writes to it: scikit-learn's trees require a writable array if
-    values are missing.
+    The matrices are memory-mapped, so that the workers of one machine share their pages. They are
+    mapped copy-on-write although nobody writes to them: scikit-learn's trees require a writable
+    array if values are missing.
     """
+    prefix = f"{_DEFAULT}-"
     with np.load(folder / "rows.npz", allow_pickle=False) as arrays:
         n_folds = sum(name.startswith("train") for name in arrays)
         folds = tuple((arrays[f"train{k}"], arrays[f"test{k}"]) for k in range(n_folds))
         return TrainingSet(
-            X=np.load(folder / "X.npy", mmap_mode="c"),
+            X=np.load(folder / f"{_DEFAULT}.npy", mmap_mode="c"),
             y=arrays["y"],
             n_classes=int(arrays["n_classes"]),
             resampling=Resampling(arrays.get("units"), folds),
             weights=arrays.get("weights"),
+            encodings={
+                file.stem.removeprefix(prefix): np.load(file, mmap_mode="c")
+                for file in sorted(folder.glob(f"{prefix}*.npy"))
+            },
         )
 
 

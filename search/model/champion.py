@@ -9,7 +9,7 @@ import numpy as np
 from search.data.dataset import Dataset
 from search.environment import free_memory
 from search.errors import StudyError
-from search.forest.growing import champion_seed, fit_forest, make_forest
+from search.forest.growing import ENCODING, champion_seed, fit_forest, make_forest
 from search.forest.memory import max_tree_bytes, node_bytes
 from search.forest.metrics import Metric, evaluate
 from search.forest.oob import UNBOUNDED
@@ -77,12 +77,13 @@ def make_champion(
     """
     from sklearn.pipeline import Pipeline
 
+    encoded = dataset.encode(params.get(ENCODING))
     check_fits(dataset, params, trees, seed)
     forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
-    fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
+    fit_forest(forest, encoded.X, dataset.labels, dataset.weights)
     # Threads add up predictions in the order in which they end; one thread is deterministic.
     forest.set_params(n_jobs=1)
-    pipeline = Pipeline([("table", dataset.vectorizer), ("forest", forest)])
+    pipeline = Pipeline([*encoded.steps, ("forest", forest)])
     holdout = {}
     if len(dataset.held_out_y):
         predicted = predict(pipeline, dataset.held_out_features, dataset.task)
@@ -102,7 +103,8 @@ def check_fits(
     if grown * max_tree_bytes(len(dataset.y), dataset.n_classes) < free:
         return
     one = make_forest(params, dataset.n_classes, 1, champion_seed(seed))
-    needed = grown * _bytes_of(fit_forest(one, dataset.X, dataset.labels, dataset.weights), dataset)
+    X = dataset.encode(params.get(ENCODING)).X
+    needed = grown * _bytes_of(fit_forest(one, X, dataset.labels, dataset.weights), dataset)
     if needed > free:
         classes = f" of {dataset.n_classes} classes" if dataset.n_classes else ""
         saved = " while it is saved" if copies > 1 else ""

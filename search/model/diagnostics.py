@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.dataset import Dataset
+from search.forest.growing import ENCODING
 from search.forest.metrics import Metric
 from search.model.champion import Champion, predict
 from search.study.notes import Findings
@@ -110,13 +111,8 @@ def permutation_importance(
             y, predict(forest, values, dataset.task), weights
         )
 
-    made = table.named_steps["table"].input_to_outputs_
+    outputs = dataset.encode(champion.params.get(ENCODING)).sources
     split = dict(zip(rows.columns, forest.feature_importances_, strict=True))
-    # skrub names an output for an empty column, but drops it from the encoded table.
-    kept = {
-        name: [column for column in columns if column in split] for name, columns in made.items()
-    }
-    outputs = {name: columns for name, columns in kept.items() if columns}
     by_splits = sorted(outputs, key=lambda name: -sum(split[column] for column in outputs[name]))
     ranked = by_splits[:_MOST_COLUMNS]
     before, losses = loss(rows), np.empty((len(ranked), _REPEATS))

@@ -1,25 +1,22 @@
 """Exports the best forest as a few lines of scikit-learn code, which do not need this project."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from search.forest.growing import champion_seed, make_forest
+from search.data.encoding import DEFAULT
+from search.forest.growing import ENCODING, champion_seed, make_forest
 from search.formatting import params_listed, visible
 from search.model.champion import champion_size
-from search.study.notes import read_initialized
+from search.study.notes import EncodedColumns, read_initialized
 from search.study.ranking import best_of
 from storage.studies.study import Study
 
-_VECTORIZER = """\
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder
-from skrub import StringEncoder, TableVectorizer
-
-ordinal = OrdinalEncoder(
+_ORDINAL = """\
+OrdinalEncoder(
     handle_unknown="use_encoded_value", unknown_value=float("nan"), dtype="float32"
-)
-text = StringEncoder(random_state=0)
-table = TableVectorizer(low_cardinality=ordinal, high_cardinality=text)
-model = make_pipeline(table, forest)"""
+)"""
+_ONE_HOT = 'OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype="float32")'
+_TARGET = "TargetEncoder({}cv=KFold(5, shuffle=True, random_state=0))"
 
 
 def as_python(study: Study) -> str:
@@ -47,6 +44,10 @@ def as_python(study: Study) -> str:
     )
     said = [about]
     weight, group = spec.description.weight, spec.description.group
+    encoding = best.params.get(ENCODING)
+    if "target" in (encoding or "") and (group or spec.description.time):
+        kept = f"by whole groups of {group!r}" if group else "from earlier rows only"
+        said += [f"The study learned the target encoding {kept}: here it uses random folds"]
     if weight:
         said += [f"Column {weight!r} holds weights w: fit with sample_weight=w / w.mean()"]
     if group:
@@ -60,7 +61,53 @@ def as_python(study: Study) -> str:
         ")",
     ]
     # Numeric tables need no encoding; other tables are encoded first.
-    return "\n".join(lines if notes.numeric else [*lines, "", _VECTORIZER])
+    if not notes.numeric:
+        lines += ["", *_encoder(notes.encoded, encoding, spec.description.task)]
+    return "\n".join(lines)
+
+
+def _encoder(columns: EncodedColumns, encoding: str | None, task: str) -> Iterator[str]:
+    """Yield the lines of code that encode a raw table."""
+    specific = []
+    if columns.texts:
+        specific.append(f"(StringEncoder(random_state=0), {columns.texts!r})")
+    if columns.categories:
+        specific.append(f"(ToCategorical(), {columns.categories!r})")
+    if columns.codes:
+        specific.append(f"(ToFloat(), {columns.codes!r})")
+    parts = _parts(columns, encoding or DEFAULT, task)
+    if parts:
+        yield "from sklearn.compose import ColumnTransformer"
+        if any("TargetEncoder" in part for part in parts):
+            yield "from sklearn.model_selection import KFold"
+    yield "from sklearn.pipeline import make_pipeline"
+    if parts:
+        yield "from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder"
+    yield "from skrub import StringEncoder, TableVectorizer, ToCategorical, ToFloat"
+    yield ""
+    yield "table = TableVectorizer("
+    yield '    low_cardinality="passthrough",'
+    yield '    high_cardinality="passthrough",'
+    yield f"    specific_transformers=[{', '.join(specific)}],"
+    yield ")"
+    if not parts:
+        yield "model = make_pipeline(table, forest)"
+        return
+    yield f'encoder = ColumnTransformer([{", ".join(parts)}], remainder="passthrough")'
+    yield 'encoder.set_output(transform="pandas")'
+    yield "model = make_pipeline(table, encoder, forest)"
+
+
+def _parts(columns: EncodedColumns, encoding: str, task: str) -> list[str]:
+    """Return the code of the parts of a `ColumnTransformer`; see `search.data.encoding.encode`."""
+    names = [*columns.categories, *columns.codes]
+    target = _TARGET.format('target_type="continuous", ' if task == "regression" else "")
+    code = {"ordinal": _ORDINAL, "target": target, "onehot": _ONE_HOT}
+    few = [name for name in names if name in columns.few_levels]
+    chosen = dict.fromkeys(encoding.split("+"), names)
+    if encoding == "onehot":
+        chosen = {"onehot": few, "ordinal": [name for name in names if name not in few]}
+    return [f"({part!r}, {code[part]}, {used!r})" for part, used in chosen.items() if used]
 
 
 def _changed(params: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Saves a champion as an MLflow model folder in skops format, and loads it again.
 
-Only the types listed here are ever written or read: scikit-learn's tree, and the parts of a
-`TableVectorizer`. A model is loaded only if its files are, to the byte, those that were registered,
-and if the nodes of its trees stay within their arrays, which scikit-learn does not check.
+Only the types listed here are ever written or read: scikit-learn's tree and encoders, and the
+parts of a `TableVectorizer`. A model is loaded only if its files are, to the byte, those that were
+registered, and if the nodes of its trees stay within their arrays, which scikit-learn does not
+check.
 """
 
 import json
@@ -63,6 +64,7 @@ TRUSTED_TYPES = (
 # Parts of scikit-learn that a model may contain. skops itself trusts all of scikit-learn.
 _ESTIMATORS = frozenset(
     {
+        "sklearn.compose._column_transformer.ColumnTransformer",
         "sklearn.decomposition._truncated_svd.TruncatedSVD",
         "sklearn.ensemble._forest.ExtraTreesClassifier",
         "sklearn.ensemble._forest.ExtraTreesRegressor",
@@ -71,7 +73,10 @@ _ESTIMATORS = frozenset(
         "sklearn.feature_extraction.text.TfidfTransformer",
         "sklearn.feature_extraction.text.TfidfVectorizer",
         "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._encoders.OneHotEncoder",
         "sklearn.preprocessing._encoders.OrdinalEncoder",
+        "sklearn.preprocessing._function_transformer.FunctionTransformer",
+        "sklearn.preprocessing._target_encoder.TargetEncoder",
         "sklearn.tree._classes.DecisionTreeClassifier",
         "sklearn.tree._classes.DecisionTreeRegressor",
         "sklearn.tree._classes.ExtraTreeClassifier",
@@ -159,13 +164,14 @@ def _check_estimators(parts: list[dict[str, Any]]) -> None:
 
 
 def _check(pipeline: Any, n_trees: int) -> None:
-    """Raise `ValueError` if a pipeline is not a vectorizer and a forest of valid trees.
+    """Raise `ValueError` if a pipeline is not an encoder of rows and a forest of valid trees.
 
     Parameters
     ----------
     n_trees
         Number of trees in the file.
     """
+    from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import (
         ExtraTreesClassifier,
         ExtraTreesRegressor,
@@ -191,12 +197,14 @@ def _check(pipeline: Any, n_trees: int) -> None:
     )
     if type(pipeline) is not Pipeline:
         raise ValueError(f"it is not a pipeline but {type(pipeline).__name__}")
-    table, forest = (step for _, step in pipeline.steps)
-    if type(table) is not TableVectorizer or type(forest) not in forests:
-        raise ValueError(
-            f"its steps are {type(table).__name__} and {type(forest).__name__}, not a vectorizer "
-            "and a forest"
-        )
+    *encoders, forest = (step for _, step in pipeline.steps)
+    kinds = [type(step) for step in encoders]
+    if (
+        kinds not in ([TableVectorizer], [TableVectorizer, ColumnTransformer])
+        or type(forest) not in forests
+    ):
+        names = ", ".join(type(step).__name__ for _, step in pipeline.steps)
+        raise ValueError(f"its steps are {names}, not encoders of rows and a forest")
     if len({id(grown.tree_) for grown in forest.estimators_}) != n_trees:
         raise ValueError("there are trees outside its forest, or the forest has a tree twice")
     columns = forest.n_features_in_

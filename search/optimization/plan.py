@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from search.data.encoding import DEFAULT
 from search.forest.metrics import Metric
+from search.forest.training_set import TrainingSet
 from search.study.problem import Problem
 from search.study.search_space import forest_key
 from search.study.warm_starts import warm_starts
@@ -53,6 +55,12 @@ class Plan:
     deadline: float | None = None
 
 
+def _n_features(training_set: TrainingSet) -> dict[str | None, int]:
+    """Return the number of columns by encoding."""
+    names = (None, DEFAULT, *training_set.encodings)
+    return {name: int(training_set.matrix(name).shape[1]) for name in names}
+
+
 def make_plan(problem: Problem, began: float) -> Plan:
     """Return the plan of a problem whose search began at `began`, a value of `time.monotonic`."""
     spec, training_set = problem.spec, problem.training_set
@@ -62,7 +70,7 @@ def make_plan(problem: Problem, began: float) -> Plan:
     )
     return Plan(
         space=problem.space,
-        forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
+        forest_key=partial(forest_key, n_rows=n_rows, n_features=_n_features(training_set)),
         metric=problem.metric,
         rungs=problem.resampling.rungs,
         chunk=training_set.chunk,

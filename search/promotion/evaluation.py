@@ -255,8 +255,9 @@ def _constant_forecast(dataset: Dataset, metric: Metric) -> Array:
 def _default_forest(dataset: Dataset, seed: int) -> Array:
     """Predict the held-out rows with scikit-learn's default forest, fitted on the training rows."""
     forest = make_forest({}, dataset.n_classes, _DEFAULT_TREES, champion_seed(seed), jobs=-1)
-    fit_forest(forest, dataset.X, dataset.labels, dataset.weights)
-    return predict(forest, dataset.vectorizer.transform(dataset.held_out_features), dataset.task)
+    encoded = dataset.encode()
+    fit_forest(forest, encoded.X, dataset.labels, dataset.weights)
+    return predict(forest, encoded.transform(dataset.held_out_features), dataset.task)
 
 
 def _features(loaded: LoadedModel) -> list[str]:

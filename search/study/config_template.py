@@ -70,7 +70,10 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     for option, about in option_schemas().items():
         lines += ["", *_comment(about["description"])]
         if option == "space":
-            lines += ["# Also available: max_depth, criterion.", "[space]"]
+            lines += [
+                "# Also available: max_depth, criterion; encoding, if the table has categories.",
+                "[space]",
+            ]
             lines += [f"# {line}" for line in space_lines(space)]
         elif option in given:
             lines.append(f"{option} = {toml_value(given[option])}")

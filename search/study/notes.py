@@ -76,6 +76,25 @@ class Identity(BaseModel):
         return self.description.identity() | {name: getattr(self, name) for name in own}
 
 
+class EncodedColumns(_Document):
+    """Names of the columns of a table that are encoded.
+
+    Attributes
+    ----------
+    texts
+        Columns of free text.
+    categories, codes
+        Categories that are texts, and those that are whole numbers.
+    few_levels
+        Those of both that have few enough levels to be one-hot encoded.
+    """
+
+    texts: list[str] = []
+    categories: list[str] = []
+    codes: list[str] = []
+    few_levels: list[str] = []
+
+
 class Request(_Document):
     """Options of the last launch that are not part of the study's identity."""
 
@@ -180,6 +199,8 @@ class StudyNotes(StudyAttributes):
         Size of the table, including the hold-out and without the target.
     numeric
         Whether all columns are numbers.
+    encoded
+        Columns that are not numbers, and how they are encoded.
     guide
         Score that trials report while they grow, if it is not the metric.
     versions
@@ -203,6 +224,7 @@ class StudyNotes(StudyAttributes):
     rows: int = 0
     numeric: bool = False
     columns: int = 0
+    encoded: EncodedColumns = EncodedColumns()
     guide: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     spec: Identity | None = None

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search.data.dataset import Dataset, load_again, load_dataset
+from search.data.encoding import DEFAULT, Encoding
 from search.environment import installed
 from search.errors import DataError, StudyError, UsageError
+from search.forest.growing import ENCODING
 from search.forest.metrics import Metric, check_metric, get_metric
 from search.forest.resampling import Resampling
 from search.forest.training_set import TrainingSet, writable
-from search.study.notes import Identity, StudyNotes, read_initialized, read_notes
+from search.study.notes import EncodedColumns, Identity, StudyNotes, read_initialized, read_notes
 from search.study.search_space import make_space
 from search.study.spec import StudySpec, make_spec
 from search.study.splitting import choose_resampling
@@ -24,6 +26,8 @@ from storage.redaction import redact
 from storage.studies.study import FORMAT_VERSION, Study, StudyBook
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
 
 _OUT_OF_BAG = "out-of-bag"
@@ -64,14 +68,28 @@ class Problem:
     def training_set(self) -> TrainingSet:
         """The training rows as workers receive them."""
         dataset = self.dataset
-        X = writable(dataset.X.to_numpy(dtype="float32", copy=False))
-        return TrainingSet(X, dataset.y, dataset.n_classes, self.resampling, dataset.weights)
+        choices: tuple[Encoding, ...] = getattr(self.space.get(ENCODING), "choices", ())
+        encodings: dict[str, NDArray[Any]] = {
+            name: _matrix(dataset.encode(name).X) for name in choices if name != DEFAULT
+        }
+        return TrainingSet(
+            _matrix(dataset.X),
+            dataset.y,
+            dataset.n_classes,
+            self.resampling,
+            dataset.weights,
+            encodings,
+        )
 
     @property
     def evaluation(self) -> str:
         """The way trials are scored: ``out-of-bag``, or the number of folds as in ``5 folds``."""
         folds = len(self.resampling.folds)
         return f"{folds} folds" if folds else _OUT_OF_BAG
+
+
+def _matrix(rows: "pd.DataFrame") -> "NDArray[Any]":
+    return writable(rows.to_numpy(dtype="float32", copy=False))
 
 
 def load_problem(spec: StudySpec) -> Problem:
@@ -97,7 +115,7 @@ def make_problem(spec: StudySpec, dataset: Dataset) -> Problem:
     check_metric(metric, dataset.y[voted], dataset.n_classes, own)
     _check_encoded(dataset)
     n_rows, n_features = dataset.X.shape
-    space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name)
+    space = make_space(dataset.task, n_rows, n_features, spec.space, metric.name, dataset.encodings)
     _check_criterion(space, dataset)
     return Problem(spec, dataset, metric, space, resampling, dataset.notes + notes)
 
@@ -110,12 +128,14 @@ def _check_encoded(dataset: Dataset) -> None:
     if not dataset.X.shape[1]:
         raise DataError(f"{dataset.description.source}: no column holds anything to learn from")
     if len(dataset.held_out_y):
-        sides.append(dataset.vectorizer.transform(dataset.held_out_features))
+        sides.append(dataset.encode().transform(dataset.held_out_features))
     for X in sides:
         infinite = X.columns[np.isinf(X.to_numpy()).any(axis=0)]
         if len(infinite):
+            sources = dataset.encode().sources
+            name = next(name for name, columns in sources.items() if infinite[0] in columns)
             raise DataError(
-                f"column '{infinite[0]}' has infinite values: replace them, or leave them empty"
+                f"column '{name}' has infinite values: replace them, or leave them empty"
             )
 
 
@@ -205,12 +225,25 @@ def initialize_study(problem: Problem, study: Study) -> None:
             rows=len(dataset.y) + len(dataset.held_out_y),
             numeric=dataset.is_numeric,
             columns=dataset.features.shape[1],
+            encoded=_encoded_columns(dataset),
             versions=installed(),
         )
     )
     if problem.metric.guide is not None:
         study.write(StudyNotes(guide=problem.metric.guide))
     study.write(StudyNotes(spec=problem.identity()))
+
+
+def _encoded_columns(dataset: Dataset) -> EncodedColumns:
+    if dataset.is_numeric:
+        return EncodedColumns()
+    table = dataset.vectorized
+    return EncodedColumns(
+        texts=list(table.texts),
+        categories=[name for name in table.levels if name not in table.codes],
+        codes=list(table.codes),
+        few_levels=list(table.one_hot),
+    )
 
 
 def _check_same(problem: Problem, study: Study) -> bool:

@@ -1,10 +1,12 @@
 """The search space: hyperparameters as Optuna distributions, and scikit-learn's defaults."""
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from search.data.encoding import DEFAULT
 from search.errors import UsageError
+from search.forest.growing import ENCODING
 from search.study.spec import Choice, Range
 from search.types import Task
 
@@ -31,6 +33,7 @@ _UNSEARCHED = {
     "max_depth": None,
     "max_samples": 1.0,
     "class_weight": None,
+    ENCODING: DEFAULT,
 }
 
 
@@ -40,6 +43,7 @@ def make_space(
     n_features: int,
     changes: Mapping[str, Choice],
     metric: str | None = None,
+    encodings: Sequence[str] = (),
 ) -> dict[str, "BaseDistribution"]:
     """Return the distributions that trials are drawn from.
 
@@ -54,6 +58,8 @@ def make_space(
         The user's ``[space]``: replaces the default of each hyperparameter in it.
     metric
         Name of the study's metric.
+    encodings
+        Encodings of the table's categories; empty if there is nothing to choose.
 
     Raises
     ------
@@ -75,8 +81,11 @@ def make_space(
     }
     if (metric or "").startswith(_RARE_CLASS_METRICS):
         space["class_weight"] = CategoricalDistribution(_CLASS_WEIGHTS)
+    if encodings:
+        space[ENCODING] = CategoricalDistribution(tuple(encodings))
+    limits = _Limits(task, n_rows, tuple(encodings))
     for name, choice in changes.items():
-        space[name] = _distribution(name, choice, task, n_rows)
+        space[name] = _distribution(name, choice, limits)
     return space
 
 
@@ -93,6 +102,7 @@ def default_params(task: Task, n_features: int) -> dict[str, Any]:
         "max_samples": 1.0,
         "criterion": _CRITERIA[task][0],
         "class_weight": None,
+        ENCODING: DEFAULT,
     }
 
 
@@ -113,14 +123,22 @@ def point_of(
     return {name: params[name] for name in space}
 
 
-def forest_key(params: Mapping[str, Any], n_rows: int, n_features: int) -> tuple[Any, ...]:
+def forest_key(
+    params: Mapping[str, Any], n_rows: int, n_features: Mapping[str | None, int]
+) -> tuple[Any, ...]:
     """Return a key that is equal for hyperparameters that make the same forest.
 
     Different shares of the columns or rows can round down to the same number of them.
+
+    Parameters
+    ----------
+    n_features
+        Number of columns by encoding; by ``None`` if the encoding is not searched.
     """
     counted = dict(params)
     if "max_features" in counted:
-        counted["max_features"] = max(1, int(counted["max_features"] * n_features))
+        columns = n_features[counted.get(ENCODING)]
+        counted["max_features"] = max(1, int(counted["max_features"] * columns))
     if "max_samples" in counted:
         counted["max_samples"] = max(1, int(counted["max_samples"] * n_rows))
     return tuple(sorted(counted.items(), key=lambda item: item[0]))
@@ -136,11 +154,21 @@ def _contains(distribution: "BaseDistribution", value: Any) -> bool:
     return bool(distribution.low <= value <= distribution.high)
 
 
-def _distribution(name: str, choice: Choice, task: Task, n_rows: int) -> "BaseDistribution":
+class _Limits(NamedTuple):
+    """What the values of hyperparameters are checked against."""
+
+    task: Task
+    n_rows: int
+    encodings: tuple[str, ...]
+
+
+def _distribution(name: str, choice: Choice, limits: _Limits) -> "BaseDistribution":
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if name not in _names(task):
-        known = ", ".join(_names(task))
+    if name not in _names(limits):
+        known = ", ".join(_names(limits))
+        if name == ENCODING:
+            known += "; this table has no categories of more than two levels to encode"
         raise UsageError(f"invalid [space] {name}: the hyperparameters are {known}")
     if not isinstance(choice, Range):
         given = choice if isinstance(choice, tuple) else (choice,)
@@ -148,27 +176,28 @@ def _distribution(name: str, choice: Choice, task: Task, n_rows: int) -> "BaseDi
         if not choices:
             raise UsageError(f"invalid [space] {name}: the list is empty; give one or more values")
         for value in choices:
-            _check_value(name, value, task, n_rows)
+            _check_value(name, value, limits)
         if name in _SHARES:  # scikit-learn takes the integer 1 for one column or row
             choices = tuple(float(cast("float", value)) for value in choices)
         return CategoricalDistribution(choices)
-    if _choices(name, task):
+    if _choices(name, limits):
         raise UsageError(
             f"invalid [space] {name}: it is not a number; give a value or a list of values"
         )
-    _check_value(name, choice.low, task, n_rows)
-    _check_value(name, choice.high, task, n_rows)
+    _check_value(name, choice.low, limits)
+    _check_value(name, choice.high, limits)
     if name in _INTEGERS:
         return IntDistribution(int(choice.low), int(choice.high), log=choice.log)
     return FloatDistribution(float(choice.low), float(choice.high), log=choice.log)
 
 
-def _choices(name: str, task: Task) -> tuple[Any, ...]:
+def _choices(name: str, limits: _Limits) -> tuple[Any, ...]:
     """Return the values of a categorical hyperparameter; empty for a numeric one."""
     by_name = {
         "splitter": _SPLITTERS,
-        "criterion": _CRITERIA[task],
+        "criterion": _CRITERIA[limits.task],
         "class_weight": _CLASS_WEIGHTS,
+        ENCODING: limits.encodings,
     }
     return by_name.get(name, ())
 
@@ -177,15 +206,19 @@ def _shown(value: Any) -> str:
     return _NONE if value is None else str(value)
 
 
-def _names(task: Task) -> list[str]:
+def _names(limits: _Limits) -> list[str]:
     names = ["splitter", "max_features", "min_samples_leaf", "max_depth", "max_samples"]
-    return [*names, "criterion"] + (["class_weight"] if task == "classification" else [])
+    names.append("criterion")
+    if limits.task == "classification":
+        names.append("class_weight")
+    return [*names, ENCODING] if limits.encodings else names
 
 
-def _check_value(name: str, value: Any, task: Task, n_rows: int) -> None:
+def _check_value(name: str, value: Any, limits: _Limits) -> None:
+    n_rows = limits.n_rows
     number = isinstance(value, int | float) and not isinstance(value, bool)
     whole = isinstance(value, int) and number
-    choices = _choices(name, task)
+    choices = _choices(name, limits)
     if choices:
         valid = any(value == choice and type(value) is type(choice) for choice in choices)
         rule = f"one of {', '.join(_shown(choice) for choice in choices)}"

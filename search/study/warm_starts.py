@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from search.data.encoding import DEFAULT
+from search.forest.growing import ENCODING
 from search.study.search_space import default_params, point_of
 from search.types import Task
 
@@ -53,13 +55,16 @@ def warm_starts(
     the points, all inside the space, and how many of the first ones are scikit-learn's defaults:
     1, or 0 if the defaults lie outside the space
     """
-    default = default_params(task, n_features)
+    encodings = getattr(space.get(ENCODING), "choices", (DEFAULT,))
+    default = default_params(task, n_features) | {ENCODING: encodings[0]}
     first = point_of(default, space)
     found = [] if first is None else [first]
-    for start in _PORTFOLIO[task]:
+    for place, start in enumerate(_PORTFOLIO[task], start=1):
         # Leaves are limited for small tables, where a large leaf would be the whole tree.
         leaf = min(start.min_samples_leaf, max(1, n_rows // 10))
-        params = default | start._asdict() | {"min_samples_leaf": leaf}
+        # Each encoding is tried by some of the first trials.
+        encoding = encodings[place % len(encodings)]
+        params = default | start._asdict() | {"min_samples_leaf": leaf, ENCODING: encoding}
         point = point_of(params, space)
         if point is not None and point not in found:
             found.append(point)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, from_dtype
 from made import make_dataset
 
-from search.data.dataset import Dataset, make_vectorizer
+from search.data.dataset import Dataset
 from search.data.description import ResolvedDescription
+from search.data.encoding import make_vectorizer
 from search.data.table import read_table
 from search.errors import DataError, UsageError
 

@@ -34,6 +34,8 @@ def houses(kind: str) -> pd.DataFrame:
 @pytest.mark.parametrize("splitter", ["best", "random"])
 def test_the_exported_code_makes_the_champion(tmp_path: Path, kind: str, splitter: str) -> None:
     params: dict[str, Any] = GOOD | {"splitter": splitter, "max_samples": 0.7}
+    if kind == "text":
+        params["encoding"] = "ordinal" if splitter == "best" else "ordinal+target"
     problem = load_problem(StudySpec(data=houses(kind), target="price", trees=20, seed=3))
     study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
     initialize_study(problem, study)

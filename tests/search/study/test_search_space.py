@@ -1,17 +1,19 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from search.errors import UsageError
 from search.forest.growing import make_forest
 from search.study.search_space import default_params, forest_key, make_space, point_of
 from search.study.spec import Range, make_spec, read_config
+from search.study.warm_starts import warm_starts
 from search.types import Task
 
 ALL: dict[str, Any] = {
@@ -163,7 +165,7 @@ def test_shares_that_give_equal_numbers_of_columns_and_rows_make_the_same_forest
 
     def forest(share: float) -> Any:
         params = {"max_features": share, "min_samples_leaf": 2, "max_samples": samples}
-        return forest_key(params, n_rows, n_features)
+        return forest_key(params, n_rows, {None: n_features})
 
     assert (forest(share) == forest(other)) == (columns(share) == columns(other))
     hash(forest(share))
@@ -181,9 +183,42 @@ def test_any_other_difference_makes_another_forest() -> None:
         {"criterion": "entropy"},
         {"class_weight": "balanced_subsample"},
     ]
-    assert len({forest_key(params | change, 100, 10) for change in changes}) == len(changes)
+    widths = {"ordinal": 10, "target": 20}
+    changes.append({"encoding": "target"})
+    assert len({forest_key(params | change, 100, widths) for change in changes}) == len(changes)
     same = dict(reversed((params | {"max_samples": 0.501}).items()))
-    assert forest_key(same, 100, 10) == forest_key(params | {"max_samples": 0.509}, 100, 10)
+    other = params | {"max_samples": 0.509}
+    assert forest_key(same, 100, widths) == forest_key(other, 100, widths)
+
+
+def test_the_encoding_is_searched_if_there_is_a_choice() -> None:
+    offered = ("ordinal", "target")
+    space = make_space("regression", 100, 5, {}, None, offered)
+    assert space["encoding"] == CategoricalDistribution(offered)
+    fixed = make_space("regression", 100, 5, {"encoding": "target"}, None, offered)
+    assert fixed["encoding"] == CategoricalDistribution(("target",))
+    assert "encoding" not in make_space("regression", 100, 5, {})
+
+
+def test_an_encoding_that_the_table_does_not_offer_is_refused() -> None:
+    with pytest.raises(UsageError, match="encoding = 'onehot': it must be one of ordinal, target"):
+        make_space("regression", 100, 5, {"encoding": "onehot"}, None, ("ordinal", "target"))
+    with pytest.raises(UsageError, match="this table has no categories of more than two levels"):
+        make_space("regression", 100, 5, {"encoding": "target"})
+
+
+def test_the_first_trials_try_every_encoding() -> None:
+    offered = ("ordinal", "target", "ordinal+target", "onehot")
+    for task in get_args(Task):
+        space = make_space(task, 1000, 5, {}, None, offered)
+        first, unpruned = warm_starts(task, 1000, 5, space)
+        assert unpruned == 1
+        assert first[0]["encoding"] == "ordinal"
+        assert {point["encoding"] for point in first} == set(offered)
+        (fixed, *_), _ = warm_starts(
+            task, 1000, 5, make_space(task, 1000, 5, {"encoding": "target"}, None, offered)
+        )
+        assert fixed["encoding"] == "target"
 
 
 @pytest.mark.parametrize(
