@@ -30,6 +30,8 @@ def launch(
     weight: Annotated[str | None, study_option("weight", "COLUMN")] = None,
     group: Annotated[str | None, study_option("group", "COLUMN")] = None,
     time: Annotated[str | None, study_option("time", "COLUMN")] = None,
+    drop: Annotated[list[str] | None, study_option("drop", "COLUMN")] = None,
+    categorical: Annotated[list[str] | None, study_option("categorical", "COLUMN")] = None,
     evaluation: Annotated[str | None, study_option("evaluation", "auto|oob|cv")] = None,
     folds: Annotated[str | None, study_option("folds", "N")] = None,
     trials: Annotated[str | None, study_option("trials", "N")] = None,
@@ -63,11 +65,11 @@ def launch(
     from search.study.spec import make_spec, read_config
 
     # All values are strings, because only the specification validates them. An option that was not
-    # given is None, so that the configuration file can set it.
+    # given is None or, if it can be repeated, empty, so that the configuration file can set it.
     given = {
         name: value
         for name, value in context.params.items()
-        if name in option_schemas() and value is not None
+        if name in option_schemas() and value not in (None, ())
     }
     file = read_config(config) if config else {}
     spec = make_spec(file | given)

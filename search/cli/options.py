@@ -11,7 +11,7 @@ from search.cli.output import echo
 from search.errors import UsageError
 from search.monitoring.display import Display
 from search.stores import Stores
-from search.study.schema import description
+from search.study.schema import description, option_schemas
 
 if TYPE_CHECKING:
     from storage.records import Stage
@@ -45,7 +45,9 @@ def globals_of(context: typer.Context) -> Globals:
 
 def study_option(name: str, metavar: str) -> Any:
     """Return the command-line option of a field of `StudySpec`, with its description as help."""
-    return typer.Option(help=description(name), metavar=metavar)
+    repeated = option_schemas()[name].get("type") == "array"
+    text = description(name) + (" The option can be repeated." if repeated else "")
+    return typer.Option(help=text, metavar=metavar)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]

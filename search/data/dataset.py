@@ -1,7 +1,9 @@
 """`Dataset`: the features and the target of a table, divided into training and held-out rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
 from search.data.target import detect_task, encode_target, infer_target_type, rows_with_target
-from search.errors import DataError
+from search.errors import DataError, UsageError
 from search.types import Task
 
 if TYPE_CHECKING:
@@ -47,13 +49,15 @@ class Dataset:
     description
         The table and the roles of its columns.
     features, held_out_features
-        Columns of the raw table, without the target, weights and groups.
+        Columns of the raw table, without the target, weights, groups and dropped columns.
     y, held_out_y
         float64 for a regression, int64 indices into `classes` for a classification.
     classes
         The sorted classes; ``None`` for a regression.
     roles, held_out_roles
         Weights, groups and times of the rows.
+    held_out_dropped
+        Dropped columns of the held-out rows: an older model that uses them can still be judged.
     notes
         A sentence about each default that was chosen, and about rows that were left out.
     """
@@ -66,6 +70,7 @@ class Dataset:
     classes: NDArray[Any] | None
     roles: Roles = Roles()
     held_out_roles: Roles = Roles()
+    held_out_dropped: "pd.DataFrame | None" = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -136,6 +141,13 @@ class Dataset:
         return duplicate_codes(self.features)
 
     @property
+    def held_out_rows(self) -> "pd.DataFrame":
+        """The held-out rows with all columns that a model of this table may use."""
+        if self.held_out_dropped is None:
+            return self.held_out_features
+        return self.held_out_features.join(self.held_out_dropped)
+
+    @property
     def labels(self) -> NDArray[Any]:
         """Target of the training rows as in the raw table."""
         return self.y if self.classes is None else self.classes[self.y]
@@ -150,7 +162,8 @@ def load_dataset(
 ) -> Dataset:
     """Read a table, and divide it into training and held-out rows.
 
-    The columns of weights and groups are not features. The column of times is.
+    The columns of weights and groups and the dropped columns are not features. The column of times
+    is.
 
     Parameters
     ----------
@@ -182,7 +195,7 @@ def load_dataset(
             f"target: '{target}', the last column of {source} (choose another with --target)"
         )
     check_column(table, target, "target")
-    _check_cells(table, target)
+    _check_cells(table, target, description.drop)
     present = rows_with_target(table, target)
     if not present.all():
         missing = int((~present).sum())
@@ -191,8 +204,10 @@ def load_dataset(
     table[target] = infer_target_type(table[target])
     description = description.model_copy(update={"target": target})
     roles = read_roles(table, description)
-    no_features = (target, description.weight, description.group)
+    no_features = (target, description.weight, description.group, *description.drop)
     features = table.drop(columns=[name for name in no_features if name is not None])
+    if description.drop and features.shape[1] == 0:
+        raise UsageError(f"--drop leaves no column of {source} to learn from: drop fewer columns")
     _check_features(features, source)
     chosen = task or detect_task(table[target])
     if task is None and source != DIABETES:
@@ -214,6 +229,7 @@ def load_dataset(
         classes=classes,
         roles=roles.select(~out),
         held_out_roles=roles.select(out),
+        held_out_dropped=table.loc[out, list(description.drop)].reset_index(drop=True),
         notes=tuple(notes),
     )
 
@@ -249,8 +265,9 @@ def _held_out_mask(
     return select_held_out(features if group is None else table[[group]], share)
 
 
-def _check_cells(table: "pd.DataFrame", target: str) -> None:
+def _check_cells(table: "pd.DataFrame", target: str, dropped: Sequence[str]) -> None:
     """Raise `DataError` for names and values that a model cannot take."""
+    learned = table.drop(columns=list(dropped), errors="ignore")
     for name in table.columns:
         if not name:
             raise DataError("a column has no name: give it one")
@@ -265,21 +282,23 @@ def _check_cells(table: "pd.DataFrame", target: str) -> None:
             raise DataError(
                 f"column '{name}' holds complex numbers: split it into two columns of real numbers"
             )
-    for name in table.select_dtypes(include="object", exclude="str").columns:
+    for name in learned.select_dtypes(include="object", exclude="str").columns:
         # Bytes can be categories but not classes: predictions could not be written as JSON.
         refused = (*_NESTED_TYPES, bytes) if name == target else _NESTED_TYPES
         value = next((value for value in table[name] if isinstance(value, refused)), None)
         if value is not None:
+            remedy = "" if name == target else f"leave it out (--drop {quote(name)}), or "
             raise DataError(
-                f"column '{name}' holds values of type {type(value).__name__}: leave it out, or "
-                "convert it to numbers, texts, dates or booleans"
+                f"column '{name}' holds values of type {type(value).__name__}: {remedy}convert it "
+                "to numbers, texts, dates or booleans"
             )
-    for name in table.select_dtypes(include="str").columns:
+    for name in learned.select_dtypes(include="str").columns:
         longest = int(table[name].str.len().max() or 0)
         if longest > _MAX_TEXT_LENGTH:
             raise DataError(
                 f"column '{name}' holds a text of {longest:,} characters, more than "
-                f"{_MAX_TEXT_LENGTH:,}: shorten it, or leave the column out"
+                f"{_MAX_TEXT_LENGTH:,}: shorten it, or leave the column out "
+                f"(--drop {quote(name)})"
             )
 
 

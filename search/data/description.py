@@ -8,8 +8,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from search.data.addresses import TableAddress
 from search.types import Task
 
-# Columns that describe rows instead of being learned from, and the words that users read for them.
+# Columns that describe rows, and the words that users read for them.
 ROLES = {"weight": "weights", "group": "groups", "time": "time"}
+# Roles that several columns can have.
+LISTS = {"drop": "dropped columns", "categorical": "categorical columns"}
 
 # Fields that have another name in a study's stored identity.
 _STORED_NAMES = {"source": "data", "digest": "data_digest"}
@@ -19,12 +21,20 @@ def _redacted(address: str) -> str:
     return TableAddress(address).redacted
 
 
+def _canonical(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort names, so that another order or a repetition does not make another study."""
+    return tuple(sorted(set(names)))
+
+
+ColumnNames = Annotated[tuple[str, ...], AfterValidator(_canonical)]
+
+
 class DataDescription(BaseModel):
     """The table that a study learns from, the roles of its columns, and the share held out.
 
     `StudySpec` makes it, `load_dataset` reads the table by it, and the study's identity and the
-    model's record are derived from it. A new column role is a field here and in `StudySpec`, an
-    entry in `ROLES`, and its effect in `load_dataset`.
+    model's record are derived from it. A new column role is a field here and in `StudySpec`, a part
+    of `assignments`, and its effect in `load_dataset`.
 
     Attributes
     ----------
@@ -40,6 +50,10 @@ class DataDescription(BaseModel):
         Share of the rows to hold out, from 0 (none) to below 1.
     weight, group, time
         Columns of the rows' weights, groups and times; ``None`` for none.
+    drop
+        Columns that are not learned from, sorted.
+    categorical
+        Columns whose values are categories even if they are integers, sorted.
     """
 
     # Unknown fields are kept: a later version may have written them.
@@ -53,20 +67,34 @@ class DataDescription(BaseModel):
     weight: str | None = None
     group: str | None = None
     time: str | None = None
+    drop: ColumnNames = ()
+    categorical: ColumnNames = ()
 
     @property
     def roles(self) -> dict[str, str]:
-        """The columns that have a role, by role."""
+        """The columns that describe rows, by role."""
         found = {role: getattr(self, role) for role in ROLES}
         return {role: column for role, column in found.items() if column is not None}
 
+    @property
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """The columns with a role that several columns can have, by role."""
+        found = {role: getattr(self, role) for role in LISTS}
+        return {role: columns for role, columns in found.items() if columns}
+
+    @property
+    def assignments(self) -> list[tuple[str, str]]:
+        """All pairs of a role and a column that has it; a role is named as its option."""
+        listed = [(role, column) for role, columns in self.lists.items() for column in columns]
+        return [*self.roles.items(), *listed]
+
     def identity(self) -> dict[str, Any]:
-        """Return the description as a study's identity stores it.
+        """Return the description as a study's identity stores it, in types of JSON.
 
         Fields at their defaults are left out, so that a new field does not change the identity of
         stored studies.
         """
-        fields = self.model_dump(exclude_defaults=True)
+        fields = self.model_dump(mode="json", exclude_defaults=True)
         return {_STORED_NAMES.get(name, name): value for name, value in fields.items()}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Reads the columns with a role: the weights, groups and times of the rows."""
+"""Reads the columns with a role: weights, groups and times of the rows. Checks all roles."""
 
 import warnings
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Roles:
 
 
 def read_roles(table: "pd.DataFrame", description: DataDescription) -> Roles:
-    """Read the columns that have a role.
+    """Read the columns that describe rows, and check the columns with another role.
 
     Raises
     ------
@@ -59,13 +59,20 @@ def read_roles(table: "pd.DataFrame", description: DataDescription) -> Roles:
     DataError
         When a column's values do not fit its role.
     """
-    roles = description.roles
-    for role, name in roles.items():
+    roles, role_of = description.roles, dict[str, str]()
+    for role, name in description.assignments:
         check_column(table, name, role)
         if name == description.target:
             raise UsageError(f"--{role} '{name}' is the target")
-        if list(roles.values()).count(name) > 1:
-            raise UsageError(f"--{role} '{name}' already has another role")
+        if name in role_of:
+            raise UsageError(
+                f"--{role} '{name}' already has another role, --{role_of[name]}: give the column "
+                "only one of them"
+            )
+        role_of[name] = role
+    for name in description.categorical:
+        _check_categorical(table[name])
+    for role, name in roles.items():
         missing = int(table[name].isna().sum())
         if missing:
             raise DataError(f"--{role} '{name}' is missing in {missing} rows: fill it in")
@@ -87,6 +94,28 @@ def check_column(table: "pd.DataFrame", name: str, role: str) -> None:
     raise UsageError(
         f"--{role} '{name}' is not a column of the table{hint}: its columns are {listed}"
     )
+
+
+def _check_categorical(column: "pd.Series") -> None:
+    """Raise `DataError` if values are dates, or numbers that are not whole."""
+    import pandas as pd
+
+    values = column.dropna().infer_objects()
+    if len(values) and isinstance(values.iloc[0], Decimal):
+        values = values.astype(np.float64)
+    if pd.api.types.is_datetime64_any_dtype(values):
+        raise DataError(
+            f"--categorical '{column.name}' holds dates: categories are whole numbers or texts"
+        )
+    if not pd.api.types.is_numeric_dtype(values):
+        return
+    numbers = values.to_numpy(dtype=np.float64)
+    measured = numbers[~np.isfinite(numbers) | (numbers != np.floor(numbers))]
+    if len(measured):
+        raise DataError(
+            f"--categorical '{column.name}' holds {measured[0]:g}: categories are whole numbers or "
+            "texts"
+        )
 
 
 def _weights(column: "pd.Series") -> Array:

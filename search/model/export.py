@@ -52,6 +52,9 @@ def as_python(study: Study) -> str:
         said += [f"Column {weight!r} holds weights w: fit with sample_weight=w / w.mean()"]
     if group:
         said += [f"Column {group!r} groups rows: it is not a feature"]
+    drop = list(spec.description.drop)
+    if drop:
+        said += [f"Columns that are not features: leave them out by rows.drop(columns={drop!r})"]
     lines = [
         *(f"# {' '.join(visible(text).split())}" for text in said),
         f"from sklearn.ensemble import {kind.__name__}",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from search.data.description import ROLES
+from search.data.description import LISTS, ROLES
 from search.formatting import code, params_listed, scores_listed
 from search.model.plots import artifact_path
 from search.model.provenance import Provenance
@@ -29,6 +29,7 @@ def describe(
     about = [f"{code(data.source)}, target {code(data.target)} ({data.task})"]
     about += [f"by {code(data.query)}"] if data.query else []
     about += [f"{ROLES[role]}: {code(name)}" for role, name in data.roles.items()]
+    about += [f"{LISTS[role]}: {code(', '.join(names))}" for role, names in data.lists.items()]
     kept = (
         f"{100 * data.holdout:.3g}% of the rows held out"
         if data.holdout

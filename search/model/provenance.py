@@ -29,8 +29,10 @@ TREES_TAG = "grovekeeper.trees"
 DIGEST_TAG = "grovekeeper.data_digest"
 TARGET_TAG = "grovekeeper.target"
 METRIC_TAG = "grovekeeper.metric"
-# Columns of weights, groups and times.
+# All columns with a role.
 ROLES_TAG = "grovekeeper.roles"
+# MLflow refuses longer values of tags than 100,000 characters.
+_ROLES_LENGTH = 5_000
 SHA_TAG = "grovekeeper.model_sha256"
 CONTENT_TAG = "grovekeeper.content_sha256"
 SHARE_TAG = "grovekeeper.holdout"
@@ -99,7 +101,7 @@ class Provenance(BaseModel):
         data = self.data
         identity = identity_tags(self.study_uid, self.trial, self.trees, data.digest, data.holdout)
         scores = {HOLDOUT_PREFIX + name: repr(value) for name, value in holdout.items()}
-        roles = ", ".join(f"{role}={name}" for role, name in data.roles.items())
+        roles = ", ".join(f"{role}={name}" for role, name in data.assignments)[:_ROLES_LENGTH]
         link = {} if self.refit_of is None else {REFIT_TAG: str(self.refit_of)}
         about = {
             STUDY_TAG: self.study,

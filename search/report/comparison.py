@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
-from search.data.description import ROLES
+from search.data.description import LISTS, ROLES
 from search.formatting import written
 from search.report.summary import StudyPages, StudySummary, summarize
 from search.study.notes import Identity, read_notes
@@ -101,6 +101,8 @@ def _conditions(spec: Identity) -> dict[str, Any]:
         "metric": spec.metric,
         "share of held-out rows": data.holdout,
         "evaluation": spec.evaluation,
+        # Rows are held out by the values of the other columns.
+        LISTS["drop"]: data.drop,
     } | {words: getattr(data, role) for role, words in ROLES.items()}
 
 

@@ -117,6 +117,7 @@ def _search_facts(data: StudyData) -> list[tuple[str, Any]]:
         ("held out", f"{100 * table.holdout:.3g}% of the rows"),
         ("scored by", f"{spec.metric}, {spec.evaluation}"),
         *table.roles.items(),
+        *((role, ", ".join(names)) for role, names in table.lists.items()),
         ("growing", f"{sum(trial.fit_seconds or 0.0 for trial in data.trials):.4g} seconds"),
     ]
 

@@ -23,6 +23,6 @@ def description(name: str) -> str:
     """Return the description of an option, followed by its default value if it has one."""
     about = option_schemas()[name]
     default = about.get("default")
-    if isinstance(default, bool) or default in (None, "", {}):
+    if isinstance(default, bool) or default in (None, "", {}, []):
         return str(about["description"])
     return f"{about['description']} Default: {default}."

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from search.data.addresses import DIABETES, FRAME, TableAddress
-from search.data.description import DataDescription
+from search.data.description import ColumnNames, DataDescription
 from search.data.limits import Limits
 from search.errors import UsageError
 from search.types import Task
@@ -157,6 +157,21 @@ class StudySpec(BaseModel):
             examples=["column"],
         ),
     ] = None
+    drop: Annotated[
+        ColumnNames,
+        Field(
+            description="Columns that are not learned from, such as identifiers, or values that "
+            "are not known when the target is predicted.",
+            examples=[["column"]],
+        ),
+    ] = ()
+    categorical: Annotated[
+        ColumnNames,
+        Field(
+            description="Columns of whole numbers that are categories, such as codes.",
+            examples=[["column"]],
+        ),
+    ] = ()
     evaluation: Annotated[
         Evaluation,
         Field(
@@ -401,6 +416,8 @@ def _usage_error(error: ValidationError, given: Mapping[str, Any]) -> UsageError
         elif first["type"] in _RANGE_ERRORS:
             problem = _RANGE_ERRORS[first["type"]].format(below[-1])
             text = f"a range has low, high and log, but {problem}"
+    elif first["type"] == "tuple_type":
+        text = 'give a list of columns, such as ["column"]'
     if first["type"] not in _TYPE_ERRORS:
         others = (one["msg"] for one in found if one["type"] == _LITERAL)
         text += "".join(f", or{other.removeprefix('Input should be')}" for other in others)

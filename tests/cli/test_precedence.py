@@ -26,6 +26,8 @@ TABLE: list[tuple[str, Any, Any, Any]] = [
     ("weight", "flag", "file", None),
     ("group", "flag", "file", None),
     ("time", "flag", "file", None),
+    ("drop", ("flag", "other"), ("file",), ()),
+    ("categorical", ("flag",), ("file", "other"), ()),
     ("evaluation", "cv", "oob", "auto"),
     ("folds", 3, 4, 5),
     ("trials", 7, 8, 50),
@@ -76,10 +78,12 @@ def flag(name: str, value: Any) -> list[str]:
         return [str(value)]
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name.replace('_', '-')}", str(value)]
+    values = value if isinstance(value, tuple) else (value,)
+    return [part for one in values for part in (f"--{name.replace('_', '-')}", str(one))]
 
 
 def toml(name: str, value: Any) -> str:
+    value = list(value) if isinstance(value, tuple) else value
     return (
         f"{name} = {str(value).lower() if isinstance(value, bool | int | float) else repr(value)}"
     )

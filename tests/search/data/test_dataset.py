@@ -1,11 +1,12 @@
 import gzip
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, from_dtype
 from made import make_dataset
@@ -272,7 +273,7 @@ def test_a_text_target_is_refused_for_a_regression(tmp_path: Path) -> None:
         make_dataset(source, "y", "regression", 0.2)
 
 
-def shops(folder: Path, **columns: str) -> Dataset:
+def shops(folder: Path, **columns: Any) -> Dataset:
     """A table of ten rows for each of 40 shops, on consecutive days, half of them held out."""
     random = np.random.default_rng(0)
     table = pd.DataFrame(
@@ -294,6 +295,59 @@ def test_weights_and_groups_are_not_features_and_times_are(tmp_path: Path) -> No
     dataset = shops(tmp_path, weight="sales", group="shop")
     assert list(dataset.features) == list(dataset.held_out_features) == ["day", "size"]
     assert list(shops(tmp_path, time="day").features) == ["shop", "day", "sales", "size"]
+
+
+def test_dropped_columns_are_not_features_but_part_of_the_digest(tmp_path: Path) -> None:
+    dataset = shops(tmp_path, drop=("day", "shop"))
+    assert list(dataset.features) == list(dataset.held_out_features) == ["sales", "size"]
+    assert dataset.description.digest == shops(tmp_path).description.digest
+    assert list(dataset.held_out_rows) == ["sales", "size", "day", "shop"]
+    whole = pd.read_csv(tmp_path / "t.csv")
+    taken = dataset.held_out_rows.merge(whole, on=["sales", "size", "day", "shop"])
+    np.testing.assert_array_equal(taken["y"], dataset.held_out_y)
+
+
+def test_a_table_without_a_column_to_learn_from_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path, "t.csv", numbers(40))
+    with pytest.raises(UsageError, match=r"--drop leaves no column of .*: drop fewer columns"):
+        make_dataset(source, "y", drop=("a", "b"))
+
+
+def test_a_column_that_cannot_be_learned_from_can_be_dropped(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [[1, 2]] * 40, "b": range(40), "y": np.arange(40) / 2})
+    table["c"] = [np.inf, *range(39)]
+    table["d"] = pd.to_timedelta(range(40), unit="h")
+    table["e"] = "q" * 1_000_001
+    for name in "acde":
+        others = tuple(set("acde") - {name})
+        with pytest.raises(DataError, match=f"column '{name}'"):
+            make_dataset("frame", "y", table=table, drop=others)
+    dataset = make_dataset("frame", "y", table=table, drop=tuple("acde"))
+    assert list(dataset.features) == ["b"]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.text(max_size=3)), min_size=40, max_size=60),
+    st.sampled_from([{}, {"group": "group"}, {"time": "time"}]),
+    st.integers(),
+)
+def test_dropped_columns_do_not_affect_the_sides_of_rows(
+    cells: list[tuple[int, str]], role: dict[str, str], odd: int
+) -> None:
+    table = pd.DataFrame(cells, columns=["a", "b"])
+    number = np.arange(len(table))
+    table = table.assign(group=number // 2, time=number, y=number / 2)
+    table = table[["a", "b", *role.values(), "y"]]
+    wider = table.assign(extra=np.random.default_rng(odd % 2**32).permutation(number))
+    try:
+        expected = make_dataset("frame", "y", holdout=0.4, table=table, **role)
+    except DataError:  # too few rows on one side
+        assume(False)
+    found = make_dataset("frame", "y", holdout=0.4, table=wider, drop=("extra",), **role)
+    np.testing.assert_array_equal(found.y, expected.y)
+    np.testing.assert_array_equal(found.held_out_y, expected.held_out_y)
+    pd.testing.assert_frame_equal(found.features, expected.features)
+    np.testing.assert_equal(found.units, expected.units)
 
 
 def test_a_group_is_entirely_in_training_or_entirely_held_out(tmp_path: Path) -> None:

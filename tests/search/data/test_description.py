@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from search.data.description import ROLES, DataDescription, ResolvedDescription
+from search.data.description import LISTS, ROLES, DataDescription, ResolvedDescription
 from search.study.spec import StudySpec, make_spec
 
 # The identity of a study as version 0.1.0 stored it, as far as it describes the data.
@@ -49,8 +49,23 @@ def test_a_specification_describes_its_data() -> None:
     assert spec.description.roles == {"weight": "w", "time": "sold"}
 
 
+def test_the_order_of_listed_columns_does_not_matter() -> None:
+    lists = {"drop": ["b", "a", "b"], "categorical": ("c",)}
+    description = StudySpec(data="houses.csv", **lists).description
+    assert (description.drop, description.categorical) == (("a", "b"), ("c",))
+    assert description.assignments == [("drop", "a"), ("drop", "b"), ("categorical", "c")]
+    stored = description.identity()
+    assert stored == {
+        "data": "houses.csv",
+        "holdout": 0.2,
+        "drop": ["a", "b"],
+        "categorical": ["c"],
+    }
+    assert DataDescription.from_identity(stored) == description
+
+
 def test_every_role_is_a_field_and_an_option() -> None:
-    assert set(ROLES) <= set(DataDescription.model_fields) & set(StudySpec.model_fields)
+    assert {*ROLES, *LISTS} <= set(DataDescription.model_fields) & set(StudySpec.model_fields)
 
 
 def test_a_table_that_was_read_has_a_target_a_task_and_a_digest() -> None:

@@ -106,6 +106,47 @@ def test_a_mistyped_column_is_reported_with_a_suggestion_and_the_columns() -> No
     assert "its columns are customer, day, share, price" in str(error.value)
 
 
+@pytest.mark.parametrize("role", ["drop", "categorical"])
+def test_a_mistyped_column_in_a_list_is_reported_with_a_suggestion(role: str) -> None:
+    with pytest.raises(UsageError, match=rf"--{role} 'dya' is not .*did you mean 'day'"):
+        read_roles(TABLE, described(**{role: ("customer", "dya")}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [3, 1, 3, 2],
+        [3.0, None, 3.0, -2.0],
+        pd.array([3, None, 3, 2], dtype="Int64"),
+        [Decimal(3), None, Decimal(3), Decimal(-2)],
+        ["b", "a", None, "b"],
+        [True, False, None, True],
+        [None, None, None, None],
+    ],
+    ids=["whole", "missing", "nullable", "decimals", "texts", "booleans", "empty"],
+)
+def test_categories_are_whole_numbers_texts_or_missing(values: list[Any]) -> None:
+    read_roles(TABLE.assign(it=values), described(categorical=("it",)))
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([1.0, 2.5, None, 3.0], "2.5"),
+        ([1.0, np.inf, 2.0, 3.0], "inf"),
+        ([Decimal(1), Decimal("0.5"), None, Decimal(2)], "0.5"),
+        (list(pd.to_datetime(["2024-03-01"] * 4)), "dates"),
+    ],
+    ids=["fraction", "infinite", "decimal", "dates"],
+)
+def test_measurements_and_dates_are_not_categories(values: list[Any], found: str) -> None:
+    with pytest.raises(
+        DataError,
+        match=rf"^--categorical 'it' holds {found}: categories are whole numbers or texts$",
+    ):
+        read_roles(TABLE.assign(it=values), described(categorical=("it",)))
+
+
 def test_only_the_first_columns_of_a_wide_table_are_listed() -> None:
     wide = pd.DataFrame(np.zeros((2, 50)), columns=[f"c{k}" for k in range(50)])
     with pytest.raises(UsageError, match=r"c28, c29, …$"):
@@ -115,9 +156,22 @@ def test_only_the_first_columns_of_a_wide_table_are_listed() -> None:
 @pytest.mark.parametrize(
     ("description", "says"),
     [
-        (described(weight="share", time="share"), "--weight 'share' already has another role"),
-        (described(group="day", time="day"), "--group 'day' already has another role"),
+        (
+            described(weight="share", time="share"),
+            "--time 'share' already has another role, --weight: give the column only one of them",
+        ),
+        (described(group="day", time="day"), "--time 'day' already has another role, --group"),
         (described(group="price"), "--group 'price' is the target"),
+        (described(drop=("price",)), "--drop 'price' is the target"),
+        (described(categorical=("price",)), "--categorical 'price' is the target"),
+        (described(weight="share", drop=("share",)), "--drop 'share' already has .*, --weight"),
+        (described(group="day", drop=("day",)), "--drop 'day' already has .*, --group"),
+        (described(time="day", drop=("day",)), "--drop 'day' already has .*, --time"),
+        (described(time="day", categorical=("day",)), "--categorical 'day' already has .*, --time"),
+        (
+            described(drop=("customer", "day"), categorical=("day",)),
+            "--categorical 'day' already has another role, --drop",
+        ),
     ],
 )
 def test_a_column_with_two_roles_is_refused(description: DataDescription, says: str) -> None:

@@ -76,6 +76,26 @@ def test_comments_explain_how_to_fit_weighted_and_grouped_rows(tmp_path: Path) -
     study.book.rdb.engine.dispose()
 
 
+@pytest.mark.parametrize("kind", ["numbers", "text"])
+def test_the_code_names_the_dropped_columns(tmp_path: Path, kind: str) -> None:
+    frame = houses(kind).assign(**{'it\'s "id"\n': np.arange(300), "owner": "none"})
+    drop = ["owner", 'it\'s "id"\n']
+    problem = load_problem(make_spec({"data": frame, "target": "price", "drop": drop, "trees": 20}))
+    study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    initialize_study(problem, study)
+    study.enter_trial(TrialRecord(0, "COMPLETE", GOOD, value=1.0), problem.space)
+    code = as_python(study)
+    (tmp_path / "best.py").write_text(code)
+    names = runpy.run_path(str(tmp_path / "best.py"))
+    # The comment holds an expression that can be copied.
+    (line,) = (line for line in code.splitlines() if "rows.drop(" in line)
+    rows = eval(line[line.index("rows.drop(") :], {"rows": frame})  # noqa: S307 own code
+    assert list(rows) == ["size", "age", "street", "price"]
+    names.get("model", names["forest"]).fit(rows.drop(columns="price"), rows["price"])
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
+
+
 def test_studies_without_a_complete_trial_or_of_another_program_are_refused(tmp_path: Path) -> None:
     book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
     theirs = book.make("theirs", "minimize")

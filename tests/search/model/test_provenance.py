@@ -97,7 +97,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_unknown_fields_are_kept(tmp_path: Path) -> None:
     metadata = REGRESSION.metadata()
     metadata["grovekeeper"]["later"] = {"a": [1]}
-    metadata["grovekeeper"]["data"]["drop"] = ["id"]
+    metadata["grovekeeper"]["data"]["future"] = ["id"]
     record = Provenance.read(metadata, "version 1 of m")
     assert record.trees == 138
     assert stored(record, tmp_path) == metadata

@@ -43,6 +43,8 @@ def exported(storage: str, **options: Any) -> tuple[Problem, str | None]:
         {"group": "street"},
         {"time": "age", "folds": 4},
         {"weight": "age"},
+        {"drop": ["street", "age"]},
+        {"categorical": ["street"], "drop": ["age"]},
         {
             "space": {
                 "max_depth": ["none", 4, 8],

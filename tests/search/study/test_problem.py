@@ -68,6 +68,18 @@ def test_another_role_of_a_column_is_another_problem(storage: str, mixed_csv: Pa
         find_study(problem_of(weight="garden", **common), storage)
 
 
+def test_other_lists_of_columns_are_another_problem(storage: str, mixed_csv: Path) -> None:
+    common = {"data": str(mixed_csv), "target": "price", "study": "s", "categorical": ["rooms"]}
+    first = problem_of(drop=["note", "sold"], **common)
+    initialize_study(first, create_study(first, storage))
+    assert find_study(problem_of(drop=["sold", "note"], **common), storage) is not None
+    with pytest.raises(StudyError, match=r"drop is \['note'\], was \['note', 'sold'\]"):
+        find_study(problem_of(drop=["note"], **common), storage)
+    common.pop("categorical")
+    with pytest.raises(StudyError, match=r"categorical is None, was \['rooms'\]"):
+        find_study(problem_of(drop=["note", "sold"], **common), storage)
+
+
 def test_the_guide_of_the_metric_is_noted_if_there_is_one(storage: str, mixed_csv: Path) -> None:
     for metric, guide in (("log_loss", "brier"), ("roc_auc", None)):
         common = {"data": str(mixed_csv), "target": "garden", "study": metric}
