@@ -83,13 +83,23 @@ def make_champion(
     fit_forest(forest, encoded.X, dataset.labels, dataset.weights)
     # Threads add up predictions in the order in which they end; one thread is deterministic.
     forest.set_params(n_jobs=1)
-    pipeline = Pipeline([*encoded.steps, ("forest", forest)])
+    pipeline = Pipeline([*_selection(dataset), *encoded.steps, ("forest", forest)])
     holdout = {}
     if len(dataset.held_out_y):
         predicted = predict(pipeline, dataset.held_out_features, dataset.task)
         weights = dataset.held_out_roles.weights
         holdout = evaluate(dataset.task, dataset.held_out_y, predicted, weights, metric)
     return Champion(pipeline, params, trees, _bytes_of(forest, dataset), holdout)
+
+
+def _selection(dataset: Dataset) -> list[tuple[str, Any]]:
+    """Return the step that leaves out dropped columns, which the vectorizer would refuse."""
+    if not dataset.description.drop:
+        return []
+    from skrub import SelectCols
+
+    features = dataset.features
+    return [("columns", SelectCols(list(features.columns)).fit(features))]
 
 
 def check_fits(

@@ -1,9 +1,9 @@
 """Saves a champion as an MLflow model folder in skops format, and loads it again.
 
-Only the types listed here are ever written or read: scikit-learn's tree and encoders, and the
-parts of a `TableVectorizer`. A model is loaded only if its files are, to the byte, those that were
-registered, and if the nodes of its trees stay within their arrays, which scikit-learn does not
-check.
+Only the types listed here are ever written or read: scikit-learn's tree and encoders, skrub's
+`SelectCols` and the parts of its `TableVectorizer`. A model is loaded only if its files are, to the
+byte, those that were registered, and if the nodes of its trees stay within their arrays, which
+scikit-learn does not check.
 """
 
 import json
@@ -45,6 +45,7 @@ TRUSTED_TYPES = (
     "skrub._datetime_encoder.DatetimeEncoder",
     "skrub._drop_uninformative.DropUninformative",
     "skrub._duration_to_float.DurationToFloat",
+    "skrub._select_cols.SelectCols",
     "skrub._string_encoder.StringEncoder",
     "skrub._table_vectorizer.PassThrough",
     "skrub._table_vectorizer.ShortReprDict",
@@ -166,6 +167,8 @@ def _check_estimators(parts: list[dict[str, Any]]) -> None:
 def _check(pipeline: Any, n_trees: int) -> None:
     """Raise `ValueError` if a pipeline is not an encoder of rows and a forest of valid trees.
 
+    A selection of columns may precede the vectorizer.
+
     Parameters
     ----------
     n_trees
@@ -186,7 +189,7 @@ def _check(pipeline: Any, n_trees: int) -> None:
         ExtraTreeRegressor,
     )
     from sklearn.tree._tree import Tree
-    from skrub import TableVectorizer
+    from skrub import SelectCols, TableVectorizer
 
     trees = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
     forests = (
@@ -197,14 +200,16 @@ def _check(pipeline: Any, n_trees: int) -> None:
     )
     if type(pipeline) is not Pipeline:
         raise ValueError(f"it is not a pipeline but {type(pipeline).__name__}")
-    *encoders, forest = (step for _, step in pipeline.steps)
-    kinds = [type(step) for step in encoders]
+    steps = [step for _, step in pipeline.steps]
+    kinds = [type(step) for step in steps]
+    encoders = kinds[1:-1] if kinds[:1] == [SelectCols] else kinds[:-1]
     if (
-        kinds not in ([TableVectorizer], [TableVectorizer, ColumnTransformer])
-        or type(forest) not in forests
+        encoders not in ([TableVectorizer], [TableVectorizer, ColumnTransformer])
+        or kinds[-1] not in forests
     ):
-        names = ", ".join(type(step).__name__ for _, step in pipeline.steps)
+        names = ", ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"its steps are {names}, not encoders of rows and a forest")
+    forest = steps[-1]
     if len({id(grown.tree_) for grown in forest.estimators_}) != n_trees:
         raise ValueError("there are trees outside its forest, or the forest has a tree twice")
     columns = forest.n_features_in_
@@ -273,6 +278,7 @@ def _example(dataset: Dataset) -> "pd.DataFrame":
 def signature(pipeline: Any, dataset: Dataset) -> "ModelSignature":
     """Return a signature that names the columns and allows any type in each.
 
+    Dropped columns are optional: the model takes rows of the original table, with and without them.
     A type inferred from the training rows, such as ``long``, would refuse missing values, which
     the pipeline accepts.
     """
@@ -282,5 +288,7 @@ def signature(pipeline: Any, dataset: Dataset) -> "ModelSignature":
 
     rows = dataset.features.head(_EXAMPLE_ROWS)
     outputs = infer_signature(model_output=pipeline.predict(rows)).outputs
-    inputs = Schema([ColSpec(AnyType(), str(name)) for name in dataset.features.columns])
+    needed = [ColSpec(AnyType(), str(name)) for name in dataset.features.columns]
+    ignored = [ColSpec(AnyType(), name, required=False) for name in dataset.description.drop]
+    inputs = Schema([*needed, *ignored])
     return ModelSignature(inputs=inputs, outputs=outputs)

@@ -157,13 +157,14 @@ def _common_holdout(
             "(--holdout 0): there are no rows to compare the two on"
         )
     by_hash = data.time is None and set(_features(incumbent)) == set(_features(candidate))
-    # Hold-outs by hash are nested even if the tables have different rows. Hold-outs by time are
-    # nested within the same table only.
-    if other.roles == data.roles and (other.digest == data.digest or by_hash):
+    # Hold-outs by hash are nested even if the tables have different rows, but not if other columns
+    # are dropped. Hold-outs by time are nested within the same table only.
+    same_table = other.digest == data.digest and other.drop == data.drop
+    if other.roles == data.roles and (same_table or by_hash):
         return min(data.holdout, other.holdout), ()
     return data.holdout, (
         f"it is not known whether {incumbent.version.title} was trained on some of these rows, "
-        "because it was trained on another table",
+        "because it was trained on another table or on other columns",
     )
 
 
@@ -191,8 +192,8 @@ def _load_held_out(
 
 def _predict_incumbent(incumbent: LoadedModel, dataset: Dataset) -> Array:
     """Predict the candidate's held-out rows with the incumbent."""
-    columns = _features(incumbent)
-    missing = [name for name in columns if name not in dataset.held_out_features.columns]
+    columns, rows = _features(incumbent), dataset.held_out_rows
+    missing = [name for name in columns if name not in rows.columns]
     if missing:
         raise StudyError(
             f"{incumbent.version.title} needs the column '{missing[0]}', which is not in the "
@@ -203,7 +204,7 @@ def _predict_incumbent(incumbent: LoadedModel, dataset: Dataset) -> Array:
             f"{incumbent.version.title} predicts other classes than the candidate: the two cannot "
             "be compared"
         )
-    return predict(incumbent.pipeline, dataset.held_out_features[columns], dataset.task)
+    return predict(incumbent.pipeline, rows[columns], dataset.task)
 
 
 def _compare(dataset: Dataset, metric: Metric, candidate: Array, incumbent: Array) -> Comparison:

@@ -202,6 +202,27 @@ def test_a_missing_column_is_a_schema_error(houses: Dataset, tmp_path: Path) -> 
         load(tmp_path / "model").predict(houses.features.drop(columns="rooms"))
 
 
+def test_a_model_takes_rows_with_and_without_dropped_columns(
+    mixed_table: pd.DataFrame, tmp_path: Path
+) -> None:
+    drop = ("note", "rooms")
+    dataset = make_dataset("frame", "price", holdout=0.2, table=mixed_table, drop=drop)
+    champion = save(dataset, tmp_path / "model")
+    model = load(tmp_path / "model")
+    columns = {column.name: column.required for column in model.metadata.signature.inputs}
+    needed = dict.fromkeys(dataset.features.columns, True)
+    assert columns == needed | dict.fromkeys(drop, False)
+    rows = dataset.held_out_rows
+    expected = champion.pipeline.predict(dataset.held_out_features)
+    for given in (rows, rows.drop(columns="note"), rows.drop(columns=list(drop))):
+        np.testing.assert_array_equal(model.predict(given), expected)
+    other = rows.assign(note=None, rooms="many")[rows.columns[::-1]]
+    np.testing.assert_array_equal(model.predict(other), expected)
+    np.testing.assert_array_equal(champion.pipeline.predict(other), expected)
+    with pytest.raises(MlflowException, match="size"):
+        model.predict(rows.drop(columns="size"))
+
+
 def test_all_types_of_a_parquet_file_are_saved_and_predicted(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     n = 120

@@ -9,16 +9,17 @@ from typing import Any
 from zipfile import ZipFile
 
 import mlflow
+import numpy as np
 import pytest
 import skops.io
 from made import make_dataset
-from shop import Shop
+from shop import Shop, table
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.preprocessing import OrdinalEncoder
 from sklearn.svm import SVC
 
 from search.errors import StudyError
-from search.model.provenance import SHA_TAG
+from search.model.provenance import ROLES_TAG, SHA_TAG
 from search.model.serialization import TRUSTED_TYPES, load_model
 from storage.errors import DatabaseError
 from storage.records import ModelVersion
@@ -52,6 +53,20 @@ def test_the_trusted_types_are_those_of_a_fitted_vectorizer_and_a_tree(mixed_csv
     # Other tables need these: time zones, and selectors that skrub chooses by the columns.
     assert {name.split(".")[0] for name in elsewhere} <= {"datetime", "pandas", "skrub", "zoneinfo"}
     assert not any(name.startswith(("builtins", "os", "subprocess")) for name in TRUSTED_TYPES)
+
+
+def test_a_model_with_dropped_columns_is_loaded_and_recorded(shop: Shop) -> None:
+    made = shop.add(drop=["age"], categorical=["street"])
+    assert made.tags[ROLES_TAG] == "drop=age, categorical=street"
+    loaded = load_model(shop.registry, made)
+    assert loaded.provenance.data.drop == ("age",)
+    assert loaded.provenance.data.categorical == ("street",)
+    rows = table(20)
+    np.testing.assert_array_equal(
+        loaded.pipeline.predict(rows), loaded.pipeline.predict(rows.drop(columns=["age", "price"]))
+    )
+    text = shop.client.get_model_version("houses", "1").description
+    assert "dropped columns: `age`; categorical columns: `street`" in text
 
 
 def test_a_forged_type_is_refused_even_if_the_digest_is_right(shop: Shop) -> None:
@@ -108,6 +123,14 @@ def put_another_first(pipeline: Any) -> None:
     pipeline.steps[0] = ("table", OrdinalEncoder())
 
 
+def put_another_before(pipeline: Any) -> None:
+    pipeline.steps.insert(0, ("columns", pipeline.steps[0][1]))
+
+
+def leave_one_step(pipeline: Any) -> None:
+    del pipeline.steps[0]
+
+
 def put_another_tree(pipeline: Any) -> None:
     forest = pipeline.steps[-1][1]
     own, forest.estimators_[0] = forest.estimators_[0].tree_, OrdinalEncoder()
@@ -136,6 +159,8 @@ def hide_another(pipeline: Any) -> None:
         (widen, "has other columns or another type"),
         (put_another_last, "its steps are TableVectorizer, OrdinalEncoder, not"),
         (put_another_first, "its steps are OrdinalEncoder, RandomForestRegressor, not"),
+        (put_another_before, "its steps are TableVectorizer, TableVectorizer, RandomForest"),
+        (leave_one_step, "its steps are RandomForestRegressor, not"),
         (hide_a_tree, "there are trees outside its forest"),
         (
             put_another_tree,

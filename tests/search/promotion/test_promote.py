@@ -144,6 +144,25 @@ def test_held_out_rows_stay_held_out_in_a_longer_table_but_not_with_other_column
         shop.promote(4)
 
 
+def test_a_version_that_drops_a_column_is_compared_with_one_that_uses_it(shop: Shop) -> None:
+    houses = table()
+    houses["number"] = range(len(houses))
+    path = shop.write(houses, "numbered.csv")
+    shop.add(GOOD, data=path)
+    shop.promote()
+    shop.add(GOOD, data=path, drop=["number"])
+    shop.messages.clear()
+    move = shop.promote(2, tolerance=1.0)
+    assert move is not None
+    assert move.version == 2
+    # Rows are held out by the values of the features: the incumbent was trained on some of them.
+    assert any("not known whether version 1" in text for text in shop.messages)
+    shop.messages.clear()
+    shop.add(GOOD, trees=25, data=path, drop=["number"])
+    shop.promote(3, tolerance=1.0)
+    assert not any("not known" in text for text in shop.messages)
+
+
 def test_versions_with_different_targets_cannot_be_compared(shop: Shop) -> None:
     shop.add(GOOD)
     shop.promote()
