@@ -64,6 +64,21 @@ def test_groups_are_cross_validated_and_a_ranking_metric_is_maximised(folder: Sh
     assert parent.data.metrics["best_roc_auc"] == summary["best"]["value"]
 
 
+def test_dropped_and_categorical_columns_are_recorded_with_the_study(folder: Shell) -> None:
+    columns = ("--drop", "visited", "--drop", "counts", "--categorical", "patient")
+    launched(folder, "columns", "strength.csv", *columns)
+    parent = assert_agreement(folder.storage, folder.tracking_uri, "columns")
+    assert parent.data.params["drop"] == "['counts', 'visited']"
+    assert parent.data.params["categorical"] == "['patient']"
+    code = folder("best", "columns", "--python").stdout
+    assert "rows.drop(columns=['counts', 'visited'])" in code
+    options = ("launch", "columns", "--data", "strength.csv")
+    failed = folder(*options, *columns[2:], expect=1)
+    assert "drop is ['counts'], was ['counts', 'visited']" in failed.stderr
+    failed = folder(*options, "--drop", "visitd", expect=2)
+    assert "--drop 'visitd' is not a column of the table (did you mean 'visited'?)" in failed.stderr
+
+
 @pytest.mark.slow
 def test_times_are_scored_on_later_rows_and_no_forest_is_grown_twice(
     folder: Shell, tmp_path: Path

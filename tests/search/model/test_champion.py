@@ -2,6 +2,7 @@
 
 import dataclasses
 import decimal
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,16 @@ def test_a_model_takes_rows_with_and_without_dropped_columns(
     np.testing.assert_array_equal(champion.pipeline.predict(other), expected)
     with pytest.raises(MlflowException, match="size"):
         model.predict(rows.drop(columns="size"))
+    with warnings.catch_warnings():  # of its own type hints
+        warnings.simplefilter("ignore")
+        from mlflow.pyfunc import scoring_server
+    # What MLflow's server answers to a request.
+    for given in (rows, rows.drop(columns=list(drop))):
+        content = f'{{"dataframe_split": {given.to_json(orient="split", index=False)}}}'
+        schema = model.metadata.get_input_schema()
+        answer = scoring_server.invocations(content, "application/json", model, schema)
+        assert answer.status == 200, answer.response
+        np.testing.assert_allclose(json.loads(answer.response)["predictions"], expected)
 
 
 def test_all_types_of_a_parquet_file_are_saved_and_predicted(tmp_path: Path) -> None:

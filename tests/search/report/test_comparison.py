@@ -12,6 +12,7 @@ from settled import settle
 
 from search.cli.output import print_json
 from search.report.comparison import Comparison, compare_studies
+from search.study.notes import read_initialized
 from storage.records import TrialRecord
 from storage.studies.study import Study, StudyBook
 
@@ -73,6 +74,13 @@ def test_studies_of_other_programs_are_not_comparable(
     assert (document["comparable"], document["differ"]) == (False, ["data", "direction"])
     assert document["studies"][0]["data"] == {"source": None, "digest": None, "target": None}
     assert document["mlflow"] is None
+
+
+def test_studies_that_drop_other_columns_are_not_comparable(book: StudyBook) -> None:
+    apart = [book.make(name, "minimize") for name in ("a", "b")]
+    settle(apart[0])
+    settle(apart[1], spec=read_initialized(apart[0]).spec.model_dump() | {"drop": ["id"]})
+    assert compare_studies(apart).differ == ["dropped columns"]
 
 
 def test_the_choice_none_differs_from_a_missing_parameter(book: StudyBook) -> None:
