@@ -63,17 +63,20 @@ def _conditions(benchmark: Benchmark) -> str:
     versions = {f"{name} {v}" for result in results for name, v in result.versions.items()}
     one = results[0]
     return (
-        f"{dates[0]} to {dates[-1]}, {one.trials} trials, {one.cores} cores; "
+        f"Measured from {dates[0]} to {dates[-1]} with {one.trials} trials on {one.cores} cores; "
         f"{', '.join(sorted(versions))}. "
-        "Each peer is run as a whole command with cold caches. Held-out losses are for the final "
-        "configuration with 500 trees (rmse or Brier score, mean of three refits). The time to 1% "
-        "is the time until the held-out loss was first within 1% of the best loss that any peer "
-        "reached on that split, from the start of the process and, after the slash, from the start "
-        "of the search; it uses only splits that all peers ran on. The mean curve is the ratio of "
-        "the loss to that best loss against seconds, as a geometric mean over splits; it is less "
-        "noisy with few test rows. In geometric means, a peer that never came within 1% is counted "
-        f"with {PENALTY} times its seconds. p is one-sided, for the hypothesis that ours is worse: "
-        "a paired t-test with the Nadeau-Bengio correction on the logarithms of the losses."
+        "Each search, called a peer below, is run as a whole command with cold caches. Held-out "
+        "losses are for the final configuration with 500 trees (rmse or Brier score, mean of three "
+        "refits). The time to 1% is the time until the held-out loss was first within 1% of the "
+        "best loss that any peer reached on that split, from the start of the process and, after "
+        "the slash, from the start of the search; it uses only splits that all peers ran on. The "
+        "mean curve of a peer is the geometric mean over splits of the ratio of its loss to that "
+        'best loss, against seconds. "By the mean curve" is the time until this curve was first '
+        "within 1% of the lowest point of all peers' curves; it is less noisy with few test rows. "
+        "In geometric means, a peer that never came within 1% is counted with "
+        f"{PENALTY} times its seconds. p is the p-value of a one-sided paired t-test with the "
+        "Nadeau-Bengio correction on the logarithms of the losses; a small p means that "
+        "Grovekeeper is worse."
     )
 
 
