@@ -155,6 +155,8 @@ def test_the_map_in_contributing_names_functions_that_exist() -> None:
     rows = re.findall(r"^\| Where (.+?)\? \| `(.+?)` \| `(.+?)` \|$", section("Where is…?"), re.M)
     assert [question for question, _, _ in rows] == [
         "are out-of-bag votes added up",
+        "is the thread that writes trials to Optuna's database",
+        "is the thread that writes to MLflow",
         "does a trial become an MLflow run",
         "does the gate decide",
         "is a worker started",
