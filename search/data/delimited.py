@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MAX_HEADER_BYTES = 16_000_000
 _MAX_COLUMNS = 100_000
 # Values of a piece, and the approximate bytes that each takes while it is parsed.
-_PIECE_VALUES = 1_000_000
+PIECE_VALUES = 1_000_000
 _BYTES_PER_VALUE = 64
 # The parser reads 256 kB ahead, and any of these bytes may end a field.
 _MIN_PIECE_BYTES = 8_000_000
@@ -96,7 +96,9 @@ class _CheckedStream(io.RawIOBase):
         return len(block)
 
 
-def read_delimited(open_text: Opener, tabs: bool, limits: Limits) -> "pd.DataFrame":
+def read_delimited(
+    open_text: Opener, tabs: bool, limits: Limits, piece_values: int = PIECE_VALUES
+) -> "pd.DataFrame":
     """Read a CSV or TSV file.
 
     Parameters
@@ -106,6 +108,8 @@ def read_delimited(open_text: Opener, tabs: bool, limits: Limits) -> "pd.DataFra
         and text in another.
     tabs
         Whether tabs separate the columns. Otherwise the header decides.
+    piece_values
+        Number of values that are parsed at a time; fewer if the limits need it.
 
     Raises
     ------
@@ -116,9 +120,12 @@ def read_delimited(open_text: Opener, tabs: bool, limits: Limits) -> "pd.DataFra
     """
     import pandas as pd
 
-    pieces = limits.collect(_read_pieces(open_text, tabs, limits), _bytes_of)
+    def read(dtype: Mapping[str, str] | None = None) -> "Iterator[pd.DataFrame]":
+        return _read_pieces(open_text, tabs, limits, piece_values, dtype)
+
+    pieces = limits.collect(read(), _bytes_of)
     if len(pieces) > 1:
-        _unify_types(pieces, lambda dtype: _read_pieces(open_text, tabs, limits, dtype), limits)
+        _unify_types(pieces, read, limits)
     labels = pieces[0].attrs.get(_LABELS, 0)
     table = pd.concat(pieces, ignore_index=True)
     if labels and table.iloc[:, -labels:].isna().all(axis=None):
@@ -140,7 +147,8 @@ def _read_pieces(
     open_text: Opener,
     tabs: bool,
     limits: Limits,
-    dtype: Mapping[str, str] | None = None,
+    piece_values: int,
+    dtype: Mapping[str, str] | None,
 ) -> "Iterator[pd.DataFrame]":
     import pandas as pd
 
@@ -157,7 +165,7 @@ def _read_pieces(
                 f"{_MAX_COLUMNS:,} columns are read"
             )
         _check_names(header, separator)
-        values = min(_PIECE_VALUES, limits.memory // _BYTES_PER_VALUE)
+        values = min(piece_values, limits.memory // _BYTES_PER_VALUE)
         options = {"sep": separator, "encoding": "utf-8-sig", "low_memory": False, "dtype": dtype}
         rows = max(1, values // columns)
         labels = _n_fields(text.second, separator) - _n_fields(text.header, separator)

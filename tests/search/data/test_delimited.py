@@ -11,8 +11,7 @@ from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 from table_errors import error_of
 
-from search.data import delimited
-from search.data.delimited import read_delimited
+from search.data.delimited import PIECE_VALUES, read_delimited
 from search.data.limits import Limits
 from search.data.table import read_table
 from search.errors import DataError
@@ -31,12 +30,14 @@ def quoted(cell: str) -> str:
     return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n;\t') else cell
 
 
-def read(text: bytes, limits: Limits = Limits(max_bytes=10**8)) -> pd.DataFrame:
+def read(
+    text: bytes, limits: Limits = Limits(max_bytes=10**8), piece_values: int = PIECE_VALUES
+) -> pd.DataFrame:
     @contextmanager
     def opened():  # type: ignore[no-untyped-def]
         yield io.BufferedReader(io.BytesIO(text))  # type: ignore[arg-type]
 
-    return read_delimited(opened, False, limits)
+    return read_delimited(opened, False, limits, piece_values)
 
 
 @settings(max_examples=60)
@@ -56,9 +57,7 @@ def test_a_table_read_in_pieces_equals_the_table_read_at_once(
         if "numbers with commas" not in str(error):
             raise
         reject()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delimited, "_PIECE_VALUES", piece)
-        pieces = read(text)
+    pieces = read(text, piece_values=piece)
     assert [str(value) for value in pieces.to_numpy().ravel()] == [
         str(value) for value in whole.astype(pieces.dtypes.to_dict()).to_numpy().ravel()
     ]
@@ -186,10 +185,10 @@ def test_an_unclosed_quote_in_the_header_is_an_ordinary_character() -> None:
     assert table.to_dict("list") == {'size 5"': [1, 3], "y": [2, 4]}
 
 
-def test_row_labels_of_numbers_and_text_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delimited, "_PIECE_VALUES", 10)
+def test_row_labels_of_numbers_and_text_are_text() -> None:
     text = "a,y\n" + "".join(f"{i if i < 30 else 'w'},{i},{i}\n" for i in range(40))
-    assert read(text.encode())["index"].tolist() == [*map(str, range(30)), *["w"] * 10]
+    table = read(text.encode(), piece_values=10)
+    assert table["index"].tolist() == [*map(str, range(30)), *["w"] * 10]
 
 
 @pytest.mark.parametrize(

@@ -60,25 +60,38 @@ def shop(
 
 
 HOUSES = "select * from houses order by id"
+# More rows than one batch: each house 240 times. The first batch has no value in `late`.
+MANY_HOUSES = """
+    select a.*, case when a.id >= 50 then a.id end as late
+    from houses a cross join houses b cross join (select id from houses where id < 4) c
+    order by a.id
+"""
 
 
+@pytest.mark.parametrize(("query", "times"), [(HOUSES, 1), (MANY_HOUSES, 240)])
 def test_columns_have_the_types_of_the_database(
-    shop: tuple[str, Ask], monkeypatch: pytest.MonkeyPatch
+    shop: tuple[str, Ask], query: str, times: int
 ) -> None:
-    for batch in (10_000, 7):
-        monkeypatch.setattr("search.data.sql._BATCH_ROWS", batch)
-        table = read_table(shop[0], HOUSES)
-        kinds = {name: dtype.kind for name, dtype in table.dtypes.items()}
-        assert table["id"].tolist() == list(range(60))
-        assert kinds["id"] == "i"
-        assert table["rooms"].isna().sum() == 12
-        assert kinds["rooms"] == kinds["price"] == kinds["none"] == "f"
-        assert table["price"].tolist()[:2] == [0.25, 1.25]
-        assert table["none"].isna().all()
-        assert table["city"].tolist()[:2] == ["Delft", "Leiden 100%"]
-        if not shop[0].startswith("sqlite"):  # SQLite has no dates
-            assert kinds["sold"] == kinds["seen"] == "M"
-            assert table["sold"][0] == pd.Timestamp(2024, 2, 1)
+    table = read_table(shop[0], query)
+    kinds = {name: dtype.kind for name, dtype in table.dtypes.items()}
+    assert table["id"].tolist() == [house for house in range(60) for _ in range(times)]
+    assert kinds["id"] == "i"
+    assert table["rooms"].isna().sum() == 12 * times
+    assert kinds["rooms"] == kinds["price"] == kinds["none"] == "f"
+    assert table["price"].tolist()[:: 59 * times] == [0.25, 59.25]
+    assert table["none"].isna().all()
+    assert table["city"].tolist()[:: 59 * times] == ["Delft", "Leiden 100%"]
+    if not shop[0].startswith("sqlite"):  # SQLite has no dates
+        assert kinds["sold"] == kinds["seen"] == "M"
+        assert table["sold"][0] == pd.Timestamp(2024, 2, 1)
+
+
+def test_a_column_whose_first_values_are_missing_has_the_type_of_the_others(
+    shop: tuple[str, Ask],
+) -> None:
+    late = read_table(shop[0], MANY_HOUSES)["late"]
+    assert late.dtype.kind == "f"
+    assert late.dropna().tolist() == [house for house in range(50, 60) for _ in range(240)]
 
 
 @pytest.mark.parametrize(
@@ -168,20 +181,19 @@ def test_a_missing_sqlite_file_is_not_created(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"text.db", "a b?.db"}
 
 
-def test_a_sqlite_column_of_mixed_types_is_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("n_rows", [9, 15_000], ids=["in one batch", "in several batches"])
+def test_a_sqlite_column_of_mixed_types_is_text(n_rows: int, tmp_path: Path) -> None:
+    last = n_rows - 4
     with closing(sqlite3.connect(tmp_path / "mixed.db")) as connection:
         connection.execute("create table t (a, b, c)")
-        rows = [(i if i < 5 else f"w{i}", i if i % 2 else 0.5, None) for i in range(9)]
+        rows = [(i if i < last else f"w{i}", i if i % 2 else 0.5, None) for i in range(n_rows)]
         connection.executemany("insert into t values (?, ?, ?)", rows)
         connection.commit()
-    for batch in (10_000, 3):
-        monkeypatch.setattr("search.data.sql._BATCH_ROWS", batch)
-        table = read_table(f"sqlite:///{tmp_path}/mixed.db", "select * from t")
-        assert table["a"].tolist() == [*"01234", *(f"w{i}" for i in range(5, 9))]
-        assert table["b"].tolist()[:2] == [0.5, 1.0]
-        assert table["c"].isna().all()
+    table = read_table(f"sqlite:///{tmp_path}/mixed.db", "select * from t")
+    words = [f"w{i}" for i in range(last, n_rows)]
+    assert table["a"].tolist() == [*map(str, range(last)), *words]
+    assert table["b"].tolist()[:2] == [0.5, 1.0]
+    assert table["c"].isna().all()
 
 
 def test_types_of_postgresql_are_read_or_refused_by_column(
