@@ -227,8 +227,8 @@ class _MirroredStudy:
             failure = self._mirror_writer.failure
             why = f" ({failure})" if failure else ""
             _logger.warning(
-                "MLflow is %d runs behind%s: where the study is kept in a database, "
-                "`grovekeeper sync %s` brings it level",
+                "MLflow is %d runs behind%s: if the study is stored in a database, "
+                "`grovekeeper sync %s` writes them",
                 self._mirror_writer.behind,
                 why,
                 self._study.study_name,

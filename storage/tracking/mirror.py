@@ -164,7 +164,9 @@ class Mirror:
         if not views.save(
             self._client, self.experiment_id, study, _trials_of(self._uid), STATE_TAG
         ):
-            _logger.warning("this MLflow may know other views than we do: the study has none there")
+            _logger.warning(
+                "the study has no saved view: this MLflow version may store views differently"
+            )
 
     def write_study(self, study: StudyRecord) -> None:
         """Update the study's run to match its record."""

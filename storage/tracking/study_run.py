@@ -173,7 +173,7 @@ class StudyRun:
                 self._client.log_artifacts(self.id, folder, _REPORT)
         except Exception as error:
             _logger.warning(
-                "the report is not on the study's run (%s): `grovekeeper sync` retries",
+                "the report was not stored with the run (%s): `grovekeeper sync` tries again",
                 first_line(error),
             )
             return False

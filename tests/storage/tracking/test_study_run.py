@@ -102,7 +102,7 @@ def test_a_failing_report_is_logged_and_does_not_block_the_study(
     mirror.write_study(replace(scene.study, state="finished"))
     ours = [one.getMessage() for one in caplog.records if one.name.startswith("storage")]
     assert ours == [
-        "the report is not on the study's run (no plot today): `grovekeeper sync` retries"
+        "the report was not stored with the run (no plot today): `grovekeeper sync` tries again"
     ]
     assert MlflowClient(scene.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
     scene.broken = False
