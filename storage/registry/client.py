@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 STAGES: tuple[Stage, ...] = ("Staging", "Production")
 # MLflow's loaders write this file into a local model folder; it is not part of the model.
 _LOADERS_NOTE = "registered_model_meta"
-_PAGE = 1000
 
 
 def folder_digest(folder: Path) -> str:
@@ -39,10 +38,17 @@ def folder_digest(folder: Path) -> str:
 
 
 class Registry:
-    """The registry of one MLflow store."""
+    """The registry of one MLflow store.
 
-    def __init__(self, tracking_uri: str) -> None:
+    Parameters
+    ----------
+    page_size
+        Number of models or versions that a request returns.
+    """
+
+    def __init__(self, tracking_uri: str, *, page_size: int = 1000) -> None:
         self._uri = tracking_uri
+        self._page_size = page_size
         self._client = mlflow_client.connect(tracking_uri)
 
     def new_model(self, experiment_id: str, run_id: str, name: str) -> "LoggedModel":
@@ -206,7 +212,7 @@ class Registry:
         return list(
             mlflow_client.pages(
                 lambda token: self._client.search_model_versions(
-                    condition, max_results=_PAGE, page_token=token
+                    condition, max_results=self._page_size, page_token=token
                 )
             )
         )
@@ -216,7 +222,7 @@ class Registry:
         with _quiet():
             models = mlflow_client.pages(
                 lambda token: self._client.search_registered_models(
-                    max_results=_PAGE, page_token=token
+                    max_results=self._page_size, page_token=token
                 )
             )
             return sorted(model.name for model in models)

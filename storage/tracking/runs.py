@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-_PAGE = 1000
 # Maximum number of metric points, and of params and of tags, in one request. MLflow allows 1000
 # points, 100 params and 100 tags.
 _MAX_POINTS, _MAX_PARAMS = 900, 100
@@ -52,11 +51,20 @@ class Shown:
 
 
 class Runs:
-    """Runs of an experiment. Every method raises the errors of MLflow."""
+    """Runs of an experiment. Every method raises the errors of MLflow.
 
-    def __init__(self, client: "MlflowClient", experiment_id: str) -> None:
+    Parameters
+    ----------
+    page_size
+        Number of runs that a request returns.
+    """
+
+    def __init__(
+        self, client: "MlflowClient", experiment_id: str, *, page_size: int = 1000
+    ) -> None:
         self.client = client
         self.experiment_id = experiment_id
+        self._page_size = page_size
 
     def search(self, condition: str) -> "Iterator[Run]":
         """Return the runs that meet `condition`, oldest first; pages are requested lazily."""
@@ -64,7 +72,7 @@ class Runs:
             lambda token: self.client.search_runs(
                 [self.experiment_id],
                 condition,
-                max_results=_PAGE,
+                max_results=self._page_size,
                 order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
                 page_token=token,
             )

@@ -33,14 +33,14 @@ def test_a_version_is_found_by_its_tags(registry: Registry, name: str, tmp_path:
 
 
 def test_all_pages_of_models_and_versions_are_read(
-    registry: Registry, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tracking_uri: str, name: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("storage.registry.client._PAGE", 1)
     names = [f"{name}-{k}" for k in range(3)]
     for model in [*names, names[0]]:
         add_version(registry, model, tmp_path / "m", "1")
-    assert set(registry.names()) >= set(names)
-    assert len(registry.versions(names[0])) == 2
+    paged = Registry(tracking_uri, page_size=1)
+    assert set(paged.names()) >= set(names)
+    assert len(paged.versions(names[0])) == 2
 
 
 def test_the_error_on_a_missing_model_lists_the_models(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from examples import add_version
@@ -17,7 +18,6 @@ from mlflow.exceptions import MlflowException
 
 from storage.errors import StorageError
 from storage.records import Judgement, ModelVersion, Move
-from storage.registry import transitions
 from storage.registry.client import Registry
 from storage.registry.transitions import REASON_LENGTH, new_move, read_moves, record, settle
 
@@ -130,7 +130,7 @@ def test_the_next_settle_completes_a_move_after_a_crash_at_any_call(
     while True:
         calls += 1
         with monkeypatch.context() as patch:
-            _crash_at(patch, registry, calls, when)
+            _crash_at(patch, calls, when)
             try:
                 # The move from Production to Staging sets a stage, sets an alias and deletes the
                 # alias of Production.
@@ -158,7 +158,7 @@ def test_the_next_settle_completes_a_move_after_a_crash_at_any_call(
     assert calls > 5
 
 
-def _crash_at(patch: pytest.MonkeyPatch, registry: Registry, call: int, when: str) -> None:
+def _crash_at(patch: pytest.MonkeyPatch, call: int, when: str) -> None:
     """Raise `KilledError` before or after the write with this number."""
     count = [0]
 
@@ -175,15 +175,14 @@ def _crash_at(patch: pytest.MonkeyPatch, registry: Registry, call: int, when: st
         return write
 
     for method in WRITES:
-        patch.setattr(registry._client, method, crashing(getattr(registry._client, method)))
+        patch.setattr(MlflowClient, method, crashing(getattr(MlflowClient, method)))
 
 
 def test_a_collision_in_mlflows_database_is_retried(
     registry: Registry, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version, _ = two_versions(registry, name, tmp_path)
-    monkeypatch.setattr(transitions, "_PAUSE", 0.0)
-    calls, original = [0], registry._client.set_registered_model_alias
+    calls, original = [0], MlflowClient.set_registered_model_alias
 
     def collide(*args: Any) -> None:
         calls[0] += 1
@@ -191,7 +190,7 @@ def test_a_collision_in_mlflows_database_is_retried(
             raise MlflowException("UNIQUE constraint failed: registered_model_aliases.alias")
         original(*args)
 
-    monkeypatch.setattr(registry._client, "set_registered_model_alias", collide)
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", collide)
     promote(registry, version)
     assert held_by_stage_and_alias(registry, name, "Staging") == ([1], [1])
     calls[0] = -100
@@ -302,8 +301,8 @@ def test_stage_and_alias_follow_the_newest_move_for_any_interleaving(
 ) -> None:
     order = Turns(list(turns))
     store = Store(order.wait)
-    registry = Registry.__new__(Registry)
-    registry._uri, registry._client = "memory", store  # type: ignore[assignment]
+    with patch("storage.tracking.client.connect", return_value=store):
+        registry = Registry("memory")
     versions = registry.versions("m")
 
     def run(me: bool) -> None:

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from storage.errors import DatabaseError
 from storage.tracking import client as mlflow_client
 from storage.tracking.mirror import Mirror
+from storage.tracking.runs import Runs
 
 
 @pytest.fixture
@@ -225,14 +226,14 @@ def test_studies_with_the_same_name_in_two_databases_do_not_mix(
 
 def test_a_lost_response_does_not_create_a_second_run(mirror: Mirror) -> None:
     mirror.adopt(study_record())
-    create = mirror._client.create_run
+    create = MlflowClient.create_run
 
     def lose_the_response(*args: Any, **kwargs: Any) -> None:
         create(*args, **kwargs)
         raise MlflowException("connection reset")
 
     with (
-        patch.object(mirror._client, "create_run", lose_the_response),
+        patch.object(MlflowClient, "create_run", lose_the_response),
         pytest.raises(MlflowException),
     ):
         mirror.write_trial(trial(0))
@@ -265,7 +266,7 @@ def test_a_run_created_by_a_late_request_is_deleted_when_the_study_ends(mirror: 
     record = study_record()
     mirror.adopt(record)
     with (
-        patch.object(mirror._client, "create_run", side_effect=MlflowException("timed out")),
+        patch.object(MlflowClient, "create_run", side_effect=MlflowException("timed out")),
         pytest.raises(MlflowException),
     ):
         mirror.write_trial(trial(0))
@@ -340,14 +341,14 @@ def test_a_deleted_study_run_is_an_error_until_it_is_restored(mirror: Mirror) ->
 def test_metrics_whose_response_was_lost_are_written_once(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     running = dataclasses.replace(trial(0, "RUNNING"), scores={16: 51.0})
-    write = mirror._client.log_batch
+    write = MlflowClient.log_batch
 
     def lose_the_response(*args: Any, **kwargs: Any) -> None:
         write(*args, **kwargs)
         raise MlflowException("connection reset")
 
     with (
-        patch.object(mirror._client, "log_batch", lose_the_response),
+        patch.object(MlflowClient, "log_batch", lose_the_response),
         pytest.raises(MlflowException),
     ):
         mirror.write_trial(running)
@@ -371,14 +372,12 @@ def test_a_failed_trial_and_its_repetition_name_each_other(mirror: Mirror) -> No
     assert not mirror.write_trial(dataclasses.replace(trial(1), repeats=0))
 
 
-def test_all_pages_of_runs_are_read(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.tracking.runs._PAGE", 2)
-    record = study_record()
-    mirror.adopt(record)
+def test_all_pages_of_runs_are_read(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
     for number in range(5):
         mirror.write_trial(trial(number))
-    mirror.adopt(record)
-    assert not any(mirror.write_trial(trial(number)) for number in range(5))
+    runs = Runs(MlflowClient(mirror.tracking_uri), mirror.experiment_id, page_size=2)
+    assert len({run.info.run_id for run in runs.search("")}) == 6  # the trials and the study
 
 
 def test_a_deleted_experiment_is_an_error(
