@@ -21,8 +21,6 @@ from storage.studies.study import Study
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-# Maximum number of queued trials. If the queue is full, the search waits for the database.
-_MOST_WAITING = 256
 # Running trials younger than this are not written yet: most of them will end within this time and
 # are then written in one transaction.
 _YOUNG_SECONDS = 1.0
@@ -38,6 +36,8 @@ class TrialWriter:
         Called before each write; raises if this process may no longer write.
     entered
         Called in the writer's thread with each record as it is in the database after the write.
+    most_waiting
+        Maximum number of queued trials. If the queue is full, the search waits for the database.
     """
 
     def __init__(
@@ -46,11 +46,14 @@ class TrialWriter:
         distributions: "Mapping[str, BaseDistribution]",
         check: Callable[[], None],
         entered: Callable[[TrialRecord], None],
+        *,
+        most_waiting: int = 256,
     ) -> None:
         self._study = study
         self._distributions = distributions
         self._check = check
         self._entered = entered
+        self._most_waiting = most_waiting
         self._changed = threading.Condition()
         self._waiting: dict[int, TrialRecord] = {}
         self._writing: int | None = None
@@ -69,7 +72,7 @@ class TrialWriter:
     def put(self, record: TrialRecord) -> None:
         """Queue a trial's newest record; raise the error that stopped the writer, if any."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < _MOST_WAITING or self._error)
+            self._changed.wait_for(lambda: len(self._waiting) < self._most_waiting or self._error)
             if self._error is not None:
                 raise self._error
             self._waiting[record.number] = record

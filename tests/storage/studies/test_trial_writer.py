@@ -16,7 +16,6 @@ from optuna.exceptions import StorageInternalError
 from storage import database
 from storage.errors import DatabaseError, LeaseLostError
 from storage.records import TrialRecord
-from storage.studies import trial_writer as trial_writer_module
 from storage.studies.study import Study, StudyBook
 from storage.studies.trial_writer import TrialWriter
 
@@ -26,9 +25,11 @@ PATIENCE = 20.0
 class RecordedWriter:
     """A trial writer and the records that it reports as entered."""
 
-    def __init__(self, study: Study, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, study: Study, check: Callable[[], None] = lambda: None, **limits: int
+    ) -> None:
         self.entered: list[TrialRecord] = []
-        self.trial_writer = TrialWriter(study, SPACE, check, self.entered.append)
+        self.trial_writer = TrialWriter(study, SPACE, check, self.entered.append, **limits)
 
     def states(self, number: int) -> list[str]:
         return [record.state for record in self.entered if record.number == number]
@@ -187,23 +188,27 @@ def test_a_trial_that_another_process_ended_raises_lease_lost(
 
 
 def test_put_blocks_while_the_queue_is_full(
-    study: Study, open_writer: Callable[..., RecordedWriter], monkeypatch: pytest.MonkeyPatch
+    study: Study, open_writer: Callable[..., RecordedWriter]
 ) -> None:
-    monkeypatch.setattr(trial_writer_module, "_MOST_WAITING", 3)
-    may_write = threading.Event()
-    recorded = open_writer(check=lambda: may_write.wait(PATIENCE) and None)
-    for number in range(4):  # one is being written and three are queued
-        recorded.trial_writer.put(trial(number))
-        wait_for(lambda: len(recorded.trial_writer._waiting) <= 3)
-    search = threading.Thread(target=recorded.trial_writer.put, args=[trial(4)])
+    may_write, queued = threading.Event(), [0]
+    recorded = open_writer(check=lambda: may_write.wait(PATIENCE) and None, most_waiting=3)
+
+    def put_all() -> None:
+        for number in range(6):
+            recorded.trial_writer.put(trial(number))
+            queued[0] += 1
+
+    search = threading.Thread(target=put_all)
     search.start()
+    wait_for(lambda: queued[0] == 4)  # one is being written and three are queued
     search.join(0.2)
     assert search.is_alive()
+    assert queued[0] == 4
     may_write.set()
     search.join(PATIENCE)
     assert not search.is_alive()
     recorded.trial_writer.flush()
-    assert [t.number for t in study.trials()] == list(range(5))
+    assert [t.number for t in study.trials()] == list(range(6))
 
 
 def test_closing_writes_ended_trials_and_ends_the_thread(
