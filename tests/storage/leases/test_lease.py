@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from examples import SPACE, close_book, database_of, trial
 from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
 
 from storage import host
 from storage.errors import DatabaseError, LeaseLostError, StudyBusyError
@@ -52,6 +51,12 @@ def engine(book: StudyBook) -> Iterator[Engine]:
 def set_columns(engine: Engine, assignments: str) -> None:
     with engine.begin() as connection:
         connection.execute(text(f"update grovekeeper_lease set {assignments}"))  # noqa: S608
+
+
+def sleep_past_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine's clock advance by the duration of a lease, as if it had slept."""
+    clock = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda kind: clock(kind) + DURATION)
 
 
 def found(leases: Leases) -> LeaseRecord:
@@ -161,34 +166,38 @@ def test_a_process_frozen_past_its_lease_checks_the_database(
     with Lease(leases, "houses") as held:
         set_columns(engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
         held.check()  # the lease has not expired yet, so the database is not read
-        monkeypatch.setattr(lease, "_clock", lambda: held._valid_until)
+        sleep_past_the_lease(monkeypatch)
         with pytest.raises(LeaseLostError):
             held.check()
 
 
 def test_nothing_is_written_if_the_lease_cannot_be_renewed(
-    leases: Leases, monkeypatch: pytest.MonkeyPatch
+    leases: Leases, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_: Any, **__: Any) -> None:
-        raise OperationalError("update", {}, Exception("connection refused"))
+    def rename(table: str, name: str) -> None:
+        with engine.begin() as connection:
+            connection.execute(text(f"alter table {table} rename to {name}"))
 
     with Lease(leases, "houses") as held:
-        with monkeypatch.context() as patch:
-            patch.setattr(lease, "_clock", lambda: held._valid_until)
-            patch.setattr(held, "_renew", gone)
-            with pytest.raises(DatabaseError, match="houses does not answer: connection refused"):
-                held.check()
+        sleep_past_the_lease(monkeypatch)
+        rename("grovekeeper_lease", "renamed")
+        with pytest.raises(DatabaseError, match=r"houses does not answer: .*grovekeeper_lease"):
+            held.check()
+        rename("renamed", "grovekeeper_lease")
         held.check()
 
 
 def test_a_frozen_process_that_was_not_replaced_renews_its_lease(
-    leases: Leases, monkeypatch: pytest.MonkeyPatch
+    leases: Leases, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Lease(leases, "houses") as held:
-        ended = held._valid_until
-        monkeypatch.setattr(lease, "_clock", lambda: ended)
+        set_columns(engine, "expires = 1")
+        sleep_past_the_lease(monkeypatch)
         held.check()
-        assert held._valid_until == ended + DURATION
+        renewed = found(leases)
+        assert renewed.expires - renewed.now > DURATION - 5
+        set_columns(engine, "host = 'elsewhere', owner = 'ann', epoch = epoch + 1")
+        held.check()  # the renewed lease has not expired, so the database is not read again
 
 
 def test_a_former_holder_does_not_release_the_lease_of_another(
