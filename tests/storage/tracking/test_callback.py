@@ -1,5 +1,6 @@
 """`MLflowMirror`: the cases of the tests of `MLflowCallback`, then its additional features."""
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -307,13 +308,19 @@ def test_an_outage_delays_the_runs_and_is_logged_once(
     study = optuna.create_study(study_name="houses")
     with MLflowMirror(uri) as mirror:
         study.optimize(objective, n_trials=2, callbacks=[mirror])
-        refused = patch("mlflow.MlflowClient.log_batch", side_effect=ConnectionError("refused"))
-        with refused, caplog.at_level(logging.WARNING):
-            failed = threading.Event()
-            mirror_writer = mirror._following._mirror_writer  # type: ignore[union-attr]
-            with patch.object(mirror_writer, "_rest", lambda _pause: failed.set()):
-                study.optimize(objective, n_trials=2, callbacks=[mirror])
-                assert failed.wait(30)
+        attempts, retried = itertools.count(1), threading.Event()
+
+        def refuse(*_: Any, **__: Any) -> None:
+            if next(attempts) == 2:  # the mirror knows of the first failure by now
+                retried.set()
+            raise ConnectionError("refused")
+
+        with (
+            patch("mlflow.MlflowClient.log_batch", refuse),
+            caplog.at_level(logging.WARNING),
+        ):
+            study.optimize(objective, n_trials=2, callbacks=[mirror])
+            assert retried.wait(30)
             study.optimize(objective, n_trials=5, callbacks=[mirror])
     assert len(caplog.records) == 1
     assert "refused" in caplog.text

@@ -9,7 +9,6 @@ from mlflow import MlflowClient
 
 from storage.errors import DatabaseError
 from storage.records import StudyRecord, TrialRecord
-from storage.tracking import mirror_writer as mirror_writer_module
 from storage.tracking.mirror import Mirror
 from storage.tracking.mirror_writer import MirrorWriter
 
@@ -44,7 +43,6 @@ def test_trials_can_be_queued_before_the_study(mlflow_file: str) -> None:
 def test_records_are_written_after_an_outage(
     mlflow_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror_writer_module, "_FIRST_PAUSE", 0.05)
     mirror_writer = open_mirror_writer(mlflow_file)
     mirror_writer.put_study(study_record())
     assert mirror_writer.wait_adopted(60)
