@@ -6,9 +6,13 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from search.data.addresses import PIPED, TableAddress
+from search.data.dataset import load_dataset
+from search.data.description import DataDescription
+from search.data.hints import column_hints
 from search.data.roles import check_column
 from search.data.table import read_table
 from search.data.target import detect_task, infer_target_type, rows_with_target
+from search.errors import DataError, UsageError
 from search.forest.metrics import names_for
 from search.study.config_export import space_lines, toml_value
 from search.study.schema import SCHEMA, option_schemas
@@ -58,6 +62,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
         "task": f'or "{other}"',
         "metric": f"or {', '.join(rest)}, or another scorer of scikit-learn",
     }
+    hints = _hints(table, column)
     lines = [
         f"#:schema {SCHEMA.as_uri()}",
         f"# A study of {_line(address.redacted)}: {len(table):,} rows, {table.shape[1]} columns.",
@@ -66,6 +71,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
         "#",
         "# The columns:",
         *_listed(table),
+        *(["#", "# Hints:", *(f"#   {_line(hint)}" for hint in hints)] if hints else []),
     ]
     for option, about in option_schemas().items():
         lines += ["", *_comment(about["description"])]
@@ -98,6 +104,15 @@ def _listed(table: "pd.DataFrame") -> Iterator[str]:
         yield f"#   {label:{_WIDTH}} {about}"
     if table.shape[1] > _MOST_COLUMNS:
         yield f"#   … and {table.shape[1] - _MOST_COLUMNS:,} more"
+
+
+def _hints(table: "pd.DataFrame", target: str) -> tuple[str, ...]:
+    """Return hints on columns that should perhaps not be learned from."""
+    description = DataDescription(source="", target=target, holdout=0.0)
+    try:
+        return column_hints(load_dataset(description, table=table))
+    except (DataError, UsageError):  # `launch` refuses the table, and says why
+        return ()
 
 
 def _comment(text: str) -> list[str]:

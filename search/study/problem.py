@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from search.data.dataset import Dataset, load_again, load_dataset
 from search.data.encoding import DEFAULT, Encoding
+from search.data.hints import column_hints
 from search.environment import installed
 from search.errors import DataError, StudyError, UsageError
 from search.forest.growing import ENCODING
@@ -95,6 +96,8 @@ def _matrix(rows: "pd.DataFrame") -> "NDArray[Any]":
 def load_problem(spec: StudySpec) -> Problem:
     """Read the data, unless the specification holds it, and make the problem on it.
 
+    The notes of the problem include hints on columns.
+
     Raises
     ------
     UsageError, DataError
@@ -103,7 +106,8 @@ def load_problem(spec: StudySpec) -> Problem:
     dataset = load_dataset(
         spec.description, address=spec.address, table=spec.table, limits=spec.limits
     )
-    return make_problem(spec, dataset)
+    problem = make_problem(spec, dataset)
+    return replace(problem, notes=problem.notes + column_hints(dataset))
 
 
 def make_problem(spec: StudySpec, dataset: Dataset) -> Problem:

@@ -67,6 +67,15 @@ def test_it_lists_the_columns(houses: str) -> None:
     assert '# metric = "brier"' in text
 
 
+def test_it_gives_hints_on_columns(tmp_path: Path) -> None:
+    made = table(200).assign(number=range(200), **{"the\ncost": lambda t: 3 * t["price"]})
+    made.to_parquet(tmp_path / "houses.parquet")
+    text = config_template(str(tmp_path / "houses.parquet"), "price", "houses.toml")
+    assert "\n#\n# Hints:\n#   column 'number' has a distinct value in every row" in text
+    assert "\n#   column 'the cost' alone predicts 'price' almost perfectly: " in text
+    assert tomllib.loads(text)["target"] == "price"
+
+
 def test_unusual_names_stay_on_their_line(tmp_path: Path) -> None:
     odd = 'a\n"b" \\ #é'
     frame = pd.DataFrame({"x" * 99: range(30), odd: np.arange(30) * 0.5})

@@ -144,6 +144,18 @@ def test_choices_made_for_the_user_are_noted_and_applied(
     assert problem.training_set.X.dtype.name == "float32"
 
 
+def test_hints_on_columns_are_notes_until_the_columns_are_dropped(mixed_csv: Path) -> None:
+    table = pd.read_csv(mixed_csv).assign(number=range(240))
+    asked: dict[str, Any] = {"data": table, "target": "price"}
+    hints = [note for note in problem_of(**asked).notes if "--drop" in note]
+    assert [hint.split(" has a distinct")[0] for hint in hints] == [
+        "column 'note'",
+        "column 'number'",
+    ]
+    dropped = problem_of(**asked, drop=["number", "note"])
+    assert not any("--drop" in note for note in dropped.notes)
+
+
 def test_a_study_of_another_program_is_refused(storage: str) -> None:
     problem = problem_of(metric="r2")
     StudyBook(storage, create=True).make("diabetes", "minimize")
