@@ -26,7 +26,7 @@ def _canonical(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(names)))
 
 
-ColumnNames = Annotated[tuple[str, ...], AfterValidator(_canonical)]
+CANONICAL = AfterValidator(_canonical)
 
 
 class DataDescription(BaseModel):
@@ -67,8 +67,8 @@ class DataDescription(BaseModel):
     weight: str | None = None
     group: str | None = None
     time: str | None = None
-    drop: ColumnNames = ()
-    categorical: ColumnNames = ()
+    drop: Annotated[tuple[str, ...], CANONICAL] = ()
+    categorical: Annotated[tuple[str, ...], CANONICAL] = ()
 
     @property
     def roles(self) -> dict[str, str]:

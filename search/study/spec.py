@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from search.data.addresses import DIABETES, FRAME, TableAddress
-from search.data.description import ColumnNames, DataDescription
+from search.data.description import CANONICAL, DataDescription
 from search.data.limits import Limits
 from search.errors import UsageError
 from search.types import Task
@@ -158,7 +158,8 @@ class StudySpec(BaseModel):
         ),
     ] = None
     drop: Annotated[
-        ColumnNames,
+        tuple[str, ...],
+        CANONICAL,
         Field(
             description="Columns that are not learned from, such as identifiers, or values that "
             "are not known when the target is predicted.",
@@ -166,7 +167,8 @@ class StudySpec(BaseModel):
         ),
     ] = ()
     categorical: Annotated[
-        ColumnNames,
+        tuple[str, ...],
+        CANONICAL,
         Field(
             description="Columns of whole numbers that are categories, such as codes.",
             examples=[["column"]],
