@@ -110,7 +110,7 @@ def _is_identifier(column: "pd.Series") -> bool:
     values = column.head(_MOST_ROWS).dropna()
     if pd.api.types.is_integer_dtype(values):
         # Measurements may be distinct, too, if they are spread over a wide range.
-        span = float(values.max()) - float(values.min())
+        span = int(values.max()) - int(values.min())
         is_dense = len(values) ** 2 / 2 / span > _EQUAL_PAIRS
         return is_dense or _ID_NAME.search(str(column.name)) is not None
     texts = values.head(_SAMPLE)

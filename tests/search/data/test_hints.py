@@ -27,6 +27,7 @@ IDENTIFIERS = {
     "shuffled": RANDOM.permutation(ROWS) + 10_000,
     "gaps": np.sort(RANDOM.choice(10 * ROWS, ROWS, replace=False)),
     "nullable": pd.array([None, *range(1, ROWS)], dtype="Int64"),
+    "large": np.arange(ROWS, dtype=np.uint64) + np.uint64(2**63),
     "codes": [f"A-{number}" for number in range(ROWS)],
     "addresses": [f"person{number}@example.org" for number in range(ROWS)],
     "hashes": [f"{number:032x}" for number in (RANDOM.permutation(ROWS) + 10**15).tolist()],
