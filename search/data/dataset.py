@@ -21,7 +21,7 @@ from search.data.encoding import (
     encodings_for,
     vectorize,
 )
-from search.data.holdout import duplicate_codes, select_held_out, table_digest
+from search.data.holdout import digest_and_row_hashes, duplicate_codes, select_held_out
 from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
@@ -214,12 +214,14 @@ def load_dataset(
         notes.append(f"task: {chosen}, detected from '{target}' (choose another with --task)")
     y, classes = encode_target(table[target], chosen)
     share = description.holdout
-    out = _held_out_mask(table, features, roles, description.group, share)
+    keys = features.columns if description.group is None else [description.group]
+    digest, hashes = digest_and_row_hashes(table, keys)
+    out = _held_out_mask(hashes, roles, share)
     _check_parts(y, out, share, classes)
     for part, rows in {"training set": ~out, "hold-out": out}.items():
         if roles.weights is not None and rows.any() and not roles.weights[rows].any():
             raise DataError(f"--weight '{description.weight}' is 0 in every row of the {part}")
-    resolved = {"target": target, "task": chosen, "digest": table_digest(table)}
+    resolved = {"target": target, "task": chosen, "digest": digest}
     return Dataset(
         description=ResolvedDescription(**description.model_dump() | resolved),
         features=features[~out].reset_index(drop=True),
@@ -254,15 +256,13 @@ def load_again(
     return load_dataset(now, address=address, limits=ALL_FREE_MEMORY)
 
 
-def _held_out_mask(
-    table: "pd.DataFrame", features: "pd.DataFrame", roles: Roles, group: str | None, share: float
-) -> NDArray[np.bool_]:
+def _held_out_mask(hashes: NDArray[np.uint64], roles: Roles, share: float) -> NDArray[np.bool_]:
     """Select the latest rows if there are times, else whole groups or rows by their hashes."""
     if not share:
-        return np.zeros(len(table), dtype=bool)
+        return np.zeros(len(hashes), dtype=bool)
     if roles.times is not None:
         return np.asarray(roles.times > np.quantile(roles.times, 1 - share))
-    return select_held_out(features if group is None else table[[group]], share)
+    return select_held_out(hashes, share)
 
 
 def _check_cells(table: "pd.DataFrame", target: str, dropped: Sequence[str]) -> None:

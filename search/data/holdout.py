@@ -6,6 +6,7 @@ text in a column of numbers turns the whole column into text, and must not move 
 """
 
 import hashlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,13 +60,40 @@ def row_hashes(table: "pd.DataFrame") -> Hashes:
     -------
     array of shape (n_rows,)
     """
-    import pandas as pd
-
     combined = np.zeros(len(table), dtype=np.uint64)
     for name in sorted(table.columns):
-        key = pd.util.hash_array(np.array([name], dtype=object), hash_key=_SALT)[0]
-        combined = _mix_bits(combined + key) ^ _value_hashes(table[name])
+        combined = _add_column(combined, name, _value_hashes(table[name]))
     return _mix_bits(combined)
+
+
+def digest_and_row_hashes(table: "pd.DataFrame", keys: Collection[str]) -> tuple[str, Hashes]:
+    """Return the digest of a table and the `row_hashes` of its columns `keys`.
+
+    Each value is hashed once, and column by column: the hashes of all columns can take more memory
+    than the table.
+
+    Returns
+    -------
+    digest
+        SHA-256 of the column names and of the values' hashes, in row order.
+    hashes : array of shape (n_rows,)
+    """
+    digest = hashlib.sha256()
+    combined = np.zeros(len(table), dtype=np.uint64)
+    for name in sorted(table.columns):
+        hashes = _value_hashes(table[name])
+        digest.update(f"{name}\0{len(table)}\0".encode())
+        digest.update(hashes.astype("<u8", copy=False).data)
+        if name in keys:
+            combined = _add_column(combined, name, hashes)
+    return digest.hexdigest(), _mix_bits(combined)
+
+
+def _add_column(combined: Hashes, name: str, hashes: Hashes) -> Hashes:
+    import pandas as pd
+
+    key = pd.util.hash_array(np.array([name], dtype=object), hash_key=_SALT)[0]
+    return _mix_bits(combined + key) ^ hashes
 
 
 def duplicate_codes(table: "pd.DataFrame") -> NDArray[np.intp] | None:
@@ -79,7 +107,7 @@ def duplicate_codes(table: "pd.DataFrame") -> NDArray[np.intp] | None:
     return codes if codes.max() < len(codes) - 1 else None
 
 
-def select_held_out(table: "pd.DataFrame", share: float) -> NDArray[np.bool_]:
+def select_held_out(hashes: Hashes, share: float) -> NDArray[np.bool_]:
     """Select about `share` of the rows by their hashes.
 
     Returns
@@ -87,13 +115,4 @@ def select_held_out(table: "pd.DataFrame", share: float) -> NDArray[np.bool_]:
     boolean array of shape (n_rows,)
         True for held-out rows.
     """
-    return np.asarray(row_hashes(table).astype(np.float64) < share * 2.0**64)
-
-
-def table_digest(table: "pd.DataFrame") -> str:
-    """Return the SHA-256 of a table's column names and of its values' hashes, in row order."""
-    digest = hashlib.sha256()
-    for name in sorted(table.columns):
-        digest.update(f"{name}\0{len(table)}\0".encode())
-        digest.update(_value_hashes(table[name]).astype("<u8").tobytes())
-    return digest.hexdigest()
+    return np.asarray(hashes.astype(np.float64) < share * 2.0**64)
