@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.data.holdout import (
+    _text_hashes,
+    _value_hashes,
     digest_and_row_hashes,
     row_hashes,
     select_held_out,
@@ -137,6 +139,26 @@ def test_hashes_of_unusual_values_never_change_between_versions() -> None:
     np.testing.assert_array_equal(row_hashes(table), hashes)
     some = ["mixed", "time"]
     np.testing.assert_array_equal(digest_and_row_hashes(table, some)[1], row_hashes(table[some]))
+
+
+CELLS = st.sampled_from(
+    [*"ab1", "", " 1", "1.0", "1e3", "True", "nan", "inf", "-0", "é", "9007199254740993", "0" * 22]
+)
+OBJECTS = st.one_of(
+    CELLS, st.sampled_from([None, np.nan, True, 1, 1.0, 0.5, Fraction(1, 2), 2**60, 2**70, b"1"])
+)
+DATES = st.datetimes(datetime.datetime(1800, 1, 1), datetime.datetime(2200, 1, 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_hashing_distinct_values_gives_the_hash_of_every_value(data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from(["object", "str", "string", "category", "datetime64[us]"]))
+    cells = {"object": OBJECTS, "datetime64[us]": DATES}.get(dtype, CELLS)
+    pool = data.draw(st.lists(st.none() | cells, min_size=1, max_size=6))
+    values = data.draw(st.lists(st.sampled_from(pool), min_size=1, max_size=20))
+    column = pd.Series(values, dtype=dtype)
+    np.testing.assert_array_equal(_value_hashes(column), _text_hashes(column))
 
 
 def test_any_change_of_the_table_changes_the_digest() -> None:
