@@ -102,8 +102,13 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
             is_exact = (values % 1 == 0).all() and (np.abs(values) < _EXACT_FLOATS).all()
             values = values.astype(np.int64 if is_exact else str)
     else:
-        values = target.astype(object).map(str).to_numpy().astype(str)
-    classes, codes = np.unique(values, return_inverse=True)
+        values = target.astype(object).map(str).to_numpy()
+    # NumPy sorts texts slowly: sort the distinct ones only.
+    rows, distinct = pd.factorize(values)
+    if distinct.dtype == object:
+        distinct = distinct.astype(str)
+    classes, ranks = np.unique(distinct, return_inverse=True)
+    codes = ranks[rows]
     if len(classes) > len(values) // 2:
         msg = (
             f"the target '{name}' has {len(classes)} classes in {len(values)} rows: "
