@@ -183,7 +183,10 @@ def load_dataset(
         When the table cannot be read, or nothing can be learned from it.
     """
     source, query, task = description.source, description.query, description.task
-    table = read_table(address or source, query, limits) if table is None else table.copy()
+    if table is None:
+        table = read_table(address or source, query, limits)
+    else:
+        table = table.copy(deep=False)  # its columns are copied when they are replaced
     notes = []
     if query is not None and "order by" not in " ".join(query.lower().split()):
         notes.append(
@@ -318,7 +321,7 @@ def _check_features(features: "pd.DataFrame", source: str) -> None:
                 f"column '{name}' has {n_infinite} infinite values: replace them, or leave them "
                 "empty"
             )
-    if not features.notna().to_numpy().any():
+    if not any(features[name].notna().any() for name in features.columns):
         raise DataError(f"{source}: all values besides the target are missing")
 
 
