@@ -134,7 +134,7 @@ def read_delimited(
         table = table.iloc[:, :-labels].set_axis(names, axis=1)
     for name in table.select_dtypes("str").columns:
         values = table[name].dropna()
-        commas = values[values.str.contains(",")]
+        commas = values[values.str.contains(",", regex=False)]
         if len(commas) and values.str.fullmatch(_COMMA_NUMBER).all():
             raise ValueError(
                 f"column '{name}' has numbers with commas ({commas.iloc[0]!s:.40}): write decimals "
