@@ -5,6 +5,7 @@ python benchmarks/scale.py trials 100 1000 10000 --storage postgresql+psycopg://
 python benchmarks/scale.py sleepers 1 4 16 64 --seconds 0.1 1 10
 python benchmarks/scale.py workers 1 2
 python benchmarks/scale.py rows 1000 10000 100000 1000000
+python benchmarks/scale.py tables 1000000
 """
 
 import argparse
@@ -22,9 +23,13 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 from measure import Measured, run
 from sklearn.datasets import make_friedman1
 
+from search.data.dataset import load_dataset
+from search.data.description import DataDescription
+from search.data.table import read_table
 from search.forest.growing import grow
 from search.forest.memory import worker_memory
 from search.forest.oob import evaluate_rung
@@ -56,6 +61,8 @@ def main() -> None:
     workers.add_argument("numbers", type=int, nargs="+")
     rows = what.add_parser("rows", help="seconds and memory of a worker")
     rows.add_argument("numbers", type=int, nargs="+")
+    tables = what.add_parser("tables", help="CPU time and memory of reading a table")
+    tables.add_argument("numbers", type=int, nargs="+")
     arguments = parser.parse_args()
     if arguments.what == "trials":
         _trials(arguments.numbers, arguments.storage, arguments.scheduler, arguments.keep)
@@ -63,6 +70,8 @@ def main() -> None:
         _sleepers(arguments.numbers, arguments.seconds, arguments.storage)
     elif arguments.what == "workers":
         _workers(arguments.numbers)
+    elif arguments.what == "tables":
+        _tables(arguments.numbers)
     else:
         _rows(arguments.numbers)
 
@@ -181,6 +190,49 @@ def _grow(folder: Path) -> tuple[float, float]:
     seconds = (time.perf_counter() - began) / (first.trees + second.trees)
     evaluate_rung(first + second, rows, "rmse", {})
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def _tables(numbers: Sequence[int]) -> None:
+    """CPU time and memory for reading a table and dividing it into training and hold-out."""
+    _head("rows", "file", "read s", "prepare s", "number equal rows s", "peak MB")
+    for number in numbers:
+        with tempfile.TemporaryDirectory() as name:
+            table = _make_table(number)
+            table.to_csv(Path(name, "t.csv"), index=False)
+            table.to_parquet(Path(name, "t.parquet"))
+            del table
+            for file in ("t.csv", "t.parquet"):
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    *seconds, most = pool.apply(_read_and_prepare, (str(Path(name, file)),))
+                shown = [f"{each:.1f}" for each in seconds]
+                _row(f"{number:,}", file.removeprefix("t."), *shown, f"{most:.0f}")
+
+
+def _make_table(rows: int) -> pd.DataFrame:
+    """Make 10 columns of floats, 5 of integers and 5 of text; the last column is the target."""
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {
+        f"text{levels}": random.choice([f"level {k}" for k in range(levels)], rows)
+        for levels in (3, 20, 200, 1_000, 5_000)
+    }
+    for levels in (2, 24, 366, 10_000, 10**9):
+        columns[f"whole{levels}"] = random.integers(0, levels, rows)
+    columns |= {f"float{k}": random.normal(size=rows) for k in range(10)}
+    return pd.DataFrame(columns)
+
+
+def _read_and_prepare(file: str) -> tuple[float, ...]:
+    """Return the CPU seconds of reading, preparing and numbering, and the peak memory in MB."""
+    read_table("diabetes")  # so that imports are not measured
+    times = [time.process_time()]
+    table = read_table(file)
+    times.append(time.process_time())
+    dataset = load_dataset(DataDescription(source=file, holdout=0.2), table=table)
+    times.append(time.process_time())
+    del table
+    _ = dataset.units
+    times.append(time.process_time())
+    return *np.diff(times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 @contextmanager
