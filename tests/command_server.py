@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import dask.config
+from mlflow_stores import make_tables_quickly
 
 # Exit code of a process that could not run its command.
 FAILED = 137
@@ -168,6 +169,7 @@ def main() -> None:
 
     # MLflow looks up the installed packages when a model is first saved, which takes half a second.
     requirements_utils._init_packages_to_modules_map()
+    make_tables_quickly()
     # Workers are forked from a process that has imported these modules as well.
     local._PRELOAD.extend(modules)
     local.prepare()

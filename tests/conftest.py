@@ -2,8 +2,6 @@
 
 import getpass
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -12,12 +10,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
+from mlflow_stores import copy_store, make_tables
 from processes import START_TIMEOUT, free_port, wait_until_up
+from shared import made_once
+from xdist.scheduler import LoadScopeScheduling
 
 from storage.tracking.mirror import Mirror
 
@@ -32,6 +34,25 @@ settings.load_profile("without deadlines")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 for name in ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
     os.environ.pop(name, None)
+
+
+class TogetherScheduling(LoadScopeScheduling):
+    """Gives pytest-xdist's workers whole files, because their tests share fixtures.
+
+    The browser tests share one study and one server. Pages of the documentation share nothing
+    that takes long.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        if file.startswith("tests/browser/"):
+            return "tests/browser"
+        return nodeid if "test_all_blocks_of_a_page_run" in nodeid else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling:
+    return TogetherScheduling(config, log)
 
 
 @pytest.fixture
@@ -71,6 +92,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--workers", "1"]
+    make_tables(folder / "server.db")
     command += ["--artifacts-destination", str(folder / "artifacts")]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=SERVER, stdout=log, stderr=log)
@@ -88,23 +110,22 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an MLflow database that holds only its schema, to copy: making it takes seconds."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    with chdir(folder):  # the experiment "Default" stores its artifacts there
-        Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
-    with sqlite3.connect(folder / "mlflow.db") as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return folder / "mlflow.db"
+def empty_mlflow() -> Path:
+    """Return a folder with the database mlflow.db of an empty MLflow store, to copy."""
+
+    def make(folder: Path) -> None:
+        make_tables(folder / "mlflow.db")
+        with chdir(folder):  # the experiment "Default" stores its artifacts there
+            Mirror(f"sqlite:///{folder}/mlflow.db", "Default").connect()
+
+    return made_once("empty-mlflow", make)
 
 
 @pytest.fixture
 def mlflow_file(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the address of an empty MLflow store for one test; artifacts are stored beside it."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path}/mlflow.db"
+    return copy_store(empty_mlflow, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import psutil
 import pytest
+from mlflow_stores import copy_store
 from processes import environment, free_port, wait_until_up
 
 from storage.tracking.client import connect
@@ -67,7 +68,7 @@ def ui(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("ui")
-    (folder / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
+    copy_store(empty_mlflow, folder)
     (folder / "secret.txt").write_text("swordfish")
     made = connect(f"sqlite:///{folder}/mlflow.db")
     experiment = made.create_experiment("houses", artifact_location=f"file://{folder}/artifacts")
@@ -163,8 +164,7 @@ def test_the_server_loads_no_models_and_listens_on_loopback_only(server: Server)
 
 @pytest.mark.slow
 def test_listening_on_all_addresses_prints_a_warning(tmp_path: Path, empty_mlflow: Path) -> None:
-    (tmp_path / "mlflow.db").write_bytes(empty_mlflow.read_bytes())
-    address = f"sqlite:///{tmp_path}/mlflow.db"
+    address = copy_store(empty_mlflow, tmp_path)
     with ui(tmp_path, "--host", "0.0.0.0", tracking_uri=address) as (port, process):  # noqa: S104
         server = Server(process, port, "")
         assert server.ask("/", host=f"{os.uname().nodename}:{port}")[0] == 200
