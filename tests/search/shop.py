@@ -1,5 +1,6 @@
 """Registers versions for tests within seconds: small forests on a small table."""
 
+import shutil
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow_stores import copy_store
 
 from search.model.champion import make_champion
 from search.model.provenance import Provenance
@@ -53,15 +55,23 @@ class Shop:
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri, self.tracking_uri)
 
+    def copy_to(self, folder: Path) -> "Shop":
+        """Return a copy in another folder, with files of its own."""
+        shutil.copy(self.folder / "houses.csv", folder)
+        return Shop(copy_store(self.folder, folder), folder, made=self.made)
+
     def write(self, houses: pd.DataFrame, name: str = "houses.csv") -> str:
         houses.to_csv(self.folder / name, index=False)
         return str(self.folder / name)
 
     def add(self, params: Any = GOOD, trees: int = 20, **options: Any) -> ModelVersion:
-        """Register a champion with these hyperparameters as the next version."""
+        """Register a champion with these hyperparameters as the next version.
+
+        The default table is houses.csv in the working directory.
+        """
         if "data" not in options and not (self.folder / "houses.csv").exists():
             self.write(table())
-        asked = {"data": str(self.folder / "houses.csv"), "target": "price", "model": "houses"}
+        asked = {"data": "houses.csv", "target": "price", "model": "houses"}
         problem = load_problem(make_spec(asked | options))
         champion = make_champion(
             problem.dataset, problem.metric, params, trees, problem.spec.seed, jobs=2

@@ -1,19 +1,41 @@
 """Versions are trained again from their record, and compared bit by bit."""
 
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from mlflow_stores import copy_store
 from shop import GOOD, Shop, table
 
 from search import environment
 from search.model.provenance import Provenance
 from search.model.reproduction import reproduce_version
-from search.model.serialization import load_model
+from search.model.serialization import LoadedModel, load_model
+
+# Numbers that are not short decimals.
+ODD = {"max_features": 0.1 + 0.2, "min_samples_leaf": 3, "max_samples": 1e-5 + 0.5}
 
 
 @pytest.fixture
 def shop(mlflow_file: str, tmp_path: Path) -> Shop:
     return Shop(mlflow_file, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def original(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("original")
+    shop = Shop(copy_store(empty_mlflow, folder), folder)
+    with chdir(folder):
+        shop.add(ODD)
+    return shop
+
+
+@pytest.fixture
+def loaded(original: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    """A version, whose table is in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    registry = original.copy_to(tmp_path).registry
+    return load_model(registry, registry.versions("houses")[0])
 
 
 @pytest.mark.parametrize("holdout", [0.2, 0.0])
@@ -31,17 +53,17 @@ def test_a_version_of_a_raw_table_is_reproduced_bit_by_bit(
     assert done.changed == ()
 
 
-def test_a_changed_table_is_reported_and_nothing_is_refitted(shop: Shop) -> None:
-    loaded = load_model(shop.registry, shop.add())
-    shop.write(table(seed=1))
+def test_a_changed_table_is_reported_and_nothing_is_refitted(loaded: LoadedModel) -> None:
+    table(seed=1).to_csv("houses.csv", index=False)
     done = reproduce_version(loaded)
     assert not done.succeeded
     assert "houses.csv has changed" in done.changed[0]
     assert set(done.compared) == {"data"}
 
 
-def test_changed_libraries_are_reported(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = load_model(shop.registry, shop.add())
+def test_changed_libraries_are_reported(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = environment.installed()
     monkeypatch.setattr(environment, "installed", lambda: now | {"skrub": "9.9"})
     done = reproduce_version(loaded)
@@ -49,8 +71,7 @@ def test_changed_libraries_are_reported(shop: Shop, monkeypatch: pytest.MonkeyPa
     assert done.changed == (f"skrub is 9.9, was {now['skrub']}",)
 
 
-def test_another_forest_is_not_a_reproduction(shop: Shop) -> None:
-    loaded = load_model(shop.registry, shop.add())
+def test_another_forest_is_not_a_reproduction(loaded: LoadedModel) -> None:
     forged = loaded.provenance.model_copy(update={"seed": 8})
     loaded.__dict__["provenance"] = forged
     done = reproduce_version(loaded)
@@ -60,10 +81,8 @@ def test_another_forest_is_not_a_reproduction(shop: Shop) -> None:
     assert done.compared["predictions"][1] != done.compared["predictions"][0]
 
 
-def test_the_record_is_read_as_written(shop: Shop) -> None:
-    params = {"max_features": 0.1 + 0.2, "min_samples_leaf": 3, "max_samples": 1e-5 + 0.5}
-    loaded = load_model(shop.registry, shop.add(params))
-    assert loaded.provenance.params == params
+def test_the_record_is_read_as_written(loaded: LoadedModel) -> None:
+    assert loaded.provenance.params == ODD
     assert loaded.provenance.versions == environment.installed()
     assert Provenance.model_validate_json(loaded.provenance.model_dump_json()) == (
         loaded.provenance

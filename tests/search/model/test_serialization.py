@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import skops.io
 from made import make_dataset
+from mlflow_stores import copy_store
 from shop import Shop, table
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.preprocessing import OrdinalEncoder
@@ -26,9 +28,27 @@ from storage.records import ModelVersion
 from storage.registry.client import folder_digest
 
 
+@pytest.fixture(scope="module")
+def original(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("original")
+    shop = Shop(copy_store(empty_mlflow, folder), folder)
+    with chdir(folder):
+        shop.add(trees=6)
+    return shop
+
+
 @pytest.fixture
-def shop(mlflow_file: str, tmp_path: Path) -> Shop:
-    return Shop(mlflow_file, tmp_path)
+def shop(original: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A registry with one version; each test has files of its own to change."""
+    monkeypatch.chdir(tmp_path)
+    return original.copy_to(tmp_path)
+
+
+@pytest.fixture
+def made(shop: Shop) -> ModelVersion:
+    """The version."""
+    (version,) = shop.registry.versions("houses")
+    return version
 
 
 def folder_of(shop: Shop) -> Path:
@@ -65,12 +85,11 @@ def test_a_model_with_dropped_columns_is_loaded_and_recorded(shop: Shop) -> None
     np.testing.assert_array_equal(
         loaded.pipeline.predict(rows), loaded.pipeline.predict(rows.drop(columns=["age", "price"]))
     )
-    text = shop.client.get_model_version("houses", "1").description
+    text = shop.client.get_model_version("houses", str(made.version)).description
     assert "dropped columns: `age`; categorical columns: `street`" in text
 
 
 def test_a_forged_type_is_refused_even_if_the_digest_is_right(shop: Shop) -> None:
-    shop.add()
     folder = folder_of(shop)
     skops.io.dump(OrdinalEncoder(dtype=os.system), folder / "model.skops")
     about = (folder / "MLmodel").read_text()
@@ -82,9 +101,7 @@ def test_a_forged_type_is_refused_even_if_the_digest_is_right(shop: Shop) -> Non
         load_model(shop.registry, made)
 
 
-def test_a_model_that_mlflow_has_loaded_is_unchanged(shop: Shop) -> None:
-    shop.add()
-    (made,) = shop.registry.versions("houses")
+def test_a_model_that_mlflow_has_loaded_is_unchanged(shop: Shop, made: ModelVersion) -> None:
     before = {path.name for path in folder_of(shop).iterdir()}
     mlflow.set_tracking_uri(shop.tracking_uri)
     mlflow.pyfunc.load_model("models:/houses/1")
@@ -170,9 +187,9 @@ def hide_another(pipeline: Any) -> None:
     ],
 )
 def test_a_forged_forest_is_refused_even_if_the_digest_is_right(
-    shop: Shop, forge: Callable[[Any], None], says: str
+    shop: Shop, made: ModelVersion, forge: Callable[[Any], None], says: str
 ) -> None:
-    pipeline = load_model(shop.registry, shop.add()).pipeline
+    pipeline = load_model(shop.registry, made).pipeline
     forge(pipeline)
     folder = folder_of(shop)
     skops.io.dump(pipeline, folder / "model.skops")
@@ -183,7 +200,6 @@ def test_a_forged_forest_is_refused_even_if_the_digest_is_right(
 
 @pytest.mark.parametrize("nodes", [-5, 0, 1])
 def test_a_tree_that_claims_more_nodes_than_it_has_is_refused(shop: Shop, nodes: int) -> None:
-    shop.add()
     folder = folder_of(shop)
     with ZipFile(folder / "model.skops") as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
@@ -200,7 +216,6 @@ def test_a_tree_that_claims_more_nodes_than_it_has_is_refused(shop: Shop, nodes:
 
 
 def test_a_file_that_is_not_skops_is_refused(shop: Shop) -> None:
-    shop.add()
     folder = folder_of(shop)
     (folder / "model.skops").write_bytes(b"\x80\x04cposix\nsystem\n.")
     made = register_again(shop, folder)
@@ -208,36 +223,36 @@ def test_a_file_that_is_not_skops_is_refused(shop: Shop) -> None:
         load_model(shop.registry, made)
 
 
-def test_a_model_of_another_program_is_refused(shop: Shop, tmp_path: Path) -> None:
+def test_a_model_of_another_program_is_refused(
+    shop: Shop, made: ModelVersion, tmp_path: Path
+) -> None:
     """Files of another version, a link out of the folder, and the address of another folder."""
-    first = shop.add()
     file = folder_of(shop) / "model.skops"
-    own, other = file.read_bytes(), tmp_path / "other.skops"
-    shop.add(trees=10)
+    own, elsewhere = file.read_bytes(), tmp_path / "other.skops"
+    shop.add(trees=5)
     ours = {Path(model.artifact_location.removeprefix("file://")) for model in
             shop.client.search_logged_models(["0"])}  # fmt: skip
     (second,) = ours - {file.parent}
     file.write_bytes((second / "model.skops").read_bytes())
     with pytest.raises(StudyError, match="were changed since they were registered"):
-        load_model(shop.registry, first)
+        load_model(shop.registry, made)
     file.unlink()
-    other.write_bytes(own)
-    file.symlink_to(other)
+    elsewhere.write_bytes(own)
+    file.symlink_to(elsewhere)
     with pytest.raises((StudyError, DatabaseError)):
-        load_model(shop.registry, first)
-    tags = {SHA_TAG: first.tags[SHA_TAG]}
+        load_model(shop.registry, made)
+    tags = {SHA_TAG: made.tags[SHA_TAG]}
     shop.client.create_registered_model("elsewhere")
     for source in (f"file://{tmp_path}", f"file://{second}/../../../..", str(tmp_path)):
-        made = shop.client.create_model_version("elsewhere", source, tags=tags)
+        other = shop.client.create_model_version("elsewhere", source, tags=tags)
         (version,) = shop.registry.versions("elsewhere")
         with pytest.raises((StudyError, DatabaseError)):
             load_model(shop.registry, version)
-        shop.client.delete_model_version("elsewhere", made.version)
+        shop.client.delete_model_version("elsewhere", other.version)
 
 
 def test_loading_runs_no_code_of_the_model_and_unpickles_nothing(shop: Shop) -> None:
     """The folder contains code, names a loader and a file, and has a pickle: all are ignored."""
-    shop.add()
     folder = folder_of(shop)
     (folder / "code").mkdir()
     (folder / "code" / "grovekeeper_was_here.py").write_text("raise SystemExit('code was run')")
@@ -260,7 +275,6 @@ def test_loading_runs_no_code_of_the_model_and_unpickles_nothing(shop: Shop) -> 
 
 
 def test_a_missing_or_invalid_record_is_refused(shop: Shop) -> None:
-    shop.add()
     folder = folder_of(shop)
     path = folder / "MLmodel"
     text = path.read_text()

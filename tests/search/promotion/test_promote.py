@@ -3,10 +3,13 @@
 import json
 import warnings
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
+from mlflow_stores import copy_store
 from shop import GOOD, WEAK, Shop, table
 
 from search.errors import StudyError, UsageError
@@ -19,36 +22,53 @@ from storage.registry import transitions
 from storage.registry.client import Registry
 
 
+@pytest.fixture(scope="module")
+def original(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    folder = tmp_path_factory.mktemp("original")
+    shop = Shop(copy_store(empty_mlflow, folder), folder)
+    with chdir(folder):
+        shop.add(GOOD)
+        shop.add(WEAK)
+        shop.add(GOOD, trees=21)
+    return shop
+
+
 @pytest.fixture
-def shop(mlflow_file: str, tmp_path: Path) -> Shop:
+def shop(original: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A registry with three versions, the second of which is worse than the others."""
+    monkeypatch.chdir(tmp_path)
+    return original.copy_to(tmp_path)
+
+
+@pytest.fixture
+def empty_shop(mlflow_file: str, tmp_path: Path) -> Shop:
     return Shop(mlflow_file, tmp_path)
 
 
 def test_the_first_version_must_beat_a_constant_forecast(shop: Shop) -> None:
-    shop.add()
-    move = shop.promote()
+    move = shop.promote(1)
     assert move is not None
     assert move.judgement is not None
     assert move.judgement.verdict == "better than a constant forecast"
     assert move.judgement.rows == pytest.approx(80, abs=25)
     assert any("default forest: rmse" in text for text in shop.messages)
     assert shop.holder() == 1
-    assert shop.promote() is None  # it is in the stage already
+    assert shop.promote(1) is None  # it is in the stage already
     assert "moved to Staging" in shop.client.get_model_version("houses", "1").description
 
 
-def test_a_first_version_that_does_not_beat_a_constant_forecast_is_refused(shop: Shop) -> None:
-    shop.write(table(signal=0))
-    shop.add({"max_features": 0.1, "min_samples_leaf": 1}, trees=5)
+def test_a_first_version_that_does_not_beat_a_constant_forecast_is_refused(
+    empty_shop: Shop,
+) -> None:
+    empty_shop.write(table(signal=0))
+    empty_shop.add({"max_features": 0.1, "min_samples_leaf": 1}, trees=5)
     with pytest.raises(StudyError, match="not better than a constant"):
-        shop.promote()
-    assert shop.holder() is None
+        empty_shop.promote()
+    assert empty_shop.holder() is None
 
 
 def test_a_worse_version_is_refused_and_recorded_and_may_be_forced(shop: Shop) -> None:
-    shop.add(GOOD)
-    shop.promote()
-    shop.add(WEAK)
+    shop.promote(1)
     with pytest.raises(StudyError, match=r"shown to be worse.*Nothing is changed"):
         shop.promote(2)
     assert shop.holder() == 1
@@ -62,63 +82,56 @@ def test_a_worse_version_is_refused_and_recorded_and_may_be_forced(shop: Shop) -
 
 
 def test_by_default_the_best_version_is_promoted(shop: Shop) -> None:
-    shop.add(WEAK)
-    shop.promote()
-    shop.add(GOOD)
-    shop.add(WEAK)
+    shop.promote(2)
+    rmse = {
+        v.version: float(v.tags[f"{HOLDOUT_PREFIX}rmse"]) for v in shop.registry.versions("houses")
+    }
+    best = min(rmse, key=rmse.__getitem__)
     move = shop.promote(strict=True)
     assert move is not None
     assert move.judgement is not None
-    assert (move.version, move.incumbent) == (2, 1)
+    assert (move.version, move.incumbent) == (best, 2)
     assert move.judgement.verdict == "shown to be better"
     assert move.judgement.interval is not None
     assert move.judgement.interval[1] < 0
-    assert "version 2 is the best on the hold-out" in shop.messages
+    assert f"version {best} is the best on the hold-out" in shop.messages
 
 
 def test_a_version_without_a_difference_passes_unless_strict(shop: Shop) -> None:
-    shop.add(GOOD)
-    shop.promote()
-    shop.add(GOOD, trees=21)
+    shop.promote(1)
     with pytest.raises(StudyError, match="no difference shown"):
-        shop.promote(2, strict=True)
-    move = shop.promote(2)
+        shop.promote(3, strict=True)
+    move = shop.promote(3)
     assert move is not None
     assert move.judgement is not None
     assert move.judgement.verdict == "no difference shown"
 
 
 def test_tolerance_passes_a_worse_version_and_a_requirement_refuses_a_good_one(shop: Shop) -> None:
-    shop.add(GOOD)
     with pytest.raises(StudyError, match=r"rmse is .*, but must be at most 0\.01"):
-        shop.promote(required=("r2=0.1", "rmse=0.01"))
+        shop.promote(1, required=("r2=0.1", "rmse=0.01"))
     with pytest.raises(UsageError, match="did you mean 'rmse'"):
-        shop.promote(required=("rsme=0.01",))
-    shop.promote(required=("r2=0.1",))
-    shop.add(WEAK)
+        shop.promote(1, required=("rsme=0.01",))
+    shop.promote(1, required=("r2=0.1",))
     assert shop.promote(2, tolerance=1.0) is not None
 
 
 def test_versions_without_a_hold_out_cannot_be_judged(shop: Shop) -> None:
     shop.add(GOOD, holdout=0.0)
     with pytest.raises(StudyError, match=r"was trained on every row.*--force --reason TEXT"):
-        shop.promote()
-    move = shop.promote(force=True, reason="first of all")
+        shop.promote(4)
+    move = shop.promote(4, force=True, reason="first of all")
     assert move is not None
     assert move.judgement is not None
     assert move.judgement.verdict == "could not be judged"
-    shop.add(GOOD)
     with pytest.raises(StudyError, match="the version to be replaced, was trained on every row"):
-        shop.promote(2)
+        shop.promote(1)
 
 
 def test_versions_are_compared_on_the_rows_held_out_from_both(shop: Shop) -> None:
     shop.add(GOOD, holdout=0.4)
-    first = shop.promote()
-    shop.add(GOOD, trees=30, holdout=0.2)
-    second = shop.promote(2)
-    shop.add(GOOD, trees=40, holdout=0.4)
-    third = shop.promote(3)
+    shop.add(GOOD, trees=22, holdout=0.4)
+    first, second, third = shop.promote(4), shop.promote(1), shop.promote(5)
     rows = [move.judgement.rows for move in (first, second, third) if move and move.judgement]
     assert rows[0] > 1.5 * rows[1]
     assert rows[1] == rows[2]
@@ -127,151 +140,157 @@ def test_versions_are_compared_on_the_rows_held_out_from_both(shop: Shop) -> Non
 def test_held_out_rows_stay_held_out_in_a_longer_table_but_not_with_other_columns(
     shop: Shop,
 ) -> None:
-    shop.add(GOOD)
-    shop.promote()
+    shop.promote(1)
     shop.add(GOOD, trees=25, data=shop.write(table(600), "longer.csv"))
     shop.messages.clear()
-    move = shop.promote(2)
+    move = shop.promote(4)
     assert move is not None
     assert not any("not known" in text for text in shop.messages)
     wider = table(600)
     wider["garden"] = range(600)
     shop.add(GOOD, trees=25, data=shop.write(wider, "wider.csv"))
-    shop.promote(3, tolerance=1.0)
-    assert any("not known whether version 2" in text for text in shop.messages)
-    shop.add(GOOD, trees=25)
+    shop.promote(5, tolerance=1.0)
+    assert any("not known whether version 4" in text for text in shop.messages)
     with pytest.raises(StudyError, match="needs the column 'garden'"):
-        shop.promote(4)
+        shop.promote(3)
 
 
-def test_a_version_that_drops_a_column_is_compared_with_one_that_uses_it(shop: Shop) -> None:
+def test_a_version_that_drops_a_column_is_compared_with_one_that_uses_it(
+    empty_shop: Shop,
+) -> None:
     houses = table()
     houses["number"] = range(len(houses))
-    path = shop.write(houses, "numbered.csv")
-    shop.add(GOOD, data=path)
-    shop.promote()
-    shop.add(GOOD, data=path, drop=["number"])
-    shop.messages.clear()
-    move = shop.promote(2, tolerance=1.0)
+    path = empty_shop.write(houses, "numbered.csv")
+    empty_shop.add(GOOD, data=path)
+    empty_shop.promote()
+    empty_shop.add(GOOD, data=path, drop=["number"])
+    empty_shop.messages.clear()
+    move = empty_shop.promote(2, tolerance=1.0)
     assert move is not None
     assert move.version == 2
     # Rows are held out by the values of the features: the incumbent was trained on some of them.
-    assert any("not known whether version 1" in text for text in shop.messages)
-    shop.messages.clear()
-    shop.add(GOOD, trees=25, data=path, drop=["number"])
-    shop.promote(3, tolerance=1.0)
-    assert not any("not known" in text for text in shop.messages)
+    assert any("not known whether version 1" in text for text in empty_shop.messages)
+    empty_shop.messages.clear()
+    empty_shop.add(GOOD, trees=25, data=path, drop=["number"])
+    empty_shop.promote(3, tolerance=1.0)
+    assert not any("not known" in text for text in empty_shop.messages)
 
 
 def test_versions_with_different_targets_cannot_be_compared(shop: Shop) -> None:
-    shop.add(GOOD)
-    shop.promote()
+    shop.promote(1)
     shop.add(GOOD, target="size")
     with pytest.raises(StudyError, match=r"predicts 'price'.*not 'size'"):
-        shop.promote(2)
+        shop.promote(4)
 
 
-@pytest.mark.parametrize("role", [{}, {"weight": "weight"}, {"group": "owner"}, {"time": "age"}])
-def test_the_gate_supports_classes_groups_times_and_weights(
-    shop: Shop, role: dict[str, str]
-) -> None:
+def classes() -> pd.DataFrame:
+    """Return houses with two classes as the target."""
     houses = table()
     houses["dear"] = (houses.pop("price") > 0).map({True: "yes", False: "no"})
+    return houses
+
+
+@pytest.mark.parametrize("role", [{"weight": "weight"}, {"group": "owner"}, {"time": "age"}])
+def test_the_gate_supports_classes_groups_times_and_weights(
+    empty_shop: Shop, role: dict[str, str]
+) -> None:
+    houses = classes()
     houses["weight"] = 1.0
     houses["owner"] = houses.index // 4
-    path = shop.write(houses, "classes.csv")
-    for number, trees in enumerate((20, 25), 1):
-        shop.add(GOOD, trees, data=path, target="dear", **role)
-        move = shop.promote(number, tolerance=1.0)
+    path = empty_shop.write(houses, "classes.csv")
+    for number, trees in enumerate((10, 15), 1):
+        empty_shop.add(GOOD, trees, data=path, target="dear", **role)
+        move = empty_shop.promote(number, tolerance=1.0)
         assert move is not None
         assert move.judgement is not None
         assert move.judgement.metric == "brier"
+
+
+def test_versions_with_different_classes_cannot_be_compared(empty_shop: Shop) -> None:
+    houses = classes()
+    empty_shop.add(GOOD, 10, data=empty_shop.write(houses, "classes.csv"), target="dear")
+    move = empty_shop.promote(1)
+    assert move is not None
+    assert move.judgement is not None
+    assert move.judgement.metric == "brier"
     houses["dear"] = houses["dear"].replace({"no": "never"})
-    shop.add(GOOD, data=shop.write(houses, "others.csv"), target="dear", **role)
+    empty_shop.add(GOOD, 10, data=empty_shop.write(houses, "others.csv"), target="dear")
     with pytest.raises(StudyError, match="predicts other classes"):
-        shop.promote(3)
+        empty_shop.promote(2)
 
 
 def test_a_changed_or_moved_table_is_reported(shop: Shop) -> None:
-    shop.add(GOOD)
     (shop.folder / "houses.csv").rename(shop.folder / "moved.csv")
     with pytest.raises(StudyError, match="name it with --data"):
-        shop.promote()
+        shop.promote(1)
     shop.write(table(seed=1))
     with pytest.raises(StudyError, match="is not the table that version 1"):
-        shop.promote()
-    assert shop.promote(data=str(shop.folder / "moved.csv")) is not None
+        shop.promote(1)
+    assert shop.promote(1, data=str(shop.folder / "moved.csv")) is not None
 
 
 def test_a_refit_on_every_row_is_judged_by_its_original(shop: Shop) -> None:
-    shop.add(GOOD)
-    move = shop.promote(refit_all=True)
+    move = shop.promote(1, refit_all=True)
     assert move is not None
-    assert move.version == 2
-    refitted = shop.client.get_model_version("houses", "2")
+    assert move.version == 4
+    refitted = shop.client.get_model_version("houses", "4")
     assert refitted.tags[REFIT_TAG] == "1"
     assert not any(name.startswith(HOLDOUT_PREFIX) for name in refitted.tags)
-    shop.add(WEAK)
     with pytest.raises(StudyError, match="shown to be worse"):
-        shop.promote(3)
+        shop.promote(2)
     assert shop.promote(1, refit_all=True) is None  # it is in the stage already
     shop.promote(1)
     assert shop.holder() == 1
     shop.promote(1, refit_all=True)
-    assert shop.holder() == 2
-    assert shop.promote(2, refit_all=True) is None  # a refit is not refitted
-    assert len(shop.registry.versions("houses")) == 3
-    shop.promote(2, stage="Production")
-    assert shop.holder("Production") == 2
+    assert shop.holder() == 4
+    assert shop.promote(4, refit_all=True) is None  # a refit is not refitted
+    assert len(shop.registry.versions("houses")) == 4
+    shop.promote(4, stage="Production")
+    assert shop.holder("Production") == 4
     with pytest.raises(StudyError, match="would leave Production empty"):
         shop.promote(1, refit_all=True)
 
 
 def test_a_refit_needs_the_original_table_even_by_force(shop: Shop) -> None:
-    shop.add(GOOD)
     shop.write(table(seed=1))
     with pytest.raises(StudyError, match="cannot be refitted: name that table with --data"):
-        shop.promote(refit_all=True, force=True, reason="now")
-    assert len(shop.registry.versions("houses")) == 1
+        shop.promote(1, refit_all=True, force=True, reason="now")
+    assert len(shop.registry.versions("houses")) == 3
 
 
 def test_a_refit_can_be_promoted_while_its_original_is_in_production(shop: Shop) -> None:
-    shop.add(GOOD)
     shop.promote(1, stage="Production")
     assert shop.promote(1, refit_all=True) is not None
-    assert (shop.holder("Production"), shop.holder()) == (1, 2)
+    assert (shop.holder("Production"), shop.holder()) == (1, 4)
 
 
 def test_changed_files_are_refused_with_both_digests_even_by_force(shop: Shop) -> None:
-    made = shop.add(GOOD)
-    (model,) = shop.client.search_logged_models(["0"])
-    path = Path(model.artifact_location.removeprefix("file://")) / "model.skops"
-    path.write_bytes(path.read_bytes() + b"\0")
+    made = shop.registry.versions("houses")[0]
+    for model in shop.client.search_logged_models(["0"]):
+        path = Path(model.artifact_location.removeprefix("file://")) / "model.skops"
+        path.write_bytes(path.read_bytes() + b"\0")
     registered = made.tags["grovekeeper.model_sha256"]
     with pytest.raises(StudyError, match=rf"SHA-256 is [0-9a-f]{{64}}, registered is {registered}"):
-        shop.promote(force=True, reason="in a hurry")
+        shop.promote(1, force=True, reason="in a hurry")
     shop.client.delete_model_version_tag("houses", "1", "grovekeeper.model_sha256")
     with pytest.raises(StudyError, match="not registered by grovekeeper"):
-        shop.promote(force=True, reason="in a hurry")
+        shop.promote(1, force=True, reason="in a hurry")
 
 
 def test_repeated_rollbacks_go_further_back(shop: Shop) -> None:
-    for trees in (20, 21, 22):
-        shop.add(GOOD, trees=trees)
-        shop.promote(trees - 19)
+    for number in (2, 1, 3):
+        shop.promote(number)
     with pytest.raises(StudyError, match="nothing to go back to: nothing is in Production"):
         shop.rollback("Production")
     move = shop.rollback(reason="it drifts")
-    assert (move.version, move.incumbent, move.reason) == (2, 3, "it drifts")
-    assert shop.rollback().version == 1
-    with pytest.raises(StudyError, match="version 1 is in Staging"):
+    assert (move.version, move.incumbent, move.reason) == (1, 3, "it drifts")
+    assert shop.rollback().version == 2
+    with pytest.raises(StudyError, match="version 2 is in Staging"):
         shop.rollback()
-    assert shop.holder() == 1
+    assert shop.holder() == 2
 
 
 def test_changes_by_hand_are_shown_and_rolled_back(shop: Shop) -> None:
-    for trees in (20, 21):
-        shop.add(GOOD, trees=trees)
     shop.promote(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -290,9 +309,8 @@ def test_changes_by_hand_are_shown_and_rolled_back(shop: Shop) -> None:
 
 
 def test_a_move_from_staging_to_production_is_not_a_change_by_hand(shop: Shop) -> None:
-    shop.add(GOOD)
-    shop.promote()
-    shop.promote(stage="Production")
+    shop.promote(1)
+    shop.promote(1, stage="Production")
     found = history(shop.registry, "houses")
     assert [m.action for m in found.moves] == ["promote", "promote"]
     with pytest.raises(StudyError, match="would leave Production empty"):
@@ -325,9 +343,6 @@ class InterruptedRegistry(Registry):
 
 
 def test_an_overtaken_move_is_reported_with_the_user_who_overtook_it(shop: Shop) -> None:
-    for trees in (20, 21):
-        shop.add(GOOD, trees=trees)
-
     def record_another_move() -> None:
         other = shop.registry.versions("houses")[1]
         move = transitions.new_move(other, "Staging", action="promote", incumbent=None)
@@ -342,20 +357,16 @@ def test_an_overtaken_move_is_reported_with_the_user_who_overtook_it(shop: Shop)
 
 
 def test_a_version_is_not_moved_if_the_stage_changed_while_it_was_judged(shop: Shop) -> None:
-    for trees in (20, 21):
-        shop.add(GOOD, trees=trees)
     registry = InterruptedRegistry(shop.tracking_uri, before_download=lambda: shop.promote(1))
     with pytest.raises(
-        StudyError, match="Staging of houses has changed while version 2 was judged"
+        StudyError, match="Staging of houses has changed while version 3 was judged"
     ):
-        shop.promote(2, registry)
+        shop.promote(3, registry)
     assert shop.holder() == 1
     assert [m.version for m in history(shop.registry, "houses").moves] == [1]
 
 
 def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
-    for trees in (20, 21, 22):
-        shop.add(GOOD, trees=trees)
     first, gone, _ = shop.registry.versions("houses")
     more = {"action": "promote", "incumbent": None}
     transitions.record(shop.registry, "houses", transitions.new_move(first, "Production", **more))
@@ -369,7 +380,10 @@ def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
     assert states == ["done", "overtaken", "done"]
 
 
-def test_promotion_works_on_an_mlflow_server(mlflow_server: str, tmp_path: Path) -> None:
+def test_promotion_works_on_an_mlflow_server(
+    mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     shop = Shop(mlflow_server, tmp_path)
     shop.add(WEAK)
     shop.promote()
@@ -383,10 +397,12 @@ def test_promotion_works_on_an_mlflow_server(mlflow_server: str, tmp_path: Path)
     assert [m.action for m in found.moves] == ["promote", "promote", "rollback"]
 
 
-def test_unknown_models_and_versions_are_reported(shop: Shop) -> None:
+def test_an_unknown_model_is_reported(empty_shop: Shop) -> None:
     with pytest.raises(NotFoundError, match="no model 'houses'"):
-        shop.promote()
-    shop.add(GOOD)
+        empty_shop.promote()
+
+
+def test_an_unknown_version_is_reported(shop: Shop) -> None:
     with pytest.raises(UsageError, match="houses has no version 7: there are 1"):
         shop.promote(7)
 
