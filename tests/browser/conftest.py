@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from commands import COMMAND, grovekeeper, start, stop
+from launched import copy_launched
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from processes import free_port
 
@@ -57,14 +58,14 @@ def chromium() -> Path:
 
 @pytest.fixture(scope="session")
 def study(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A study of the diabetes data with six trials."""
+    """A study of the diabetes data with ten trials."""
     folder = tmp_path_factory.mktemp("browser")
-    grovekeeper(folder, "launch", "--trials", "6")
+    copy_launched(folder)
     place = json.loads(grovekeeper(folder, "show", "diabetes", "--json"))["mlflow"]
     return Study(folder, place["experiment_id"], place["run_id"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ui(study: Study) -> Iterator[str]:
     """The address that `grovekeeper ui` prints for the study's store."""
     said = study.folder / "ui.log"

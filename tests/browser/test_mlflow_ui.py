@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 # Type of a fixture, repeated here because a conftest should not be imported.
 OpenPage = Callable[[str], Page]
-TRIALS = [f"trial-{number:04d}" for number in range(6)]
+TRIALS = [f"trial-{number:04d}" for number in range(10)]
 
 
 def runs(study: Any) -> str:
@@ -38,7 +38,7 @@ def test_the_list_of_runs_shows_the_study_by_name_with_its_trials_folded_away(
 ) -> None:
     page = open_page(runs(study))
     expect(named(page, "diabetes")).to_be_visible()
-    expect(page.get_by_text("7 matching runs")).to_be_visible()
+    expect(page.get_by_text("11 matching runs")).to_be_visible()
     expect(named(page, TRIALS[0])).to_have_count(0)
 
 
@@ -51,14 +51,14 @@ def test_the_studys_run_unfolds_into_its_trials(study: Any, open_page: OpenPage)
 
 def test_a_filter_on_the_parent_lists_exactly_the_trials(study: Any, open_page: OpenPage) -> None:
     page = open_page(matching(study, f"tags.`mlflow.parentRunId` = '{study.run_id}'"))
-    expect(page.get_by_text("6 matching runs")).to_be_visible()
+    expect(page.get_by_text("10 matching runs")).to_be_visible()
     for name in TRIALS:
         expect(named(page, name)).to_be_visible()
 
 
 def test_the_studys_view_lists_its_trials_best_first(view: str, open_page: OpenPage) -> None:
     page = open_page(view)
-    expect(page.get_by_text("6 matching runs")).to_be_visible()
+    expect(page.get_by_text("10 matching runs")).to_be_visible()
     shown = page.locator("[col-id='metrics.`rmse`'][role='gridcell']")
     expect(shown).to_have_count(len(TRIALS))
     scores = [float(text.removesuffix("...")) for text in shown.all_inner_texts()]
@@ -78,12 +78,12 @@ def test_the_studys_page_has_a_note_that_links_to_its_trials(
     study: Any, open_page: OpenPage
 ) -> None:
     page = open_page(f"/experiments/{study.experiment_id}/runs/{study.run_id}")
-    expect(page.get_by_text("6 of 6 trials finished")).to_be_visible()
+    expect(page.get_by_text("10 of 10 trials finished")).to_be_visible()
     link = page.get_by_role("link", name="as a table")
     expect(link).to_be_visible()
     with page.context.expect_page() as opened:
         link.click()
-    expect(opened.value.get_by_text("6 matching runs")).to_be_visible()
+    expect(opened.value.get_by_text("10 matching runs")).to_be_visible()
 
 
 def test_a_trials_page_shows_its_score_its_parameters_and_its_study(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launched import copy_launched
 from processes import COMMAND, INSTALLED, STORES, environment
 
 
@@ -71,7 +72,7 @@ def shell(tmp_path: Path) -> Shell:
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A folder in which the diabetes study was launched with ten trials."""
     shell = Shell(tmp_path_factory.mktemp("launched"))
-    shell("launch", "--trials", "10")
+    copy_launched(shell.folder)
     return shell
 
 

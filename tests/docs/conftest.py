@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy
 from dask_servers import DaskServers
 from processes import free_port
+from shared import made_once
 from terminal import Names, Terminal, at_home
 
 
@@ -35,12 +36,16 @@ def houses(folder: Path) -> Names:
     return {}
 
 
-@pytest.fixture(scope="session")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two small studies: houses, with its champion in Staging, and diabetes."""
-    made = tmp_path_factory.mktemp("studied")
-    write_houses(made)
-    terminal = Terminal(made, at_home())
+@pytest.fixture
+def studies(folder: Path) -> Names:
+    """Two small studies: houses, with its champion in Staging, and diabetes."""
+    shutil.copytree(made_once("studied", make_studies), folder, dirs_exist_ok=True)
+    return {}
+
+
+def make_studies(folder: Path) -> None:
+    write_houses(folder)
+    terminal = Terminal(folder, at_home())
     for command in (
         "grovekeeper launch houses --data houses.csv --target price --metric mae --trials 8",
         "grovekeeper promote houses",
@@ -49,14 +54,6 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         output, failed = terminal.run(command)
         assert not failed, output
     terminal.close()
-    return made
-
-
-@pytest.fixture
-def studies(studied: Path, folder: Path) -> Names:
-    """A copy of that folder for each page."""
-    shutil.copytree(studied, folder, dirs_exist_ok=True)
-    return {}
 
 
 @pytest.fixture
