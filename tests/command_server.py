@@ -1,4 +1,4 @@
-"""Runs commands in forks of a process that has imported everything once.
+"""Runs commands, and Dask's servers, in forks of a process that has imported everything once.
 
 A command spends seconds on imports, and the tests start hundreds of commands. A forked command
 starts immediately, in a separate process that can be interrupted or killed like any other.
@@ -9,9 +9,11 @@ starts immediately, in a separate process that can be interrupted or killed like
 standard streams as file descriptors, and the document. The answers are two lines: the number of the
 process, and its exit code (negative for a signal). If a client disconnects, its process is killed.
 
-    {"run": [ARGUMENTS], "cwd": FOLDER, "environment": {NAME: VALUE}}
+    {"run": [ARGUMENTS], "cwd": FOLDER, "environment": {NAME: VALUE},
+     "program": "grovekeeper" | "dask", "faults": [FAULT, ...]}
 
-The given modules are imported as well, in the server and in the workers.
+The program and the faults (faults/injection.py) are optional. The given modules are imported as
+well, in the server and in the workers.
 """
 
 import atexit
@@ -37,6 +39,8 @@ from mlflow_stores import make_tables_quickly
 FAILED = 137
 _IMPORTED = (
     "distributed",
+    "distributed.cli.dask_scheduler",
+    "distributed.cli.dask_worker",
     "mlflow.sklearn",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
@@ -125,8 +129,14 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
     code = FAILED
     try:
         _become_a_command(request, streams)
-        from search.cli import main as run
+        for fault in request.get("faults", ()):
+            from injection import inject
 
+            inject(fault)
+        if request.get("program") == "dask":
+            from dask.__main__ import main as run
+        else:
+            from search.cli import main as run
         run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -156,7 +166,7 @@ def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
         os.close(stream)
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
-    sys.argv = ["grovekeeper", *request["run"]]
+    sys.argv = [request.get("program", "grovekeeper"), *request["run"]]
 
 
 def main() -> None:
@@ -171,7 +181,7 @@ def main() -> None:
     requirements_utils._init_packages_to_modules_map()
     make_tables_quickly()
     # Workers are forked from a process that has imported these modules as well.
-    local._PRELOAD.extend(modules)
+    local._PRELOAD.extend(["robust_forkserver", *modules])
     local.prepare()
     resource_tracker.ensure_running()
     # The fork server belongs to this server; commands must not start another one.

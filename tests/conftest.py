@@ -39,15 +39,17 @@ for name in ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
 class TogetherScheduling(LoadScopeScheduling):
     """Gives pytest-xdist's workers whole files, because their tests share fixtures.
 
-    The browser tests share one study and one server. Pages of the documentation share nothing
-    that takes long.
+    The browser tests share one study and one server. Tests of `_ALONE` share nothing that takes
+    long, so both workers can take them.
     """
+
+    _ALONE = ("test_all_blocks_of_a_page_run", "test_a_study_survives_a_kill")
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         if file.startswith("tests/browser/"):
             return "tests/browser"
-        return nodeid if "test_all_blocks_of_a_page_run" in nodeid else file
+        return nodeid if any(name in nodeid for name in self._ALONE) else file
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -47,12 +47,14 @@ def environment() -> dict[str, str]:
 @functools.cache
 def command_server(*modules: str) -> str:
     """Start a server that runs commands until this process ends; return its socket."""
-    socket_path = CLIENT_FOLDER / f"socket-{len(modules)}"
+    socket_path = CLIENT_FOLDER / "-".join(["socket", *modules])
+    # The fork server of the workers imports modules of these folders.
+    path = os.pathsep.join([str(_TESTS), str(_TESTS / "faults"), os.environ.get("PYTHONPATH", "")])
     server = subprocess.Popen(
         [sys.executable, str(_TESTS / "command_server.py"), str(socket_path), *modules],
         stdin=subprocess.PIPE,
         # The project sets this level before it imports MLflow.
-        env=os.environ | {"MLFLOW_LOGGING_LEVEL": "CRITICAL"},
+        env=os.environ | {"PYTHONPATH": path, "MLFLOW_LOGGING_LEVEL": "CRITICAL"},
     )
     atexit.register(_end, server)
     deadline = time.monotonic() + _IMPORT_TIMEOUT

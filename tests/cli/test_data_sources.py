@@ -148,7 +148,7 @@ def test_the_file_that_init_writes_for_a_query_can_be_launched(shell: Shell, sho
 def test_a_detached_study_receives_its_table_and_no_secret(
     shell: Shell, tmp_path: Path, web: str
 ) -> None:
-    servers = DaskServers(tmp_path)
+    servers = DaskServers(tmp_path, forked=False)
     stores = {"OPTUNA_STORAGE": shell.storage, "MLFLOW_TRACKING_URI": shell.tracking_uri}
     try:
         worker = servers.add_worker("--resources", "coordinator=1", **stores)

@@ -18,7 +18,7 @@ _MARK = b"r3dw00d"
 
 @pytest.fixture
 def servers(tmp_path: Path) -> Iterator[DaskServers]:
-    servers = DaskServers(tmp_path)
+    servers = DaskServers(tmp_path, forked=False)
     yield servers
     servers.stop()
 

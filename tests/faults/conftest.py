@@ -1,16 +1,10 @@
 """Fixtures of the fault suite: launches to kill, with injected faults, and a server to stop."""
 
-import json
-import os
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from checker import check
+from launches import PATIENCE, Launch
+from mlflow_stores import copy_database, copy_store
 from servers import MlflowServer
+from shared import made_once
 
 from storage.studies.study import StudyBook
-from storage.tracking.mirror import Mirror
 
 STUDY = "houses"
 TRIALS = 8
-PATIENCE = 120.0
 HERE = Path(__file__).parent
 
 
@@ -36,82 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("faults")
 
 
-class LaunchServer:
-    """Starts commands that need no imports (see launch_server.py)."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._lock = threading.Lock()
-        path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "launch_server.py"), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # The project sets the log level before it imports MLflow. Requests time out early.
-            env=os.environ
-            | {"PYTHONPATH": path}
-            | {"MLFLOW_LOGGING_LEVEL": "CRITICAL", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"},
-        )
-        assert self._process.stdout is not None
-        assert json.loads(self._process.stdout.readline()) == "ready"
-
-    def ask(self, **request: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with self._lock:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
-@dataclass
-class Launch:
-    """A running command."""
-
-    pid: int
-    log: Path
-    launch_server: LaunchServer
-    code: int | None = None
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        os.kill(self.pid, number)
-
-    def wait(self, timeout: float = PATIENCE) -> int:
-        """Wait for the command, and return its exit code; negative for a signal."""
-        deadline = time.monotonic() + timeout
-        while self.code is None:
-            if time.monotonic() > deadline:
-                self.kill()
-            time.sleep(0.02)
-            self.code = self.launch_server.ask(poll=self.pid)
-        return self.code
-
-    def end(self) -> None:
-        """Kill the command if it still runs."""
-        if self.code is None:
-            self.kill()
-            self.wait()
-
-    def output(self) -> str:
-        return self.log.read_text()
-
-
 @dataclass
 class Workspace:
     """A folder with a table and the two stores, and the launches that run in it."""
 
     folder: Path
-    launch_server: LaunchServer
     storage: str
     tracking_uri: str
     trials: int = TRIALS
+    server: str | None = None  # a command server of its own
     launches: list[Launch] = field(default_factory=list)
 
     def start(self, *arguments: str, faults: Any = (), trials: int | None = None) -> Launch:
@@ -123,13 +51,8 @@ class Workspace:
         if arguments and not arguments[0].startswith("--"):
             command = []
         log = self.folder / f"log-{len(self.launches)}"
-        pid = self.launch_server.ask(
-            run=[*stores, *command, *arguments],
-            cwd=str(self.folder),
-            log=str(log),
-            faults=list(faults),
-        )
-        self.launches.append(Launch(pid, log, self.launch_server))
+        everything = [*stores, *command, *arguments]
+        self.launches.append(Launch(everything, self.folder, log, faults, self.server))
         return self.launches[-1]
 
     def run(self, *arguments: str, expect: int = 0, **options: Any) -> str:
@@ -164,13 +87,6 @@ class Workspace:
 
 
 @pytest.fixture(scope="session")
-def launch_server() -> Iterator[LaunchServer]:
-    launch_server = LaunchServer()
-    yield launch_server
-    launch_server.close()
-
-
-@pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     X = random.normal(size=(120, 4))
@@ -182,23 +98,20 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with two empty databases, to copy: making their tables takes seconds."""
-    folder = tmp_path_factory.mktemp("stores")
-    with chdir(folder):
-        Mirror("sqlite:///mlflow.db", "Default").connect()
-    book = StudyBook(f"sqlite:///{folder}/optuna.db", create=True)
-    book.rdb.remove_session()
-    book.rdb.engine.dispose()
-    for name in ("mlflow.db", "optuna.db"):
-        with closing(sqlite3.connect(folder / name)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return folder
+def empty_optuna() -> Path:
+    """Return a database of Optuna that has only its tables, to copy."""
+
+    def make(folder: Path) -> None:
+        book = StudyBook(f"sqlite:///{folder}/optuna.db", create=True)
+        book.rdb.remove_session()
+        book.rdb.engine.dispose()
+
+    return made_once("empty-optuna", make) / "optuna.db"
 
 
 @pytest.fixture
 def make_workspace(
-    launch_server: LaunchServer, table: Path, stores: Path, tmp_path: Path
+    table: Path, empty_optuna: Path, empty_mlflow: Path, tmp_path: Path
 ) -> Iterator[Callable[..., Workspace]]:
     """Return a function that makes workspaces, with the defaults replaced by its arguments."""
     workspaces: list[Workspace] = []
@@ -207,12 +120,10 @@ def make_workspace(
         folder = tmp_path / f"workspace-{len(workspaces)}"
         folder.mkdir()
         shutil.copy(table, folder)
-        for name in ("mlflow.db", "optuna.db"):
-            shutil.copy(stores / name, folder)
+        copy_database(empty_optuna, folder / "optuna.db")
         own = {
-            "launch_server": launch_server,
             "storage": f"sqlite:///{folder}/optuna.db",
-            "tracking_uri": f"sqlite:///{folder}/mlflow.db",
+            "tracking_uri": copy_store(empty_mlflow, folder),
         }
         workspaces.append(Workspace(folder, **own | given))
         return workspaces[-1]

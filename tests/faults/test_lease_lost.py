@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import TRIALS, Launch, Workspace
+from conftest import TRIALS, Workspace
+from launches import Launch
 
 SHORT_LEASE = [
     {"set": "storage.leases.lease:DURATION", "to": 2.0},

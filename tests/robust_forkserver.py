@@ -1,6 +1,6 @@
 """Lets the fork server, which imports this module, survive a killed launch.
 
-In the fault suite all launches share one fork server. A launch that is killed between its
+All launches of a command server share one fork server. A launch that is killed between its
 connection and its request would end the server and, with it, the other launches. Outside the tests
 each launch has its own fork server.
 """

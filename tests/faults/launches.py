@@ -1,0 +1,46 @@
+"""Launches that faults are injected into."""
+
+import signal
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from forks import Fork
+
+PATIENCE = 120.0
+
+
+class Launch:
+    """A running command and its output."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        log: Path,
+        faults: Iterable[Any],
+        server: str | None,
+    ) -> None:
+        self._log = log
+        # Requests to MLflow time out early.
+        early = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+        self._fork = Fork(arguments, folder, log, server=server, faults=faults, **early)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self._fork.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Wait for the command, and return its exit code; negative for a signal."""
+        try:
+            return self._fork.wait(timeout)
+        except TimeoutError:
+            self.end()
+            return self._fork.wait()
+
+    def end(self) -> None:
+        """Kill the command if it still runs."""
+        self._fork.kill()
+        self._fork.wait()
+
+    def output(self) -> str:
+        return self._log.read_text()
