@@ -43,10 +43,10 @@ def fitted() -> ForestSearchRegressor:
     return ForestSearchRegressor(trials=12, random_state=3).fit(X, y)
 
 
+@pytest.mark.usefixtures("mlflow_file")  # the default store of the working directory
 def test_fit_runs_the_same_search_as_a_launch_with_one_worker(
-    fitted: ForestSearchRegressor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fitted: ForestSearchRegressor,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     spec = StudySpec(trials=12, seed=3, holdout=0.0, register=False, workers=1)  # type: ignore[call-arg]
     result = launch(spec, quiet=True)
     assert result.best_params == fitted.best_params_
@@ -78,9 +78,10 @@ def test_a_pickled_estimator_predicts_the_same(fitted: ForestSearchRegressor) ->
 
 def test_it_works_in_pipelines_and_in_a_grid_search() -> None:
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X, y = X.iloc[::2], y.iloc[::2]
     mixed = X.iloc[:, :4].assign(kind=np.where(X["mean area"] > 600, "large", "small"))
-    forest = ForestSearchClassifier(trials=3, random_state=0)
-    assert cross_val_score(make_pipeline(TableVectorizer(), forest), mixed, y, cv=3).mean() > 0.85
+    forest = ForestSearchClassifier(trials=2, random_state=0)
+    assert cross_val_score(make_pipeline(TableVectorizer(), forest), mixed, y, cv=2).mean() > 0.85
     pipeline = make_pipeline(StandardScaler(), forest)
     grid = {"forestsearchclassifier__metric": ["brier", "accuracy"]}
     searched = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
@@ -175,16 +176,12 @@ def test_a_failed_fit_leaves_the_estimator_unchanged() -> None:
 
 @pytest.mark.parametrize("n_groups", [0, 40])
 def test_with_stores_the_study_is_stored_and_mirrored(
-    n_groups: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    n_groups: int, mlflow_file: str, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     X = X.rename(columns={"age": "target", "sex": "target_"})
     weights = np.linspace(1, 2, len(X))
-    stores = {
-        "storage": f"sqlite:///{tmp_path}/optuna.db",
-        "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
-    }
+    stores = {"storage": f"sqlite:///{tmp_path}/optuna.db", "tracking_uri": mlflow_file}
     forest = ForestSearchRegressor(trials=3, random_state=0, study="mine", **stores)
     groups = np.arange(len(X)) % n_groups if n_groups else None
     forest.fit(X, y, sample_weight=weights, groups=groups)
@@ -238,6 +235,6 @@ def test_it_beats_the_default_forest_on_noisy_data() -> None:
     y = X[:, 0] + 3 * random.normal(size=400)
     new = random.normal(size=(2000, 10))
     truth = new[:, 0]
-    searched = ForestSearchRegressor(trials=30, random_state=0).fit(X, y).predict(new)
+    searched = ForestSearchRegressor(trials=12, random_state=0).fit(X, y).predict(new)
     default = RandomForestRegressor(300, random_state=0).fit(X, y).predict(new)
     assert ((searched - truth) ** 2).mean() < 0.8 * ((default - truth) ** 2).mean()

@@ -1,6 +1,5 @@
 """The study's own run: its note and its report."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -49,9 +48,8 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    monkeypatch.chdir(tmp_path)
-    return Scene(f"sqlite:///{tmp_path}/mlflow.db", "houses")
+def scene(mlflow_file: str) -> Scene:
+    return Scene(mlflow_file, "houses")
 
 
 def test_a_study_that_has_not_ended_has_no_report(scene: Scene) -> None:
