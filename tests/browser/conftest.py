@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, grovekeeper, start, stop
 from launched import copy_launched
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from processes import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -109,16 +109,27 @@ def browser(chromium: Path) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """An empty page of a browser that has seen MLflow before, so its assistant stays closed."""
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser that has seen MLflow before, so its assistant stays closed.
+
+    MLflow's scripts are loaded and compiled once for all pages of the context.
+    """
     context = browser.new_context()
     context.set_default_timeout(PAGE_TIMEOUT)
     context.add_init_script(
         "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
     )
-    yield context.new_page()
+    yield context
     context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """An empty page."""
+    page = context.new_page()
+    yield page
+    page.close()
 
 
 @pytest.fixture

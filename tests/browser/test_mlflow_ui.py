@@ -33,17 +33,13 @@ def named(page: Page, name: str) -> Locator:
     return cells.filter(has=page.get_by_role("link", name=name, exact=True))
 
 
-def test_the_list_of_runs_shows_the_study_by_name_with_its_trials_folded_away(
+def test_the_list_of_runs_shows_the_study_with_its_trials_folded_away(
     study: Any, open_page: OpenPage
 ) -> None:
     page = open_page(runs(study))
     expect(named(page, "diabetes")).to_be_visible()
     expect(page.get_by_text("11 matching runs")).to_be_visible()
     expect(named(page, TRIALS[0])).to_have_count(0)
-
-
-def test_the_studys_run_unfolds_into_its_trials(study: Any, open_page: OpenPage) -> None:
-    page = open_page(runs(study))
     named(page, "diabetes").get_by_role("button").click()
     for name in TRIALS:
         expect(named(page, name)).to_be_visible()
