@@ -69,12 +69,9 @@ def _batch_rows(schema: "pa.Schema") -> int:
 
 def _largest_group(metadata: "pq.FileMetaData") -> int:
     """Return the bytes of the largest row group: a page may be as large, and is read at once."""
-    groups = [metadata.row_group(k) for k in range(metadata.num_row_groups)]
-    sizes = (
-        sum(group.column(k).total_uncompressed_size for k in range(group.num_columns))
-        for group in groups
-    )
-    return max(sizes, default=0)
+    # The columns are not asked: for a damaged one, Arrow would end the process.
+    groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
+    return max((group.total_byte_size for group in groups), default=0)
 
 
 def _to_pandas(
