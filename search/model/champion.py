@@ -37,7 +37,7 @@ class Champion:
     params
         Hyperparameters of the trial.
     n_bytes
-        Approximate size of the trees, in memory and on disk.
+        Approximate size of the trees in memory; their file is three to five times smaller.
     holdout
         Empty if no rows were held out.
     """
@@ -148,7 +148,7 @@ def messages(champion: Champion, enough: int | None, covered: float | None) -> I
     covered
         Smallest share of a class's rows that were scored; ``None`` if all of them were.
     """
-    text = f"champion: {champion.trees} trees, about {size(champion.n_bytes)}"
+    text = f"champion: {champion.trees} trees, about {size(champion.n_bytes)} in memory"
     if enough is not None and enough < UNBOUNDED:
         more = _EXCESS * enough / champion.trees
         text += f"; squared error {more:.2g}% above the infinite forest's"

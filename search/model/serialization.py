@@ -3,7 +3,7 @@
 Only the types listed here are ever written or read: scikit-learn's tree and encoders, skrub's
 `SelectCols` and the parts of its `TableVectorizer`. A model is loaded only if its files are, to the
 byte, those that were registered, and if the nodes of its trees stay within their arrays, which
-scikit-learn does not check.
+scikit-learn does not check. The file is compressed, which MLflow does not do.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 
@@ -89,6 +89,8 @@ _REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
 _EXAMPLE_ROWS = 3
 # Name of the file that MLflow's scikit-learn flavor writes.
 _FILE = "model.skops"
+# The fastest level: higher ones take longer to write and save little more.
+_COMPRESSION_LEVEL = 1
 # scikit-learn's index of a child that does not exist.
 _LEAF = -1
 
@@ -252,6 +254,8 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
         If the pipeline holds a type that is not in `TRUSTED_TYPES`; the message names it.
     """
     import mlflow.sklearn
+    from mlflow.models.model import MLMODEL_FILE_NAME
+    from mlflow.utils.file_utils import get_total_file_size
 
     mlflow.sklearn.save_model(
         pipeline,
@@ -263,6 +267,18 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
         input_example=_example(dataset),
         pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
     )
+    _compress(folder / _FILE)
+    model.model_size_bytes = get_total_file_size(folder)
+    model.save(str(folder / MLMODEL_FILE_NAME))
+
+
+def _compress(file: Path) -> None:
+    """Compress the members of a ZIP file, one at a time."""
+    packed = file.with_suffix(".packed")
+    with ZipFile(file) as source, ZipFile(packed, "w") as target:
+        for member in source.infolist():
+            target.writestr(member, source.read(member), ZIP_DEFLATED, _COMPRESSION_LEVEL)
+    packed.replace(file)
 
 
 def _example(dataset: Dataset) -> "pd.DataFrame":

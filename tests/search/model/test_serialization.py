@@ -89,6 +89,16 @@ def test_a_model_with_dropped_columns_is_loaded_and_recorded(shop: Shop) -> None
     assert "dropped columns: `age`; categorical columns: `street`" in text
 
 
+def test_the_file_is_compressed_and_its_recorded_size_is_right(shop: Shop) -> None:
+    folder = folder_of(shop)
+    with ZipFile(folder / "model.skops") as archive:
+        members = archive.infolist()
+    assert sum(m.compress_size for m in members) < 0.6 * sum(m.file_size for m in members)
+    stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    recorded = mlflow.models.Model.load(str(folder)).model_size_bytes
+    assert recorded == pytest.approx(stored, abs=100)  # the file that records it changes as well
+
+
 def test_a_forged_type_is_refused_even_if_the_digest_is_right(shop: Shop) -> None:
     folder = folder_of(shop)
     skops.io.dump(OrdinalEncoder(dtype=os.system), folder / "model.skops")
