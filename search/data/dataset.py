@@ -85,7 +85,7 @@ class Dataset:
 
         # Several threads would add in another order, which changes the last bits.
         with threadpool_limits(1):
-            return vectorize(self.features)
+            return vectorize(self.features, self.description.categorical)
 
     @cached_property
     def encodings(self) -> tuple[Encoding, ...]:
@@ -118,11 +118,12 @@ class Dataset:
 
     @cached_property
     def is_numeric(self) -> bool:
-        """Whether each column has a NumPy number type and a value: it needs no encoding."""
+        """Whether all columns are measured numbers, each with a value: they need no encoding."""
         numbers = all(
             isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self.features.dtypes
         )
-        return numbers and bool(self.features.notna().any().all())
+        is_measured = numbers and not self.description.categorical
+        return is_measured and bool(self.features.notna().any().all())
 
     @property
     def n_classes(self) -> int:

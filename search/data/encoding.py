@@ -92,20 +92,24 @@ class Vectorized:
         return tuple(name for name, levels in self.levels.items() if levels <= _MAX_LEVELS)
 
 
-def vectorize(features: "pd.DataFrame", codes: Sequence[str] = ()) -> Vectorized:
+def vectorize(features: "pd.DataFrame", categorical: Sequence[str] = ()) -> Vectorized:
     """Encode everything but the categories of a table.
 
     Parameters
     ----------
     features
         The training rows.
-    codes
-        Columns of whole numbers that are categories.
+    categorical
+        Columns that hold categories, whatever their values look like.
     """
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
     from skrub import ToFloat
 
+    kinds = features[list(categorical)].dtypes.items()
+    codes = [name for name, kind in kinds if is_numeric_dtype(kind) and not is_bool_dtype(kind)]
     _check_codes(features, codes)
-    texts, categories = _text_columns(features.drop(columns=list(codes)))
+    texts, categories = _text_columns(features.drop(columns=list(categorical)))
+    categories += [name for name in categorical if name not in codes]
     specific: list[tuple[Any, list[str]]] = [(_text_encoder(), texts)] if texts else []
     if codes:
         specific.append((ToFloat(), list(codes)))

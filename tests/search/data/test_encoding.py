@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from search.data.dataset import Dataset, load_dataset
 from search.data.description import DataDescription
 from search.data.encoding import Encoding, cross_fitting
+from search.errors import DataError
 
 ALL: tuple[Encoding, ...] = ("ordinal", "target", "ordinal+target", "onehot")
 
@@ -50,6 +51,33 @@ def test_columns_are_read_as_what_they_hold_not_by_their_number_of_levels() -> N
 def test_names_that_hardly_repeat_are_categories_and_not_free_text() -> None:
     frame = columns().assign(owner=[f"family {k}" for k in range(600)])
     assert "owner" in dataset(frame).vectorized.levels
+
+
+def test_columns_named_categorical_are_categories_whatever_they_hold() -> None:
+    frame = columns().assign(shop=np.arange(600) % 50 + 1000)
+    assert "shop" not in dataset(frame).vectorized.levels
+    named = dataset(frame, categorical=("about", "rooms", "shop"))
+    assert named.vectorized.codes == ("shop",)
+    assert named.vectorized.texts == ()
+    assert {"about", "rooms", "shop"} < set(named.vectorized.levels)
+    encoded = named.encode("ordinal+target")
+    assert len(encoded.sources["shop"]) == 2
+    new = named.held_out_features[:4].assign(shop=[1001, 1001.0, None, 7])
+    found = encoded.transform(new)[encoded.sources["shop"]].to_numpy()
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.isnan(found[2:, 0]).all()
+
+
+def test_a_table_of_numbers_with_codes_is_encoded() -> None:
+    frame = columns()[["area"]].assign(shop=np.arange(600) % 50)
+    assert dataset(frame).is_numeric
+    assert dataset(frame, categorical=("shop",)).encodings == ALL[:3]
+
+
+def test_codes_that_cannot_be_told_apart_as_numbers_are_refused() -> None:
+    frame = columns()[["area"]].assign(shop=np.arange(600) + 2**24)
+    with pytest.raises(DataError, match="'shop' holds 16777815: codes above 16777216"):
+        _ = dataset(frame, categorical=("shop",)).X
 
 
 @pytest.mark.parametrize("classes", [0, 2, 3])
