@@ -29,6 +29,7 @@ from search.forest.growing import grow
 from search.forest.metrics import METRICS
 from search.forest.oob import OobSums, RungResult, evaluate_rung, squared_errors
 from search.forest.resampling import CHUNK, Resampling
+from search.forest.rungs import Rung
 from search.forest.training_set import TrainingSet
 from search.optimization.coordinator import Coordinator
 from search.optimization.plan import Plan
@@ -167,9 +168,9 @@ def search(
     metric = METRICS["rmse" if task == "regression" else "brier"]
     plan = Plan(
         space=space,
-        forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
+        forest_key=partial(forest_key, n_rows=n_rows, n_features={None: n_features}),
         metric=metric,
-        rungs=variant.rungs,
+        rungs=tuple(Rung(trees, n_rows, trees) for trees in variant.rungs),
         chunk=rows.chunk,
         seed=seed,
         trials=_TRIALS,
@@ -196,7 +197,7 @@ def choose(
     complete = [trial for trial in trials if trial.state == "COMPLETE"]
     complete.sort(key=lambda trial: trial.value or 0.0)
     if variant.rescored:
-        best, trees = complete[: variant.rescored], plan.rungs[-1]
+        best, trees = complete[: variant.rescored], plan.rungs[-1].trees
         chunks = range(trees // CHUNK, (trees + variant.fresh) // CHUNK)
         fresh = [
             reduce(add, grow(rows, trial.params, plan.seed, trial.place, chunks)) for trial in best

@@ -68,11 +68,14 @@ class TrialRecord:
     enough_steps
         Of a complete trial: steps with which its error is within 0.5% of that of infinitely many
         steps.
+    rows
+        Number of rows that its last score is based on.
     covered
         Of a complete trial: share of the rows that could be scored, or of the rows of one class if
         that is less; ``None`` for all of them.
     blocks
-        Of a trial that was the best when it was completed: scores of blocks of rows at each step.
+        Of a trial that was the best when it was completed, or was interrupted: scores of blocks of
+        rows at each step.
     spans
         Which workers ran the trial, and when.
     reason
@@ -99,6 +102,7 @@ class TrialRecord:
     interrupted: bool = False
     given_up: bool = False
     enough_steps: int | None = None
+    rows: int | None = None
     covered: float | None = None
     blocks: Mapping[int, tuple[float, ...]] | None = None
     spans: tuple[Span, ...] = ()

@@ -26,7 +26,7 @@ def best(
     if python and json:
         raise UsageError("--python and --json are two formats: give one of them")
     from search.formatting import written
-    from search.study.ranking import best_of
+    from search.study.ranking import best_of, score_now
     from storage.studies.study import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
@@ -36,10 +36,11 @@ def best(
         echo(as_python(opened))
         return
     trial = best_of(opened)
+    score = score_now(trial)
     if json:
         found = {"study": study, "trial": trial.number, "metric": opened.metric}
-        print_json(found | {"value": trial.value, "params": dict(trial.params)})
+        print_json(found | {"value": score, "params": dict(trial.params)})
         return
-    echo(f"trial {trial.number}: {opened.metric} {trial.value:.6g}")
+    echo(f"trial {trial.number}: {opened.metric} {score:.6g}")
     for name, value in trial.params.items():
         echo(f"{name} = {written(value)}")

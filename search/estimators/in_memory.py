@@ -55,13 +55,14 @@ def search_in_memory(
         with InlineWorkers() if jobs == 1 else LocalWorkers(jobs) as workers:
             workers.load(problem.training_set)
             task_sizer = TaskSizer(workers.count, problem.training_set.X.size)
-            plan = make_plan(problem, time.monotonic())
+            plan = make_plan(problem, time.monotonic(), lambda _: 0.0)
             Coordinator(plan, workers, task_sizer, [], put, lambda: False).run()
     finally:
         observer.end()
-    if status.statistics.champion is None:
-        raise StudyError(f"no trial was completed within {spec.timeout} s: increase the timeout")
-    return status.statistics.champion, _study(problem, list(trials.values()))
+    best = status.statistics.candidate
+    if best is None:
+        raise StudyError(f"no trial was scored within {spec.timeout} s: increase the timeout")
+    return best, _study(problem, list(trials.values()))
 
 
 def _study(problem: Problem, trials: list[TrialRecord]) -> "optuna.Study":

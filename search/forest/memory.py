@@ -75,7 +75,7 @@ def _trial_bytes(training_set: TrainingSet) -> float:
     """Return the bytes of one trial while it grows: its sums, and one tree."""
     n_rows, n_classes = len(training_set.y), training_set.n_classes
     width = max(n_classes, 1) + 2
-    rungs = training_set.resampling.rungs
-    max_trees = max(after - before for before, after in pairwise((0, *rungs)))
+    trees = [rung.trees for rung in training_set.rungs if rung.rows == n_rows]
+    max_trees = max(after - before for before, after in pairwise((0, *trees)))
     sums = 8.0 * n_rows * width * (_COPIES + max_trees // training_set.chunk)
     return sums + max_tree_bytes(n_rows, n_classes)

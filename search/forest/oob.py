@@ -118,8 +118,12 @@ class RungResult:
         `jackknife` of the guide.
     behind
         Whether the trial is worse than the incumbent by more than chance explains.
+    step
+        Trees grown so far, on all samples of the rows.
+    rows
+        Number of rows of the sample.
     trees, seconds
-        Trees grown so far, and time spent growing them, added up over the workers.
+        Trees grown on these rows, and time spent growing them, added up over the workers.
     enough_trees
         Result of the function `enough_trees`.
     coverage
@@ -132,6 +136,8 @@ class RungResult:
     guide_score: float
     pseudo_values: tuple[float, ...]
     behind: bool
+    step: int
+    rows: int
     trees: int
     seconds: float
     enough_trees: int
@@ -144,6 +150,7 @@ def evaluate_rung(
     training_set: TrainingSet,
     metric: str,
     incumbent: Mapping[int, PseudoValues],
+    before: int = 0,
 ) -> RungResult:
     """Score the sums of a trial at a rung and compare it with the incumbent.
 
@@ -154,18 +161,23 @@ def evaluate_rung(
     metric
         Name of the study's metric.
     incumbent
-        Pseudo-values of the incumbent by number of trees.
+        Pseudo-values of the incumbent by step.
+    before
+        Trees that the trial has grown on smaller samples of the rows.
     """
     chosen = METRICS[metric]
     guide = METRICS[chosen.guide] if chosen.guide else chosen
     value = score(sums, training_set, chosen)
     pseudo_values = jackknife(sums, training_set, guide)
-    reference = incumbent.get(sums.trees)
+    step = before + sums.trees
+    reference = incumbent.get(step)
     return RungResult(
         score=value,
         guide_score=value if guide is chosen else score(sums, training_set, guide),
         pseudo_values=pseudo_values,
         behind=reference is not None and is_behind(pseudo_values, reference, guide.direction),
+        step=step,
+        rows=len(training_set.y),
         trees=sums.trees,
         seconds=sums.seconds,
         enough_trees=enough_trees(sums, training_set.y, training_set.weights),

@@ -51,6 +51,17 @@ class Resampling:
             return _OOB_RUNGS
         return tuple(trees * len(self.folds) for trees in _FOLD_RUNGS)
 
+    def subset(self, rows: Array) -> "Resampling":
+        """Return the same division of some of the rows.
+
+        Parameters
+        ----------
+        rows : array of row numbers, increasing
+        """
+        units = None if self.units is None else np.unique(self.units[rows], return_inverse=True)[1]
+        folds = tuple((_places(train, rows), _places(test, rows)) for train, test in self.folds)
+        return Resampling(units, folds)
+
     def test_mask(self, n_rows: int) -> Array:
         """Return the mask of the rows that some tree can vote on; shape (n_rows,)."""
         if not self.folds:
@@ -115,6 +126,11 @@ class Resampling:
         train_weights = None if weights is None else weights[train]
         counts[train] = _bootstrap(len(train), max_samples, train_weights, None, random)
         return counts, test
+
+
+def _places(chosen: Array, rows: Array) -> Array:
+    """Return the places in `rows` of those rows that are chosen."""
+    return np.flatnonzero(np.isin(rows, chosen))
 
 
 def has_enough_oob_votes(y: Array, n_classes: int, weights: Array) -> bool:

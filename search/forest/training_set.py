@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.forest.resampling import CHUNK, Resampling
+from search.forest.rungs import Rung, make_rungs, sample_rows
 from storage.host import this_host
 
 Array = NDArray[Any]
@@ -40,6 +41,9 @@ class TrainingSet:
         How the rows are divided between training and voting.
     weights : array of shape (n_rows,), or None
         Row weights, with mean 1.
+    chunk
+        Trees in a chunk; by default, it follows from the table's size. A sample has the chunks of
+        the whole table.
     encodings
         The rows in the other encodings that trials may choose, by their names: float32 arrays of
         n_rows rows.
@@ -51,20 +55,51 @@ class TrainingSet:
     resampling: Resampling = Resampling()
     weights: Array | None = None
     encodings: Mapping[str, Array] = field(default_factory=dict)
+    chunk: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.chunk:
+            sizes = (trees for values, trees in _SMALLER_CHUNKS if self.X.size >= values)
+            object.__setattr__(self, "chunk", next(sizes, CHUNK))
 
     def matrix(self, encoding: str | None) -> Array:
         """Return the rows in an encoding; ``None`` or its name for the default one."""
         return self.encodings.get(encoding or "", self.X)
 
+    @cached_property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The numbers of rows and trees at which trials are compared."""
+        return make_rungs(self.y, self.n_classes, self.resampling)
+
+    @cached_property
+    def _samples(self) -> "dict[int, TrainingSet]":
+        return {}
+
+    def sample(self, n_rows: int) -> "TrainingSet":
+        """Return a sample of the rows, the same at each call; all rows if there are not more.
+
+        A sample is made once for each number of rows, and kept.
+        """
+        if n_rows >= len(self.y):
+            return self
+        if n_rows not in self._samples:
+            rows = sample_rows(self.y, self.n_classes, self.resampling, n_rows)
+            weights = None if self.weights is None else self.weights[rows]
+            self._samples[n_rows] = TrainingSet(
+                X=np.asarray(self.X[rows]),
+                y=self.y[rows],
+                n_classes=self.n_classes,
+                resampling=self.resampling.subset(rows),
+                weights=None if weights is None else weights / weights.mean(),
+                encodings={name: np.asarray(X[rows]) for name, X in self.encodings.items()},
+                chunk=self.chunk,
+            )
+        return self._samples[n_rows]
+
     @property
     def nbytes(self) -> int:
         """Bytes of the rows in all encodings."""
         return self.X.nbytes + sum(matrix.nbytes for matrix in self.encodings.values())
-
-    @property
-    def chunk(self) -> int:
-        """Trees in a chunk. It depends on the table's size only, as does a trial's forest."""
-        return next((trees for values, trees in _SMALLER_CHUNKS if self.X.size >= values), CHUNK)
 
     @cached_property
     def has_missing(self) -> bool:

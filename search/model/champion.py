@@ -24,6 +24,13 @@ _EXCESS = 0.5
 # Larger models, in bytes, get a message about how to make them smaller.
 _LARGE = 200e6
 _WELL_COVERED = 0.9
+# Seconds around the growing of a champion: its scores, registration, and the study's report; and
+# the factor by which trees take longer than in the search, as large ones take longer to be saved.
+_SECONDS_AROUND, _TIMES_GROWING = 6.0, 1.3
+# Seconds for which a champion may grow after the time limit.
+_LEAST_GROWING = 1.0
+# Seconds of a tree that can be distinguished from none.
+_SHORTEST = 1e-4
 # Copies of a forest in memory while MLflow saves it and loads it again as a check.
 COPIES_SAVED = 4
 
@@ -54,6 +61,28 @@ def champion_size(asked: int | Literal["auto"], enough: int | None) -> int:
     if asked != "auto":
         return asked
     return MIN_TREES if enough is None else min(max(enough, MIN_TREES), MAX_TREES)
+
+
+def forecast_seconds(trees: int, tree_seconds: float, jobs: int) -> float:
+    """Forecast how long it takes to make and register a champion, in seconds.
+
+    Parameters
+    ----------
+    tree_seconds
+        Seconds of one core that a tree on all training rows takes.
+    jobs
+        Number of trees that grow at the same time.
+    """
+    return _SECONDS_AROUND + _TIMES_GROWING * trees * tree_seconds / jobs
+
+
+def affordable_trees(seconds: float, tree_seconds: float, jobs: int) -> int:
+    """Return the largest champion, in trees, that `forecast_seconds` expects within `seconds`.
+
+    It may always grow for a second, and has at least as many trees as grow at the same time.
+    """
+    growing = max(_LEAST_GROWING, (seconds - _SECONDS_AROUND) / _TIMES_GROWING)
+    return max(jobs, int(growing * jobs / max(tree_seconds, _SHORTEST)))
 
 
 def make_champion(

@@ -8,7 +8,7 @@ from search.forest.growing import ENCODING, champion_seed, make_forest
 from search.formatting import params_listed, visible
 from search.model.champion import champion_size
 from search.study.notes import EncodedColumns, read_initialized
-from search.study.ranking import best_of
+from search.study.ranking import best_of, score_now
 from storage.studies.study import Study
 
 _ORDINAL = """\
@@ -28,7 +28,7 @@ def as_python(study: Study) -> str:
     Raises
     ------
     StudyError
-        If the study was not made by grovekeeper, or has no complete trial.
+        If the study was not made by grovekeeper, or no trial has a score.
     """
     notes = read_initialized(study)
     spec = notes.spec
@@ -39,7 +39,7 @@ def as_python(study: Study) -> str:
     kind = type(forest)
     changed = _changed(forest.get_params(), kind().get_params())
     about = (
-        f"Study {study.name}, trial {best.number}: {spec.metric} {best.value:.5g}, "
+        f"Study {study.name}, trial {best.number}: {spec.metric} {score_now(best):.5g}, "
         f"{spec.evaluation} ({params_listed(best.params)})"
     )
     said = [about]

@@ -55,8 +55,13 @@ class Finalizer:
         self._write = write
         self._registration = Registration(problem, study.uid, mirror_writer.mirror, check)
 
-    def finalize(self, best: TrialRecord) -> Seconds:
+    def finalize(self, best: TrialRecord, fitting: int | None = None) -> Seconds:
         """Make the best trial's champion; return how many seconds each step took.
+
+        Parameters
+        ----------
+        fitting
+            Number of trees that fit into the launch's time limit; ``None`` for no limit.
 
         Raises
         ------
@@ -65,6 +70,15 @@ class Finalizer:
         """
         spec, problem = self._problem.spec, self._problem
         trees = champion_size(spec.trees, best.enough_steps)
+        if fitting is not None and fitting < trees:
+            _logger.info(
+                "champion: %d instead of %d trees, which fit into the rest of --timeout %g; launch "
+                "again with a longer --timeout, or without one, for all trees",
+                fitting,
+                trees,
+                spec.timeout,
+            )
+            trees = fitting
         wanted = ChampionNote(name=spec.model, trial=best.number, trees=trees)
         if spec.register_model and self._is_registered(wanted):
             return Seconds()

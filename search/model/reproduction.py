@@ -11,6 +11,7 @@ from search.environment import changes
 from search.errors import StudyError
 from search.forest.growing import grow
 from search.forest.oob import OobSums, evaluate_rung
+from search.forest.rungs import Rung
 from search.model.champion import predict
 from search.model.fingerprint import fingerprint
 from search.model.serialization import LoadedModel
@@ -119,10 +120,14 @@ def _grow_again(problem: Problem, trial: TrialRecord) -> tuple[dict[int, float],
     rows, seed = problem.training_set, problem.spec.seed
     sums: OobSums | None = None
     scores, value = {}, 0.0
-    for first, last in pairwise((0, *sorted(trial.scores))):
-        chunks = range(first // rows.chunk, last // rows.chunk)
-        grown: Iterable[OobSums] = grow(rows, trial.params, seed, trial.place, chunks)
-        sums = reduce(add, grown if sums is None else [sums, *grown])
-        found = evaluate_rung(sums, rows, problem.metric.name, {})
-        scores[last], value = found.guide_score, found.score
+    reached = [rung for rung in rows.rungs if rung.step in trial.scores]
+    for before, rung in pairwise((Rung(0, 0, 0), *reached)):
+        sample = rows.sample(rung.rows)
+        chunks = range(before.step // rows.chunk, rung.step // rows.chunk)
+        grown: Iterable[OobSums] = grow(sample, trial.params, seed, trial.place, chunks)
+        # Another sample of the rows starts with new sums.
+        grown = [sums, *grown] if sums is not None and before.rows == rung.rows else grown
+        sums = reduce(add, grown)
+        found = evaluate_rung(sums, sample, problem.metric.name, {})
+        scores[rung.step], value = found.guide_score, found.score
     return scores, value

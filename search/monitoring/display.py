@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+# Seconds after which a line shows how far trials have grown, if none has finished.
+_LONGEST_SILENCE = 30.0
 # Seconds between two lines, and the number of lines a study has at least.
 _LINE_INTERVAL = 10.0
 _LINES_PER_STUDY = 5
@@ -78,9 +80,12 @@ class Display:
         now, done = time.monotonic(), status.statistics.finished
         step = max(1, math.ceil((status.goal or 0) / _LINES_PER_STUDY))
         passed = done // step > self._printed_done // step
-        if passed or (done > self._printed_done and now - self._printed_at > _LINE_INTERVAL):
+        silent = now - self._printed_at
+        growing = status.growing[:1] if silent > _LONGEST_SILENCE else []
+        if passed or growing or (done > self._printed_done and silent > _LINE_INTERVAL):
             self._printed_at, self._printed_done = now, done
-            _print(_line(status))
+            trials = (f"trial {one.trial}: {one.progress()}" for one in growing)
+            _print(", ".join([_line(status), *trials]))
 
     def mirrored(self, summary: "Mapping[str, Any]") -> None:
         """Log the address of the study's page, if MLflow is a server."""
@@ -130,7 +135,7 @@ def _line(status: "SearchStatus") -> str:
     counts = statistics.counts
     parts = [f"{counts['pruned']} pruned"]
     parts += [f"{counts['failed']} failed"] if counts["failed"] else []
-    if statistics.champion is not None:
-        parts.append(f"best {status.metric} {statistics.champion.value:.5g}")
+    best = status.best()
+    parts += [] if best is None else [f"best {best}"]
     parts += [] if left is None else [f"about {left:.0f} s left"]
     return f"{statistics.finished}/{status.goal or '?'} trials  {', '.join(parts)}"

@@ -56,15 +56,18 @@ def _bar(status: SearchStatus) -> "RenderableType":
 
 def _rows(status: SearchStatus) -> list[tuple[str, str]]:
     rows = [("trials", _counts(status))]
-    best, curve = status.statistics.champion, status.curve(_CURVE_POINTS)
-    if best is not None and best.value is not None:
-        score_text = f"{status.metric} {best.value:.5g}, trial {best.number}"
-        rows.append(("best", f"{score_text} ({params_listed(best.params)})"))
+    best, curve = status.statistics.candidate, status.curve(_CURVE_POINTS)
+    if best is not None:
+        text = f"{status.best()}, trial {best.number} ({params_listed(best.params)})"
+        rows.append(("best", text))
+    if curve:
         rows.append(("so far", f"{sparkline(curve)}  {curve[0]:.5g} to {curve[-1]:.5g}"))
-    running = status.running
+    running, growing = status.running, {one.trial: one for one in status.growing}
     for place, trial in enumerate(running[:_MOST_RUNNING]):
         score = score_now(trial)
-        text = f"trial {trial.number}: {trees_now(trial) or 0} trees"
+        trees, goal = trees_now(trial) or 0, growing.get(trial.number)
+        text = f"trial {trial.number}: "
+        text += f"{trees} trees" if goal is None else goal.progress()
         guide = f"{status.guide} " if status.guide else ""
         text += "" if score is None else f", {guide}{score:.5g}"
         rows.append(("" if place else "running", text))

@@ -70,4 +70,5 @@ class StudyPoller:
         status.goal = notes.goal
         status.doing = notes.doing or SEARCHING
         status.workers = notes.workers
+        status.growing = notes.growing
         self._behind = mirror.behind if mirror else None

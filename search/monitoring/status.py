@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 
+from search.study.notes import GrowingNote
+from search.study.ranking import score_now
 from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
 from storage.studies.statistics import BusyTime, TrialStatistics, by_end, steps_run
 
@@ -22,6 +24,8 @@ class SearchStatus:
     ----------
     guide
         Name of the score that running trials report, if that is not the metric.
+    growing
+        The trials that grow now.
     goal
         Number of finished trials at which the study ends; ``None`` if it is not known.
     workers
@@ -42,6 +46,7 @@ class SearchStatus:
     trials: InitVar[Iterable[TrialRecord]] = ()
     state: StudyState = "running"
     workers: int | None = None
+    growing: list[GrowingNote] = field(default_factory=list)
     doing: str = SEARCHING
     guide: str | None = None
     behind: Callable[[], int | None] = lambda: None
@@ -81,6 +86,16 @@ class SearchStatus:
     def running(self) -> list[TrialRecord]:
         """Running trials, by number. Trials shorter than a second are written when they end."""
         return sorted(self._running.copy().values(), key=lambda trial: trial.number)
+
+    def best(self) -> str | None:
+        """Return the best score, and the number of rows it is based on if no trial is complete."""
+        best = self.statistics.candidate
+        score = None if best is None else score_now(best)
+        if best is None or score is None:
+            return None
+        name = self.metric if best.value is not None else self.guide or self.metric
+        rows = f" on {best.rows:,} rows" if best.rows is not None and not best.ranks else ""
+        return f"{name} {score:.5g}{rows}"
 
     def trees_per_second(self) -> float | None:
         """Return the trees per second of the last twenty trials; ``None`` if there are none."""

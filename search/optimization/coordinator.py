@@ -1,11 +1,15 @@
 """The coordinator of a study proposes trials, has them grown, and prunes or completes them.
 
+On large tables, trials first grow on a sample of the rows. They wait there until all trials of the
+launch have been scored on it; only the best ones continue on more rows.
+
 The clock affects only the time limit and how work is divided into tasks. A trial's hyperparameters
 and scores follow from the study's seed, the trial's place and the trials before it.
 """
 
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,16 +17,20 @@ from typing import Literal
 
 from search.errors import DeadlyTrialError, StudyError
 from search.forest.oob import RungResult
-from search.forest.pruning import Incumbent
+from search.forest.pruning import Incumbent, is_behind
+from search.forest.rungs import next_rungs
 from search.optimization.plan import Plan
 from search.optimization.proposer import Proposer
-from search.optimization.trial_queue import TrialQueue
+from search.optimization.trial_queue import QueuedTrial, TrialQueue
+from search.study.notes import GrowingNote
 from search.workers.base import GrowthRequest, PendingGrowth, Workers
 from search.workers.task_sizing import TaskSizer
-from storage.records import LOST_REASON, TrialRecord
+from storage.records import LOST_REASON, Span, TrialRecord, sign
 
 # Seconds to wait for a result before `stop_requested` and the time limit are checked again.
 _POLL = 0.2
+# Seconds for which the search goes on without any score, though the deadline has passed.
+_GRACE = 60.0
 _MAX_CONSECUTIVE_FAILURES = 5
 _MAX_REASON_LENGTH = 1000
 
@@ -33,14 +41,28 @@ End = Literal["finished", "timeout", "stopped"]
 class _RunningTrial:
     """A running trial.
 
-    `pseudo_values` are those of its scores by number of trees; `duplicates` are trials with the
-    same forest, which get its results.
+    `pseudo_values` are those of its scores by step; `duplicates` are trials with the same forest,
+    which get its results. `seconds` were spent in `spans` on smaller samples of the rows. `last` is
+    the result at the last rung, if this coordinator has grown it.
     """
 
     record: TrialRecord
     growth: PendingGrowth | None = None
     pseudo_values: dict[int, tuple[float, ...]] = field(default_factory=dict)
     duplicates: list[TrialRecord] = field(default_factory=list)
+    seconds: float = 0.0
+    spans: tuple[Span, ...] = ()
+    last: RungResult | None = None
+
+    @property
+    def value(self) -> float:
+        """The last score, in the study's metric."""
+        return self.last_score if self.last is None else self.last.score
+
+    @property
+    def last_score(self) -> float:
+        """The last score by which trials are compared at rungs."""
+        return self.record.scores[max(self.record.scores)]
 
 
 class Coordinator:
@@ -78,17 +100,29 @@ class Coordinator:
         self._save = save
         self._stop_requested = stop_requested
         self._running: dict[int, _RunningTrial] = {}
+        # Running trials that do not grow: they wait at a rung for the other trials, or were chosen
+        # there and will continue as soon as workers are free.
+        self._waiting: dict[int, _RunningTrial] = {}
+        self._chosen: deque[_RunningTrial] = deque()
+        self._steps = {rung.step: rung for rung in plan.rungs}
+        # Order of the best result so far, and the seconds of a tree on all rows.
+        self._best: tuple[tuple[int, float], float] | None = None
         # Places of the trials that failed since a trial was last scored.
         self._consecutive_failures: set[int] = set()
         trials = [self._end_lost(record) for record in known]
         finished = [record for record in trials if record.state in {"COMPLETE", "PRUNED"}]
+        # Interrupted trials that were scored at a rung where trials wait, by place.
+        self._resumable = {record.place: record for record in trials if self._can_resume(record)}
+        for record in finished:
+            self._resumable.pop(record.place, None)
         self._finished = {record.place: record for record in finished}
         self._next_number = len(trials)
         self._trial_queue = TrialQueue(trials, plan.initial_params)
         direction = plan.metric.direction
         given_up = [record for record in trials if record.given_up]
+        scored = [*finished, *map(self._as_scored, self._resumable.values())]
         self._proposer = Proposer(
-            direction, plan.space, plan.forest_key, plan.seed, finished, given_up
+            direction, plan.space, plan.forest_key, plan.seed, scored, given_up
         )
         self._incumbent = Incumbent(direction)
         for record in sorted(finished, key=lambda record: record.place):
@@ -112,14 +146,19 @@ class Coordinator:
             raise
 
     def _run(self) -> End:
-        while (needs_trials := self._needs_trials()) or self._running:
+        self._began = time.monotonic()
+        while (needs_trials := self._needs_trials()) or self._unfinished():
             if self._stop_requested():
                 return self._abandon("stopped")
-            if self._plan.deadline is not None and time.monotonic() >= self._plan.deadline:
+            if self._is_out_of_time():
                 return self._abandon("timeout")
-            start = needs_trials and self._task_sizer.has_room()
-            if start:
+            if not needs_trials and not self._chosen:
+                self._choose()
+            start = (needs_trials or self._chosen) and self._task_sizer.has_room()
+            if start and needs_trials:
                 self._start_trial()
+            elif start:
+                self._continue(self._chosen.popleft())
             wait = 0.0 if start else _POLL
             try:
                 place, growth, results = self._workers.finished.get(timeout=wait)
@@ -131,10 +170,105 @@ class Coordinator:
                 self._handle_results(running, results)
         return "finished"
 
+    def _is_out_of_time(self) -> bool:
+        """Whether the search must end. It goes on a little longer until a trial has a score."""
+        if self._plan.deadline is None:
+            return False
+        now = time.monotonic()
+        if self._best is None:
+            return now >= max(self._plan.deadline, self._began) + _GRACE
+        return now + self._plan.reserve(self.tree_seconds) >= self._plan.deadline
+
+    def growing(self) -> list[GrowingNote]:
+        """Return how far the trials that grow in several tasks have come; others are short."""
+        running = list(self._running.values())
+        return [self._progress(one) for one in running if one.growth and one.growth.parts]
+
+    def _progress(self, running: _RunningTrial) -> GrowingNote:
+        reached = max(running.record.scores, default=0)
+        rung = self._steps[self._next_step(running)]
+        parts = running.growth.parts if running.growth else ()
+        share = sum(part.done() for part in parts) / max(1, len(parts))
+        trees = reached + int(share * (rung.step - reached))
+        return GrowingNote(trial=running.record.number, trees=trees, goal=rung.step, rows=rung.rows)
+
+    @property
+    def tree_seconds(self) -> float:
+        """Seconds of a core that a tree of the best forest takes on all rows; 0 if not known."""
+        return 0.0 if self._best is None else self._best[1]
+
+    def _note_best(self, result: RungResult, seconds: float) -> None:
+        """Remember the seconds of a tree if the result is the best at the last rung so far."""
+        order = -result.step, sign(self._plan.metric.direction) * result.guide_score
+        if self._best is None or order < self._best[0]:
+            self._best = order, seconds
+
     def _needs_trials(self) -> bool:
         """Whether more trials must start to reach the number of trials in the plan."""
-        n_running = sum(1 + len(running.duplicates) for running in self._running.values())
+        n_running = sum(1 + len(running.duplicates) for running in self._unfinished())
         return len(self._finished) + n_running < self._plan.trials
+
+    def _unfinished(self) -> list[_RunningTrial]:
+        return [*self._running.values(), *self._waiting.values(), *self._chosen]
+
+    def _choose(self) -> None:
+        """Choose the trials that continue, once all have reached the rung where trials wait."""
+        if not self._waiting:
+            return
+        first = min(max(running.record.scores) for running in self._waiting.values())
+        if any(self._next_step(running) <= first for running in self._running.values()):
+            return
+        waiting = self._at(first)
+        best = waiting[0].pseudo_values.get(first)
+        for running in waiting:
+            del self._waiting[running.record.place]
+            own = running.pseudo_values.get(first)
+            if best and own and is_behind(own, best, self._plan.metric.direction):
+                self._end(running, complete=False)
+            else:
+                self._chosen.append(running)
+
+    def _at(self, step: int) -> list[_RunningTrial]:
+        """Return the trials that wait at a rung, the best first."""
+        factor = sign(self._plan.metric.direction)
+        found = [w for w in self._waiting.values() if max(w.record.scores) == step]
+        return sorted(found, key=lambda w: (factor * w.record.scores[step], w.record.place))
+
+    def _next_step(self, running: _RunningTrial) -> int:
+        reached = max(running.record.scores, default=0)
+        return next(rung.step for rung in self._plan.rungs if rung.step > reached)
+
+    def _wait(self, running: _RunningTrial) -> None:
+        """Let a trial wait at its rung; prune the worst one if more wait than may continue."""
+        step = max(running.record.scores)
+        self._waiting[running.record.place] = running
+        if self._proposer.is_running(running.record.place):
+            scored = self._as_scored(running.record)
+            self._proposer.finish(replace(scored, value=running.value))
+        waiting, keep = self._at(step), self._steps[step].keep
+        if keep is not None and len(waiting) > keep:
+            worst = waiting[-1]
+            del self._waiting[worst.record.place]
+            self._end(worst, complete=False)
+        if running.record.place in self._waiting:
+            self._save(running.record)
+
+    def _continue(self, running: _RunningTrial) -> None:
+        self._running[running.record.place] = running
+        self._grow(running)
+        self._save(running.record)
+
+    def _can_resume(self, record: TrialRecord) -> bool:
+        """Whether an interrupted trial was scored at a rung after which nothing of it is needed."""
+        rung = self._steps.get(max(record.scores, default=0))
+        waits = rung is not None and rung.keep is not None
+        # With a guide, its score in the study's metric is not stored.
+        return waits and record.interrupted and self._plan.metric.guide is None
+
+    def _as_scored(self, record: TrialRecord) -> TrialRecord:
+        """Return an unfinished trial as a sampler should see it: pruned at its last rung."""
+        step = max(record.scores)
+        return replace(record, state="PRUNED", value=record.scores[step], steps=step)
 
     def _end_lost(self, record: TrialRecord) -> TrialRecord:
         """Fail a trial that a dead coordinator left running; return other trials unchanged."""
@@ -144,6 +278,10 @@ class Coordinator:
 
     def _start_trial(self) -> None:
         queued = self._trial_queue.next()
+        scored = self._resumable.pop(queued.place, None)
+        if scored is not None:
+            self._resume(queued, scored)
+            return
         proposal = self._proposer.propose(queued.place, queued.params)
         record = TrialRecord(
             number=self._next_number,
@@ -157,21 +295,50 @@ class Coordinator:
         original = proposal.duplicate_of
         if original in self._finished:
             self._end_duplicate(record, self._finished[original])
-        elif original in self._running:
+        elif (unfinished := self._find(original)) is not None:
             self._save(record)
-            self._running[original].duplicates.append(record)
+            unfinished.duplicates.append(record)
         else:
             running = _RunningTrial(record)
             self._running[record.place] = running
             self._grow(running)
             self._save(record)
 
+    def _find(self, place: int | None) -> _RunningTrial | None:
+        """Return the unfinished trial at a place, if there is one."""
+        found = (running for running in self._unfinished() if running.record.place == place)
+        return next(found, None)
+
+    def _resume(self, queued: QueuedTrial, scored: TrialRecord) -> None:
+        """Start a trial with the scores of the interrupted trial that it retries."""
+        record = TrialRecord(
+            number=self._next_number,
+            state="RUNNING",
+            params=scored.params,
+            scores=scored.scores,
+            started=datetime.now(UTC),
+            place=queued.place,
+            repeats=queued.repeats,
+            rows=scored.rows,
+        )
+        self._next_number += 1
+        self._wait(_RunningTrial(record, pseudo_values=dict(scored.blocks or {})))
+
     def _grow(self, running: _RunningTrial) -> None:
-        """Request a trial's trees: all of them if that takes little time, else to its next rung."""
-        record, rungs = running.record, self._plan.rungs
+        """Request a trial's trees: all of them if that takes little time, else to its next rung.
+
+        A trial is never grown beyond a rung where trials wait.
+        """
+        record = running.record
         start = max(record.scores, default=0)
-        remaining = tuple(trees for trees in rungs if trees > start)
-        short = running.growth is None and self._task_sizer.is_short(rungs[-1])
+        remaining = next_rungs(self._plan.rungs, start)
+        rows = remaining[0].rows
+        before = remaining[0].step - remaining[0].trees
+        if record.rows != rows:  # the sums of another sample are not needed any more
+            running.growth, running.spans = None, record.spans
+            running.seconds += 0.0 if running.last is None else running.last.seconds
+        share = rows / self._plan.rungs[-1].rows
+        short = running.growth is None and self._task_sizer.is_short(remaining[-1].trees * share)
         never_pruned = record.place < self._plan.n_unpruned
         request = GrowthRequest(
             key=record.place,
@@ -179,15 +346,17 @@ class Coordinator:
             place=record.place,
             params=record.params,
             start=start,
-            rungs=remaining if short else remaining[:1],
+            rungs=tuple(rung.step for rung in (remaining if short else remaining[:1])),
+            rows=rows,
             metric=self._plan.metric.name,
             incumbent={} if never_pruned else self._incumbent.pseudo_values,
             chunk=self._plan.chunk,
+            before=before,
         )
         if short:
             parts, running.growth = 1, self._workers.grow_to_end(request)
         else:
-            parts = self._task_sizer.parts(len(request.chunks), request.chunk)
+            parts = self._task_sizer.parts(len(request.chunks), request.chunk * share)
             running.growth = self._workers.grow(request, running.growth, parts)
         self._task_sizer.add(running.growth, parts)
 
@@ -201,32 +370,43 @@ class Coordinator:
         self._consecutive_failures.clear()
         scores = dict(running.record.scores)
         for result in results:
-            scores[result.trees] = result.guide_score
-            running.pseudo_values[result.trees] = result.pseudo_values
-        last = results[-1]
-        running.record = replace(running.record, scores=scores, spans=last.spans)
-        self._task_sizer.observe(last.seconds / last.trees)
-        complete = last.trees == self._plan.rungs[-1]
+            scores[result.step] = result.guide_score
+            running.pseudo_values[result.step] = result.pseudo_values
+        last = running.last = results[-1]
+        spans = (*running.spans, *last.spans)
+        running.record = replace(running.record, scores=scores, spans=spans, rows=last.rows)
+        seconds = last.seconds / last.trees * self._plan.rungs[-1].rows / last.rows
+        self._task_sizer.observe(seconds)
+        self._note_best(last, seconds)
+        complete = last.step == self._plan.rungs[-1].step
         if complete or last.behind:
-            self._end(running, last, complete=complete)
+            del self._running[running.record.place]
+            self._end(running, complete=complete)
+        elif self._steps[last.step].keep is not None:
+            del self._running[running.record.place]
+            self._wait(running)
         else:
             self._grow(running)
             self._save(running.record)
 
-    def _end(self, running: _RunningTrial, result: RungResult, *, complete: bool) -> None:
-        is_incumbent = complete and self._incumbent.update(result.score, running.pseudo_values)
+    def _end(self, running: _RunningTrial, *, complete: bool) -> None:
+        record, result = running.record, running.last
         record = replace(
-            running.record,
+            record,
             state="COMPLETE" if complete else "PRUNED",
-            value=result.score,
-            steps=result.trees,
-            fit_seconds=result.seconds,
-            enough_steps=result.enough_trees if complete else None,
-            covered=result.coverage if complete and result.coverage < 1 else None,
-            blocks=running.pseudo_values if is_incumbent else None,
+            value=running.value,
+            steps=max(record.scores),
+            fit_seconds=running.seconds + (0.0 if result is None else result.seconds),
             ended=datetime.now(UTC),
         )
-        del self._running[record.place]
+        if complete and result is not None:
+            is_incumbent = self._incumbent.update(result.score, running.pseudo_values)
+            record = replace(
+                record,
+                enough_steps=result.enough_trees,
+                covered=result.coverage if result.coverage < 1 else None,
+                blocks=running.pseudo_values if is_incumbent else None,
+            )
         self._finish(record)
         for duplicate in running.duplicates:
             self._end_duplicate(duplicate, record)
@@ -242,6 +422,7 @@ class Coordinator:
             fit_seconds=0.0,
             enough_steps=original.enough_steps,
             covered=original.covered,
+            rows=original.rows,
             copies=original.number,
             ended=datetime.now(UTC),
         )
@@ -249,7 +430,8 @@ class Coordinator:
 
     def _finish(self, record: TrialRecord) -> None:
         self._finished[record.place] = record
-        self._proposer.finish(record)
+        if self._proposer.is_running(record.place):
+            self._proposer.finish(record)
         self._save(record)
 
     def _fail_trial(self, running: _RunningTrial, error: Exception) -> None:
@@ -259,7 +441,8 @@ class Coordinator:
         del self._running[running.record.place]
         for record in (running.record, *running.duplicates):
             given_up = deadly or not self._trial_queue.may_retry(record.place)
-            self._proposer.forget(record.place, given_up=given_up)
+            if self._proposer.is_running(record.place):
+                self._proposer.forget(record.place, given_up=given_up)
             self._trial_queue.fail(self._fail(replace(record, given_up=given_up), reason))
         self._consecutive_failures.add(running.record.place)
         if len(self._consecutive_failures) >= _MAX_CONSECUTIVE_FAILURES:
@@ -269,12 +452,15 @@ class Coordinator:
 
     def _abandon(self, end: End) -> End:
         """Fail the running trials as interrupted; the next launch retries them."""
-        for running in self._running.values():
+        for running in self._unfinished():
             if running.growth is not None:
                 running.growth.cancel()
-            for record in (running.record, *running.duplicates):
+            own = replace(running.record, blocks=running.pseudo_values or None)
+            for record in (own, *running.duplicates):
                 self._fail(record, f"interrupted: {end}", interrupted=True)
         self._running.clear()
+        self._waiting.clear()
+        self._chosen.clear()
         return end
 
     def _fail(self, record: TrialRecord, reason: str, *, interrupted: bool = False) -> TrialRecord:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.data.encoding import DEFAULT
 from search.forest.metrics import Metric
+from search.forest.rungs import Rung
 from search.forest.training_set import TrainingSet
 from search.study.problem import Problem
 from search.study.search_space import forest_key
@@ -14,6 +15,10 @@ from search.study.warm_starts import warm_starts
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+
+# Largest share of a launch's time that is reserved for what follows the search.
+_MOST_RESERVED = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Plan:
     forest_key
         Function that returns equal keys for hyperparameters that make the same forest.
     rungs
-        Numbers of trees at which trials are compared.
+        Numbers of rows and trees at which trials are compared.
     chunk
         Trees in a chunk; the rungs are multiples of it.
     seed
@@ -40,19 +45,23 @@ class Plan:
         Number of initial trials that are never pruned, so that the study's result is never worse
         than theirs.
     deadline
-        Time limit as a value of `time.monotonic`, in seconds; ``None`` for no limit.
+        Latest end of the launch as a value of `time.monotonic`, in seconds; ``None`` for no limit.
+    reserve
+        Returns the seconds to leave before the deadline, given the seconds of a core that a tree
+        of the best forest takes on all rows.
     """
 
     space: Mapping[str, "BaseDistribution"]
     forest_key: Callable[[Mapping[str, Any]], Hashable]
     metric: Metric
-    rungs: tuple[int, ...]
+    rungs: tuple[Rung, ...]
     chunk: int
     seed: int
     trials: int
     initial_params: tuple[Mapping[str, Any], ...] = ()
     n_unpruned: int = 0
     deadline: float | None = None
+    reserve: Callable[[float], float] = lambda _: 0.0
 
 
 def _n_features(training_set: TrainingSet) -> dict[str | None, int]:
@@ -61,8 +70,16 @@ def _n_features(training_set: TrainingSet) -> dict[str | None, int]:
     return {name: int(training_set.matrix(name).shape[1]) for name in names}
 
 
-def make_plan(problem: Problem, began: float) -> Plan:
-    """Return the plan of a problem whose search began at `began`, a value of `time.monotonic`."""
+def make_plan(problem: Problem, began: float, reserve: Callable[[float], float]) -> Plan:
+    """Return the plan of a problem.
+
+    Parameters
+    ----------
+    began
+        Start of the launch, a value of `time.monotonic`.
+    reserve
+        See `Plan`. At least half of the launch's time is left for the search.
+    """
     spec, training_set = problem.spec, problem.training_set
     n_rows, n_features = training_set.X.shape
     initial_params, n_unpruned = warm_starts(
@@ -72,11 +89,13 @@ def make_plan(problem: Problem, began: float) -> Plan:
         space=problem.space,
         forest_key=partial(forest_key, n_rows=n_rows, n_features=_n_features(training_set)),
         metric=problem.metric,
-        rungs=problem.resampling.rungs,
+        rungs=training_set.rungs,
         chunk=training_set.chunk,
         seed=spec.seed,
         trials=spec.trials,
         initial_params=initial_params,
-        n_unpruned=n_unpruned,
+        # On a sample of the rows, all trials are compared before any of them continues.
+        n_unpruned=0 if training_set.rungs[0].keep else n_unpruned,
         deadline=None if spec.timeout is None else began + spec.timeout,
+        reserve=lambda seconds: min(reserve(seconds), (spec.timeout or 0.0) * _MOST_RESERVED),
     )

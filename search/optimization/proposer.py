@@ -103,6 +103,10 @@ class Proposer:
         first = self._places.setdefault(self._forest_key(params), place)
         return Proposal(place, params, None if first == place else first)
 
+    def is_running(self, place: int) -> bool:
+        """Whether the trial at a place was proposed, and has neither finished nor failed."""
+        return place in self._running
+
     def finish(self, record: TrialRecord) -> None:
         """Add a trial that is complete or pruned."""
         self.forget(record.place)

@@ -2,6 +2,7 @@
 
 from search.formatting import code, of_trial, params_listed, scores_listed
 from search.study.notes import InitializedNotes
+from search.study.ranking import score_now
 from storage.records import DataRecord, StudyRecord, StudyState
 from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study
@@ -51,9 +52,10 @@ def describe(notes: InitializedNotes, statistics: TrialStatistics, state: StudyS
     spec, data, counts = notes.spec, notes.spec.description, statistics.counts
     shown = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "none yet"
     lines = [f"**{state}**: {statistics.finished} of {notes.goal} trials finished ({shown})"]
-    best = statistics.champion
-    if best is not None:
-        scored = f"{spec.metric} {best.value:.5g}"
+    best = statistics.candidate
+    score = None if best is None else score_now(best)
+    if best is not None and score is not None:
+        scored = f"{spec.metric} {score:.5g}"
         lines.append(
             f"**Best**: trial {best.number}, {scored} ({code(params_listed(best.params))})"
         )

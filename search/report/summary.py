@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from search.formatting import of_trial
 from search.study.notes import MirrorNote, Seconds, read_notes
+from search.study.ranking import score_now
 from storage.leases.store import LeaseRecord
 from storage.records import Direction, StudyState, TrialRecord
 from storage.studies.statistics import TrialStatistics
@@ -53,11 +54,19 @@ class LeaseHolder(_Part):
 
 
 class BestTrial(_Part):
-    """The complete trial with the best value."""
+    """The complete trial with the best value or, until a trial is complete, the best so far.
+
+    Attributes
+    ----------
+    rows
+        Number of rows that the value is based on; ``None`` if it is not known.
+    """
 
     number: int
     value: float
     params: dict[str, Any]
+    state: str = "COMPLETE"
+    rows: int | None = None
 
 
 class ChampionTrial(_Part):
@@ -139,7 +148,8 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> Stud
         The study's trials, if they were read already.
     """
     statistics = TrialStatistics(study.direction, study.trials() if trials is None else trials)
-    notes, lease, best = read_notes(study), study.lease(), statistics.champion
+    notes, lease, best = read_notes(study), study.lease(), statistics.candidate
+    score = None if best is None else score_now(best)
     champion, model, mirror = notes.champion, notes.model, notes.mirror or MirrorNote()
     return StudySummary(
         study=study.name,
@@ -149,8 +159,14 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> Stud
         trials=TrialCounts(**statistics.counts, goal=notes.goal),
         lease=LeaseHolder.of(lease) if lease is not None and lease.alive else None,
         best=None
-        if best is None or best.value is None
-        else BestTrial(number=best.number, value=best.value, params=dict(best.params)),
+        if best is None or score is None
+        else BestTrial(
+            number=best.number,
+            value=score,
+            params=dict(best.params),
+            state=best.state,
+            rows=best.rows,
+        ),
         evaluation=None if notes.spec is None else notes.spec.evaluation,
         covered=None if best is None else 1.0 if best.covered is None else best.covered,
         champion=None

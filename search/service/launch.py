@@ -5,12 +5,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from typing import cast
 
 from search.environment import cores
 from search.errors import StudyError
 from search.forest.memory import check_memory
 from search.formatting import runs_behind
+from search.model.champion import affordable_trees, champion_size, forecast_seconds
 from search.model.finalize import Finalizer
 from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
@@ -157,6 +159,8 @@ class _Launch:
         self._lease = lease
         self._stop = stop
         self._stop_requested = False
+        # Seconds of a core for a tree of the best forest; 0 if this launch has grown none.
+        self._tree_seconds = 0.0
         self._notes = read_initialized(study)
         # Some of the seconds are the sum over all launches, the others those of the last one.
         self._before = self._seconds = self._notes.seconds
@@ -184,12 +188,12 @@ class _Launch:
         self._set_phase("searching")
         state: StudyState
         try:
-            end = self._search()
+            end = self._search(started)
             if end == "stopped":
                 state = "stopped" if self._stop_requested else "interrupted"
                 self._finish(state, started, interrupted=True)
             else:
-                self._finalize(end)
+                self._finalize(end, started)
                 state = "stopped" if end == "timeout" else "finished"
                 self._finish(state, started)
         except LeaseLostError:
@@ -204,7 +208,7 @@ class _Launch:
         finally:
             self._observer.end()
 
-    def _search(self) -> End:
+    def _search(self, started: float) -> End:
         spec, problem = self._problem.spec, self._problem
         clock = time.monotonic()
         self._observer.begin(self._status)
@@ -212,7 +216,8 @@ class _Launch:
             self._open_mirror()
             return "finished"
         rows = problem.training_set
-        plan = make_plan(problem, clock)
+        jobs, trees = spec.workers or cores(), champion_size(spec.trees, None)
+        plan = make_plan(problem, started, partial(forecast_seconds, trees, jobs=jobs))
         self._status.deadline = plan.deadline
         trial_writer = TrialWriter(
             self._study, problem.space, self._lease.check, self._take_written
@@ -235,9 +240,11 @@ class _Launch:
                 coordinator = Coordinator(
                     plan, workers, task_sizer, self._known, trial_writer.put, supervisor.should_stop
                 )
+                supervisor.growing = coordinator.growing
                 self._stop.polled = True
                 self._open_mirror()
                 end = coordinator.run()
+                self._tree_seconds = coordinator.tree_seconds
                 self._stop_requested = supervisor.stop_requested
                 trial_writer.flush()
                 return end
@@ -291,17 +298,21 @@ class _Launch:
         runs = max(0, sum(self._statistics.counts.values()) - behind)
         return MirrorNote.at(self._mirror_writer.mirror.location(), runs=runs, behind=behind)
 
-    def _finalize(self, end: End) -> None:
-        """Make and register the best trial's champion."""
-        best, spec = self._statistics.champion, self._problem.spec
+    def _finalize(self, end: End, started: float) -> None:
+        """Make and register the best trial's champion, within the time limit if there is one."""
+        best, spec = self._statistics.candidate, self._problem.spec
         if best is None:
             within = f" within {spec.timeout:g} s: raise --timeout" if end == "timeout" else ""
-            raise StudyError(f"study '{spec.study}': no trial was completed{within}")
+            raise StudyError(f"study '{spec.study}': no trial was scored{within}")
         self._set_phase("making the champion")
+        fitting = None
+        if spec.timeout is not None and self._tree_seconds:
+            left = started + spec.timeout - time.monotonic()
+            fitting = affordable_trees(left, self._tree_seconds, spec.workers or cores())
         finalizer = Finalizer(
             self._problem, self._study, self._mirror_writer, self._lease.check, self._write
         )
-        self._took(finalizer.finalize(best))
+        self._took(finalizer.finalize(best, fitting))
 
     def _finish(self, state: StudyState, started: float, *, interrupted: bool = False) -> None:
         """Wait for the mirror, and note its state; only a few seconds after an interruption."""

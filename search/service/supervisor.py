@@ -8,7 +8,7 @@ from contextlib import suppress
 from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
 from search.report.summary import summarize
-from search.study.notes import MirrorNote, StudyNotes
+from search.study.notes import GrowingNote, MirrorNote, StudyNotes
 from search.workers.base import Workers
 from storage.studies.study import Study
 
@@ -29,12 +29,14 @@ class Supervisor:
     stop
         Another source of stop requests, such as signals.
     status
-        Updated with the number of workers.
+        Updated with the number of workers, and with the trials that grow.
     mirror
         Returns the state of the mirror, which is noted in the database with the number of workers.
 
     Attributes
     ----------
+    growing
+        Returns the trials that grow now.
     stop_requested
         Whether a stop was requested through the database.
     """
@@ -49,6 +51,7 @@ class Supervisor:
         status: SearchStatus,
         mirror: Callable[[], MirrorNote],
     ) -> None:
+        self.growing: Callable[[], list[GrowingNote]] = list
         self.stop_requested = False
         self._study = study
         self._epoch = epoch
@@ -71,6 +74,8 @@ class Supervisor:
         if now - self._checked >= _CHECK_INTERVAL:
             self._checked = now
             self._count_workers()
+            self._status.growing = self.growing()
+            self._observer.changed()
             # If the database fails for a moment, the trial writer retries and logs it.
             with suppress(StorageInternalError, SQLAlchemyError):
                 self._check_database(now)
@@ -97,6 +102,7 @@ class Supervisor:
         appears = not self._is_mirrored and mirror.run_id is not None
         if appears or now - self._noted >= _NOTE_INTERVAL:
             self._study.write(StudyNotes(mirror=mirror))
+            self._study.write(StudyNotes(growing=self._status.growing))
             self._noted = now
         if appears:
             self._observer.mirrored(summarize(self._study).model_dump())

@@ -146,6 +146,29 @@ class Findings(_Document):
     confusion: list[list[int]] | None = None
 
 
+class GrowingNote(_Document):
+    """How far a running trial has grown.
+
+    Attributes
+    ----------
+    trial
+        Number of the trial.
+    trees, goal
+        Trees that it has now, and those at its next rung, on all samples of the rows together.
+    rows
+        Number of rows that it grows on.
+    """
+
+    trial: int
+    trees: int
+    goal: int
+    rows: int
+
+    def progress(self) -> str:
+        """Describe the progress in a few words."""
+        return f"{self.trees} of {self.goal} trees on {self.rows:,} rows"
+
+
 class MirrorNote(_Document):
     """How many trial runs MLflow shows, how many are missing, and where the study's run is."""
 
@@ -211,6 +234,8 @@ class StudyNotes(StudyAttributes):
         Requested number of finished trials, over all launches.
     doing
         Current activity of the coordinator.
+    growing
+        The trials that grow now.
     workers
         Tasks that can run at the same time now.
     importance
@@ -231,6 +256,7 @@ class StudyNotes(StudyAttributes):
     goal: int | None = None
     asked: Request = Request()
     doing: str | None = None
+    growing: list[GrowingNote] = Field(default_factory=list)
     workers: int | None = None
     importance: dict[str, float] = Field(default_factory=dict)
     champion: ChampionNote | None = None

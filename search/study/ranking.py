@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from search.errors import StudyError
 from storage.records import Direction, TrialRecord, sign
+from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study
 
 
@@ -26,8 +27,14 @@ def best_first(trials: Sequence[TrialRecord], direction: Direction) -> list[Tria
 
 
 def best_of(study: Study) -> TrialRecord:
-    """Return the study's best complete trial; raise `StudyError` if it has none yet."""
-    ranked = best_first(study.trials(), study.direction)
-    if not ranked:
-        raise StudyError(f"study '{study.name}' has no complete trial yet")
-    return ranked[0]
+    """Return the study's best trial, or the best so far; see `TrialStatistics.candidate`.
+
+    Raises
+    ------
+    StudyError
+        If no trial has a score yet.
+    """
+    best = TrialStatistics(study.direction, study.trials()).candidate
+    if best is None:
+        raise StudyError(f"no trial of study '{study.name}' has a score yet")
+    return best

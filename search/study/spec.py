@@ -207,7 +207,8 @@ class StudySpec(BaseModel):
         float | None,
         Field(
             gt=0,
-            description="Time limit of the search in this launch, in seconds. Default: no limit.",
+            description="Time limit of this launch in seconds, champion and registration included. "
+            "The champion has fewer trees if they do not fit. Default: no limit.",
             examples=[600],
         ),
     ] = None

@@ -31,13 +31,17 @@ class GrowthRequest:
         The study's seed and the trial's place in the search.
     params
         The trial's hyperparameters.
+    before
+        Trees that the trial has grown on smaller samples of the rows.
     start, rungs
-        Number of trees that the trial has, and the numbers of trees at which it is scored; both are
-        multiples of `chunk`.
+        Number of trees that the trial has, and the numbers of trees at which it is scored, with
+        those grown before; all are multiples of `chunk`.
+    rows
+        Number of rows of the sample to grow on; see `TrainingSet.sample`.
     metric
         Name of the study's metric.
     incumbent
-        Pseudo-values of the incumbent by number of trees. Growing ends at the first rung where the
+        Pseudo-values of the incumbent by step. Growing ends at the first rung where the
         trial is behind. Empty for a trial that is never pruned.
     chunk
         Trees in a chunk; equal to `TrainingSet.chunk`.
@@ -49,9 +53,11 @@ class GrowthRequest:
     params: Mapping[str, Any]
     start: int
     rungs: tuple[int, ...]
+    rows: int
     metric: str
     incumbent: Mapping[int, PseudoValues]
     chunk: int
+    before: int = 0
 
     @property
     def chunks(self) -> range:
@@ -69,6 +75,9 @@ class Cancellable(Protocol):
 
     def cancel(self) -> Any:
         """Cancel the task."""
+
+    def done(self) -> bool:
+        """Whether the task has ended."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +161,7 @@ class Workers(ABC):
         Parameters
         ----------
         before
-            The trial's previous growth; None at its first rung.
+            The trial's previous growth on the same rows; None if there is none.
         parts
             Number of tasks to divide the work into; it does not affect the result.
         """
@@ -171,18 +180,24 @@ def grow_through(
     sums, results = None, list[RungResult]()
     for chunks in request.chunks_by_rung():
         sums = add_sums(sums, grow_chunks(training_set, request, chunks, worker))
-        results.append(evaluate_rung(sums, training_set, request.metric, request.incumbent))
+        results.append(score_rung(sums, training_set, request))
         if results[-1].behind:
             break
     return results
+
+
+def score_rung(sums: OobSums, training_set: TrainingSet, request: GrowthRequest) -> RungResult:
+    """Score a trial's sums on the rows that a request grows on."""
+    rows = training_set.sample(request.rows)
+    return evaluate_rung(sums, rows, request.metric, request.incumbent, request.before)
 
 
 def grow_chunks(
     training_set: TrainingSet, request: GrowthRequest, chunks: Iterable[int], worker: str
 ) -> Iterator[OobSums]:
     """Grow chunks and add a span to each: when it was grown, and by which worker."""
-    began = time.time()
-    for sums in grow(training_set, request.params, request.seed, request.place, chunks):
+    began, rows = time.time(), training_set.sample(request.rows)
+    for sums in grow(rows, request.params, request.seed, request.place, chunks):
         ended = time.time()
         yield replace(sums, spans=(Span(worker, round(began, 3), round(ended, 3)),))
         began = ended

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from search.errors import DeadlyTrialError
-from search.forest.oob import OobSums, RungResult, evaluate_rung
+from search.forest.oob import OobSums, RungResult
 from search.forest.training_set import MissingTrainingSetError, TrainingSet, find_training_set
 from search.workers.base import (
     GrowthRequest,
@@ -14,6 +14,7 @@ from search.workers.base import (
     add_sums,
     grow_chunks,
     grow_through,
+    score_rung,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _add_parts(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
 
 
 def _evaluate(key: str, request: GrowthRequest, sums: OobSums) -> list[RungResult]:
-    return [evaluate_rung(sums, _training_set(key), request.metric, request.incumbent)]
+    return [score_rung(sums, _training_set(key), request)]
 
 
 def _training_set(key: str) -> TrainingSet:

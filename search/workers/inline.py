@@ -3,7 +3,7 @@
 from concurrent.futures import Future
 from typing import Any, Self
 
-from search.forest.oob import RungResult, evaluate_rung
+from search.forest.oob import RungResult
 from search.forest.training_set import TrainingSet
 from search.workers.base import (
     GrowthRequest,
@@ -12,6 +12,7 @@ from search.workers.base import (
     add_sums,
     grow_chunks,
     grow_through,
+    score_rung,
 )
 
 _NAME = "0"
@@ -52,8 +53,7 @@ class InlineWorkers(Workers):
         def work() -> tuple[list[RungResult], Any]:
             chunks = grow_chunks(self._training_set, request, request.chunks, _NAME)
             sums = add_sums(before.sums.result() if before else None, chunks)
-            result = evaluate_rung(sums, self._training_set, request.metric, request.incumbent)
-            return [result], sums
+            return [score_rung(sums, self._training_set, request)], sums
 
         return self._deliver(request, work)
 

@@ -50,14 +50,14 @@ class TaskSizer:
         del self._tasks[growth]
 
     def observe(self, seconds: float) -> None:
-        """Update the estimate with the mean seconds per tree of a trial."""
+        """Update the estimate with the mean seconds per tree of a trial, on all rows."""
         self._seconds += _LEARNING_RATE * (seconds - self._seconds)
 
-    def is_short(self, trees: int) -> bool:
-        """Whether this number of trees takes less than a second, so that one task is enough."""
+    def is_short(self, trees: float) -> bool:
+        """Whether trees, counted as in `parts`, take less than a second: one task is enough."""
         return self._seconds * trees < _MIN_SECONDS
 
-    def parts(self, chunks: int, trees: int) -> int:
+    def parts(self, chunks: int, trees: float) -> int:
         """Return the number of tasks to divide work into.
 
         It is large enough that no task takes longer than ten seconds. If workers are idle, it is
@@ -66,7 +66,8 @@ class TaskSizer:
         Parameters
         ----------
         chunks, trees
-            Number of chunks, and trees in each chunk.
+            Number of chunks, and trees in each chunk. A tree on a sample of the rows counts as a
+            fraction of a tree on all rows.
         """
         seconds = self._seconds * trees
         max_chunks = max(1, int(_MAX_SECONDS / seconds))

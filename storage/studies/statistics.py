@@ -1,5 +1,6 @@
 """Progress of a study: counts of its trials and improvements, updated whenever a trial changes."""
 
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
@@ -66,6 +67,9 @@ class TrialStatistics:
         oldest first.
     champion
         The complete trial with the best value; the one with the lowest number if values are equal.
+    candidate
+        The champion or, until a trial is complete, the trial with the best score among those that
+        went furthest. It may be running, pruned or interrupted.
     highest
         Highest number of the trials that have ended; -1 if none has ended.
     throughput
@@ -76,6 +80,7 @@ class TrialStatistics:
         self.counts = dict.fromkeys(COUNTED, 0)
         self.best: list[tuple[int, float]] = []
         self.champion: TrialRecord | None = None
+        self.candidate: TrialRecord | None = None
         self.throughput: list[tuple[int, float]] = []
         self._busy = BusyTime()
         self._seconds, self._steps, self._ended = 0.0, 0, 0
@@ -102,17 +107,24 @@ class TrialStatistics:
             self.counts[before] -= 1
         name = self._names[trial.number] = state_name(trial)
         self.counts[name] += 1
-        if trial.state not in FINISHED_STATES:
+        if trial.state in FINISHED_STATES:
+            self.highest = max(self.highest, trial.number)
+            if before in {None, "running", "waiting"}:
+                self._take_throughput(trial)
+        self._take_candidate(trial)
+        if self.candidate is not trial or not trial.ranks or trial.value is None:
             return
-        self.highest = max(self.highest, trial.number)
-        if before in {None, "running", "waiting"}:
-            self._take_throughput(trial)
-        if not trial.ranks or trial.value is None:
+        if not self.best or self._sign * trial.value < self._sign * self.best[-1][1]:
+            self.best.append((self.highest, trial.value))
+        self.champion = trial
+
+    def _take_candidate(self, trial: TrialRecord) -> None:
+        known, order = self.candidate, self._order(trial)
+        if order is None:
             return
-        if self.champion is None or self._order(trial) < self._order(self.champion):
-            if not self.best or self._sign * trial.value < self._sign * self.best[-1][1]:
-                self.best.append((self.highest, trial.value))
-            self.champion = trial
+        best = None if known is None or known.number == trial.number else self._order(known)
+        if best is None or order < best:
+            self.candidate = trial
 
     def _take_throughput(self, trial: TrialRecord) -> None:
         self._seconds += self._busy.add(trial)
@@ -122,5 +134,11 @@ class TrialStatistics:
             self.throughput.append((self._ended, self._steps / self._seconds))
             self._seconds, self._steps = 0.0, 0
 
-    def _order(self, trial: TrialRecord) -> tuple[float, int]:
-        return self._sign * cast("float", trial.value), trial.number
+    def _order(self, trial: TrialRecord) -> tuple[float, float, int] | None:
+        """Return a sort key, best first; ``None`` if the trial cannot be the champion."""
+        if trial.ranks:
+            return -math.inf, self._sign * cast("float", trial.value), trial.number
+        if not trial.scores or trial.given_up or not trial.feasible:
+            return None
+        step = max(trial.scores)
+        return -step, self._sign * trial.scores[step], trial.number

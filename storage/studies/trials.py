@@ -23,6 +23,7 @@ PLACE = "place"
 ENOUGH_STEPS = "enough_trees"
 COVERED = "covered"
 BLOCKS = "blocks"
+ROWS = "rows"
 SPANS = "spans"
 
 
@@ -58,6 +59,7 @@ def attributes_of(record: TrialRecord) -> dict[str, Any]:
         FIT_SECONDS: record.fit_seconds,
         ENOUGH_STEPS: record.enough_steps,
         COVERED: record.covered,
+        ROWS: record.rows,
         BLOCKS: None if record.blocks is None else dict(record.blocks),
         SPANS: [list(span) for span in record.spans] or None,
         REASON: record.reason,
@@ -98,6 +100,7 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         given_up=_attribute(attributes, GIVEN_UP, bool, False),
         enough_steps=_attribute(attributes, ENOUGH_STEPS, int),
         covered=_attribute(attributes, COVERED, int | float),
+        rows=_attribute(attributes, ROWS, int),
         blocks=_blocks(_attribute(attributes, BLOCKS, dict)),
         spans=_spans(_attribute(attributes, SPANS, list, [])),
         reason=_attribute(attributes, REASON, str),
@@ -105,9 +108,8 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
     if record.state in {"COMPLETE", "PRUNED"}:
         return record
     # The coordinator may have died while it wrote the attributes of the trial's end one by one.
-    return replace(
-        record, steps=None, fit_seconds=None, enough_steps=None, covered=None, blocks=None
-    )
+    ended = replace(record, steps=None, fit_seconds=None, enough_steps=None, covered=None)
+    return ended if record.interrupted else replace(ended, blocks=None)
 
 
 def _attribute(attributes: Mapping[str, Any], key: str, kind: Any, otherwise: Any = None) -> Any:

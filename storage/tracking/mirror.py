@@ -249,6 +249,8 @@ class Mirror:
                 params[self._steps_param] = str(trial.steps)
             if trial.fit_seconds is not None:
                 metrics["fit_seconds", last] = trial.fit_seconds
+            if trial.rows is not None:
+                metrics["rows", last] = trial.rows
         now = trial.ended or datetime.now(UTC)
         if len(self._trials) >= self._analyze_at:
             database.analyze(self.tracking_uri)

@@ -60,7 +60,7 @@ def test_launch_makes_a_study_and_a_registered_model(launched: Shell) -> None:
     assert (summary["metric"], summary["direction"]) == ("rmse", "minimize")
     counts = summary["trials"]
     assert counts["complete"] + counts["pruned"] == counts["goal"] == 10
-    assert set(summary["best"]) == {"number", "value", "params"}
+    assert set(summary["best"]) == {"number", "value", "params", "state", "rows"}
     assert "splitter" in summary["best"]["params"]
     assert summary["model"] == {"name": "diabetes", "version": 1}
     assert summary["mirror"] == {"runs": 10, "behind": 0}
@@ -239,6 +239,13 @@ def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
     assert summary["state"] == "stopped"
     assert summary["model"] == {"name": "diabetes", "version": 1}
     assert summary["trials"]["complete"] >= 1
+
+
+def test_a_time_limit_shorter_than_a_trial_still_registers_a_champion(shell: Shell) -> None:
+    summary = shell.json("launch", "--trials", "100000", "--timeout", "0.1")
+    assert summary["state"] == "stopped"
+    assert summary["model"] == {"name": "diabetes", "version": 1}
+    assert summary["champion"]["trees"] >= 100
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def test_small_studies_are_not_reported() -> None:
 
 def test_the_memory_need_of_a_large_study_is_reported() -> None:
     assert check_memory(make_large(200_000, 4), 2) == (
-        "memory: 3.2 MB for the table, shared by the workers, and up to 344 MB in each of them"
+        "memory: 3.2 MB for the table, shared by the workers, and up to 286 MB in each of them"
     )
 
 

@@ -11,6 +11,8 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made import make_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -24,8 +26,10 @@ from search.model.champion import (
     COPIES_SAVED,
     MAX_TREES,
     MIN_TREES,
+    affordable_trees,
     champion_size,
     check_fits,
+    forecast_seconds,
     make_champion,
     messages,
     predict,
@@ -215,8 +219,8 @@ def test_a_model_takes_rows_with_and_without_dropped_columns(
     assert columns == needed | dict.fromkeys(drop, False)
     rows = dataset.held_out_rows
     expected = champion.pipeline.predict(dataset.held_out_features)
-    for given in (rows, rows.drop(columns="note"), rows.drop(columns=list(drop))):
-        np.testing.assert_array_equal(model.predict(given), expected)
+    for sent in (rows, rows.drop(columns="note"), rows.drop(columns=list(drop))):
+        np.testing.assert_array_equal(model.predict(sent), expected)
     other = rows.assign(note=None, rooms="many")[rows.columns[::-1]]
     np.testing.assert_array_equal(model.predict(other), expected)
     np.testing.assert_array_equal(champion.pipeline.predict(other), expected)
@@ -226,8 +230,8 @@ def test_a_model_takes_rows_with_and_without_dropped_columns(
         warnings.simplefilter("ignore")
         from mlflow.pyfunc import scoring_server
     # What MLflow's server answers to a request.
-    for given in (rows, rows.drop(columns=list(drop))):
-        content = f'{{"dataframe_split": {given.to_json(orient="split", index=False)}}}'
+    for sent in (rows, rows.drop(columns=list(drop))):
+        content = f'{{"dataframe_split": {sent.to_json(orient="split", index=False)}}}'
         schema = model.metadata.get_input_schema()
         answer = scoring_server.invocations(content, "application/json", model, schema)
         assert answer.status == 200, answer.response
@@ -314,3 +318,18 @@ def test_a_type_that_is_not_trusted_is_refused_by_name(houses: Dataset, tmp_path
     globals()["Odd"] = Odd
     with pytest.raises(MlflowException, match="Odd"):
         save_model(odd, houses, tmp_path / "model", Model())
+
+
+@given(st.floats(0, 1000), st.floats(1e-3, 60), st.integers(1, 16))
+def test_a_champion_that_fits_into_the_time_is_forecast_to_take_no_longer(
+    seconds: float, tree_seconds: float, jobs: int
+) -> None:
+    trees = affordable_trees(seconds, tree_seconds, jobs)
+    assert trees >= jobs
+    grown_in_a_second = jobs / tree_seconds
+    if trees > max(jobs, grown_in_a_second):
+        assert forecast_seconds(trees, tree_seconds, jobs) <= seconds + 1e-6
+
+
+def test_a_small_forest_is_not_cut_by_the_time_limit() -> None:
+    assert affordable_trees(0.0, 0.001, 2) >= 1000

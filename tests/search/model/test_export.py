@@ -102,7 +102,7 @@ def test_studies_without_a_complete_trial_or_of_another_program_are_refused(tmp_
     with pytest.raises(StudyError, match="was not made by grovekeeper"):
         as_python(theirs)
     settle(theirs)
-    with pytest.raises(StudyError, match="has no complete trial yet"):
+    with pytest.raises(StudyError, match="has a score yet"):
         as_python(theirs)
     book.rdb.remove_session()
     book.rdb.engine.dispose()

@@ -3,7 +3,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from made import grown, make_training_set, resampled
 
 from search.errors import DeadlyTrialError, StudyError
+from search.forest.growing import grow
 from search.forest.metrics import METRICS
 from search.forest.oob import score
 from search.forest.resampling import Resampling
+from search.forest.rungs import Rung
 from search.forest.training_set import TrainingSet
 from search.optimization.coordinator import Coordinator
 from search.optimization.plan import Plan
@@ -22,6 +25,7 @@ from search.study.search_space import forest_key, make_space
 from search.study.spec import Choice
 from search.study.warm_starts import warm_starts
 from search.workers.base import GrowthRequest, PendingGrowth, Workers
+from search.workers.inline import InlineWorkers
 from search.workers.task_sizing import TaskSizer
 from storage.records import TrialRecord
 from storage.studies.study import Study, StudyBook
@@ -79,9 +83,9 @@ def plan_for(
     initial_params, n_unpruned = warm_starts(chosen.task, n_rows, n_features, distributions)
     made = Plan(
         space=distributions,
-        forest_key=partial(forest_key, n_rows=n_rows, n_features=n_features),
+        forest_key=partial(forest_key, n_rows=n_rows, n_features={None: n_features}),
         metric=chosen,
-        rungs=training_set.resampling.rungs,
+        rungs=training_set.rungs,
         chunk=training_set.chunk,
         seed=0,
         trials=trials,
@@ -602,3 +606,110 @@ def test_the_share_of_rows_with_enough_votes_is_recorded(
     for trial in study.trials():
         assert trial.covered is not None
         assert 0.7 < trial.covered < 1
+
+
+# Trials start on 60 rows, three continue on 100 rows, two of them on all 150.
+SAMPLES = (Rung(16, 60, 16, 3), Rung(32, 100, 16, 2), Rung(48, 150, 16), Rung(64, 150, 32))
+
+
+def sampled(
+    study: Study, few: TrainingSet, stop_after: int = 10**9, trials: int = 12, **changes: Any
+) -> Recording:
+    workers = InlineWorkers()
+    workers.load(few)
+    made = plan_for(few, trials, **{"rungs": SAMPLES, "n_unpruned": 0} | changes)
+    return Recording(study, made, workers, stop_after)
+
+
+def test_all_trials_are_compared_on_a_sample_before_the_best_continue(
+    book: StudyBook, few: TrainingSet
+) -> None:
+    study = book.make("s", "minimize")
+    recording = sampled(study, few)
+    assert recording.run() == "finished"
+    trials = finished(study.trials())
+    assert len(trials) == 12
+    assert all(16 in trial.scores for trial in trials)
+    by_score = sorted(trials, key=lambda trial: trial.scores[16])
+    further = [trial for trial in trials if len(trial.scores) > 1]
+    assert {t.number for t in further} <= {t.number for t in by_score[:3]}
+    assert by_score[0] in further
+    last = [trial for trial in trials if trial.rows == 150]
+    assert 1 <= len(last) <= 2
+    assert any(trial.state == "COMPLETE" for trial in last)
+    # No trial continues while another one has not been scored on the sample.
+    first_score = {}
+    for place, record in enumerate(recording.records):
+        if record.scores:
+            first_score.setdefault(record.number, place)
+    continued = [k for k, record in enumerate(recording.records) if len(record.scores) > 1]
+    assert min(continued) > max(first_score.values())
+
+
+def test_scores_on_a_sample_are_those_of_trees_grown_on_its_rows(
+    book: StudyBook, few: TrainingSet
+) -> None:
+    study = book.make("s", "minimize")
+    sampled(study, few).run()
+    (best, *_) = [t for t in study.trials() if t.state == "COMPLETE"]
+    metric = METRICS["rmse"]
+    for step, n_rows in ((16, 60), (32, 100), (48, 150)):
+        rows = few.sample(n_rows)
+        sums = reduce(add, grow(rows, best.params, 0, best.place, [step // 16 - 1]))
+        assert score(sums, rows, metric) == best.scores[step]
+    both = reduce(add, grow(few, best.params, 0, best.place, [2, 3]))
+    assert score(both, few, metric) == best.value
+    assert best.rows == 150
+    assert best.steps == 64
+
+
+def test_trials_that_wait_are_running_and_continue_after_an_interruption(
+    book: StudyBook, few: TrainingSet
+) -> None:
+    whole, stopped = book.make("a", "minimize"), book.make("b", "minimize")
+    sampled(whole, few).run()
+    assert sampled(stopped, few, stop_after=2).run() == "stopped"
+    lost = [trial for trial in stopped.trials() if trial.state == "FAIL"]
+    assert len(lost) == 3
+    assert all(trial.interrupted and trial.scores and trial.blocks for trial in lost)
+    recording = sampled(stopped, few)
+    assert recording.run() == "finished"
+    assert results(stopped.trials()) == results(whole.trials())
+    # What was grown on the sample is not grown again.
+    again = {record.number for record in recording.records if record.repeats is not None}
+    assert len(again) == 3
+    for number in again:
+        records = [r for r in recording.records if r.number == number]
+        assert all(record.scores for record in records)
+
+
+def test_more_trials_are_compared_on_the_sample_when_a_study_is_extended(
+    book: StudyBook, few: TrainingSet
+) -> None:
+    study = book.make("s", "minimize")
+    sampled(study, few, trials=6).run()
+    sampled(study, few, trials=12).run()
+    trials = finished(study.trials())
+    assert len(trials) == 12
+    assert all(16 in trial.scores for trial in trials)
+    assert sum(trial.rows == 150 for trial in trials) <= 4
+
+
+def test_the_time_limit_leaves_time_for_the_champion_but_waits_for_a_first_score(
+    book: StudyBook, few: TrainingSet
+) -> None:
+    study = book.make("s", "minimize")
+    over = time.monotonic() - 1
+    assert sampled(study, few, deadline=over).run() == "timeout"
+    assert [sorted(trial.scores) for trial in study.trials()] == [[16]]
+
+    other, asked = book.make("t", "minimize"), list[float]()
+
+    def reserve(seconds: float) -> float:
+        asked.append(seconds)
+        return 1000.0
+
+    late = time.monotonic() + 999
+    assert sampled(other, few, deadline=late, reserve=reserve).run() == "timeout"
+    assert len(other.trials()) == 1
+    assert asked[0] > 0

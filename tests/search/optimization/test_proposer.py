@@ -29,7 +29,7 @@ def make_proposer(
     direction: Direction = "minimize",
 ) -> Proposer:
     space = make_space("regression", N_ROWS, N_FEATURES, changes or {})
-    key = partial(forest_key, n_rows=N_ROWS, n_features=N_FEATURES)
+    key = partial(forest_key, n_rows=N_ROWS, n_features={None: N_FEATURES})
     return Proposer(direction, space, key, seed, known)
 
 

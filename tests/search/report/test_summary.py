@@ -52,7 +52,8 @@ def test_a_finished_study_meets_the_schema(
     study.enter_trial(TrialRecord(0, "COMPLETE", {}, value=3.0, covered=0.9), {})
     document = printed(summarize(study), capsys)
     Draft202012Validator(SCHEMA).validate(document)
-    assert document["best"] == {"number": 0, "value": 3.0, "params": {}}
+    best = {"number": 0, "value": 3.0, "params": {}, "state": "COMPLETE", "rows": None}
+    assert document["best"] == best
     assert document["model"] == {"name": "houses", "version": 1}
     assert document["holdout"] == {"rmse": 2.5, "r2": None}
     assert document["seconds"] == {"prepare": 1.5, "register": 2.0}

@@ -38,7 +38,7 @@ class Scene:
             epoch,
             cast("Any", SimpleNamespace(present=lambda: self.workers)),
             cast("Any", SimpleNamespace(requested=lambda: self.signalled)),
-            cast("Any", SimpleNamespace(mirrored=self.mirrored.append)),
+            cast("Any", SimpleNamespace(mirrored=self.mirrored.append, changed=lambda: None)),
             self.status,
             lambda: self.mirror,
         )

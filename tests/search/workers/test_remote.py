@@ -59,6 +59,7 @@ def make_request(training_set: TrainingSet, key: int = 1) -> GrowthRequest:
         params=PARAMS,
         start=0,
         rungs=RUNGS,
+        rows=len(training_set.y),
         metric="rmse",
         incumbent={},
         chunk=training_set.chunk,

@@ -27,6 +27,7 @@ def make_request(
         params=PARAMS,
         start=start,
         rungs=rungs,
+        rows=len(training_set.y),
         metric="rmse",
         incumbent={},
         chunk=training_set.chunk,

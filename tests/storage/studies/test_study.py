@@ -105,7 +105,7 @@ def test_attributes_of_an_incomplete_end_are_ignored(
     (found,) = reopened().trials()
     assert replace(found, spans=()) == running
     ended = study.end_trial(replace(found, state="FAIL", interrupted=True, spans=()))
-    assert (ended.steps, ended.fit_seconds, ended.blocks) == (None, None, None)
+    assert (ended.steps, ended.fit_seconds, ended.enough_steps) == (None, None, None)
 
 
 def test_the_database_assigns_trial_numbers(study: Study) -> None:
