@@ -70,6 +70,8 @@ class TrialRecord:
         steps.
     rows
         Number of rows that its last score is based on.
+    model_bytes
+        Forecast size of the model that the trial would become.
     covered
         Of a complete trial: share of the rows that could be scored, or of the rows of one class if
         that is less; ``None`` for all of them.
@@ -103,6 +105,7 @@ class TrialRecord:
     given_up: bool = False
     enough_steps: int | None = None
     rows: int | None = None
+    model_bytes: int | None = None
     covered: float | None = None
     blocks: Mapping[int, tuple[float, ...]] | None = None
     spans: tuple[Span, ...] = ()

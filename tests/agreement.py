@@ -49,7 +49,9 @@ def assert_agreement(storage: str, tracking_uri: str, study_name: str) -> Run:
         if trial.value is not None:
             trees = trial.user_attrs["n_estimators"]
             curves.setdefault(metric, {})[trees] = trial.value
-            curves["fit_seconds"] = {trees: trial.user_attrs["fit_seconds"]}
+            for name in ("fit_seconds", "rows", "model_bytes"):
+                if name in trial.user_attrs:
+                    curves[name] = {trees: trial.user_attrs[name]}
             assert run.data.params["n_estimators"] == str(trees)
         assert set(run.data.metrics) == {name for name, curve in curves.items() if curve}
         for name, curve in curves.items():

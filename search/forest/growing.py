@@ -145,7 +145,7 @@ def _grow_chunk(
     random = np.random.RandomState(seed)
     max_samples = tree_params.pop("max_samples", 1.0)
     balanced = tree_params.pop("class_weight", None) == "balanced_subsample"
-    tree = _make_tree(tree_params, n_classes, random)
+    tree, nodes = _make_tree(tree_params, n_classes, random), 0
     for _ in range(training_set.chunk):
         counts, out_of_bag = training_set.resampling.draw(
             chunk, n_rows, max_samples, training_set.weights, random
@@ -153,6 +153,7 @@ def _grow_chunk(
         weights = _balance(counts, y, n_classes) if balanced else counts
         # A tree handles missing values only if it checks its input.
         tree.fit(X, y, sample_weight=weights, check_input=training_set.has_missing)
+        nodes += tree.tree_.node_count
         predicted = tree.tree_.predict(X[out_of_bag])
         predicted = predicted.reshape(
             (len(out_of_bag), n_classes) if n_classes else len(out_of_bag)
@@ -160,7 +161,14 @@ def _grow_chunk(
         votes[out_of_bag] += 1
         total[out_of_bag] += predicted
         squares[out_of_bag] += (predicted**2).sum(axis=1) if n_classes else predicted**2
-    return OobSums(votes, total, squares, training_set.chunk, time.perf_counter() - start)
+    return OobSums(
+        votes,
+        total,
+        squares,
+        training_set.chunk,
+        time.perf_counter() - start,
+        nodes=int(nodes),
+    )
 
 
 def _make_tree(

@@ -49,6 +49,8 @@ class OobSums:
         Time spent growing them, added up over the workers.
     spans
         Where and when they were grown.
+    nodes
+        Number of their nodes.
     """
 
     votes: Array
@@ -57,6 +59,7 @@ class OobSums:
     trees: int
     seconds: float
     spans: tuple[Span, ...] = ()
+    nodes: int = 0
 
     def __add__(self, other: "OobSums") -> "OobSums":
         """Add the sums of two chunks. Add chunks in their order to get the same bits every time."""
@@ -67,6 +70,7 @@ class OobSums:
             self.trees + other.trees,
             self.seconds + other.seconds,
             _merge_spans(self.spans, other.spans),
+            self.nodes + other.nodes,
         )
 
     @property
@@ -124,6 +128,8 @@ class RungResult:
         Number of rows of the sample.
     trees, seconds
         Trees grown on these rows, and time spent growing them, added up over the workers.
+    nodes
+        Number of their nodes.
     enough_trees
         Result of the function `enough_trees`.
     coverage
@@ -143,6 +149,7 @@ class RungResult:
     enough_trees: int
     coverage: float
     spans: tuple[Span, ...] = ()
+    nodes: int = 0
 
 
 def evaluate_rung(
@@ -183,6 +190,7 @@ def evaluate_rung(
         enough_trees=enough_trees(sums, training_set.y, training_set.weights),
         coverage=coverage(sums, training_set),
         spans=sums.spans,
+        nodes=sums.nodes,
     )
 
 

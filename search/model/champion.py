@@ -12,7 +12,7 @@ from search.errors import StudyError
 from search.forest.growing import ENCODING, champion_seed, fit_forest, make_forest
 from search.forest.memory import max_tree_bytes, node_bytes
 from search.forest.metrics import Metric, evaluate
-from search.forest.oob import UNBOUNDED
+from search.forest.oob import UNBOUNDED, RungResult
 from search.formatting import size
 
 if TYPE_CHECKING:
@@ -61,6 +61,35 @@ def champion_size(asked: int | Literal["auto"], enough: int | None) -> int:
     if asked != "auto":
         return asked
     return MIN_TREES if enough is None else min(max(enough, MIN_TREES), MAX_TREES)
+
+
+def forecast_bytes(
+    asked: int | Literal["auto"],
+    n_rows: int,
+    n_classes: int,
+    params: Mapping[str, Any],
+    result: RungResult,
+) -> int:
+    """Forecast the size in bytes of the champion that a trial would become.
+
+    The nodes of a tree are taken to grow in proportion to its rows. A maximum depth bounds them.
+
+    Parameters
+    ----------
+    asked
+        Requested number of trees.
+    n_rows
+        Number of all training rows.
+    params
+        Hyperparameters of the trial.
+    result
+        The trial's last result, perhaps on a sample of the rows.
+    """
+    nodes = result.nodes / result.trees * n_rows / result.rows
+    depth = params.get("max_depth")
+    if depth is not None:
+        nodes = min(nodes, 2 ** (depth + 1) - 1)
+    return int(champion_size(asked, result.enough_trees) * nodes * node_bytes(n_classes))
 
 
 def forecast_seconds(trees: int, tree_seconds: float, jobs: int) -> float:

@@ -320,6 +320,7 @@ class Coordinator:
             place=queued.place,
             repeats=queued.repeats,
             rows=scored.rows,
+            model_bytes=scored.model_bytes,
         )
         self._next_number += 1
         self._wait(_RunningTrial(record, pseudo_values=dict(scored.blocks or {})))
@@ -374,7 +375,13 @@ class Coordinator:
             running.pseudo_values[result.step] = result.pseudo_values
         last = running.last = results[-1]
         spans = (*running.spans, *last.spans)
-        running.record = replace(running.record, scores=scores, spans=spans, rows=last.rows)
+        running.record = replace(
+            running.record,
+            scores=scores,
+            spans=spans,
+            rows=last.rows,
+            model_bytes=self._plan.model_bytes(running.record.params, last),
+        )
         seconds = last.seconds / last.trees * self._plan.rungs[-1].rows / last.rows
         self._task_sizer.observe(seconds)
         self._note_best(last, seconds)
@@ -423,6 +430,7 @@ class Coordinator:
             enough_steps=original.enough_steps,
             covered=original.covered,
             rows=original.rows,
+            model_bytes=original.model_bytes,
             copies=original.number,
             ended=datetime.now(UTC),
         )

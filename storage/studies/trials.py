@@ -24,6 +24,7 @@ ENOUGH_STEPS = "enough_trees"
 COVERED = "covered"
 BLOCKS = "blocks"
 ROWS = "rows"
+MODEL_BYTES = "model_bytes"
 SPANS = "spans"
 
 
@@ -60,6 +61,7 @@ def attributes_of(record: TrialRecord) -> dict[str, Any]:
         ENOUGH_STEPS: record.enough_steps,
         COVERED: record.covered,
         ROWS: record.rows,
+        MODEL_BYTES: record.model_bytes,
         BLOCKS: None if record.blocks is None else dict(record.blocks),
         SPANS: [list(span) for span in record.spans] or None,
         REASON: record.reason,
@@ -101,6 +103,7 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         enough_steps=_attribute(attributes, ENOUGH_STEPS, int),
         covered=_attribute(attributes, COVERED, int | float),
         rows=_attribute(attributes, ROWS, int),
+        model_bytes=_attribute(attributes, MODEL_BYTES, int),
         blocks=_blocks(_attribute(attributes, BLOCKS, dict)),
         spans=_spans(_attribute(attributes, SPANS, list, [])),
         reason=_attribute(attributes, REASON, str),

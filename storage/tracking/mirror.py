@@ -251,6 +251,8 @@ class Mirror:
                 metrics["fit_seconds", last] = trial.fit_seconds
             if trial.rows is not None:
                 metrics["rows", last] = trial.rows
+            if trial.model_bytes is not None:
+                metrics["model_bytes", last] = trial.model_bytes
         now = trial.ended or datetime.now(UTC)
         if len(self._trials) >= self._analyze_at:
             database.analyze(self.tracking_uri)

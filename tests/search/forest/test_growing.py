@@ -72,6 +72,15 @@ def sklearn_oob_prediction(
     return np.asarray(reference.oob_prediction_)
 
 
+def test_nodes_are_as_many_as_in_scikit_learns_forest(
+    diabetes: TrainingSet, cancer: TrainingSet
+) -> None:
+    for rows in (diabetes, cancer):
+        forest = make_forest(PARAMS, rows.n_classes, 64, 0).fit(rows.X, rows.y)
+        expected = sum(tree.tree_.node_count for tree in forest.estimators_)
+        assert grown(rows, PARAMS, 64).nodes == pytest.approx(expected, rel=0.05)
+
+
 @pytest.mark.parametrize("splitter", KINDS)
 @pytest.mark.parametrize("samples", [1.0, 0.4])
 def test_out_of_bag_score_agrees_with_scikit_learns(

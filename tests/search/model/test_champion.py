@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import make_dataset
+from made import grown, make_dataset
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
@@ -21,7 +21,7 @@ from search.data.dataset import Dataset
 from search.errors import StudyError
 from search.forest.growing import grow
 from search.forest.metrics import METRICS, Metric, get_metric
-from search.forest.oob import UNBOUNDED
+from search.forest.oob import UNBOUNDED, RungResult
 from search.model.champion import (
     COPIES_SAVED,
     MAX_TREES,
@@ -29,13 +29,14 @@ from search.model.champion import (
     affordable_trees,
     champion_size,
     check_fits,
+    forecast_bytes,
     forecast_seconds,
     make_champion,
     messages,
     predict,
 )
 from search.model.serialization import TRUSTED_TYPES, save_model
-from search.study.problem import make_problem
+from search.study.problem import load_problem, make_problem
 from search.study.spec import make_spec
 
 PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
@@ -104,6 +105,30 @@ def test_the_automatic_number_of_trees_is_limited() -> None:
         321,
         MAX_TREES,
     ]
+
+
+@pytest.mark.parametrize("limits", [{"max_depth": None}, {"max_depth": 3}])
+@pytest.mark.parametrize("target", ["linear", "classes"])
+def test_the_size_of_a_champion_is_forecast_from_trees_on_a_sample(
+    target: str, limits: dict[str, Any]
+) -> None:
+    random = np.random.RandomState(0)
+    X = pd.DataFrame(random.normal(size=(2000, 4)), columns=list("abcd"))
+    y = X["a"] + random.normal(size=2000)
+    frame = X.assign(y=y if target == "linear" else np.where(y > 0, "yes", "no"))
+    spec = make_spec({"data": frame, "target": "y", "holdout": 0})
+    problem = load_problem(spec)
+    dataset, params = problem.dataset, PARAMS | limits
+    sample = dataclasses.replace(
+        problem.training_set, X=problem.training_set.X[:500], y=problem.training_set.y[:500]
+    )
+    sums = grown(sample, params, 16)
+    result = RungResult(1.0, 1.0, (), False, 16, 500, 16, 1.0, 150, 1.0, nodes=sums.nodes)
+    champion = make_champion(dataset, metric_of(dataset), params, 20, 0, jobs=1)
+    forecast = forecast_bytes(20, 2000, dataset.n_classes, params, result)
+    assert forecast == pytest.approx(champion.n_bytes, rel=0.1)
+    more = forecast_bytes("auto", 2000, dataset.n_classes, params, result)
+    assert more == pytest.approx(7.5 * forecast, rel=0.01)
 
 
 def test_messages_report_the_size_and_the_coverage(houses: Dataset) -> None:

@@ -67,8 +67,9 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
         replace(trial(0), copies=7, fit_seconds=0.0),
         replace(trial(0, "FAIL"), interrupted=True, place=3),
         replace(trial(0), fit_seconds=0.123456789),
+        replace(trial(0), rows=10_000, model_bytes=3 * 10**9),
     ],
-    ids=["running", "pruned", "failed", "full", "copy", "interrupted", "seconds"],
+    ids=["running", "pruned", "failed", "full", "copy", "interrupted", "seconds", "size"],
 )
 def test_a_record_survives_a_round_trip_through_the_database(
     record: TrialRecord, study: Study, reopened: Callable[[], Study]

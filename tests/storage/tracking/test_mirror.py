@@ -38,6 +38,13 @@ def children(mirror: Mirror) -> list[Any]:
     return sorted(runs, key=lambda run: str(run.info.run_name))
 
 
+def test_a_run_shows_the_rows_and_the_model_size_of_its_trial(mirror: Mirror) -> None:
+    mirror.adopt(study_record())
+    mirror.write_trial(dataclasses.replace(trial(0), rows=10_000, model_bytes=3 * 10**9))
+    (run,) = children(mirror)
+    assert (run.data.metrics["rows"], run.data.metrics["model_bytes"]) == (10_000, 3e9)
+
+
 def test_a_trials_run_shows_its_record(mirror: Mirror) -> None:
     mirror.adopt(study_record())
     for record in (trial(0), trial(1, "PRUNED"), trial(2, "FAIL"), trial(3, "RUNNING")):
