@@ -77,7 +77,7 @@ class TrialRecord:
         that is less; ``None`` for all of them.
     blocks
         Of a trial that was the best when it was completed, or was interrupted: scores of blocks of
-        rows at each step.
+        rows at each step. Of another trial that was then not shown to be worse: at the last step.
     spans
         Which workers ran the trial, and when.
     reason

@@ -13,13 +13,14 @@ def best(
     context: typer.Context,
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     python: Annotated[
-        bool, typer.Option("--python", help="Print scikit-learn code that makes the forest.")
+        bool, typer.Option("--python", help="Print scikit-learn code that makes the champion.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Print a study's winning hyperparameters.
 
-    With --python, print scikit-learn code that makes the winning forest.
+    With --python, print scikit-learn code that makes the champion: if the best trial's model is
+    large, `launch` may choose a smaller one.
 
     Example: grovekeeper best diabetes --python
     """

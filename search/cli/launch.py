@@ -44,6 +44,7 @@ def launch(
     seed: Annotated[str | None, study_option("seed", "N")] = None,
     holdout: Annotated[str | None, study_option("holdout", "SHARE")] = None,
     trees: Annotated[str | None, study_option("trees", "N|auto")] = None,
+    champion: Annotated[str | None, study_option("champion", "smallest|best")] = None,
     config: Annotated[
         Path | None,
         typer.Option(

@@ -125,14 +125,14 @@ def print_result(summary: "StudySummary", *, registered: bool) -> None:
         return
     shown = params_listed(best.params)
     echo(f"best: trial {best.number}, {summary.metric} {best.value:.5g} ({shown})")
-    if summary.champion is not None and summary.of_trial:
+    if summary.champion is not None and summary.champion.outdated:
         echo(
             f"the champion is still that of trial {summary.champion.trial}: "
             "run the same launch again to make the new one"
         )
         model = None
     elif summary.holdout:
-        echo(f"hold-out: {scores_listed(summary.holdout)}")
+        echo(f"hold-out{summary.of_trial}: {scores_listed(summary.holdout)}")
     if model is not None and registered and summary.state in {"finished", "stopped"}:
         name = model.name
         echo(f"registered: {name} version {model.version} (models:/{name}/{model.version})")

@@ -36,8 +36,8 @@ def studies(context: typer.Context, json: Json = False, csv: Csv = False) -> Non
     rows = []
     for summary in summaries:
         trials, best, model = summary.trials, summary.best, summary.model
-        # The hold-out score is shown only if it is that of the best trial.
-        holdout = {} if summary.of_trial else summary.holdout or {}
+        champion = summary.champion
+        holdout = {} if champion and champion.outdated else summary.holdout or {}
         rows.append(
             [
                 summary.study,

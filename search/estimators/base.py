@@ -70,6 +70,8 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Search for hyperparameters, and fit a forest with the best ones on all rows.
 
+        The best trial is taken whatever the size of its forest.
+
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
@@ -192,6 +194,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             "seed": self._seed,
             "holdout": 0.0,
             "register": False,
+            "champion": "best",
         }
 
     def _search_stored(self, dataset: Dataset) -> "tuple[TrialRecord, optuna.Study]":

@@ -1,4 +1,4 @@
-"""Exports the best forest as a few lines of scikit-learn code, which do not need this project."""
+"""Exports the champion as a few lines of scikit-learn code, which do not need this project."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,8 +7,9 @@ from search.data.encoding import DEFAULT
 from search.forest.growing import ENCODING, champion_seed, make_forest
 from search.formatting import params_listed, visible
 from search.model.champion import champion_size
+from search.study.choice import chosen_of
 from search.study.notes import EncodedColumns, read_initialized
-from search.study.ranking import best_of, score_now
+from search.study.ranking import score_now
 from storage.studies.study import Study
 
 _ORDINAL = """\
@@ -20,7 +21,7 @@ _TARGET = "TargetEncoder({}cv=KFold(5, shuffle=True, random_state=0))"
 
 
 def as_python(study: Study) -> str:
-    """Return the code that makes a study's best forest: `forest`, or `model` for a raw table.
+    """Return the code that makes a study's champion: `forest`, or `model` for a raw table.
 
     Fitted on the study's training rows, as the comments in the code describe, it equals the
     champion tree by tree.
@@ -32,19 +33,19 @@ def as_python(study: Study) -> str:
     """
     notes = read_initialized(study)
     spec = notes.spec
-    best = best_of(study)
-    trees = champion_size(notes.asked.trees, best.enough_steps)
+    chosen = chosen_of(study)
+    trees = champion_size(notes.asked.trees, chosen.enough_steps)
     n_classes = 0 if spec.description.task == "regression" else 2
-    forest = make_forest(best.params, n_classes, trees, champion_seed(spec.seed), jobs=-1)
+    forest = make_forest(chosen.params, n_classes, trees, champion_seed(spec.seed), jobs=-1)
     kind = type(forest)
     changed = _changed(forest.get_params(), kind().get_params())
     about = (
-        f"Study {study.name}, trial {best.number}: {spec.metric} {score_now(best):.5g}, "
-        f"{spec.evaluation} ({params_listed(best.params)})"
+        f"Study {study.name}, trial {chosen.number}: {spec.metric} {score_now(chosen):.5g}, "
+        f"{spec.evaluation} ({params_listed(chosen.params)})"
     )
     said = [about]
     weight, group = spec.description.weight, spec.description.group
-    encoding = best.params.get(ENCODING)
+    encoding = chosen.params.get(ENCODING)
     if "target" in (encoding or "") and (group or spec.description.time):
         kept = f"by whole groups of {group!r}" if group else "from earlier rows only"
         said += [f"The study learned the target encoding {kept}: here it uses random folds"]

@@ -1,4 +1,4 @@
-"""Makes the champion from the best trial, scores it on the hold-out, and registers it."""
+"""Makes the champion from a trial, scores it on the hold-out, and registers it."""
 
 import logging
 import time
@@ -55,8 +55,8 @@ class Finalizer:
         self._write = write
         self._registration = Registration(problem, study.uid, mirror_writer.mirror, check)
 
-    def finalize(self, best: TrialRecord, fitting: int | None = None) -> Seconds:
-        """Make the best trial's champion; return how many seconds each step took.
+    def finalize(self, chosen: TrialRecord, fitting: int | None = None) -> Seconds:
+        """Make the champion of a trial; return how many seconds each step took.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Finalizer:
             If MLflow does not answer within a minute, or the champion cannot be made or saved.
         """
         spec, problem = self._problem.spec, self._problem
-        trees = champion_size(spec.trees, best.enough_steps)
+        trees = champion_size(spec.trees, chosen.enough_steps)
         if fitting is not None and fitting < trees:
             _logger.info(
                 "champion: %d instead of %d trees, which fit into the rest of --timeout %g; launch "
@@ -79,7 +79,7 @@ class Finalizer:
                 spec.timeout,
             )
             trees = fitting
-        wanted = ChampionNote(name=spec.model, trial=best.number, trees=trees)
+        wanted = ChampionNote(name=spec.model, trial=chosen.number, trees=trees)
         if spec.register_model and self._is_registered(wanted):
             return Seconds()
         clock = time.monotonic()
@@ -87,11 +87,11 @@ class Finalizer:
         self._write(StudyNotes(importance=importance(self._study.optuna)))
         jobs = spec.workers or cores()
         if spec.register_model:
-            check_fits(problem.dataset, best.params, trees, spec.seed, COPIES_SAVED)
+            check_fits(problem.dataset, chosen.params, trees, spec.seed, COPIES_SAVED)
         champion = make_champion(
-            problem.dataset, problem.metric, best.params, trees, spec.seed, jobs
+            problem.dataset, problem.metric, chosen.params, trees, spec.seed, jobs
         )
-        for text in messages(champion, best.enough_steps, best.covered):
+        for text in messages(champion, chosen.enough_steps, chosen.covered):
             _logger.info("%s", text)
         findings = examine(champion, problem.dataset, problem.metric)
         model = read_notes(self._study).model
@@ -108,7 +108,7 @@ class Finalizer:
         if not spec.register_model:
             return seconds
         clock = time.monotonic()
-        version = self._registration.register(champion, best.number, findings)
+        version = self._registration.register(champion, chosen.number, findings)
         self._write(StudyNotes(model=VersionNote(**dict(wanted), version=version.version)))
         return updated(seconds, Seconds(register=round(time.monotonic() - clock, 2)))
 

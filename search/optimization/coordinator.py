@@ -125,7 +125,8 @@ class Coordinator:
             direction, plan.space, plan.forest_key, plan.seed, scored, given_up
         )
         self._incumbent = Incumbent(direction)
-        for record in sorted(finished, key=lambda record: record.place):
+        # Among equal values, the one with pseudo-values at all rungs was the incumbent.
+        for record in sorted(finished, key=lambda r: (-len(r.blocks or {}), r.place)):
             if record.blocks is not None and record.value is not None:
                 self._incumbent.update(record.value, record.blocks)
 
@@ -407,16 +408,32 @@ class Coordinator:
             ended=datetime.now(UTC),
         )
         if complete and result is not None:
-            is_incumbent = self._incumbent.update(result.score, running.pseudo_values)
+            blocks = self._kept_blocks(running, result)
             record = replace(
                 record,
                 enough_steps=result.enough_trees,
                 covered=result.coverage if result.coverage < 1 else None,
-                blocks=running.pseudo_values if is_incumbent else None,
+                blocks=blocks,
             )
         self._finish(record)
         for duplicate in running.duplicates:
             self._end_duplicate(duplicate, record)
+
+    def _kept_blocks(
+        self, running: _RunningTrial, result: RungResult
+    ) -> dict[int, tuple[float, ...]] | None:
+        """Compare a complete trial with the incumbent; return the pseudo-values to store.
+
+        Those of the incumbent are needed at all rungs, those of a trial that may become the
+        champion at the last one only.
+        """
+        incumbent = self._incumbent.pseudo_values.get(result.step)
+        if self._incumbent.update(result.score, running.pseudo_values):
+            return running.pseudo_values
+        direction = self._plan.metric.direction
+        if incumbent is None or is_behind(result.pseudo_values, incumbent, direction):
+            return None
+        return {result.step: result.pseudo_values}
 
     def _end_duplicate(self, record: TrialRecord, original: TrialRecord) -> None:
         """End a trial with the results of the trial that grew the same forest."""

@@ -98,6 +98,9 @@ def _champion_facts(data: StudyData) -> list[tuple[str, Any]]:
         facts.append(("model", f"{notes.model.name} version {notes.model.version}"))
     if notes.champion:
         source = f"trial {notes.champion.trial}, refitted with {notes.champion.trees} trees"
+        best = data.best
+        if best is not None and best.number != notes.champion.trial:
+            source += f" (the best trial is {best.number})"
         facts.append(("source", source))
     scores = notes.holdout or {}
     return facts + [(f"hold-out {name}", short(value)) for name, value in scores.items()]

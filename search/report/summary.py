@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from search.formatting import of_trial
+from search.study.choice import choose
 from search.study.notes import MirrorNote, Seconds, read_notes
 from search.study.ranking import score_now
 from storage.leases.store import LeaseRecord
@@ -60,6 +61,8 @@ class BestTrial(_Part):
     ----------
     rows
         Number of rows that the value is based on; ``None`` if it is not known.
+    model_bytes
+        Forecast size of the trial's champion; ``None`` if it is not known.
     """
 
     number: int
@@ -67,13 +70,21 @@ class BestTrial(_Part):
     params: dict[str, Any]
     state: str = "COMPLETE"
     rows: int | None = None
+    model_bytes: int | None = None
 
 
 class ChampionTrial(_Part):
-    """The trial that was refitted as the champion, and the champion's number of trees."""
+    """The trial that was refitted as the champion, and the champion's number of trees.
+
+    Attributes
+    ----------
+    outdated
+        Whether the same launch would make another trial's champion now.
+    """
 
     trial: int
     trees: int
+    outdated: bool = False
 
 
 class RegisteredVersion(_Part):
@@ -134,7 +145,7 @@ class StudySummary(_Part):
 
     @property
     def of_trial(self) -> str:
-        """Name the champion's trial if a better one was found since; otherwise empty."""
+        """Name the champion's trial if it is not the best trial; otherwise empty."""
         champion = None if self.champion is None else self.champion.trial
         return of_trial(champion, None if self.best is None else self.best.number)
 
@@ -147,9 +158,11 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> Stud
     trials
         The study's trials, if they were read already.
     """
-    statistics = TrialStatistics(study.direction, study.trials() if trials is None else trials)
+    trials = study.trials() if trials is None else trials
+    statistics = TrialStatistics(study.direction, trials)
     notes, lease, best = read_notes(study), study.lease(), statistics.candidate
     score = None if best is None else score_now(best)
+    chosen = best and choose(best, trials, study.direction, notes.asked.champion)
     champion, model, mirror = notes.champion, notes.model, notes.mirror or MirrorNote()
     return StudySummary(
         study=study.name,
@@ -166,12 +179,17 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> Stud
             params=dict(best.params),
             state=best.state,
             rows=best.rows,
+            model_bytes=best.model_bytes,
         ),
         evaluation=None if notes.spec is None else notes.spec.evaluation,
         covered=None if best is None else 1.0 if best.covered is None else best.covered,
         champion=None
         if champion is None
-        else ChampionTrial(trial=champion.trial, trees=champion.trees),
+        else ChampionTrial(
+            trial=champion.trial,
+            trees=champion.trees,
+            outdated=chosen is not None and champion.trial != chosen.number,
+        ),
         holdout=notes.holdout,
         model=None if model is None else RegisteredVersion(name=model.name, version=model.version),
         mirror=MirrorCounts(runs=mirror.runs, behind=mirror.behind),

@@ -23,6 +23,7 @@ from search.report.run_note import study_record
 from search.report.summary import StudySummary, summarize
 from search.service.supervisor import Supervisor
 from search.stores import Stores
+from search.study.choice import choice_message, choose
 from search.study.notes import (
     MirrorNote,
     Request,
@@ -182,7 +183,7 @@ class _Launch:
         """Search, make the champion, and wait for the mirror."""
         self._took(Seconds(prepare=round(time.monotonic() - started, 2)))
         spec = self._problem.spec
-        asked = Request(model=spec.model, trees=spec.trees)
+        asked = Request(model=spec.model, trees=spec.trees, champion=spec.champion)
         self._write(StudyNotes(goal=spec.trials, asked=asked))
         self._write(StudyNotes(state="running"))
         self._set_phase("searching")
@@ -299,12 +300,15 @@ class _Launch:
         return MirrorNote.at(self._mirror_writer.mirror.location(), runs=runs, behind=behind)
 
     def _finalize(self, end: End, started: float) -> None:
-        """Make and register the best trial's champion, within the time limit if there is one."""
+        """Make and register the champion, within the time limit if there is one."""
         best, spec = self._statistics.candidate, self._problem.spec
         if best is None:
             within = f" within {spec.timeout:g} s: raise --timeout" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was scored{within}")
         self._set_phase("making the champion")
+        chosen = choose(best, self._study.trials(), self._study.direction, spec.champion)
+        if chosen.number != best.number:
+            _logger.info("%s", choice_message(chosen, best, self._problem.metric.name))
         fitting = None
         if spec.timeout is not None and self._tree_seconds:
             left = started + spec.timeout - time.monotonic()
@@ -312,7 +316,7 @@ class _Launch:
         finalizer = Finalizer(
             self._problem, self._study, self._mirror_writer, self._lease.check, self._write
         )
-        self._took(finalizer.finalize(best, fitting))
+        self._took(finalizer.finalize(chosen, fitting))
 
     def _finish(self, state: StudyState, started: float, *, interrupted: bool = False) -> None:
         """Wait for the mirror, and note its state; only a few seconds after an interruption."""

@@ -100,6 +100,7 @@ class Request(_Document):
 
     model: str | None = None
     trees: Literal["auto"] | int = "auto"
+    champion: Literal["smallest", "best"] = "smallest"
 
 
 class ChampionNote(_Document):

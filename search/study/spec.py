@@ -34,6 +34,7 @@ _BOOLEANS = ("register", "detach")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 Evaluation = Literal["auto", "oob", "cv"]
+ChampionChoice = Literal["smallest", "best"]
 
 
 class Range(BaseModel):
@@ -253,6 +254,14 @@ class StudySpec(BaseModel):
             "100 to 1,000."
         ),
     ] = "auto"
+    champion: Annotated[
+        ChampionChoice,
+        Field(
+            description="Trial that becomes the champion. best: the best one. smallest: if the "
+            "best one's model exceeds 50 MB in memory, the one with the smallest model among those "
+            "that are not shown to be worse."
+        ),
+    ] = "smallest"
     space: Annotated[
         dict[str, Choice],
         Field(

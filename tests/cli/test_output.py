@@ -93,26 +93,31 @@ def test_on_a_terminal_tables_are_folded_to_its_width(
     assert max(map(len, lines)) <= 80
 
 
-def summary(best: int) -> StudySummary:
+def summary(best: int, *, outdated: bool = False) -> StudySummary:
     return summary_of(
         "houses",
         state="stopped",
         trials={"complete": 40, "pruned": 2},
         best={"number": best, "value": 1.5, "params": {"max_features": 0.5}},
-        champion={"trial": 12, "trees": 100},
+        champion={"trial": 12, "trees": 100, "outdated": outdated},
         holdout={"rmse": 2.5},
         model={"name": "houses", "version": 1},
     )
 
 
-def test_hold_out_and_model_are_printed_only_if_the_champion_is_the_best_trial(
+def test_hold_out_and_model_are_printed_only_if_the_champion_is_up_to_date(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_result(summary(12), registered=True)
     printed = capsys.readouterr().out
     assert "hold-out: rmse 2.5" in printed
     assert "promote it: grovekeeper promote houses --to Staging" in printed
-    print_result(summary(40), registered=True)
+    print_result(summary(7), registered=True)
+    printed = capsys.readouterr().out
+    assert "best: trial 7" in printed
+    assert "hold-out (of trial 12): rmse 2.5" in printed
+    assert "promote it: grovekeeper promote houses --to Staging" in printed
+    print_result(summary(40, outdated=True), registered=True)
     printed = capsys.readouterr().out
     assert "best: trial 40" in printed
     assert (

@@ -16,6 +16,7 @@ from search.errors import DeadlyTrialError, StudyError
 from search.forest.growing import grow
 from search.forest.metrics import METRICS
 from search.forest.oob import score
+from search.forest.pruning import is_behind
 from search.forest.resampling import Resampling
 from search.forest.rungs import Rung
 from search.forest.training_set import TrainingSet
@@ -272,19 +273,26 @@ def test_a_stopped_and_resumed_search_equals_an_uninterrupted_one(
     assert sum(t.interrupted for t in stopped.trials()) == 3
 
 
-def test_pseudo_values_are_stored_for_each_trial_that_became_the_incumbent(
+def test_pseudo_values_are_stored_for_each_trial_that_may_become_the_champion(
     book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
 ) -> None:
     study = book.make("s", "minimize")
     Recording(study, plan(13), one_worker).run()
     best, n_incumbents = float("inf"), 0
+    incumbent: tuple[float, ...] = ()
     for trial in study.trials():
-        is_incumbent = trial.state == "COMPLETE" and (trial.value or 0) < best
-        assert (trial.blocks is not None) == is_incumbent
-        if trial.blocks is not None:
-            best, n_incumbents = trial.value or 0, n_incumbents + 1
+        if trial.state != "COMPLETE":
+            assert trial.blocks is None
+        elif (trial.value or 0) < best:
+            assert trial.blocks is not None
             assert list(trial.blocks) == list(RUNGS)
             assert {len(row) for row in trial.blocks.values()} == {20}
+            best, incumbent = trial.value or 0, trial.blocks[RUNGS[-1]]
+            n_incumbents += 1
+        elif trial.blocks is not None:
+            ((step, row),) = trial.blocks.items()
+            assert step == RUNGS[-1]
+            assert not is_behind(row, incumbent, "minimize")
     assert n_incumbents > 1
 
 

@@ -53,6 +53,7 @@ def test_a_finished_study_meets_the_schema(
     document = printed(summarize(study), capsys)
     Draft202012Validator(SCHEMA).validate(document)
     best = {"number": 0, "value": 3.0, "params": {}, "state": "COMPLETE", "rows": None}
+    best |= {"model_bytes": None}
     assert document["best"] == best
     assert document["model"] == {"name": "houses", "version": 1}
     assert document["holdout"] == {"rmse": 2.5, "r2": None}

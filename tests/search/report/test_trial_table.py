@@ -10,6 +10,7 @@ from settled import settle
 
 from search.report.summary import summarize
 from search.report.trial_table import trial_table
+from search.study.notes import Request, StudyNotes
 from search.study.ranking import best_first
 from storage.records import TrialRecord
 from storage.studies.statistics import TrialStatistics
@@ -73,4 +74,35 @@ def test_a_champion_that_is_not_the_best_trial_is_named(study: Study) -> None:
     assert summarize(study).of_trial == ""
     better = TrialRecord(2, "COMPLETE", {"max_features": 0.75}, value=2.0)
     study.enter_trial(better, SPACE)
-    assert summarize(study).of_trial == " (of trial 0)"
+    summary = summarize(study)
+    assert summary.of_trial == " (of trial 0)"
+    assert summary.champion is not None
+    assert summary.champion.outdated
+
+
+def test_a_champion_that_was_chosen_for_its_size_is_not_outdated(study: Study) -> None:
+    best, small = (
+        TrialRecord(
+            number,
+            "COMPLETE",
+            {"max_features": 0.75},
+            {128: value},
+            value,
+            model_bytes=n_bytes,
+            blocks={128: (value - spread, value + spread)},
+        )
+        for number, value, n_bytes, spread in ((2, 2.0, 10**9, 1.0), (3, 2.1, 10**8, 1.5))
+    )
+    for record in (best, small):
+        study.enter_trial(record, SPACE)
+    settle(study, champion={"name": "houses", "trial": 3, "trees": 128})
+    summary = summarize(study)
+    assert summary.best is not None
+    assert (summary.best.number, summary.best.model_bytes) == (2, 10**9)
+    assert summary.champion is not None
+    assert (summary.champion.trial, summary.champion.outdated) == (3, False)
+    assert summary.of_trial == " (of trial 3)"
+    study.write(StudyNotes(asked=Request(champion="best")))
+    summary = summarize(study)
+    assert summary.champion is not None
+    assert summary.champion.outdated

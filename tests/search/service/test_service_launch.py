@@ -1,5 +1,6 @@
 """A launch that continues an earlier one."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,8 +10,10 @@ from mlflow import MlflowClient
 from shop import table
 
 from search import StudySpec, launch
+from search.model.export import as_python
 from search.service.launch import _Launch
 from storage.records import TrialRecord
+from storage.studies.study import StudyBook
 
 
 def test_a_study_stays_in_its_experiment(
@@ -27,6 +30,37 @@ def test_a_study_stays_in_its_experiment(
     places = {one.name: one.experiment_id for one in client.search_experiments()}
     assert "houses" not in places
     assert len(client.search_runs([places["team"]])) == 1 + 3
+
+
+def test_a_launch_chooses_a_smaller_champion_and_says_so(
+    tmp_path: Path,
+    mlflow_file: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.study.choice.SMALL", 0)
+    asked: dict[str, Any] = {"data": table(80), "target": "price", "study": "houses", "trials": 2}
+    asked |= {"register": False, "workers": 1}
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    stores = {"storage": storage, "tracking_uri": mlflow_file}
+    number = launch(StudySpec(**asked, champion="best"), **stores).summary["best"]["number"]
+    study = StudyBook(storage).open("houses")
+    best = study.trials()[number]
+    assert best.model_bytes is not None
+    smaller = replace(best, number=2, place=2, model_bytes=1000)
+    study.enter_trial(smaller, study.optuna.trials[number].distributions)
+    capfd.readouterr()
+    summary = launch(StudySpec(**asked), **stores).summary
+    assert summary["best"]["number"] == number
+    assert (summary["champion"]["trial"], summary["champion"]["outdated"]) == (2, False)
+    said = f"champion: trial 2 (1 kB) instead of the best trial {number}"
+    assert said in capfd.readouterr()[1]
+    assert as_python(study).startswith("# Study houses, trial 2:")
+    summary = launch(StudySpec(**asked, champion="best"), **stores).summary
+    assert (summary["champion"]["trial"], summary["champion"]["outdated"]) == (number, False)
+    assert as_python(study).startswith(f"# Study houses, trial {number}:")
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
 
 
 def test_trials_left_running_by_a_dead_coordinator_are_mirrored_only_after_they_were_ended() -> (
