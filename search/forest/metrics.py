@@ -52,8 +52,8 @@ class Metric:
         ``f(errors, y, weights, n_classes)`` with the squared error of each row, shape (n,), instead
         of predictions; ``None`` if the metric is not a function of squared errors.
     guide
-        Name of the metric by which trials are compared and pruned at rungs; ``None`` if they are
-        compared by this metric itself.
+        Name of the metric by which trials are compared and pruned at rungs; it has the same
+        direction. ``None`` if they are compared by this metric itself.
     """
 
     name: str
@@ -84,7 +84,13 @@ _MAIN = (
 _FURTHER = (
     Metric("mean_poisson_deviance", "regression", "minimize", scorers.poisson_deviance),
     Metric("d2_brier_score", "classification", "maximize", _D2_BRIER, scorers.d2_brier),
-    Metric("d2_log_loss_score", "classification", "maximize", scorers.d2_log_loss, guide="brier"),
+    Metric(
+        "d2_log_loss_score",
+        "classification",
+        "maximize",
+        scorers.d2_log_loss,
+        guide="d2_brier_score",
+    ),
 )
 _BUILT_IN = {metric.name: metric for metric in _MAIN + _FURTHER}
 

@@ -112,15 +112,16 @@ class Coordinator:
         trials = [self._end_lost(record) for record in known]
         finished = [record for record in trials if record.state in {"COMPLETE", "PRUNED"}]
         # Interrupted trials that were scored at a rung where trials wait, by place.
-        self._resumable = {record.place: record for record in trials if self._can_resume(record)}
-        for record in finished:
-            self._resumable.pop(record.place, None)
+        ended = {record.place for record in finished}
+        resumable = (self._resumable_part(record) for record in trials if record.place not in ended)
+        self._resumable = {record.place: record for record in resumable if record is not None}
         self._finished = {record.place: record for record in finished}
         self._next_number = len(trials)
         self._trial_queue = TrialQueue(trials, plan.initial_params)
         direction = plan.metric.direction
         given_up = [record for record in trials if record.given_up]
         scored = [*finished, *map(self._as_scored, self._resumable.values())]
+        self._has_score = bool(scored)
         self._proposer = Proposer(
             direction, plan.space, plan.forest_key, plan.seed, scored, given_up
         )
@@ -176,7 +177,7 @@ class Coordinator:
         if self._plan.deadline is None:
             return False
         now = time.monotonic()
-        if self._best is None:
+        if not self._has_score:
             return now >= max(self._plan.deadline, self._began) + _GRACE
         return now + self._plan.reserve(self.tree_seconds) >= self._plan.deadline
 
@@ -200,6 +201,7 @@ class Coordinator:
 
     def _note_best(self, result: RungResult, seconds: float) -> None:
         """Remember the seconds of a tree if the result is the best at the last rung so far."""
+        self._has_score = True
         order = -result.step, sign(self._plan.metric.direction) * result.guide_score
         if self._best is None or order < self._best[0]:
             self._best = order, seconds
@@ -259,12 +261,20 @@ class Coordinator:
         self._grow(running)
         self._save(running.record)
 
-    def _can_resume(self, record: TrialRecord) -> bool:
-        """Whether an interrupted trial was scored at a rung after which nothing of it is needed."""
-        rung = self._steps.get(max(record.scores, default=0))
-        waits = rung is not None and rung.keep is not None
-        # With a guide, its score in the study's metric is not stored.
-        return waits and record.interrupted and self._plan.metric.guide is None
+    def _resumable_part(self, record: TrialRecord) -> TrialRecord | None:
+        """Return an interrupted trial at the last rung where it waited; ``None`` if it never did.
+
+        It can continue from there, because the trees that it grew before are not needed any more.
+        """
+        rungs = (self._steps.get(step) for step in record.scores)
+        waited = [rung for rung in rungs if rung is not None and rung.keep is not None]
+        # With a guide, the score in the study's metric is not stored.
+        if not record.interrupted or not waited or self._plan.metric.guide is not None:
+            return None
+        last, rows = max((rung.step, rung.rows) for rung in waited)
+        scores = {step: score for step, score in record.scores.items() if step <= last}
+        blocks = {step: row for step, row in (record.blocks or {}).items() if step <= last}
+        return replace(record, scores=scores, blocks=blocks, rows=rows)
 
     def _as_scored(self, record: TrialRecord) -> TrialRecord:
         """Return an unfinished trial as a sampler should see it: pruned at its last rung."""

@@ -225,6 +225,9 @@ def test_log_loss_of_a_certain_but_wrong_prediction_is_finite() -> None:
     y, p = np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]])
     assert np.isfinite(METRICS["log_loss"].from_predictions(y, p, None))
     assert METRICS["log_loss"].guide == "brier"
+    for metric in METRICS.values():
+        if metric.guide is not None:
+            assert METRICS[metric.guide].direction == metric.direction
 
 
 def test_poisson_deviance_of_predictions_of_zero_is_finite() -> None:

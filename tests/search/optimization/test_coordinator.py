@@ -621,12 +621,17 @@ SAMPLES = (Rung(16, 60, 16, 3), Rung(32, 100, 16, 2), Rung(48, 150, 16), Rung(64
 
 
 def sampled(
-    study: Study, few: TrainingSet, stop_after: int = 10**9, trials: int = 12, **changes: Any
+    study: Study,
+    few: TrainingSet,
+    stop_after: int = 10**9,
+    trials: int = 12,
+    n_values: int = SHORT,
+    **changes: Any,
 ) -> Recording:
     workers = InlineWorkers()
     workers.load(few)
     made = plan_for(few, trials, **{"rungs": SAMPLES, "n_unpruned": 0} | changes)
-    return Recording(study, made, workers, stop_after)
+    return Recording(study, made, workers, stop_after, n_values)
 
 
 def test_all_trials_are_compared_on_a_sample_before_the_best_continue(
@@ -689,6 +694,23 @@ def test_trials_that_wait_are_running_and_continue_after_an_interruption(
     for number in again:
         records = [r for r in recording.records if r.number == number]
         assert all(record.scores for record in records)
+
+
+def test_a_trial_interrupted_on_all_rows_continues_from_the_last_sample(
+    book: StudyBook, few: TrainingSet
+) -> None:
+    whole, stopped = book.make("a", "minimize"), book.make("b", "minimize")
+    sampled(whole, few).run()
+    first = sampled(stopped, few, n_values=LONG)
+    first.stop_at(lambda record: record.rows == 150)
+    assert first.run() == "stopped"
+    lost = [trial for trial in stopped.trials() if trial.state == "FAIL"]
+    assert {max(trial.scores) for trial in lost} >= {48}
+    again = sampled(stopped, few)
+    assert again.run() == "finished"
+    assert results(stopped.trials()) == results(whole.trials())
+    retried = [record for record in again.records if record.repeats is not None]
+    assert all(32 in record.scores for record in retried)
 
 
 def test_more_trials_are_compared_on_the_sample_when_a_study_is_extended(
