@@ -72,7 +72,7 @@ class Identity(BaseModel):
 
     @model_serializer
     def _stored(self) -> dict[str, Any]:
-        own = {"metric", "seed", "evaluation", "space", *(self.model_extra or {})}
+        own = ("metric", "seed", "evaluation", "space", *(self.model_extra or {}))
         return self.description.identity() | {name: getattr(self, name) for name in own}
 
 

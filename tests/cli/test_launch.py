@@ -139,7 +139,7 @@ def test_studies_of_other_tools_are_listed_and_not_changed(launched: Shell, shel
 def test_a_different_specification_is_refused_and_the_difference_named(launched: Shell) -> None:
     refused = launched("launch", "--seed", "3", "--metric", "mae", "--trials", "12", expect=1)
     assert refused.stderr.count("\n") == 1
-    assert "seed is 3, was 0; metric is mae, was rmse" in refused.stderr
+    assert "metric is mae, was rmse; seed is 3, was 0" in refused.stderr
 
 
 def test_sync_rebuilds_an_empty_mlflow_and_is_idempotent(launched: Shell) -> None:
