@@ -10,6 +10,7 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pyte
 from conftest import COMMAND, environment
@@ -19,7 +20,15 @@ PATIENCE = 120.0
 
 
 class Terminal:
-    """A command that runs on a terminal, and the content of its screen."""
+    """A command that runs on a terminal, and the content of its screen.
+
+    Attributes
+    ----------
+    started
+        All commands that were started and not forgotten.
+    """
+
+    started: ClassVar[list["Terminal"]] = []
 
     def __init__(self, folder: Path, *arguments: str, **variables: str) -> None:
         ours, theirs = pty.openpty()
@@ -35,6 +44,7 @@ class Terminal:
             env=unset | {"TERM": "xterm-256color"} | variables,
             start_new_session=True,
         )
+        Terminal.started.append(self)
         os.close(theirs)
         self.keyboard = ours
         self.written = b""
