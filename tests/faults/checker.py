@@ -143,7 +143,7 @@ def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[Stored
         assert run.info.end_time is not None
         for name, value in trial.params.items():
             shown = run.data.params[name]
-            if name not in {"splitter", "class_weight"}:  # stored as the index of a choice
+            if name not in {"splitter", "class_weight", "encoding"}:  # stored as the index of a choice
                 assert float(shown) == value
         for name in ("repeats", "copies"):
             there = trial.attributes.get(name)
@@ -157,6 +157,7 @@ def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[Stored
         assert len(curve) == len(expected)
         names = {guide} if expected else set()
         names |= set() if trial.value is None else {metric, "fit_seconds"}
+        names |= {"rows", "model_bytes"} & set(trial.attributes)
         assert set(run.data.metrics) == names
         if trial.value is not None:
             assert math.isclose(run.data.metrics[metric], trial.value)
