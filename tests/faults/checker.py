@@ -143,7 +143,8 @@ def _check_runs(storage: str, tracking_uri: str, study: str, trials: list[Stored
         assert run.info.end_time is not None
         for name, value in trial.params.items():
             shown = run.data.params[name]
-            if name not in {"splitter", "class_weight", "encoding"}:  # stored as the index of a choice
+            # Choices are stored by their index.
+            if name not in {"splitter", "class_weight", "encoding"}:
                 assert float(shown) == value
         for name in ("repeats", "copies"):
             there = trial.attributes.get(name)
