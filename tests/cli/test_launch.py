@@ -60,7 +60,7 @@ def test_launch_makes_a_study_and_a_registered_model(launched: Shell) -> None:
     assert (summary["metric"], summary["direction"]) == ("rmse", "minimize")
     counts = summary["trials"]
     assert counts["complete"] + counts["pruned"] == counts["goal"] == 10
-    assert set(summary["best"]) == {"number", "value", "params", "state", "rows"}
+    assert set(summary["best"]) == {"number", "value", "params", "state", "rows", "model_bytes"}
     assert "splitter" in summary["best"]["params"]
     assert summary["model"] == {"name": "diabetes", "version": 1}
     assert summary["mirror"] == {"runs": 10, "behind": 0}
