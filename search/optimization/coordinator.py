@@ -1,7 +1,7 @@
 """The coordinator of a study proposes trials, has them grown, and prunes or completes them.
 
-On large tables, trials first grow on a sample of the rows. They wait there until all trials of the
-launch have been scored on it; only the best ones continue on more rows.
+On large tables, trials first grow on a sample of the rows, and wait there until all trials of the
+launch have been scored on it (`search.optimization.rounds`).
 
 The clock affects only the time limit and how work is divided into tasks. A trial's hyperparameters
 and scores follow from the study's seed, the trial's place and the trials before it.
@@ -9,9 +9,8 @@ and scores follow from the study's seed, the trial's place and the trials before
 
 import queue
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -21,11 +20,12 @@ from search.forest.pruning import Incumbent, is_behind
 from search.forest.rungs import next_rungs
 from search.optimization.plan import Plan
 from search.optimization.proposer import Proposer
+from search.optimization.rounds import Rounds, RunningTrial
 from search.optimization.trial_queue import QueuedTrial, TrialQueue
 from search.study.notes import GrowingNote
-from search.workers.base import GrowthRequest, PendingGrowth, Workers
+from search.workers.base import GrowthRequest, Workers
 from search.workers.task_sizing import TaskSizer
-from storage.records import LOST_REASON, Span, TrialRecord, sign
+from storage.records import LOST_REASON, TrialRecord, sign
 
 # Seconds to wait for a result before `stop_requested` and the time limit are checked again.
 _POLL = 0.2
@@ -35,34 +35,6 @@ _MAX_CONSECUTIVE_FAILURES = 5
 _MAX_REASON_LENGTH = 1000
 
 End = Literal["finished", "timeout", "stopped"]
-
-
-@dataclass
-class _RunningTrial:
-    """A running trial.
-
-    `pseudo_values` are those of its scores by step; `duplicates` are trials with the same forest,
-    which get its results. `seconds` were spent in `spans` on smaller samples of the rows. `last` is
-    the result at the last rung, if this coordinator has grown it.
-    """
-
-    record: TrialRecord
-    growth: PendingGrowth | None = None
-    pseudo_values: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    duplicates: list[TrialRecord] = field(default_factory=list)
-    seconds: float = 0.0
-    spans: tuple[Span, ...] = ()
-    last: RungResult | None = None
-
-    @property
-    def value(self) -> float:
-        """The last score, in the study's metric."""
-        return self.last_score if self.last is None else self.last.score
-
-    @property
-    def last_score(self) -> float:
-        """The last score by which trials are compared at rungs."""
-        return self.record.scores[max(self.record.scores)]
 
 
 class Coordinator:
@@ -83,6 +55,11 @@ class Coordinator:
         Called with each new record of a trial; raises if this process may no longer write.
     stop_requested
         Called several times a second; the search ends cleanly once it returns true.
+
+    Attributes
+    ----------
+    tree_seconds
+        Seconds of a core that a tree of the best forest takes on all rows; 0 if not known.
     """
 
     def __init__(
@@ -99,14 +76,11 @@ class Coordinator:
         self._task_sizer = task_sizer
         self._save = save
         self._stop_requested = stop_requested
-        self._running: dict[int, _RunningTrial] = {}
-        # Running trials that do not grow: they wait at a rung for the other trials, or were chosen
-        # there and will continue as soon as workers are free.
-        self._waiting: dict[int, _RunningTrial] = {}
-        self._chosen: deque[_RunningTrial] = deque()
-        self._steps = {rung.step: rung for rung in plan.rungs}
-        # Order of the best result so far, and the seconds of a tree on all rows.
-        self._best: tuple[tuple[int, float], float] | None = None
+        self._running: dict[int, RunningTrial] = {}
+        self._rounds = Rounds(plan.rungs, plan.metric.direction)
+        # Order of the best result so far.
+        self._best: tuple[int, float] | None = None
+        self.tree_seconds = 0.0
         # Places of the trials that failed since a trial was last scored.
         self._consecutive_failures: set[int] = set()
         trials = [self._end_lost(record) for record in known]
@@ -154,13 +128,15 @@ class Coordinator:
                 return self._abandon("stopped")
             if self._is_out_of_time():
                 return self._abandon("timeout")
-            if not needs_trials and not self._chosen:
-                self._choose()
-            start = (needs_trials or self._chosen) and self._task_sizer.has_room()
+            if not needs_trials:
+                for behind in self._rounds.close(self._running.values()):
+                    self._end(behind, complete=False)
+            waiting = needs_trials or self._rounds.has_chosen()
+            start = waiting and self._task_sizer.has_room()
             if start and needs_trials:
                 self._start_trial()
             elif start:
-                self._continue(self._chosen.popleft())
+                self._continue(self._rounds.pop())
             wait = 0.0 if start else _POLL
             try:
                 place, growth, results = self._workers.finished.get(timeout=wait)
@@ -186,77 +162,40 @@ class Coordinator:
         running = list(self._running.values())
         return [self._progress(one) for one in running if one.growth and one.growth.parts]
 
-    def _progress(self, running: _RunningTrial) -> GrowingNote:
-        reached = max(running.record.scores, default=0)
-        rung = self._steps[self._next_step(running)]
+    def _progress(self, running: RunningTrial) -> GrowingNote:
+        rung = next_rungs(self._plan.rungs, running.step)[0]
         parts = running.growth.parts if running.growth else ()
         share = sum(part.done() for part in parts) / max(1, len(parts))
-        trees = reached + int(share * (rung.step - reached))
+        trees = running.step + int(share * (rung.step - running.step))
         return GrowingNote(trial=running.record.number, trees=trees, goal=rung.step, rows=rung.rows)
-
-    @property
-    def tree_seconds(self) -> float:
-        """Seconds of a core that a tree of the best forest takes on all rows; 0 if not known."""
-        return 0.0 if self._best is None else self._best[1]
 
     def _note_best(self, result: RungResult, seconds: float) -> None:
         """Remember the seconds of a tree if the result is the best at the last rung so far."""
         self._has_score = True
         order = -result.step, sign(self._plan.metric.direction) * result.guide_score
-        if self._best is None or order < self._best[0]:
-            self._best = order, seconds
+        if self._best is None or order < self._best:
+            self._best, self.tree_seconds = order, seconds
 
     def _needs_trials(self) -> bool:
         """Whether more trials must start to reach the number of trials in the plan."""
         n_running = sum(1 + len(running.duplicates) for running in self._unfinished())
         return len(self._finished) + n_running < self._plan.trials
 
-    def _unfinished(self) -> list[_RunningTrial]:
-        return [*self._running.values(), *self._waiting.values(), *self._chosen]
+    def _unfinished(self) -> list[RunningTrial]:
+        return [*self._running.values(), *self._rounds.trials]
 
-    def _choose(self) -> None:
-        """Choose the trials that continue, once all have reached the rung where trials wait."""
-        if not self._waiting:
-            return
-        first = min(max(running.record.scores) for running in self._waiting.values())
-        if any(self._next_step(running) <= first for running in self._running.values()):
-            return
-        waiting = self._at(first)
-        best = waiting[0].pseudo_values.get(first)
-        for running in waiting:
-            del self._waiting[running.record.place]
-            own = running.pseudo_values.get(first)
-            if best and own and is_behind(own, best, self._plan.metric.direction):
-                self._end(running, complete=False)
-            else:
-                self._chosen.append(running)
-
-    def _at(self, step: int) -> list[_RunningTrial]:
-        """Return the trials that wait at a rung, the best first."""
-        factor = sign(self._plan.metric.direction)
-        found = [w for w in self._waiting.values() if max(w.record.scores) == step]
-        return sorted(found, key=lambda w: (factor * w.record.scores[step], w.record.place))
-
-    def _next_step(self, running: _RunningTrial) -> int:
-        reached = max(running.record.scores, default=0)
-        return next(rung.step for rung in self._plan.rungs if rung.step > reached)
-
-    def _wait(self, running: _RunningTrial) -> None:
+    def _wait(self, running: RunningTrial) -> None:
         """Let a trial wait at its rung; prune the worst one if more wait than may continue."""
-        step = max(running.record.scores)
-        self._waiting[running.record.place] = running
         if self._proposer.is_running(running.record.place):
             scored = self._as_scored(running.record)
             self._proposer.finish(replace(scored, value=running.value))
-        waiting, keep = self._at(step), self._steps[step].keep
-        if keep is not None and len(waiting) > keep:
-            worst = waiting[-1]
-            del self._waiting[worst.record.place]
+        worst = self._rounds.add(running)
+        if worst is not None:
             self._end(worst, complete=False)
-        if running.record.place in self._waiting:
+        if worst is not running:
             self._save(running.record)
 
-    def _continue(self, running: _RunningTrial) -> None:
+    def _continue(self, running: RunningTrial) -> None:
         self._running[running.record.place] = running
         self._grow(running)
         self._save(running.record)
@@ -266,15 +205,13 @@ class Coordinator:
 
         It can continue from there, because the trees that it grew before are not needed any more.
         """
-        rungs = (self._steps.get(step) for step in record.scores)
-        waited = [rung for rung in rungs if rung is not None and rung.keep is not None]
+        last = self._rounds.last_wait(record.scores)
         # With a guide, the score in the study's metric is not stored.
-        if not record.interrupted or not waited or self._plan.metric.guide is not None:
+        if not record.interrupted or last is None or self._plan.metric.guide is not None:
             return None
-        last, rows = max((rung.step, rung.rows) for rung in waited)
-        scores = {step: score for step, score in record.scores.items() if step <= last}
-        blocks = {step: row for step, row in (record.blocks or {}).items() if step <= last}
-        return replace(record, scores=scores, blocks=blocks, rows=rows)
+        scores = {step: score for step, score in record.scores.items() if step <= last.step}
+        blocks = {step: row for step, row in (record.blocks or {}).items() if step <= last.step}
+        return replace(record, scores=scores, blocks=blocks, rows=last.rows)
 
     def _as_scored(self, record: TrialRecord) -> TrialRecord:
         """Return an unfinished trial as a sampler should see it: pruned at its last rung."""
@@ -310,12 +247,12 @@ class Coordinator:
             self._save(record)
             unfinished.duplicates.append(record)
         else:
-            running = _RunningTrial(record)
+            running = RunningTrial(record)
             self._running[record.place] = running
             self._grow(running)
             self._save(record)
 
-    def _find(self, place: int | None) -> _RunningTrial | None:
+    def _find(self, place: int | None) -> RunningTrial | None:
         """Return the unfinished trial at a place, if there is one."""
         found = (running for running in self._unfinished() if running.record.place == place)
         return next(found, None)
@@ -334,16 +271,15 @@ class Coordinator:
             model_bytes=scored.model_bytes,
         )
         self._next_number += 1
-        self._wait(_RunningTrial(record, pseudo_values=dict(scored.blocks or {})))
+        self._wait(RunningTrial(record, pseudo_values=dict(scored.blocks or {})))
 
-    def _grow(self, running: _RunningTrial) -> None:
+    def _grow(self, running: RunningTrial) -> None:
         """Request a trial's trees: all of them if that takes little time, else to its next rung.
 
         A trial is never grown beyond a rung where trials wait.
         """
         record = running.record
-        start = max(record.scores, default=0)
-        remaining = next_rungs(self._plan.rungs, start)
+        remaining = next_rungs(self._plan.rungs, running.step)
         rows = remaining[0].rows
         before = remaining[0].step - remaining[0].trees
         if record.rows != rows:  # the sums of another sample are not needed any more
@@ -357,7 +293,7 @@ class Coordinator:
             seed=self._plan.seed,
             place=record.place,
             params=record.params,
-            start=start,
+            start=running.step,
             rungs=tuple(rung.step for rung in (remaining if short else remaining[:1])),
             rows=rows,
             metric=self._plan.metric.name,
@@ -372,9 +308,7 @@ class Coordinator:
             running.growth = self._workers.grow(request, running.growth, parts)
         self._task_sizer.add(running.growth, parts)
 
-    def _handle_results(
-        self, running: _RunningTrial, results: list[RungResult] | Exception
-    ) -> None:
+    def _handle_results(self, running: RunningTrial, results: list[RungResult] | Exception) -> None:
         """Store a trial's scores at one or more rungs; then prune, complete or continue it."""
         if isinstance(results, Exception):  # errors of a fit fail only this trial
             self._fail_trial(running, results)
@@ -400,20 +334,20 @@ class Coordinator:
         if complete or last.behind:
             del self._running[running.record.place]
             self._end(running, complete=complete)
-        elif self._steps[last.step].keep is not None:
+        elif self._rounds.waits(running):
             del self._running[running.record.place]
             self._wait(running)
         else:
             self._grow(running)
             self._save(running.record)
 
-    def _end(self, running: _RunningTrial, *, complete: bool) -> None:
+    def _end(self, running: RunningTrial, *, complete: bool) -> None:
         record, result = running.record, running.last
         record = replace(
             record,
             state="COMPLETE" if complete else "PRUNED",
             value=running.value,
-            steps=max(record.scores),
+            steps=running.step,
             fit_seconds=running.seconds + (0.0 if result is None else result.seconds),
             ended=datetime.now(UTC),
         )
@@ -430,7 +364,7 @@ class Coordinator:
             self._end_duplicate(duplicate, record)
 
     def _kept_blocks(
-        self, running: _RunningTrial, result: RungResult
+        self, running: RunningTrial, result: RungResult
     ) -> dict[int, tuple[float, ...]] | None:
         """Compare a complete trial with the incumbent; return the pseudo-values to store.
 
@@ -469,7 +403,7 @@ class Coordinator:
             self._proposer.finish(record)
         self._save(record)
 
-    def _fail_trial(self, running: _RunningTrial, error: Exception) -> None:
+    def _fail_trial(self, running: RunningTrial, error: Exception) -> None:
         """Fail a trial and its duplicates, and queue their retries unless they are given up."""
         deadly = isinstance(error, DeadlyTrialError)
         reason = str(error) if deadly else f"{type(error).__name__}: {error}"
@@ -494,8 +428,7 @@ class Coordinator:
             for record in (own, *running.duplicates):
                 self._fail(record, f"interrupted: {end}", interrupted=True)
         self._running.clear()
-        self._waiting.clear()
-        self._chosen.clear()
+        self._rounds.clear()
         return end
 
     def _fail(self, record: TrialRecord, reason: str, *, interrupted: bool = False) -> TrialRecord:

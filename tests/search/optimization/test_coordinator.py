@@ -688,7 +688,7 @@ def test_trials_that_wait_are_running_and_continue_after_an_interruption(
     recording = sampled(stopped, few)
     assert recording.run() == "finished"
     assert results(stopped.trials()) == results(whole.trials())
-    # What was grown on the sample is not grown again.
+    # Trees on the sample are not grown again.
     again = {record.number for record in recording.records if record.repeats is not None}
     assert len(again) == 3
     for number in again:
