@@ -15,10 +15,12 @@ from search.data.encoding import (
     DEFAULT,
     Encoded,
     Encoding,
+    Splits,
     Vectorized,
     cross_fitting,
     encode,
     encodings_for,
+    to_float32,
     vectorize,
 )
 from search.data.holdout import digest_and_row_hashes, duplicate_codes, select_held_out
@@ -104,16 +106,21 @@ class Dataset:
         return {}
 
     def _encode(self, encoding: Encoding) -> Encoded:
+        return encode(
+            self.vectorized, encoding, self.y, self.n_classes, lambda: self._cross_fitting
+        )
+
+    @cached_property
+    def _cross_fitting(self) -> Splits:
         units = self.units if self.roles.groups is None else self.roles.groups
-        splits = cross_fitting(len(self.y), units, self.roles.times)
-        return encode(self.vectorized, encoding, self.y, self.n_classes, splits)
+        return cross_fitting(len(self.y), units, self.roles.times)
 
     @cached_property
     def X(self) -> "pd.DataFrame":
         """The training rows in the default encoding: float32, shape (n_rows, n_features)."""
         if self.is_numeric:
             # The vectorizer would return the same, but takes a second to import.
-            return self.features.astype(np.float32)
+            return to_float32(self.features)
         return self.encode().X
 
     @cached_property

@@ -5,7 +5,7 @@ categories as they are. A scikit-learn `ColumnTransformer` then encodes the cate
 of categories is the best on every table, so a study searches over those of `encodings_for`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,17 +103,15 @@ def vectorize(features: "pd.DataFrame", categorical: Sequence[str] = ()) -> Vect
         Columns that hold categories, whatever their values look like.
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
-    from skrub import ToFloat
+    from skrub import StringEncoder, ToFloat
 
     kinds = features[list(categorical)].dtypes.items()
     codes = [name for name, kind in kinds if is_numeric_dtype(kind) and not is_bool_dtype(kind)]
     _check_codes(features, codes)
     texts, categories = _text_columns(features.drop(columns=list(categorical)))
     categories += [name for name in categorical if name not in codes]
-    specific: list[tuple[Any, list[str]]] = [(_text_encoder(), texts)] if texts else []
-    if codes:
-        specific.append((ToFloat(), list(codes)))
-    vectorizer = make_vectorizer(specific)
+    encoders = [(StringEncoder(random_state=0), texts), (ToFloat(), codes)]
+    vectorizer = make_vectorizer([(encoder, names) for encoder, names in encoders if names])
     # skrub cleans texts value by value, which takes seconds on large tables, but categories by
     # their levels.
     known = features.astype(dict.fromkeys(categories, "category"))
@@ -138,12 +136,6 @@ def make_vectorizer(specific: Sequence[tuple[Any, list[str]]] = ()) -> Any:
         high_cardinality="passthrough",
         specific_transformers=list(specific),
     )
-
-
-def _text_encoder() -> Any:
-    from skrub import StringEncoder
-
-    return StringEncoder(random_state=0)
 
 
 def _check_codes(features: "pd.DataFrame", codes: Sequence[str]) -> None:
@@ -182,8 +174,8 @@ def _is_free_text(column: "pd.Series") -> bool:
 def encodings_for(table: Vectorized, n_classes: int) -> tuple[Encoding, ...]:
     """Return the encodings that may differ in their results, the default first.
 
-    Categories of two levels are the same in every encoding. There are no encodings to choose from
-    if no category has more.
+    Categories of two levels are the same in every encoding: the result is empty if no category has
+    more levels.
 
     Parameters
     ----------
@@ -207,7 +199,11 @@ def _target_columns(n_classes: int) -> int:
 
 
 def encode(
-    table: Vectorized, encoding: Encoding, y: NDArray[Any], n_classes: int, splits: Splits
+    table: Vectorized,
+    encoding: Encoding,
+    y: NDArray[Any],
+    n_classes: int,
+    splits: Callable[[], Splits],
 ) -> Encoded:
     """Encode the categories of a table.
 
@@ -222,19 +218,19 @@ def encode(
     n_classes
         0 for regression.
     splits
-        The target encoding of a training row is learned from other rows, so that its own target
-        does not leak into it (cross-fitting).
+        Called if the target is used: the target encoding of a training row is learned from other
+        rows, so that its own target does not leak into it (cross-fitting).
     """
     made = table.vectorizer.input_to_outputs_
     # skrub names an output for an empty column, but drops it from the encoded table.
     outputs = {name: [c for c in columns if c in table.rows] for name, columns in made.items()}
     outputs = {name: columns for name, columns in outputs.items() if columns}
     if not table.levels:
-        return Encoded(table.rows.astype(np.float32), (("table", table.vectorizer),), outputs)
+        return Encoded(to_float32(table.rows), (("table", table.vectorizer),), outputs)
     encoder = _make_encoder(table, encoding, n_classes)
     targets = any(name == "target" for name, *_ in encoder.transformers)
     if targets:
-        encoder.set_params(target__cv=splits)
+        encoder.set_params(target__cv=splits())
     X = encoder.fit_transform(table.rows, y)
     if targets:
         # The row numbers are not needed any more, and would be saved with the model.
@@ -243,7 +239,14 @@ def encode(
     made_of = _columns_made(encoder, list(X.columns), n_classes)
     sources = {name: [m for c in columns for m in made_of[c]] for name, columns in outputs.items()}
     steps = (("table", table.vectorizer), ("categories", encoder))
-    return Encoded(X.astype(np.float32), steps, sources)
+    return Encoded(to_float32(X), steps, sources)
+
+
+def to_float32(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the rows as one float32 matrix, which `to_numpy` returns without a copy."""
+    import pandas as pd
+
+    return pd.DataFrame(rows.to_numpy(dtype=np.float32), columns=rows.columns, copy=False)
 
 
 def _make_encoder(table: Vectorized, encoding: Encoding, n_classes: int) -> Any:
