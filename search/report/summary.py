@@ -59,6 +59,8 @@ class BestTrial(_Part):
 
     Attributes
     ----------
+    value
+        The trial's value or, until it has ended, its last score (see `ranking.score_name`).
     rows
         Number of rows that the value is based on; ``None`` if it is not known.
     model_bytes
@@ -162,7 +164,7 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> Stud
     statistics = TrialStatistics(study.direction, trials)
     notes, lease, best = read_notes(study), study.lease(), statistics.candidate
     score = None if best is None else score_now(best)
-    chosen = best and choose(best, trials, study.direction, notes.asked.champion)
+    chosen = best and choose(best, lambda: trials, study.direction, notes.asked.champion)
     champion, model, mirror = notes.champion, notes.model, notes.mirror or MirrorNote()
     return StudySummary(
         study=study.name,

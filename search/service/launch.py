@@ -306,7 +306,7 @@ class _Launch:
             within = f" within {spec.timeout:g} s: raise --timeout" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was scored{within}")
         self._set_phase("making the champion")
-        chosen = choose(best, self._study.trials(), self._study.direction, spec.champion)
+        chosen = choose(best, self._study.trials, self._study.direction, spec.champion)
         if chosen.number != best.number:
             _logger.info("%s", choice_message(chosen, best, self._problem.metric.name))
         fitting = None

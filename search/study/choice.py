@@ -1,6 +1,6 @@
 """Chooses the trial that becomes the champion: the best one, or one with a smaller model."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -17,7 +17,10 @@ SMALL = 50e6
 
 
 def choose(
-    best: TrialRecord, trials: Iterable[TrialRecord], direction: Direction, asked: ChampionChoice
+    best: TrialRecord,
+    trials: Callable[[], Iterable[TrialRecord]],
+    direction: Direction,
+    asked: ChampionChoice,
 ) -> TrialRecord:
     """Return the trial to make the champion of.
 
@@ -30,7 +33,7 @@ def choose(
     best
         The best trial of the study.
     trials
-        All trials of the study.
+        Returns all trials of the study; called only if a smaller model is looked for.
     direction
         Whether low or high scores are better.
     """
@@ -38,7 +41,7 @@ def choose(
     if asked == "best" or reference is None or (best.model_bytes or 0) <= SMALL:
         return best
     candidates = [best]
-    for trial in trials:
+    for trial in trials():
         own = _comparable(trial)
         if (
             own is not None
@@ -71,8 +74,8 @@ def chosen_of(study: Study) -> TrialRecord:
     StudyError
         If no trial has a score yet.
     """
-    trials, asked = study.trials(), read_notes(study).asked
-    return choose(best_of(study), trials, study.direction, asked.champion)
+    asked = read_notes(study).asked
+    return choose(best_of(study), study.trials, study.direction, asked.champion)
 
 
 def choice_message(chosen: TrialRecord, best: TrialRecord, metric: str) -> str:

@@ -254,7 +254,7 @@ def test_a_model_takes_rows_with_and_without_dropped_columns(
     with warnings.catch_warnings():  # of its own type hints
         warnings.simplefilter("ignore")
         from mlflow.pyfunc import scoring_server
-    # What MLflow's server answers to a request.
+    # MLflow's server answers requests with this function.
     for sent in (rows, rows.drop(columns=list(drop))):
         content = f'{{"dataframe_split": {sent.to_json(orient="split", index=False)}}}'
         schema = model.metadata.get_input_schema()

@@ -65,8 +65,8 @@ def test_a_chosen_trial_is_never_behind_and_never_larger(
     known: list[TrialRecord], direction: Direction
 ) -> None:
     best = best_of(known, direction)
-    chosen = choose(best, known, direction, "smallest")
-    assert choose(best, known, direction, "best") == best
+    chosen = choose(best, lambda: known, direction, "smallest")
+    assert choose(best, lambda: known, direction, "best") == best
     if chosen == best:
         return
     assert chosen.model_bytes is not None
@@ -84,25 +84,25 @@ def test_a_chosen_trial_is_never_behind_and_never_larger(
 def test_the_smallest_model_that_is_not_behind_is_chosen() -> None:
     best, small, worse = trial(0, 10.0, 3e8), trial(1, 10.1, 1e8, 5.0), trial(2, 50.0, 1e7)
     known = [best, trial(3, 10.1, 2e8, 5.0), small, worse]
-    assert choose(best, known, "minimize", "smallest") == small
+    assert choose(best, lambda: known, "minimize", "smallest") == small
 
 
 def test_among_equal_sizes_the_better_score_wins() -> None:
     best, other, better = trial(0, 10.0, 3e8), trial(1, 10.2, 1e8, 5.0), trial(2, 10.1, 1e8, 5.0)
-    assert choose(best, [best, other, better], "minimize", "smallest") == better
+    assert choose(best, lambda: [best, other, better], "minimize", "smallest") == better
     as_large = trial(3, 10.0, 3e8)
-    assert choose(best, [as_large, best], "minimize", "smallest") == best
+    assert choose(best, lambda: [as_large, best], "minimize", "smallest") == best
 
 
 def test_a_small_model_of_the_best_trial_stays_the_champion() -> None:
     best, smaller = trial(0, 10.0, SMALL), trial(1, 10.1, 1e6, 5.0)
-    assert choose(best, [best, smaller], "minimize", "smallest") == best
+    assert choose(best, lambda: [best, smaller], "minimize", "smallest") == best
 
 
 def test_trials_without_a_comparison_are_not_chosen() -> None:
     best, smaller = trial(0, 10.0, 3e8), TrialRecord(1, "COMPLETE", {}, {STEP: 10.1}, 10.1)
-    assert choose(best, [best, smaller], "minimize", "smallest") == best
-    assert choose(smaller, [best, smaller], "minimize", "smallest") == smaller
+    assert choose(best, lambda: [best, smaller], "minimize", "smallest") == best
+    assert choose(smaller, lambda: [best, smaller], "minimize", "smallest") == smaller
 
 
 def test_the_message_names_both_trials() -> None:
