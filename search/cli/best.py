@@ -27,7 +27,8 @@ def best(
     if python and json:
         raise UsageError("--python and --json are two formats: give one of them")
     from search.formatting import written
-    from search.study.ranking import best_of, score_now
+    from search.study.notes import read_notes
+    from search.study.ranking import best_of, score_name, score_now
     from storage.studies.study import StudyBook
 
     opened = StudyBook(globals_of(context).storage).open(study)
@@ -37,11 +38,11 @@ def best(
         echo(as_python(opened))
         return
     trial = best_of(opened)
-    score = score_now(trial)
+    score, metric = score_now(trial), score_name(trial, opened.metric, read_notes(opened).guide)
     if json:
-        found = {"study": study, "trial": trial.number, "metric": opened.metric}
+        found = {"study": study, "trial": trial.number, "metric": metric}
         print_json(found | {"value": score, "params": dict(trial.params)})
         return
-    echo(f"trial {trial.number}: {opened.metric} {score:.6g}")
+    echo(f"trial {trial.number}: {metric} {score:.6g}")
     for name, value in trial.params.items():
         echo(f"{name} = {written(value)}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
 
 from search.study.notes import GrowingNote
-from search.study.ranking import score_now
+from search.study.ranking import score_name, score_now
 from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
 from storage.studies.statistics import BusyTime, TrialStatistics, by_end, steps_run
 
@@ -93,7 +93,7 @@ class SearchStatus:
         score = None if best is None else score_now(best)
         if best is None or score is None:
             return None
-        name = self.metric if best.value is not None else self.guide or self.metric
+        name = score_name(best, self.metric, self.guide)
         rows = f" on {best.rows:,} rows" if best.rows is not None and not best.ranks else ""
         return f"{name} {score:.5g}{rows}"
 

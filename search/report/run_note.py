@@ -2,7 +2,7 @@
 
 from search.formatting import code, of_trial, params_listed, scores_listed
 from search.study.notes import InitializedNotes
-from search.study.ranking import score_now
+from search.study.ranking import score_name, score_now
 from storage.records import DataRecord, StudyRecord, StudyState
 from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study
@@ -55,7 +55,7 @@ def describe(notes: InitializedNotes, statistics: TrialStatistics, state: StudyS
     best = statistics.candidate
     score = None if best is None else score_now(best)
     if best is not None and score is not None:
-        scored = f"{spec.metric} {score:.5g}"
+        scored = f"{score_name(best, spec.metric, notes.guide)} {score:.5g}"
         lines.append(
             f"**Best**: trial {best.number}, {scored} ({code(params_listed(best.params))})"
         )

@@ -15,6 +15,11 @@ def score_now(trial: TrialRecord) -> float | None:
     return trial.scores[max(trial.scores)]
 
 
+def score_name(trial: TrialRecord, metric: str, guide: str | None) -> str:
+    """Return the name of the score of `score_now`: a trial reports the guide until it has ended."""
+    return metric if trial.value is not None or guide is None else guide
+
+
 def trees_now(trial: TrialRecord) -> int | None:
     """Return the trial's number of trees, or the number at its last report."""
     return trial.steps if trial.steps is not None else max(trial.scores, default=None)
