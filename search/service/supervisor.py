@@ -63,6 +63,7 @@ class Supervisor:
         self._checked = self._noted = time.monotonic()
         self._without_workers = False
         self._workers_noted: int | None = None
+        self._growing_noted: list[GrowingNote] = []
         self._is_mirrored = False
 
     def should_stop(self) -> bool:
@@ -102,7 +103,10 @@ class Supervisor:
         appears = not self._is_mirrored and mirror.run_id is not None
         if appears or now - self._noted >= _NOTE_INTERVAL:
             self._study.write(StudyNotes(mirror=mirror))
-            self._study.write(StudyNotes(growing=self._status.growing))
+            growing = self._status.growing
+            if growing != self._growing_noted:
+                self._study.write(StudyNotes(growing=growing))
+                self._growing_noted = growing
             self._noted = now
         if appears:
             self._observer.mirrored(summarize(self._study).model_dump())
