@@ -79,7 +79,6 @@ class TrialStatistics:
     def __init__(self, direction: Direction, trials: Iterable[TrialRecord] = ()) -> None:
         self.counts = dict.fromkeys(COUNTED, 0)
         self.best: list[tuple[int, float]] = []
-        self.champion: TrialRecord | None = None
         self.candidate: TrialRecord | None = None
         self.throughput: list[tuple[int, float]] = []
         self._busy = BusyTime()
@@ -94,6 +93,12 @@ class TrialStatistics:
         for trial in known:
             if trial.ended is None:
                 self.take(trial)
+
+    @property
+    def champion(self) -> TrialRecord | None:
+        """See `TrialStatistics`."""
+        best = self.candidate
+        return best if best is not None and best.ranks else None
 
     @property
     def finished(self) -> int:
@@ -116,7 +121,6 @@ class TrialStatistics:
             return
         if not self.best or self._sign * trial.value < self._sign * self.best[-1][1]:
             self.best.append((self.highest, trial.value))
-        self.champion = trial
 
     def _take_candidate(self, trial: TrialRecord) -> None:
         known, order = self.candidate, self._order(trial)
