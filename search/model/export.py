@@ -9,7 +9,7 @@ from search.formatting import params_listed, visible
 from search.model.champion import champion_size
 from search.study.choice import chosen_of
 from search.study.notes import EncodedColumns, read_initialized
-from search.study.ranking import score_now
+from search.study.ranking import score_name, score_now
 from storage.studies.study import Study
 
 _ORDINAL = """\
@@ -35,20 +35,23 @@ def as_python(study: Study) -> str:
     spec = notes.spec
     chosen = chosen_of(study)
     trees = champion_size(notes.asked.trees, chosen.enough_steps)
+    if notes.champion is not None and notes.champion.trial == chosen.number:
+        trees = notes.champion.trees  # a time limit may have reduced them
     n_classes = 0 if spec.description.task == "regression" else 2
     forest = make_forest(chosen.params, n_classes, trees, champion_seed(spec.seed), jobs=-1)
     kind = type(forest)
     changed = _changed(forest.get_params(), kind().get_params())
     about = (
-        f"Study {study.name}, trial {chosen.number}: {spec.metric} {score_now(chosen):.5g}, "
+        f"Study {study.name}, trial {chosen.number}: "
+        f"{score_name(chosen, spec.metric, notes.guide)} {score_now(chosen):.5g}, "
         f"{spec.evaluation} ({params_listed(chosen.params)})"
     )
     said = [about]
     weight, group = spec.description.weight, spec.description.group
     encoding = chosen.params.get(ENCODING)
-    if "target" in (encoding or "") and (group or spec.description.time):
-        kept = f"by whole groups of {group!r}" if group else "from earlier rows only"
-        said += [f"The study learned the target encoding {kept}: here it uses random folds"]
+    together = notes.encoded.together
+    if "target" in (encoding or "") and together is not None:
+        said += [f"The target encoding was cross-fitted by {together}: here it uses random folds"]
     if weight:
         said += [f"Column {weight!r} holds weights w: fit with sample_weight=w / w.mean()"]
     if group:

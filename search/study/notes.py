@@ -87,12 +87,16 @@ class EncodedColumns(_Document):
         Categories that are texts, and those that are whole numbers.
     few_levels
         Those of both that have few enough levels to be one-hot encoded.
+    together
+        Rows that were kept together when the target encoding was cross-fitted, in words; ``None``
+        if they were divided at random.
     """
 
     texts: list[str] = []
     categories: list[str] = []
     codes: list[str] = []
     few_levels: list[str] = []
+    together: str | None = None
 
 
 class Request(_Document):

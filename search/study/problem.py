@@ -247,7 +247,17 @@ def _encoded_columns(dataset: Dataset) -> EncodedColumns:
         categories=[name for name in table.levels if name not in table.codes],
         codes=list(table.codes),
         few_levels=list(table.one_hot),
+        together=_together(dataset),
     )
+
+
+def _together(dataset: Dataset) -> str | None:
+    """Name the rows that `Dataset.encode` keeps together; see `cross_fitting`."""
+    if dataset.roles.times is not None:
+        return "periods of time"
+    if dataset.roles.groups is not None:
+        return "groups"
+    return None if dataset.units is None else "repeated rows"
 
 
 def _check_same(problem: Problem, study: Study) -> bool:

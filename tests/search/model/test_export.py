@@ -13,7 +13,7 @@ from shop import GOOD, table
 from search.errors import StudyError
 from search.model.champion import make_champion, predict
 from search.model.export import as_python
-from search.study.notes import Request, StudyNotes
+from search.study.notes import ChampionNote, Request, StudyNotes
 from search.study.problem import create_study, initialize_study, load_problem
 from search.study.spec import StudySpec, make_spec
 from storage.records import TrialRecord
@@ -72,6 +72,37 @@ def test_comments_explain_how_to_fit_weighted_and_grouped_rows(tmp_path: Path) -
     code = as_python(study)
     assert "# Column 'share' holds weights w: fit with sample_weight=w / w.mean()\n" in code
     assert "# Column 'owner' groups rows: it is not a feature\n" in code
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["repeated rows", "groups", "periods of time"])
+def test_a_comment_names_the_rows_that_were_kept_together(tmp_path: Path, kind: str) -> None:
+    frame, asked = houses("text"), {"target": "price", "trees": 20}
+    if kind == "repeated rows":
+        frame = pd.concat([frame, frame[:50]], ignore_index=True)
+    else:
+        asked |= {"group": "owner"} if kind == "groups" else {"time": "owner"}
+        frame = frame.assign(owner=np.arange(300) // 3)
+    problem = load_problem(make_spec({"data": frame, **asked}))
+    study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    initialize_study(problem, study)
+    params = GOOD | {"encoding": "target"}
+    study.enter_trial(TrialRecord(0, "COMPLETE", params, value=1.0), problem.space)
+    comment = f"# The target encoding was cross-fitted by {kind}: here it uses random folds\n"
+    assert comment in as_python(study)
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
+
+
+def test_the_code_has_the_trees_that_fitted_into_the_time_limit(tmp_path: Path) -> None:
+    problem = load_problem(make_spec({"data": houses("numbers"), "target": "price"}))
+    study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    initialize_study(problem, study)
+    study.enter_trial(TrialRecord(0, "COMPLETE", GOOD, value=1.0, enough_steps=300), problem.space)
+    assert "n_estimators=300," in as_python(study)
+    study.write(StudyNotes(champion=ChampionNote(name="houses", trial=0, trees=25)))
+    assert "n_estimators=25," in as_python(study)
     study.book.rdb.remove_session()
     study.book.rdb.engine.dispose()
 
