@@ -1,8 +1,6 @@
 """The comparison of studies as a JSON document."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +15,6 @@ from storage.records import TrialRecord
 from storage.studies.study import Study, StudyBook
 
 DEPTHS = {"max_depth": CategoricalDistribution([None, 4])}
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Iterator[StudyBook]:
-    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
-    yield book
-    book.rdb.remove_session()
-    book.rdb.engine.dispose()
 
 
 @pytest.fixture

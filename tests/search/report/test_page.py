@@ -2,11 +2,9 @@
 
 import re
 import warnings
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from html import escape
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,14 +34,6 @@ SPACE: dict[str, BaseDistribution] = {
     "min_samples_leaf": IntDistribution(1, 64, log=True),
 }
 DEPTHS = (None, 16, 8, 4)
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Iterator[StudyBook]:
-    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
-    yield book
-    book.rdb.remove_session()
-    book.rdb.engine.dispose()
 
 
 @pytest.fixture

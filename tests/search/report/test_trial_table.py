@@ -1,8 +1,6 @@
 """The table of trials and their ranking."""
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from optuna.distributions import FloatDistribution
@@ -17,14 +15,6 @@ from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study, StudyBook
 
 SPACE = {"max_features": FloatDistribution(0.1, 1.0)}
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Iterator[StudyBook]:
-    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
-    yield book
-    book.rdb.remove_session()
-    book.rdb.engine.dispose()
 
 
 @pytest.fixture
