@@ -17,7 +17,7 @@ from search.data.dataset import Dataset
 if TYPE_CHECKING:
     import pandas as pd
 
-# In fewer rows, chance can make a column look like an identifier or like the target.
+# Chance can make a column of fewer rows look like an identifier or like the target.
 _MIN_ROWS = 100
 # Rows that are searched for repeated values, and rows on which the target is predicted.
 _MOST_ROWS, _SAMPLE = 100_000, 2000
@@ -97,7 +97,7 @@ def _hint(dataset: Dataset, name: str, sample: _Sample) -> str | None:
 
 
 def _is_constant(column: "pd.Series") -> bool:
-    # In most columns, the first rows differ.
+    # The first rows of most columns differ.
     return all(part.nunique(dropna=False) == 1 for part in (column.head(_SAMPLE), column))
 
 

@@ -43,7 +43,7 @@ def _value_hashes(column: "pd.Series") -> Hashes:
     if not is_text and column.dtype.kind != "M":
         # Equal objects can have different texts: 0.5 and Fraction(1, 2).
         column = column.astype(object).map(str, na_action="ignore")
-    # To parse a text takes 50 times as long as to find it among the distinct texts.
+    # Parsing a text takes 50 times as long as finding it among the distinct texts.
     codes, distinct = pd.factorize(column, use_na_sentinel=False)
     return np.asarray(_text_hashes(pd.Series(distinct))[codes])
 
