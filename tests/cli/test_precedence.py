@@ -38,6 +38,7 @@ TABLE: list[tuple[str, Any, Any, Any]] = [
     ("seed", 7, 8, 0),
     ("holdout", 0.3, 0.4, 0.2),
     ("trees", 70, 80, "auto"),
+    ("champion", "best", "smallest", "smallest"),
     ("experiment", "flag", "file", "diabetes"),
     ("model", "flag", "file", "diabetes"),
     ("register", False, True, True),
