@@ -70,8 +70,9 @@ class TrialRecord:
         steps.
     rows
         Number of rows that its last score is based on.
-    model_bytes
-        Forecast size of the model that the trial would become.
+    model_bytes, model_steps
+        Forecast size of the model that the trial would become, and how many steps it would have
+        unless the user asks for another number.
     covered
         Of a complete trial: share of the rows that could be scored, or of the rows of one class if
         that is less; ``None`` for all of them.
@@ -106,6 +107,7 @@ class TrialRecord:
     enough_steps: int | None = None
     rows: int | None = None
     model_bytes: int | None = None
+    model_steps: int | None = None
     covered: float | None = None
     blocks: Mapping[int, tuple[float, ...]] | None = None
     spans: tuple[Span, ...] = ()

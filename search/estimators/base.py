@@ -104,7 +104,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         dataset = self._dataset(X, y, roles)
         try:
             best, self.study_ = self._search(dataset)
-            trees = champion_size(make_spec(self._options(roles)).trees, best.enough_steps)
+            trees = champion_size(make_spec(self._options(roles)).trees, best)
             check_fits(dataset, best.params, trees, self._seed)
         except (SearchError, StorageError) as error:
             raise ValueError(str(error)) from error

@@ -1,8 +1,9 @@
 """The champion: the best trial's forest, refitted on all training rows, scored on the hold-out."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from search.forest.memory import max_tree_bytes, node_bytes
 from search.forest.metrics import Metric, evaluate
 from search.forest.oob import UNBOUNDED, RungResult
 from search.formatting import size
+from storage.records import TrialRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +25,8 @@ MIN_TREES, MAX_TREES = 100, 1000
 _EXCESS = 0.5
 # Larger models, in bytes, get a message about how to make them smaller.
 _LARGE = 200e6
+# Champions of more bytes than this get fewer trees; their file has about 120 MB.
+_VERY_LARGE = 500e6
 _WELL_COVERED = 0.9
 # Seconds around the growing of a champion: its scores, registration, and the study's report; and
 # the factor by which trees take longer than in the search, as large ones take longer to be saved.
@@ -56,21 +60,56 @@ class Champion:
     holdout: Mapping[str, float]
 
 
-def champion_size(asked: int | Literal["auto"], enough: int | None) -> int:
-    """Return the requested number of trees, or `enough` limited to 100 to 1,000 for "auto"."""
+class ChampionForecast(NamedTuple):
+    """What is known of a champion before it grows.
+
+    Attributes
+    ----------
+    auto_trees
+        Number of trees, unless the user asks for another number.
+    n_bytes
+        Size of the trees in memory, as for `Champion`, with the number that the user asks for.
+    """
+
+    auto_trees: int
+    n_bytes: int
+
+
+def champion_size(asked: int | Literal["auto"], trial: TrialRecord) -> int:
+    """Return the requested number of trees, or for "auto" the number in the trial's forecast."""
     if asked != "auto":
         return asked
-    return MIN_TREES if enough is None else min(max(enough, MIN_TREES), MAX_TREES)
+    return trial.model_steps or auto_size(trial.enough_steps or MIN_TREES)
 
 
-def forecast_bytes(
+def auto_size(enough: int, tree_bytes: float = 0.0) -> int:
+    """Return the number of trees of a champion for which the user does not ask for a number.
+
+    It is `enough`, limited to 100 to 1,000. If these trees take more than 500 MB, it is the number
+    that takes 500 MB, but at least half of them, so that the squared error stays within 1% of the
+    infinite forest's.
+
+    Parameters
+    ----------
+    enough
+        Number of trees at which the squared error is within 0.5% of the infinite forest's.
+    tree_bytes
+        Size of a tree in memory.
+    """
+    trees = min(max(enough, MIN_TREES), MAX_TREES)
+    if trees * tree_bytes <= _VERY_LARGE:
+        return trees
+    return max(int(_VERY_LARGE / tree_bytes), math.ceil(trees / 2))
+
+
+def forecast_champion(
     asked: int | Literal["auto"],
     n_rows: int,
     n_classes: int,
     params: Mapping[str, Any],
     result: RungResult,
-) -> int:
-    """Forecast the size in bytes of the champion that a trial would become.
+) -> ChampionForecast:
+    """Forecast the size of the champion that a trial would become.
 
     The nodes of a tree are taken to grow in proportion to its rows. A maximum depth bounds them.
 
@@ -89,7 +128,10 @@ def forecast_bytes(
     depth = params.get("max_depth")
     if depth is not None:
         nodes = min(nodes, 2 ** (depth + 1) - 1)
-    return int(champion_size(asked, result.enough_trees) * nodes * node_bytes(n_classes))
+    tree_bytes = nodes * node_bytes(n_classes)
+    auto_trees = auto_size(result.enough_trees, tree_bytes)
+    trees = auto_trees if asked == "auto" else asked
+    return ChampionForecast(auto_trees, int(trees * tree_bytes))
 
 
 def forecast_seconds(trees: int, tree_seconds: float, jobs: int) -> float:

@@ -34,7 +34,7 @@ def as_python(study: Study) -> str:
     notes = read_initialized(study)
     spec = notes.spec
     chosen = chosen_of(study)
-    trees = champion_size(notes.asked.trees, chosen.enough_steps)
+    trees = champion_size(notes.asked.trees, chosen)
     if notes.champion is not None and notes.champion.trial == chosen.number:
         trees = notes.champion.trees  # a time limit may have reduced them
     n_classes = 0 if spec.description.task == "regression" else 2

@@ -69,7 +69,7 @@ class Finalizer:
             If MLflow does not answer within a minute, or the champion cannot be made or saved.
         """
         spec, problem = self._problem.spec, self._problem
-        trees = champion_size(spec.trees, chosen.enough_steps)
+        trees = champion_size(spec.trees, chosen)
         if fitting is not None and fitting < trees:
             _logger.info(
                 "champion: %d instead of %d trees, which fit into the rest of --timeout %g; launch "

@@ -269,6 +269,7 @@ class Coordinator:
             repeats=queued.repeats,
             rows=scored.rows,
             model_bytes=scored.model_bytes,
+            model_steps=scored.model_steps,
         )
         self._next_number += 1
         self._wait(RunningTrial(record, pseudo_values=dict(scored.blocks or {})))
@@ -319,13 +320,15 @@ class Coordinator:
             scores[result.step] = result.guide_score
             running.pseudo_values[result.step] = result.pseudo_values
         last = running.last = results[-1]
+        forecast = self._plan.forecast(running.record.params, last)
         spans = (*running.spans, *last.spans)
         running.record = replace(
             running.record,
             scores=scores,
             spans=spans,
             rows=last.rows,
-            model_bytes=self._plan.model_bytes(running.record.params, last),
+            model_bytes=forecast.n_bytes,
+            model_steps=forecast.auto_trees,
         )
         seconds = last.seconds / last.trees * self._plan.rungs[-1].rows / last.rows
         self._task_sizer.observe(seconds)
@@ -392,6 +395,7 @@ class Coordinator:
             covered=original.covered,
             rows=original.rows,
             model_bytes=original.model_bytes,
+            model_steps=original.model_steps,
             copies=original.number,
             ended=datetime.now(UTC),
         )

@@ -10,7 +10,7 @@ from search.forest.metrics import Metric
 from search.forest.oob import RungResult
 from search.forest.rungs import Rung
 from search.forest.training_set import TrainingSet
-from search.model.champion import forecast_bytes
+from search.model.champion import MIN_TREES, ChampionForecast, forecast_champion
 from search.study.problem import Problem
 from search.study.search_space import forest_key
 from search.study.warm_starts import warm_starts
@@ -51,8 +51,8 @@ class Plan:
     reserve
         Returns the seconds to leave before the deadline, given the seconds of a core that a tree
         of the best forest takes on all rows.
-    model_bytes
-        Forecasts the size of a trial's champion, given its hyperparameters and last result.
+    forecast
+        Forecasts the champion of a trial, given its hyperparameters and last result.
     """
 
     space: Mapping[str, "BaseDistribution"]
@@ -66,7 +66,9 @@ class Plan:
     n_unpruned: int = 0
     deadline: float | None = None
     reserve: Callable[[float], float] = lambda _: 0.0
-    model_bytes: Callable[[Mapping[str, Any], RungResult], int] = lambda _, __: 0
+    forecast: Callable[[Mapping[str, Any], RungResult], ChampionForecast] = lambda _, __: (
+        ChampionForecast(MIN_TREES, 0)
+    )
 
 
 def _n_features(training_set: TrainingSet) -> dict[str | None, int]:
@@ -103,5 +105,5 @@ def make_plan(problem: Problem, began: float, reserve: Callable[[float], float])
         n_unpruned=0 if training_set.rungs[0].keep else n_unpruned,
         deadline=None if spec.timeout is None else began + spec.timeout,
         reserve=lambda seconds: min(reserve(seconds), (spec.timeout or 0.0) * _MOST_RESERVED),
-        model_bytes=partial(forecast_bytes, spec.trees, n_rows, training_set.n_classes),
+        forecast=partial(forecast_champion, spec.trees, n_rows, training_set.n_classes),
     )

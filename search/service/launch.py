@@ -12,7 +12,7 @@ from search.environment import cores
 from search.errors import StudyError
 from search.forest.memory import check_memory
 from search.formatting import runs_behind
-from search.model.champion import affordable_trees, champion_size, forecast_seconds
+from search.model.champion import MIN_TREES, affordable_trees, forecast_seconds
 from search.model.finalize import Finalizer
 from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
@@ -217,7 +217,7 @@ class _Launch:
             self._open_mirror()
             return "finished"
         rows = problem.training_set
-        jobs, trees = spec.workers or cores(), champion_size(spec.trees, None)
+        jobs, trees = spec.workers or cores(), MIN_TREES if spec.trees == "auto" else spec.trees
         plan = make_plan(problem, started, partial(forecast_seconds, trees, jobs=jobs))
         self._status.deadline = plan.deadline
         trial_writer = TrialWriter(

@@ -251,7 +251,7 @@ class StudySpec(BaseModel):
         Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)],
         Field(
             description="Number of trees of the champion. auto: as many as its error needs, from "
-            "100 to 1,000."
+            "100 to 1,000; up to half as many if they would take more than 500 MB."
         ),
     ] = "auto"
     champion: Annotated[

@@ -25,6 +25,7 @@ COVERED = "covered"
 BLOCKS = "blocks"
 ROWS = "rows"
 MODEL_BYTES = "model_bytes"
+MODEL_STEPS = "model_trees"
 SPANS = "spans"
 
 
@@ -62,6 +63,7 @@ def attributes_of(record: TrialRecord) -> dict[str, Any]:
         COVERED: record.covered,
         ROWS: record.rows,
         MODEL_BYTES: record.model_bytes,
+        MODEL_STEPS: record.model_steps,
         BLOCKS: None if record.blocks is None else dict(record.blocks),
         SPANS: [list(span) for span in record.spans] or None,
         REASON: record.reason,
@@ -104,6 +106,7 @@ def record_of(trial: "FrozenTrial") -> TrialRecord:
         covered=_attribute(attributes, COVERED, int | float),
         rows=_attribute(attributes, ROWS, int),
         model_bytes=_attribute(attributes, MODEL_BYTES, int),
+        model_steps=_attribute(attributes, MODEL_STEPS, int),
         blocks=_blocks(_attribute(attributes, BLOCKS, dict)),
         spans=_spans(_attribute(attributes, SPANS, list, [])),
         reason=_attribute(attributes, REASON, str),

@@ -27,9 +27,10 @@ from search.model.champion import (
     MAX_TREES,
     MIN_TREES,
     affordable_trees,
+    auto_size,
     champion_size,
     check_fits,
-    forecast_bytes,
+    forecast_champion,
     forecast_seconds,
     make_champion,
     messages,
@@ -38,6 +39,7 @@ from search.model.champion import (
 from search.model.serialization import TRUSTED_TYPES, save_model
 from search.study.problem import load_problem, make_problem
 from search.study.spec import make_spec
+from storage.records import TrialRecord
 
 PARAMS = {"max_features": 0.5, "min_samples_leaf": 2, "max_depth": None, "max_samples": 0.9}
 
@@ -99,12 +101,23 @@ def test_hold_out_scores_are_weighted(mixed_csv: Path) -> None:
 
 
 def test_the_automatic_number_of_trees_is_limited() -> None:
-    assert [champion_size("auto", enough) for enough in (None, 3, 321, 10**6)] == [
-        MIN_TREES,
-        MIN_TREES,
-        321,
-        MAX_TREES,
-    ]
+    assert [auto_size(enough) for enough in (3, 321, 10**6)] == [MIN_TREES, 321, MAX_TREES]
+
+
+@pytest.mark.parametrize(
+    ("tree_bytes", "trees"), [(1e6, 400), (1.25e6, 400), (2e6, 250), (2.5e6, 200), (1e9, 200)]
+)
+def test_a_large_champion_has_fewer_trees_but_at_least_half(tree_bytes: float, trees: int) -> None:
+    assert auto_size(400, tree_bytes) == trees
+
+
+def test_the_requested_number_of_trees_comes_before_the_forecast() -> None:
+    forecast = TrialRecord(0, "COMPLETE", {}, enough_steps=300, model_steps=150)
+    assert champion_size(20, forecast) == 20
+    assert champion_size("auto", forecast) == 150
+    before = dataclasses.replace(forecast, model_steps=None)  # written by an earlier version
+    assert champion_size("auto", before) == 300
+    assert champion_size("auto", dataclasses.replace(before, enough_steps=None)) == MIN_TREES
 
 
 @pytest.mark.parametrize("limits", [{"max_depth": None}, {"max_depth": 3}])
@@ -125,10 +138,11 @@ def test_the_size_of_a_champion_is_forecast_from_trees_on_a_sample(
     sums = grown(sample, params, 16)
     result = RungResult(1.0, 1.0, (), False, 16, 500, 16, 1.0, 150, 1.0, nodes=sums.nodes)
     champion = make_champion(dataset, metric_of(dataset), params, 20, 0, jobs=1)
-    forecast = forecast_bytes(20, 2000, dataset.n_classes, params, result)
-    assert forecast == pytest.approx(champion.n_bytes, rel=0.1)
-    more = forecast_bytes("auto", 2000, dataset.n_classes, params, result)
-    assert more == pytest.approx(7.5 * forecast, rel=0.01)
+    forecast = forecast_champion(20, 2000, dataset.n_classes, params, result)
+    assert forecast.n_bytes == pytest.approx(champion.n_bytes, rel=0.1)
+    more = forecast_champion("auto", 2000, dataset.n_classes, params, result)
+    assert (forecast.auto_trees, more.auto_trees) == (150, 150)
+    assert more.n_bytes == pytest.approx(7.5 * forecast.n_bytes, rel=0.01)
 
 
 def test_messages_report_the_size_and_the_coverage(houses: Dataset) -> None:
