@@ -28,9 +28,9 @@ _LARGE = 200e6
 # Champions of more bytes than this get fewer trees; their file has about 120 MB.
 _VERY_LARGE = 500e6
 _WELL_COVERED = 0.9
-# Seconds around the growing of a champion: its scores, registration, and the study's report; and
-# the factor by which trees take longer than in the search, as large ones take longer to be saved.
-_SECONDS_AROUND, _TIMES_GROWING = 6.0, 1.3
+# Seconds around the growing of a champion: its scores, registration, and the study's report; the
+# seconds to save a byte of it, and the factor by which trees take longer than in the search.
+_SECONDS_AROUND, _SECONDS_PER_BYTE, _TIMES_GROWING = 6.0, 20e-9, 1.1
 # Seconds for which a champion may grow after the time limit.
 _LEAST_GROWING = 1.0
 # Seconds of a tree that can be distinguished from none.
@@ -65,14 +65,41 @@ class ChampionForecast(NamedTuple):
 
     Attributes
     ----------
-    auto_trees
-        Number of trees, unless the user asks for another number.
-    n_bytes
-        Size of the trees in memory, as for `Champion`, with the number that the user asks for.
+    trees, auto_trees
+        Number of trees, and their number if the user does not ask for one.
+    tree_bytes
+        Size of a tree in memory.
     """
 
+    trees: int
     auto_trees: int
-    n_bytes: int
+    tree_bytes: float
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the trees in memory."""
+        return int(self.trees * self.tree_bytes)
+
+
+class TreeCost(NamedTuple):
+    """What a tree on all training rows costs: seconds of one core, and bytes of memory.
+
+    Zeros if it is not known.
+    """
+
+    seconds: float = 0.0
+    n_bytes: float = 0.0
+
+    def champion_seconds(self, jobs: int) -> float:
+        """Return how much longer it takes to make and save a champion with one more tree.
+
+        Parameters
+        ----------
+        jobs
+            Number of trees that grow at the same time.
+        """
+        growing = _TIMES_GROWING * max(self.seconds, _SHORTEST) / jobs
+        return growing + _SECONDS_PER_BYTE * self.n_bytes
 
 
 def champion_size(asked: int | Literal["auto"], trial: TrialRecord) -> int:
@@ -130,30 +157,21 @@ def forecast_champion(
         nodes = min(nodes, 2 ** (depth + 1) - 1)
     tree_bytes = nodes * node_bytes(n_classes)
     auto_trees = auto_size(result.enough_trees, tree_bytes)
-    trees = auto_trees if asked == "auto" else asked
-    return ChampionForecast(auto_trees, int(trees * tree_bytes))
+    return ChampionForecast(auto_trees if asked == "auto" else asked, auto_trees, tree_bytes)
 
 
-def forecast_seconds(trees: int, tree_seconds: float, jobs: int) -> float:
-    """Forecast how long it takes to make and register a champion, in seconds.
-
-    Parameters
-    ----------
-    tree_seconds
-        Seconds of one core that a tree on all training rows takes.
-    jobs
-        Number of trees that grow at the same time.
-    """
-    return _SECONDS_AROUND + _TIMES_GROWING * trees * tree_seconds / jobs
+def forecast_seconds(trees: int, cost: TreeCost, jobs: int) -> float:
+    """Forecast how long it takes to make and register a champion, in seconds."""
+    return _SECONDS_AROUND + trees * cost.champion_seconds(jobs)
 
 
-def affordable_trees(seconds: float, tree_seconds: float, jobs: int) -> int:
+def affordable_trees(seconds: float, cost: TreeCost, jobs: int) -> int:
     """Return the largest champion, in trees, that `forecast_seconds` expects within `seconds`.
 
-    It may always grow for a second, and has at least as many trees as grow at the same time.
+    It may always take a second, and has at least as many trees as grow at the same time.
     """
-    growing = max(_LEAST_GROWING, (seconds - _SECONDS_AROUND) / _TIMES_GROWING)
-    return max(jobs, int(growing * jobs / max(tree_seconds, _SHORTEST)))
+    remaining = max(_LEAST_GROWING, seconds - _SECONDS_AROUND)
+    return max(jobs, int(remaining / cost.champion_seconds(jobs)))
 
 
 def make_champion(

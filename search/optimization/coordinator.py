@@ -18,6 +18,7 @@ from search.errors import DeadlyTrialError, StudyError
 from search.forest.oob import RungResult
 from search.forest.pruning import Incumbent, is_behind
 from search.forest.rungs import next_rungs
+from search.model.champion import TreeCost
 from search.optimization.plan import Plan
 from search.optimization.proposer import Proposer
 from search.optimization.rounds import Rounds, RunningTrial
@@ -58,8 +59,8 @@ class Coordinator:
 
     Attributes
     ----------
-    tree_seconds
-        Seconds of a core that a tree of the best forest takes on all rows; 0 if not known.
+    tree_cost
+        Cost of a tree of the best forest that this coordinator has scored.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Coordinator:
         self._rounds = Rounds(plan.rungs, plan.metric.direction)
         # Order of the best result so far.
         self._best: tuple[int, float] | None = None
-        self.tree_seconds = 0.0
+        self.tree_cost = TreeCost()
         # Places of the trials that failed since a trial was last scored.
         self._consecutive_failures: set[int] = set()
         trials = [self._end_lost(record) for record in known]
@@ -155,7 +156,7 @@ class Coordinator:
         now = time.monotonic()
         if not self._has_score:
             return now >= max(self._plan.deadline, self._began) + _GRACE
-        return now + self._plan.reserve(self.tree_seconds) >= self._plan.deadline
+        return now + self._plan.reserve(self.tree_cost) >= self._plan.deadline
 
     def growing(self) -> list[GrowingNote]:
         """Return how far the trials that grow in several tasks have come; others are short."""
@@ -169,12 +170,12 @@ class Coordinator:
         trees = running.step + int(share * (rung.step - running.step))
         return GrowingNote(trial=running.record.number, trees=trees, goal=rung.step, rows=rung.rows)
 
-    def _note_best(self, result: RungResult, seconds: float) -> None:
-        """Remember the seconds of a tree if the result is the best at the last rung so far."""
+    def _note_best(self, result: RungResult, cost: TreeCost) -> None:
+        """Remember the cost of a tree if the result is the best at the last rung so far."""
         self._has_score = True
         order = -result.step, sign(self._plan.metric.direction) * result.guide_score
         if self._best is None or order < self._best:
-            self._best, self.tree_seconds = order, seconds
+            self._best, self.tree_cost = order, cost
 
     def _needs_trials(self) -> bool:
         """Whether more trials must start to reach the number of trials in the plan."""
@@ -332,7 +333,7 @@ class Coordinator:
         )
         seconds = last.seconds / last.trees * self._plan.rungs[-1].rows / last.rows
         self._task_sizer.observe(seconds)
-        self._note_best(last, seconds)
+        self._note_best(last, TreeCost(seconds, forecast.tree_bytes))
         complete = last.step == self._plan.rungs[-1].step
         if complete or last.behind:
             del self._running[running.record.place]

@@ -10,7 +10,7 @@ from search.forest.metrics import Metric
 from search.forest.oob import RungResult
 from search.forest.rungs import Rung
 from search.forest.training_set import TrainingSet
-from search.model.champion import MIN_TREES, ChampionForecast, forecast_champion
+from search.model.champion import MIN_TREES, ChampionForecast, TreeCost, forecast_champion
 from search.study.problem import Problem
 from search.study.search_space import forest_key
 from search.study.warm_starts import warm_starts
@@ -49,8 +49,8 @@ class Plan:
     deadline
         Latest end of the launch as a value of `time.monotonic`, in seconds; ``None`` for no limit.
     reserve
-        Returns the seconds to leave before the deadline, given the seconds of a core that a tree
-        of the best forest takes on all rows.
+        Returns the seconds to leave before the deadline, given the cost of a tree of the best
+        forest.
     forecast
         Forecasts the champion of a trial, given its hyperparameters and last result.
     """
@@ -65,9 +65,9 @@ class Plan:
     initial_params: tuple[Mapping[str, Any], ...] = ()
     n_unpruned: int = 0
     deadline: float | None = None
-    reserve: Callable[[float], float] = lambda _: 0.0
+    reserve: Callable[[TreeCost], float] = lambda _: 0.0
     forecast: Callable[[Mapping[str, Any], RungResult], ChampionForecast] = lambda _, __: (
-        ChampionForecast(MIN_TREES, 0)
+        ChampionForecast(MIN_TREES, MIN_TREES, 0.0)
     )
 
 
@@ -77,7 +77,7 @@ def _n_features(training_set: TrainingSet) -> dict[str | None, int]:
     return {name: int(training_set.matrix(name).shape[1]) for name in names}
 
 
-def make_plan(problem: Problem, began: float, reserve: Callable[[float], float]) -> Plan:
+def make_plan(problem: Problem, began: float, reserve: Callable[[TreeCost], float]) -> Plan:
     """Return the plan of a problem.
 
     Parameters
@@ -104,6 +104,6 @@ def make_plan(problem: Problem, began: float, reserve: Callable[[float], float])
         # On a sample of the rows, all trials are compared before any of them continues.
         n_unpruned=0 if training_set.rungs[0].keep else n_unpruned,
         deadline=None if spec.timeout is None else began + spec.timeout,
-        reserve=lambda seconds: min(reserve(seconds), (spec.timeout or 0.0) * _MOST_RESERVED),
+        reserve=lambda cost: min(reserve(cost), (spec.timeout or 0.0) * _MOST_RESERVED),
         forecast=partial(forecast_champion, spec.trees, n_rows, training_set.n_classes),
     )

@@ -12,7 +12,7 @@ from search.environment import cores
 from search.errors import StudyError
 from search.forest.memory import check_memory
 from search.formatting import runs_behind
-from search.model.champion import MIN_TREES, affordable_trees, forecast_seconds
+from search.model.champion import MIN_TREES, TreeCost, affordable_trees, forecast_seconds
 from search.model.finalize import Finalizer
 from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
@@ -161,7 +161,7 @@ class _Launch:
         self._stop = stop
         self._stop_requested = False
         # Seconds of a core for a tree of the best forest; 0 if this launch has grown none.
-        self._tree_seconds = 0.0
+        self._tree_cost = TreeCost()
         self._notes = read_initialized(study)
         # Some of the seconds are the sum over all launches, the others those of the last one.
         self._before = self._seconds = self._notes.seconds
@@ -217,8 +217,9 @@ class _Launch:
             self._open_mirror()
             return "finished"
         rows = problem.training_set
-        jobs, trees = spec.workers or cores(), MIN_TREES if spec.trees == "auto" else spec.trees
-        plan = make_plan(problem, started, partial(forecast_seconds, trees, jobs=jobs))
+        trees = MIN_TREES if spec.trees == "auto" else spec.trees
+        reserve = partial(forecast_seconds, trees, jobs=spec.workers or cores())
+        plan = make_plan(problem, started, reserve)
         self._status.deadline = plan.deadline
         trial_writer = TrialWriter(
             self._study, problem.space, self._lease.check, self._take_written
@@ -245,7 +246,7 @@ class _Launch:
                 self._stop.polled = True
                 self._open_mirror()
                 end = coordinator.run()
-                self._tree_seconds = coordinator.tree_seconds
+                self._tree_cost = coordinator.tree_cost
                 self._stop_requested = supervisor.stop_requested
                 trial_writer.flush()
                 return end
@@ -310,9 +311,9 @@ class _Launch:
         if chosen.number != best.number:
             _logger.info("%s", choice_message(chosen, best, self._problem.metric.name))
         fitting = None
-        if spec.timeout is not None and self._tree_seconds:
+        if spec.timeout is not None and self._tree_cost.seconds:
             left = started + spec.timeout - time.monotonic()
-            fitting = affordable_trees(left, self._tree_seconds, spec.workers or cores())
+            fitting = affordable_trees(left, self._tree_cost, spec.workers or cores())
         finalizer = Finalizer(
             self._problem, self._study, self._mirror_writer, self._lease.check, self._write
         )

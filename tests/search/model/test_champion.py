@@ -26,6 +26,7 @@ from search.model.champion import (
     COPIES_SAVED,
     MAX_TREES,
     MIN_TREES,
+    TreeCost,
     affordable_trees,
     auto_size,
     champion_size,
@@ -359,16 +360,17 @@ def test_a_type_that_is_not_trusted_is_refused_by_name(houses: Dataset, tmp_path
         save_model(odd, houses, tmp_path / "model", Model())
 
 
-@given(st.floats(0, 1000), st.floats(1e-3, 60), st.integers(1, 16))
+@given(st.floats(0, 1000), st.floats(1e-3, 60), st.floats(0, 1e9), st.integers(1, 16))
 def test_a_champion_that_fits_into_the_time_is_forecast_to_take_no_longer(
-    seconds: float, tree_seconds: float, jobs: int
+    seconds: float, tree_seconds: float, tree_bytes: float, jobs: int
 ) -> None:
-    trees = affordable_trees(seconds, tree_seconds, jobs)
+    cost = TreeCost(tree_seconds, tree_bytes)
+    trees = affordable_trees(seconds, cost, jobs)
     assert trees >= jobs
-    grown_in_a_second = jobs / tree_seconds
-    if trees > max(jobs, grown_in_a_second):
-        assert forecast_seconds(trees, tree_seconds, jobs) <= seconds + 1e-6
+    made_in_a_second = 1 / cost.champion_seconds(jobs)
+    if trees > max(jobs, made_in_a_second):
+        assert forecast_seconds(trees, cost, jobs) <= seconds + 1e-6
 
 
 def test_a_small_forest_is_not_cut_by_the_time_limit() -> None:
-    assert affordable_trees(0.0, 0.001, 2) >= 1000
+    assert affordable_trees(0.0, TreeCost(0.001, 1e4), 2) >= 1000

@@ -20,6 +20,7 @@ from search.forest.pruning import is_behind
 from search.forest.resampling import Resampling
 from search.forest.rungs import Rung
 from search.forest.training_set import TrainingSet
+from search.model.champion import TreeCost
 from search.optimization.coordinator import Coordinator
 from search.optimization.plan import Plan
 from search.study.search_space import forest_key, make_space
@@ -733,13 +734,13 @@ def test_the_time_limit_leaves_time_for_the_champion_but_waits_for_a_first_score
     assert sampled(study, few, deadline=over).run() == "timeout"
     assert [sorted(trial.scores) for trial in study.trials()] == [[16]]
 
-    other, asked = book.make("t", "minimize"), list[float]()
+    other, asked = book.make("t", "minimize"), list[TreeCost]()
 
-    def reserve(seconds: float) -> float:
-        asked.append(seconds)
+    def reserve(cost: TreeCost) -> float:
+        asked.append(cost)
         return 1000.0
 
     late = time.monotonic() + 999
     assert sampled(other, few, deadline=late, reserve=reserve).run() == "timeout"
     assert len(other.trials()) == 1
-    assert asked[0] > 0
+    assert asked[0].seconds > 0
