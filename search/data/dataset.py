@@ -25,6 +25,7 @@ from search.data.encoding import (
 )
 from search.data.holdout import digest_and_row_hashes, duplicate_codes, select_held_out
 from search.data.limits import ALL_FREE_MEMORY, Limits
+from search.data.merging import merge_values
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
 from search.data.target import detect_task, encode_target, infer_target_type, rows_with_target
@@ -122,6 +123,10 @@ class Dataset:
             # The vectorizer would return the same, but takes a second to import.
             return to_float32(self.features)
         return self.encode().X
+
+    def training_rows(self, encoding: Encoding | None = None) -> "pd.DataFrame":
+        """Return the encoded training rows as trees are grown on them; see `merge_values`."""
+        return merge_values(self.X if encoding in {None, DEFAULT} else self.encode(encoding).X)
 
     @cached_property
     def is_numeric(self) -> bool:

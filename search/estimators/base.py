@@ -15,6 +15,7 @@ from search.api import launch
 from search.data.addresses import FRAME
 from search.data.dataset import Dataset
 from search.data.description import ResolvedDescription
+from search.data.merging import merge_values
 from search.data.roles import Roles
 from search.errors import SearchError
 from search.estimators.fit_arguments import folds_for, groups_of, weights_of
@@ -115,7 +116,8 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             champion_seed(self._seed),
             effective_n_jobs(self.n_jobs),
         )
-        self.best_estimator_ = fit_forest(forest, X, dataset.labels, dataset.weights)
+        rows = merge_values(dataset.features).to_numpy()
+        self.best_estimator_ = fit_forest(forest, rows, dataset.labels, dataset.weights)
         if dataset.classes is not None:
             self.classes_ = dataset.classes
         self.best_params_ = dict(best.params)

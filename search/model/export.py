@@ -52,6 +52,11 @@ def as_python(study: Study) -> str:
     together = notes.encoded.together
     if "target" in (encoding or "") and together is not None:
         said += [f"The target encoding was cross-fitted by {together}: here it uses random folds"]
+    merged = notes.encoded.merged
+    if merged:
+        said += [
+            f"Close values of {merged!r} were merged to grow the trees faster: here they are not"
+        ]
     if weight:
         said += [f"Column {weight!r} holds weights w: fit with sample_weight=w / w.mean()"]
     if group:

@@ -87,6 +87,8 @@ class EncodedColumns(_Document):
         Categories that are texts, and those that are whole numbers.
     few_levels
         Those of both that have few enough levels to be one-hot encoded.
+    merged
+        Columns of the default encoding whose close values were merged (`merging.merge_values`).
     together
         Rows that were kept together when the target encoding was cross-fitted, in words; ``None``
         if they were divided at random.
@@ -96,6 +98,7 @@ class EncodedColumns(_Document):
     categories: list[str] = []
     codes: list[str] = []
     few_levels: list[str] = []
+    merged: list[str] = []
     together: str | None = None
 
 

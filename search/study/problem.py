@@ -71,10 +71,10 @@ class Problem:
         dataset = self.dataset
         choices: tuple[Encoding, ...] = getattr(self.space.get(ENCODING), "choices", ())
         encodings: dict[str, NDArray[Any]] = {
-            name: _matrix(dataset.encode(name).X) for name in choices if name != DEFAULT
+            name: _matrix(dataset.training_rows(name)) for name in choices if name != DEFAULT
         }
         return TrainingSet(
-            _matrix(dataset.X),
+            _matrix(dataset.training_rows()),
             dataset.y,
             dataset.n_classes,
             self.resampling,
@@ -239,16 +239,25 @@ def initialize_study(problem: Problem, study: Study) -> None:
 
 
 def _encoded_columns(dataset: Dataset) -> EncodedColumns:
+    merged = _merged(dataset)
     if dataset.is_numeric:
-        return EncodedColumns()
+        return EncodedColumns(merged=merged)
     table = dataset.vectorized
     return EncodedColumns(
         texts=list(table.texts),
         categories=[name for name in table.levels if name not in table.codes],
         codes=list(table.codes),
         few_levels=list(table.one_hot),
+        merged=merged,
         together=_together(dataset),
     )
+
+
+def _merged(dataset: Dataset) -> list[str]:
+    before, after = dataset.X, dataset.training_rows()
+    if after is before:
+        return []
+    return [str(name) for name in before.columns if not before[name].equals(after[name])]
 
 
 def _together(dataset: Dataset) -> str | None:
