@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from search.data.encoding import DEFAULT
 from search.forest.growing import ENCODING
-from search.study.search_space import default_params, point_of
+from search.study.search_space import default_params, point_of, smallest_leaf
 from search.types import Task
 
 if TYPE_CHECKING:
@@ -52,16 +52,17 @@ def warm_starts(
 
     Returns
     -------
-    the points, all inside the space, and how many of the first ones are scikit-learn's defaults:
-    1, or 0 if the defaults lie outside the space
+    the points, all inside the space, and how many of the first ones are scikit-learn's defaults,
+    with larger leaves on large tables: 1, or 0 if they lie outside the space
     """
     encodings = getattr(space.get(ENCODING), "choices", (DEFAULT,))
+    smallest = smallest_leaf(n_rows)
     default = default_params(task, n_features) | {ENCODING: encodings[0]}
-    first = point_of(default, space)
+    first = point_of(default | {"min_samples_leaf": smallest}, space)
     found = [] if first is None else [first]
     for place, start in enumerate(_PORTFOLIO[task], start=1):
         # Leaves are limited for small tables, where a large leaf would be the whole tree.
-        leaf = min(start.min_samples_leaf, max(1, n_rows // 10))
+        leaf = max(smallest, min(start.min_samples_leaf, n_rows // 10))
         # Each encoding is tried by some of the first trials.
         encoding = encodings[place % len(encodings)]
         params = default | start._asdict() | {"min_samples_leaf": leaf, ENCODING: encoding}

@@ -52,6 +52,17 @@ def test_first_points_are_inside_the_space_and_begin_with_the_defaults(
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_on_large_tables_leaves_have_three_rows_or_more(task: Task) -> None:
+    space = make_space(task, 100_000, 10, {})
+    points, kept = warm_starts(task, 100_000, 10, space)
+    leaves = [point["min_samples_leaf"] for point in points]
+    assert (kept, leaves[0], min(leaves)) == (1, 3, 3)
+    small, _ = warm_starts(task, 99_999, 10, make_space(task, 99_999, 10, {}))
+    assert len(points) == len(small)
+    assert small[0]["min_samples_leaf"] == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_the_default_space_has_several_different_first_points(task: Task) -> None:
     points, kept = warm_starts(task, 1000, 10, make_space(task, 1000, 10, {}))
     assert kept == 1
