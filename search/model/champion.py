@@ -198,7 +198,8 @@ def make_champion(
     encoded = dataset.encode(params.get(ENCODING))
     check_fits(dataset, params, trees, seed)
     forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
-    fit_forest(forest, encoded.X, dataset.labels, dataset.weights)
+    rows = dataset.training_rows(params.get(ENCODING))
+    fit_forest(forest, rows, dataset.labels, dataset.weights)
     # Threads add up predictions in the order in which they end; one thread is deterministic.
     forest.set_params(n_jobs=1)
     pipeline = Pipeline([*_selection(dataset), *encoded.steps, ("forest", forest)])
@@ -220,27 +221,45 @@ def _selection(dataset: Dataset) -> list[tuple[str, Any]]:
     return [("columns", SelectCols(list(features.columns)).fit(features))]
 
 
+class MemoryFit(NamedTuple):
+    """How many of the requested trees fit into memory, and the bytes that all need and are free."""
+
+    trees: int
+    needed: int
+    free: int
+
+
+def fit_memory(
+    dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int, copies: int = 1
+) -> MemoryFit:
+    """Return how many of the trees fit into memory if there are `copies` of each.
+
+    If not all fit, it is the number that takes half of the free memory. One tree is grown to
+    measure its size, unless even an upper bound fits.
+    """
+    free, grown = free_memory(), copies * trees
+    most = int(grown * max_tree_bytes(len(dataset.y), dataset.n_classes))
+    if most < free:
+        return MemoryFit(trees, most, free)
+    one = make_forest(params, dataset.n_classes, 1, champion_seed(seed))
+    X = dataset.training_rows(params.get(ENCODING))
+    needed = grown * _bytes_of(fit_forest(one, X, dataset.labels, dataset.weights), dataset)
+    fitting = trees if needed <= free else max(1, int(trees * free / needed / 2))
+    return MemoryFit(fitting, needed, free)
+
+
 def check_fits(
     dataset: Dataset, params: Mapping[str, Any], trees: int, seed: int, copies: int = 1
 ) -> None:
-    """Raise `StudyError` if `copies` of the trees do not fit into memory together.
-
-    If an upper bound does not fit, one tree is grown to measure its size.
-    """
-    free, grown = free_memory(), copies * trees
-    if grown * max_tree_bytes(len(dataset.y), dataset.n_classes) < free:
-        return
-    one = make_forest(params, dataset.n_classes, 1, champion_seed(seed))
-    X = dataset.encode(params.get(ENCODING)).X
-    needed = grown * _bytes_of(fit_forest(one, X, dataset.labels, dataset.weights), dataset)
-    if needed > free:
+    """Raise `StudyError` if `copies` of the trees do not fit into memory together."""
+    fit = fit_memory(dataset, params, trees, seed, copies)
+    if fit.trees < trees:
         classes = f" of {dataset.n_classes} classes" if dataset.n_classes else ""
         saved = " while it is saved" if copies > 1 else ""
-        fewer = max(1, int(trees * free / needed / 2))
         raise StudyError(
-            f"a champion of {trees} trees{classes} takes {size(needed)}{saved}, but only "
-            f"{size(free)} are free: launch again with --trees {fewer}, or with larger leaves by "
-            "[space] min_samples_leaf"
+            f"a champion of {trees} trees{classes} takes {size(fit.needed)}{saved}, but only "
+            f"{size(fit.free)} are free: launch again with --trees {fit.trees}, or with larger "
+            "leaves by [space] min_samples_leaf"
         )
 
 

@@ -2,11 +2,20 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from search.environment import cores
 from search.errors import StudyError
-from search.model.champion import COPIES_SAVED, champion_size, check_fits, make_champion, messages
+from search.formatting import size
+from search.model.champion import (
+    COPIES_SAVED,
+    champion_size,
+    check_fits,
+    fit_memory,
+    make_champion,
+    messages,
+)
 from search.model.diagnostics import examine
 from search.model.registration import Registration
 from search.study.importance import importance
@@ -79,6 +88,8 @@ class Finalizer:
                 spec.timeout,
             )
             trees = fitting
+        if spec.register_model:
+            trees = self._fitting_memory(chosen.params, trees)
         wanted = ChampionNote(name=spec.model, trial=chosen.number, trees=trees)
         if spec.register_model and self._is_registered(wanted):
             return Seconds()
@@ -86,8 +97,6 @@ class Finalizer:
         mlflow_client.load()  # it must be imported before scikit-learn and skrub
         self._write(StudyNotes(importance=importance(self._study.optuna)))
         jobs = spec.workers or cores()
-        if spec.register_model:
-            check_fits(problem.dataset, chosen.params, trees, spec.seed, COPIES_SAVED)
         champion = make_champion(
             problem.dataset, problem.metric, chosen.params, trees, spec.seed, jobs
         )
@@ -111,6 +120,31 @@ class Finalizer:
         version = self._registration.register(champion, chosen.number, findings)
         self._write(StudyNotes(model=VersionNote(**dict(wanted), version=version.version)))
         return updated(seconds, Seconds(register=round(time.monotonic() - clock, 2)))
+
+    def _fitting_memory(self, params: Mapping[str, Any], trees: int) -> int:
+        """Return the number of trees to grow, so that the champion can be saved.
+
+        Raises
+        ------
+        StudyError
+            If the requested number of trees does not fit into memory.
+        """
+        spec, dataset = self._problem.spec, self._problem.dataset
+        if spec.trees != "auto":
+            check_fits(dataset, params, trees, spec.seed, COPIES_SAVED)
+            return trees
+        fit = fit_memory(dataset, params, trees, spec.seed, COPIES_SAVED)
+        if fit.trees < trees:
+            _logger.info(
+                "champion: %d instead of %d trees, which take %s while they are saved, but only %s "
+                "are free; for more trees, launch again with larger leaves by [space] "
+                "min_samples_leaf",
+                fit.trees,
+                trees,
+                size(fit.needed),
+                size(fit.free),
+            )
+        return fit.trees
 
     def _is_registered(self, wanted: ChampionNote) -> bool:
         """Whether the champion is registered already, and the study's notes are about it."""

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from shop import table
 
 from search import StudySpec, launch
+from search.errors import StudyError
 from search.model.export import as_python
 from search.service.launch import _Launch
 from storage.records import TrialRecord
@@ -61,6 +62,27 @@ def test_a_launch_chooses_a_smaller_champion_and_says_so(
     assert as_python(study).startswith(f"# Study houses, trial {number}:")
     study.book.rdb.remove_session()
     study.book.rdb.engine.dispose()
+
+
+# MLflow warns about its own type hint when it is imported.
+@pytest.mark.filterwarnings("ignore:.*AnyType")
+def test_a_champion_has_fewer_trees_if_not_all_fit_into_memory_unless_they_were_requested(
+    tmp_path: Path,
+    mlflow_file: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, Any] = {"data": table(80), "target": "price", "study": "houses", "trials": 1}
+    asked |= {"workers": 1, "holdout": 0}
+    storage = f"sqlite:///{tmp_path}/optuna.db"
+    stores = {"storage": storage, "tracking_uri": mlflow_file}
+    monkeypatch.setattr("search.model.champion.free_memory", lambda: 10**6)
+    summary = launch(StudySpec(**asked), **stores).summary
+    trees = summary["champion"]["trees"]
+    assert 1 <= trees < 100
+    assert f"champion: {trees} instead of 1" in capfd.readouterr()[1]
+    with pytest.raises(StudyError, match=r"a champion of 500 trees takes .* --trees \d+"):
+        launch(StudySpec(**asked, trees=500), **stores)
 
 
 def test_trials_left_running_by_a_dead_coordinator_are_mirrored_only_after_they_were_ended() -> (
