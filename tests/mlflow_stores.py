@@ -34,9 +34,13 @@ def make_tables(database: Path) -> None:
             connection.rollback()
 
 
+def make_tables_once() -> Path:
+    """Return a folder with the script that makes the tables."""
+    return made_once("mlflow-tables", _write_script)
+
+
 def _script() -> str:
-    """Return the script that makes the tables."""
-    return (made_once("mlflow-tables", _write_script) / "tables.sql").read_text()
+    return (make_tables_once() / "tables.sql").read_text()
 
 
 def _write_script(folder: Path) -> None:
@@ -49,14 +53,18 @@ def _write_script(folder: Path) -> None:
         first, *others = connection.iterdump()
     assert first == "BEGIN TRANSACTION;"
     (folder / "tables.sql").write_text("\n".join(["BEGIN IMMEDIATE;", *others]))
+    (folder / "head").write_text(utils._get_latest_schema_revision())
 
 
 def make_tables_quickly() -> None:
-    """Let MLflow make the tables of SQLite files in this process by the script."""
+    """Let MLflow make the tables of SQLite files in this process by the script.
+
+    It also finds the newest version of the tables without importing its migrations.
+    """
     from mlflow.store.db import utils
     from mlflow.store.model_registry import sqlalchemy_store
 
-    _script()  # written with MLflow's own function
+    head = (make_tables_once() / "head").read_text()  # written with MLflow's own functions
     migrate = utils._initialize_tables
 
     def initialize(engine: Any) -> None:
@@ -67,6 +75,7 @@ def make_tables_quickly() -> None:
             migrate(engine)
 
     utils._initialize_tables = sqlalchemy_store._initialize_tables = initialize
+    utils._get_latest_schema_revision = lambda: head
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -14,9 +14,9 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from shared import served_once
+
 START_TIMEOUT = 90.0
-# Imports take three seconds on an idle machine.
-_IMPORT_TIMEOUT = 300.0
 _TESTS = Path(__file__).parent
 STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
 _used_ports: set[int] = set()
@@ -46,29 +46,16 @@ def environment() -> dict[str, str]:
 
 @functools.cache
 def command_server(*modules: str) -> str:
-    """Start a server that runs commands until this process ends; return its socket."""
-    socket_path = CLIENT_FOLDER / "-".join(["socket", *modules])
+    """Return the socket of a server that runs commands until the test run ends."""
     # The fork server of the workers imports modules of these folders.
     path = os.pathsep.join([str(_TESTS), str(_TESTS / "faults"), os.environ.get("PYTHONPATH", "")])
-    server = subprocess.Popen(
-        [sys.executable, str(_TESTS / "command_server.py"), str(socket_path), *modules],
-        stdin=subprocess.PIPE,
+    return served_once(
+        "-".join(["commands", *modules]),
+        [sys.executable, str(_TESTS / "command_server.py"), *modules],
+        PYTHONPATH=path,
         # The project sets this level before it imports MLflow.
-        env=os.environ | {"PYTHONPATH": path, "MLFLOW_LOGGING_LEVEL": "CRITICAL"},
+        MLFLOW_LOGGING_LEVEL="CRITICAL",
     )
-    atexit.register(_end, server)
-    deadline = time.monotonic() + _IMPORT_TIMEOUT
-    while not socket_path.exists():
-        assert server.poll() is None, "the command server ended"
-        assert time.monotonic() < deadline, "the command server did not start"
-        time.sleep(0.05)
-    return str(socket_path)
-
-
-def _end(server: "subprocess.Popen[bytes]") -> None:
-    assert server.stdin is not None
-    server.stdin.close()
-    server.wait(10)
 
 
 def free_port() -> int:

@@ -1,11 +1,13 @@
 """Real databases and MLflow stores that the storage tests run on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from dask_servers import DaskServers
 from examples import close_book
+from optuna_stores import copy_tables
+from shared import made_once
 
 from storage.registry.client import Registry, open_registry
 from storage.studies.study import Study, StudyBook
@@ -24,18 +26,39 @@ def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     params=["sqlite", "postgresql", "dask", pytest.param("mariadb", marks=pytest.mark.mariadb)]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the address of a new database of each kind; a Dask scheduler serves one of them."""
+    """Return the address of a new database of each kind; a Dask scheduler serves one of them.
+
+    The database has Optuna's tables, except on MariaDB.
+    """
     import dask
 
+    if request.param == "postgresql":
+        tables = request.getfixturevalue("postgres_tables")
+        yield str(request.getfixturevalue("postgres")(tables))
+        return
+    if request.param == "mariadb":
+        yield str(request.getfixturevalue("mariadb")())
+        return
     file = f"sqlite:///{tmp_path}/optuna.db"
-    if request.param in {"postgresql", "mariadb"}:
-        fixture = "postgres" if request.param == "postgresql" else request.param
-        yield str(request.getfixturevalue(fixture)())
-    elif request.param == "dask":
+    copy_tables(tmp_path / "optuna.db")
+    if request.param == "dask":
         with dask.config.set({"scheduler-address": request.getfixturevalue("dask_scheduler")}):
             yield f"dask+{file}"
     else:
         yield file
+
+
+@pytest.fixture(scope="session")
+def postgres_tables(postgres: Callable[..., str]) -> str:
+    """Return the name of a PostgreSQL database with Optuna's tables, to copy."""
+
+    def make(folder: Path) -> None:
+        template = StudyBook(postgres(), create=True)
+        name = template.rdb.engine.url.database
+        close_book(template)
+        (folder / "name").write_text(str(name))
+
+    return (made_once("postgres-tables", make) / "name").read_text()
 
 
 @pytest.fixture

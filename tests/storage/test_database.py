@@ -84,8 +84,11 @@ def test_the_error_on_an_older_schema_names_the_upgrade_command(tmp_path: Path) 
             database.open_optuna(url, create=create)
 
 
-@pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
-def test_tables_can_be_created_by_several_threads_at_the_same_time(url: str) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_tables_can_be_created_by_several_threads_at_the_same_time(
+    kind: str, postgres: Callable[[], str], tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/optuna.db" if kind == "sqlite" else postgres()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: close(database.open_optuna(url, create=True)), range(4)))
     close(database.open_optuna(url, create=False))
