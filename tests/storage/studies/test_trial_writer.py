@@ -217,7 +217,7 @@ def test_closing_writes_ended_trials_and_ends_the_thread(
     recorded = open_writer()
     for number in range(5):
         recorded.trial_writer.put(trial(number))
-    recorded.trial_writer.put(begun(5))
+    recorded.trial_writer.put(begun(5, age=-3600.0))  # has just begun, however slow the machine is
     recorded.trial_writer.close()
     recorded.trial_writer.close()
     assert study.trials() == [trial(number) for number in range(5)]
