@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from optuna_stores import copy_tables
 
 from storage.studies.study import StudyBook
 
 
 @pytest.fixture
 def book(tmp_path: Path) -> Iterator[StudyBook]:
-    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    copy_tables(tmp_path / "optuna.db")
+    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db")
     yield book
     book.rdb.remove_session()
     book.rdb.engine.dispose()

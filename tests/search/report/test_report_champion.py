@@ -1,9 +1,7 @@
 """The report's sections on the champion and the workers, and the files kept with the run."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -37,11 +35,8 @@ CLASSES = {
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Iterator[Study]:
-    book = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
-    yield book.make("houses", "minimize")
-    book.rdb.remove_session()
-    book.rdb.engine.dispose()
+def study(book: StudyBook) -> Study:
+    return book.make("houses", "minimize")
 
 
 def enter(study: Study, number: int, *spans: Span) -> None:
