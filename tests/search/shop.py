@@ -64,9 +64,10 @@ class Shop:
         houses.to_csv(self.folder / name, index=False)
         return str(self.folder / name)
 
-    def add(self, params: Any = GOOD, trees: int = 20, **options: Any) -> ModelVersion:
+    def add(self, params: Any = GOOD, trees: int = 8, **options: Any) -> ModelVersion:
         """Register a champion with these hyperparameters as the next version.
 
+        It has few trees, because the time to save and to load a forest grows with their number.
         The default table is houses.csv in the working directory.
         """
         if "data" not in options and not (self.folder / "houses.csv").exists():

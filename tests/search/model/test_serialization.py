@@ -33,7 +33,9 @@ def original(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Sh
     folder = tmp_path_factory.mktemp("original")
     shop = Shop(copy_store(empty_mlflow, folder), folder)
     with chdir(folder):
-        shop.add(trees=6)
+        # Saving and loading take longer with more trees and more nodes.
+        shop.write(table(80))
+        shop.add(trees=4)
     return shop
 
 

@@ -31,7 +31,7 @@ def regressions(draw: st.DrawFn) -> Any:
     return y, first, second
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)  # each draws many bootstrap samples
 @given(regressions(), st.sampled_from([RMSE, MAE, R2]))
 def test_a_model_compared_with_itself_shows_no_difference(data: Any, metric: Any) -> None:
     y, first, _ = data
@@ -43,7 +43,7 @@ def test_a_model_compared_with_itself_shows_no_difference(data: Any, metric: Any
     assert not judge_against_constant(same).passed
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)  # each draws many bootstrap samples
 @given(regressions(), st.sampled_from([RMSE, MAE, R2]))
 def test_exchanging_the_models_mirrors_the_interval(data: Any, metric: Any) -> None:
     y, first, second = data
@@ -55,7 +55,7 @@ def test_exchanging_the_models_mirrors_the_interval(data: Any, metric: Any) -> N
     assert verdicts in ({"shown to be worse", "shown to be better"}, {"no difference shown"})
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)  # each draws many bootstrap samples
 @given(regressions(), st.floats(0.1, 1000))
 def test_the_scale_of_the_target_does_not_matter(data: Any, scale: float) -> None:
     y, first, second = data
@@ -65,7 +65,7 @@ def test_the_scale_of_the_target_does_not_matter(data: Any, scale: float) -> Non
     assert judge(scaled, 0.1).passed == judge(plain, 0.1).passed
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)  # each draws many bootstrap samples
 @given(regressions())
 def test_a_model_that_is_worse_on_every_row_is_refused(data: Any) -> None:
     y, first, _ = data
@@ -74,7 +74,7 @@ def test_a_model_that_is_worse_on_every_row_is_refused(data: Any) -> None:
     assert judge(compare(MAE, y, first, worse), strict=True).passed
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)  # each draws many bootstrap samples
 @given(regressions(), st.floats(0, 0.5), st.floats(0, 0.5))
 def test_a_larger_tolerance_never_refuses_more(data: Any, one: float, other: float) -> None:
     comparison = compare(RMSE, *data)
@@ -83,7 +83,7 @@ def test_a_larger_tolerance_never_refuses_more(data: Any, one: float, other: flo
 
 
 def test_the_interval_covers_the_true_difference_at_about_its_level() -> None:
-    random, covered, rounds = np.random.default_rng(0), 0, 200
+    random, covered, rounds = np.random.default_rng(0), 0, 100
     for _ in range(rounds):
         y = random.normal(size=100)
         first, second = y + random.normal(size=100), y + random.normal(scale=1.3, size=100)

@@ -29,7 +29,7 @@ def original(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Sh
     with chdir(folder):
         shop.add(GOOD)
         shop.add(WEAK)
-        shop.add(GOOD, trees=21)
+        shop.add(GOOD, trees=9)
     return shop
 
 
@@ -130,7 +130,7 @@ def test_versions_without_a_hold_out_cannot_be_judged(shop: Shop) -> None:
 
 def test_versions_are_compared_on_the_rows_held_out_from_both(shop: Shop) -> None:
     shop.add(GOOD, holdout=0.4)
-    shop.add(GOOD, trees=22, holdout=0.4)
+    shop.add(GOOD, trees=9, holdout=0.4)
     first, second, third = shop.promote(4), shop.promote(1), shop.promote(5)
     rows = [move.judgement.rows for move in (first, second, third) if move and move.judgement]
     assert rows[0] > 1.5 * rows[1]
@@ -141,20 +141,21 @@ def test_held_out_rows_stay_held_out_in_a_longer_table_but_not_with_other_column
     shop: Shop,
 ) -> None:
     shop.promote(1)
-    shop.add(GOOD, trees=25, data=shop.write(table(600), "longer.csv"))
+    shop.add(GOOD, trees=9, data=shop.write(table(600), "longer.csv"))
     shop.messages.clear()
     move = shop.promote(4)
     assert move is not None
     assert not any("not known" in text for text in shop.messages)
     wider = table(600)
     wider["garden"] = range(600)
-    shop.add(GOOD, trees=25, data=shop.write(wider, "wider.csv"))
+    shop.add(GOOD, trees=9, data=shop.write(wider, "wider.csv"))
     shop.promote(5, tolerance=1.0)
     assert any("not known whether version 4" in text for text in shop.messages)
     with pytest.raises(StudyError, match="needs the column 'garden'"):
         shop.promote(3)
 
 
+@pytest.mark.slow
 def test_a_version_that_drops_a_column_is_compared_with_one_that_uses_it(
     empty_shop: Shop,
 ) -> None:
@@ -171,7 +172,7 @@ def test_a_version_that_drops_a_column_is_compared_with_one_that_uses_it(
     # Rows are held out by the values of the features: the incumbent was trained on some of them.
     assert any("not known whether version 1" in text for text in empty_shop.messages)
     empty_shop.messages.clear()
-    empty_shop.add(GOOD, trees=25, data=path, drop=["number"])
+    empty_shop.add(GOOD, trees=9, data=path, drop=["number"])
     empty_shop.promote(3, tolerance=1.0)
     assert not any("not known" in text for text in empty_shop.messages)
 
@@ -190,7 +191,13 @@ def classes() -> pd.DataFrame:
     return houses
 
 
-@pytest.mark.parametrize("role", [{"weight": "weight"}, {"group": "owner"}, {"time": "age"}])
+@pytest.mark.parametrize(
+    "role",
+    [
+        {"weight": "weight", "group": "owner"},
+        pytest.param({"time": "age"}, marks=pytest.mark.slow),
+    ],
+)
 def test_the_gate_supports_classes_groups_times_and_weights(
     empty_shop: Shop, role: dict[str, str]
 ) -> None:
@@ -198,7 +205,7 @@ def test_the_gate_supports_classes_groups_times_and_weights(
     houses["weight"] = 1.0
     houses["owner"] = houses.index // 4
     path = empty_shop.write(houses, "classes.csv")
-    for number, trees in enumerate((10, 15), 1):
+    for number, trees in enumerate((5, 6), 1):
         empty_shop.add(GOOD, trees, data=path, target="dear", **role)
         move = empty_shop.promote(number, tolerance=1.0)
         assert move is not None
@@ -208,13 +215,13 @@ def test_the_gate_supports_classes_groups_times_and_weights(
 
 def test_versions_with_different_classes_cannot_be_compared(empty_shop: Shop) -> None:
     houses = classes()
-    empty_shop.add(GOOD, 10, data=empty_shop.write(houses, "classes.csv"), target="dear")
+    empty_shop.add(GOOD, 5, data=empty_shop.write(houses, "classes.csv"), target="dear")
     move = empty_shop.promote(1)
     assert move is not None
     assert move.judgement is not None
     assert move.judgement.metric == "brier"
     houses["dear"] = houses["dear"].replace({"no": "never"})
-    empty_shop.add(GOOD, 10, data=empty_shop.write(houses, "others.csv"), target="dear")
+    empty_shop.add(GOOD, 5, data=empty_shop.write(houses, "others.csv"), target="dear")
     with pytest.raises(StudyError, match="predicts other classes"):
         empty_shop.promote(2)
 
@@ -258,6 +265,7 @@ def test_a_refit_needs_the_original_table_even_by_force(shop: Shop) -> None:
     assert len(shop.registry.versions("houses")) == 3
 
 
+@pytest.mark.slow
 def test_a_refit_can_be_promoted_while_its_original_is_in_production(shop: Shop) -> None:
     shop.promote(1, stage="Production")
     assert shop.promote(1, refit_all=True) is not None
@@ -380,6 +388,7 @@ def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
     assert states == ["done", "overtaken", "done"]
 
 
+@pytest.mark.slow  # tests/cli/test_launch.py promotes a version on a server
 def test_promotion_works_on_an_mlflow_server(
     mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
