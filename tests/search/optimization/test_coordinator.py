@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made import grown, make_training_set, resampled
+from optuna_stores import copy_tables
 
 from search.errors import DeadlyTrialError, StudyError
 from search.forest.growing import grow
@@ -48,7 +49,8 @@ SHORT, LONG = 4_000, 10**9
 
 @pytest.fixture
 def book(tmp_path: Path) -> StudyBook:
-    return StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True)
+    copy_tables(tmp_path / "optuna.db")
+    return StudyBook(f"sqlite:///{tmp_path}/optuna.db")
 
 
 @pytest.fixture
@@ -246,14 +248,13 @@ def test_a_short_trial_is_saved_when_it_starts_and_when_it_ends(
         assert (begun.started, begun.params) == (ended.started, ended.params)
 
 
-@pytest.mark.parametrize("n_values", [SHORT, LONG], ids=["whole", "in parts"])
 def test_with_one_worker_a_search_is_reproducible(
-    book: StudyBook, plan: Callable[..., Plan], one_worker: Workers, n_values: int
+    book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
 ) -> None:
-    """Even if trials are divided into other tasks."""
+    """Even if trials are divided into other tasks: first they are whole, then in parts."""
     first, second = book.make("a", "minimize"), book.make("b", "minimize")
     Recording(first, plan(13), one_worker).run()
-    Recording(second, plan(13), one_worker, n_values=n_values).run()
+    Recording(second, plan(13), one_worker, n_values=LONG).run()
     assert results(first.trials()) == results(second.trials())
     assert {t.state for t in first.trials()} == {"COMPLETE", "PRUNED"}
 
@@ -374,7 +375,7 @@ def failing(
         monkeypatch.setattr(workers, name, or_fail(getattr(workers, name)))
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_failed_trial_is_retried_and_does_not_count_as_finished(
     book: StudyBook,
     plan: Callable[..., Plan],
@@ -433,7 +434,13 @@ def test_a_trial_that_kills_its_workers_is_not_retried(
     assert (failed.place, failed.given_up, failed.reason) == (1, True, "killed 3 workers")
 
 
-@pytest.mark.parametrize("error", [DeadlyTrialError("killed 3 workers"), ValueError("bad")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(DeadlyTrialError("killed 3 workers"), marks=pytest.mark.slow),
+        ValueError("bad"),
+    ],
+)
 def test_a_forest_that_was_given_up_is_not_proposed_again(
     book: StudyBook,
     plan: Callable[..., Plan],
@@ -547,7 +554,7 @@ def test_a_search_of_duplicates_can_be_stopped_and_obeys_its_deadline(
     study = book.make("s", "minimize")
     asked = plan(10**6, space=ONE)
     assert Recording(study, asked, two_workers, stop_after=5).run() == "stopped"
-    asked = replace(asked, deadline=time.monotonic() + 0.1)
+    asked = replace(asked, deadline=time.monotonic() + 0.02)
     assert Recording(study, asked, two_workers).run() == "timeout"
     assert 5 <= len(finished(study.trials())) < 10**5
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from optuna_stores import copy_tables
 from sqlalchemy.exc import OperationalError
 
 from search.monitoring.status import SearchStatus
@@ -16,7 +17,8 @@ from storage.studies.study import Study, StudyBook
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True).make("s", "minimize")
+    copy_tables(tmp_path / "optuna.db")
+    return StudyBook(f"sqlite:///{tmp_path}/optuna.db").make("s", "minimize")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna_stores import copy_tables
 from shop import table
 
 from search.study.config_export import export_config
@@ -17,6 +18,7 @@ from storage.studies.study import StudyBook
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[str]:
+    copy_tables(tmp_path / "optuna.db")
     return f"sqlite:///{tmp_path}/optuna.db"
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna_stores import copy_tables
 
 from search.errors import DataError, StudyError, UsageError
 from search.study.notes import StudyNotes, read_initialized
@@ -19,6 +20,7 @@ def problem_of(**values: Any) -> Problem:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> str:
+    copy_tables(tmp_path / "optuna.db")
     return f"sqlite:///{tmp_path}/optuna.db"
 
 
