@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, from_dtype
 from made import make_dataset
@@ -326,6 +326,7 @@ def test_a_column_that_cannot_be_learned_from_can_be_dropped(tmp_path: Path) -> 
     assert list(dataset.features) == ["b"]
 
 
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.text(max_size=3)), min_size=40, max_size=60),
     st.sampled_from([{}, {"group": "group"}, {"time": "time"}]),
@@ -405,6 +406,7 @@ def test_rows_with_equal_features_are_one_unit(tmp_path: Path) -> None:
 _NUMBERS = ["int8", "int64", "uint16", "uint64", "float32", "float64"]
 
 
+@settings(max_examples=40)
 @given(data=st.data(), dtypes=st.lists(st.sampled_from(_NUMBERS), min_size=1, max_size=4))
 def test_numeric_columns_equal_the_output_of_the_vectorizer(
     data: st.DataObject, dtypes: list[str]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from search.data.dataset import Dataset, load_dataset
 from search.data.description import DataDescription
-from search.data.encoding import Encoding, cross_fitting
+from search.data.encoding import Encoded, Encoding, cross_fitting
 from search.errors import DataError
 
 ALL: tuple[Encoding, ...] = ("ordinal", "target", "ordinal+target", "onehot")
@@ -119,12 +119,25 @@ def new_rows(size: Any, street: Any) -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("value", ["never seen", None, np.nan, 7])
-@pytest.mark.parametrize("encoding", ALL)
-def test_unknown_and_missing_categories_are_encoded(value: Any, encoding: Encoding) -> None:
+@pytest.fixture(scope="module")
+def gaps() -> Dataset:
+    """A dataset with missing streets."""
     frame = columns()
     frame.loc[::9, "street"] = None
-    encoded = dataset(frame).encode(encoding)
+    return dataset(frame)
+
+
+@pytest.fixture(scope="module")
+def encodings(gaps: Dataset) -> dict[str, Encoded]:
+    return {encoding: gaps.encode(encoding) for encoding in ALL}
+
+
+@pytest.mark.parametrize("value", ["never seen", None, np.nan, 7])
+@pytest.mark.parametrize("encoding", ALL)
+def test_unknown_and_missing_categories_are_encoded(
+    value: Any, encoding: Encoding, encodings: dict[str, Encoded]
+) -> None:
+    encoded = encodings[encoding]
     for rows in (new_rows(value, value), new_rows(value, value)[:1]):
         found = encoded.transform(rows)
         assert list(found) == list(encoded.X)

@@ -35,7 +35,7 @@ def table_digest(table: pd.DataFrame) -> str:
     return digest_and_row_hashes(table, ())[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(tables, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_change_their_sides(table: pd.DataFrame, random: object) -> None:
     order = list(range(len(table)))
@@ -44,7 +44,7 @@ def test_the_order_of_rows_does_not_change_their_sides(table: pd.DataFrame, rand
     np.testing.assert_array_equal(sides_of(table, 0.4)[order], sides_of(moved, 0.4))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(tables)
 def test_the_order_of_columns_and_the_type_of_numbers_do_not_matter(table: pd.DataFrame) -> None:
     other = table[["flag", "text", "number", "whole"]].astype({"whole": float})
@@ -150,7 +150,7 @@ OBJECTS = st.one_of(
 DATES = st.datetimes(datetime.datetime(1800, 1, 1), datetime.datetime(2200, 1, 1))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_hashing_distinct_values_gives_the_hash_of_every_value(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(["object", "str", "string", "category", "datetime64[us]"]))

@@ -110,7 +110,7 @@ FOOTER = len(INTACT) - 8 - int.from_bytes(INTACT[-8:-4], "little")
     cut=st.integers(0, 3),
 )
 @example(flips=[(FOOTER + 19, 1)], cut=0)  # Arrow ends the process if it describes this column
-@settings(max_examples=200)
+@settings(max_examples=60)
 def test_a_damaged_file_is_read_or_refused_in_one_line(
     flips: list[tuple[int, int]], cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

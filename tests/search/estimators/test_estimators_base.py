@@ -27,13 +27,19 @@ _EXPECTED_FAILURES = {
 
 
 @parametrize_with_checks(
-    [
-        ForestSearchRegressor(trials=2, trees=10, random_state=0),
-        ForestSearchClassifier(trials=2, trees=10, random_state=0),
-    ],
+    [ForestSearchClassifier(trials=1, trees=10, random_state=0)],
     expected_failed_checks=lambda _estimator: _EXPECTED_FAILURES,
 )
-def test_estimators_pass_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
+def test_the_classifier_passes_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow  # most checks are those of the classifier, and so is most of the code
+@parametrize_with_checks(
+    [ForestSearchRegressor(trials=1, trees=10, random_state=0)],
+    expected_failed_checks=lambda _estimator: _EXPECTED_FAILURES,
+)
+def test_the_regressor_passes_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
@@ -80,7 +86,7 @@ def test_it_works_in_pipelines_and_in_a_grid_search() -> None:
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     X, y = X.iloc[::2], y.iloc[::2]
     mixed = X.iloc[:, :4].assign(kind=np.where(X["mean area"] > 600, "large", "small"))
-    forest = ForestSearchClassifier(trials=2, random_state=0)
+    forest = ForestSearchClassifier(trials=2, trees=20, random_state=0)
     assert cross_val_score(make_pipeline(TableVectorizer(), forest), mixed, y, cv=2).mean() > 0.85
     pipeline = make_pipeline(StandardScaler(), forest)
     grid = {"forestsearchclassifier__metric": ["brier", "accuracy"]}
@@ -174,7 +180,7 @@ def test_a_failed_fit_leaves_the_estimator_unchanged() -> None:
     assert set(forest.predict(X)) == set(forest.classes_) == {False, True}
 
 
-@pytest.mark.parametrize("n_groups", [0, 40])
+@pytest.mark.parametrize("n_groups", [0, pytest.param(40, marks=pytest.mark.slow)])
 def test_with_stores_the_study_is_stored_and_mirrored(
     n_groups: int, mlflow_file: str, tmp_path: Path
 ) -> None:

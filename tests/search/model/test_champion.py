@@ -50,7 +50,7 @@ def metric_of(dataset: Dataset) -> Metric:
 
 
 def save(dataset: Dataset, folder: Path, **params: Any) -> Any:
-    champion = make_champion(dataset, metric_of(dataset), PARAMS | params, 20, 0, jobs=2)
+    champion = make_champion(dataset, metric_of(dataset), PARAMS | params, 8, 0, jobs=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         save_model(champion.pipeline, dataset, folder, Model())
@@ -313,7 +313,7 @@ def test_all_types_of_a_parquet_file_are_saved_and_predicted(tmp_path: Path) -> 
     [
         (("high", "low"), {}),
         (("high", "low"), {"splitter": "random", "class_weight": "balanced_subsample"}),
-        ((3, 1), {}),
+        pytest.param((3, 1), {}, marks=pytest.mark.slow),
         ((0.5, 1e30), {}),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import make_dataset
 
@@ -63,11 +63,13 @@ def test_another_seed_leaf_size_or_number_changes_it(
     assert len(digests | {fingerprint(pipeline)}) == 4
 
 
+@settings(max_examples=50)
 @given(VALUES)
 def test_equal_values_have_equal_digests(value: Any) -> None:
     assert fingerprint(value) == fingerprint(pickle.loads(pickle.dumps(value)))  # noqa: S301 our own
 
 
+@settings(max_examples=50)
 @given(VALUES, VALUES)
 def test_different_values_have_different_digests(one: Any, other: Any) -> None:
     same = fingerprint(one) == fingerprint(other)

@@ -38,7 +38,7 @@ def loaded(original: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> L
     return load_model(registry, registry.versions("houses")[0])
 
 
-@pytest.mark.parametrize("holdout", [0.2, 0.0])
+@pytest.mark.parametrize("holdout", [0.2, pytest.param(0.0, marks=pytest.mark.slow)])
 def test_a_version_of_a_raw_table_is_reproduced_bit_by_bit(
     shop: Shop, mixed_csv: Path, holdout: float
 ) -> None:

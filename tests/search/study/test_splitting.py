@@ -254,7 +254,7 @@ def test_folds_estimate_the_error_on_new_groups_and_out_of_bag_votes_do_not(
     assert score_of(problem) == pytest.approx(truth, rel=0.15)
 
 
-@pytest.mark.parametrize("kind", ["trend", "walk"])
+@pytest.mark.parametrize("kind", ["trend", pytest.param("walk", marks=pytest.mark.slow)])
 def test_folds_estimate_the_error_on_later_times_and_out_of_bag_votes_do_not(
     write: Write, kind: str
 ) -> None:

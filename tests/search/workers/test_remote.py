@@ -37,8 +37,17 @@ RUNGS = (16, 64)
 TIMEOUT = 60
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen() -> Iterator[None]:
+    """Let the garbage collector ignore what exists already: it would examine it for seconds."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
-def collect_leftover_connections() -> Iterator[None]:
+def collect_leftover_connections(frozen: None) -> Iterator[None]:
     """Collect garbage in this module, where its warnings are ignored, and not in another test."""
     yield
     gc.collect()
