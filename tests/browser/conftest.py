@@ -96,9 +96,9 @@ def printed_address(server: "subprocess.Popen[bytes]", said: Path) -> str:
     pytest.fail(f"`grovekeeper ui` printed no address: {said.read_text()}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(chromium: Path) -> Iterator[Browser]:
-    """Chromium, started for each module.
+    """Chromium, started once for the tests of this folder.
 
     Playwright keeps an event loop running in this thread, which would disturb other tests if the
     browser lived as long as the session.
@@ -109,12 +109,9 @@ def browser(chromium: Path) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser that has seen MLflow before, so its assistant stays closed.
-
-    MLflow's scripts are loaded and compiled once for all pages of the context.
-    """
+    """A browser that has seen MLflow before, so its assistant stays closed."""
     context = browser.new_context()
     context.set_default_timeout(PAGE_TIMEOUT)
     context.add_init_script(
@@ -132,12 +129,26 @@ def page(context: BrowserContext) -> Iterator[Page]:
     page.close()
 
 
+@pytest.fixture(scope="package")
+def mlflow_page(context: BrowserContext) -> Iterator[Page]:
+    """A page that has loaded the MLflow UI, which takes seconds, for all tests of this folder."""
+    page = context.new_page()
+    yield page
+    page.close()
+
+
 @pytest.fixture
-def open_page(page: Page, ui: str) -> Callable[[str], Page]:
-    """Open a page of the MLflow UI by its route, the part of the address after `#`."""
+def open_page(mlflow_page: Page, ui: str) -> Callable[[str], Page]:
+    """Open a page of the MLflow UI by its route, the part of the address after `#`.
+
+    The UI is loaded once: changing the route is what its own links do. Before the route, the list
+    of experiments is opened, so that no content of an earlier route is taken for the new one.
+    """
 
     def go(route: str) -> Page:
-        page.goto(f"{ui}/#{route}")
-        return page
+        mlflow_page.goto(f"{ui}/#/experiments")
+        expect(mlflow_page.get_by_role("heading", name="Experiments", exact=True)).to_be_visible()
+        mlflow_page.goto(f"{ui}/#{route}")
+        return mlflow_page
 
     return go

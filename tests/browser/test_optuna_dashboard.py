@@ -1,5 +1,6 @@
 """Optuna Dashboard opens our studies with the command that docs/how-to/watching.md shows."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ def dashboard(study: Any, tmp_path: Path) -> Iterator[str]:
         wait_until_up(address, server, said)
         yield address
     finally:
+        # On SIGTERM, Gunicorn would wait half a minute for the connections that the browser keeps.
+        server.send_signal(signal.SIGINT)
         stop(server)
 
 
