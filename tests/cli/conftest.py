@@ -40,10 +40,16 @@ class Shell:
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json").stdout)
 
-    def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        """Start the installed command, so that the process number is the command's own."""
+    def start(
+        self, *arguments: str, command: str = INSTALLED, **options: Any
+    ) -> "subprocess.Popen[str]":
+        """Start the installed command, so that the process number is the command's own.
+
+        Where that does not matter, `COMMAND` starts without the time that imports take, and passes
+        signals on.
+        """
         return subprocess.Popen(
-            [INSTALLED, *arguments],
+            [command, *arguments],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

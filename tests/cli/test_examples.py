@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Shell
-from processes import free_port
+from processes import COMMAND, free_port
 
 from search.cli.app import app, run
 
@@ -60,7 +60,7 @@ def test_every_example_runs(folder: Shell, capsys: pytest.CaptureFixture[str]) -
 def run_ui(folder: Shell, words: list[str]) -> None:
     """Run the UI on a free port, and end it."""
     port = free_port()
-    server = folder.start(*words, "--port", str(port))
+    server = folder.start(*words, "--port", str(port), command=COMMAND)
     assert server.stdout is not None
     printed = [server.stdout.readline() for _ in range(3)]
     assert printed[0].startswith(f"MLflow UI: http://127.0.0.1:{port}")
@@ -78,7 +78,7 @@ def run_rollback(folder: Shell, words: list[str]) -> None:
 
 def run_stop(folder: Shell, words: list[str]) -> None:
     """Stop a study that is running."""
-    launch = folder.start("launch", "diabetes", "--trials", "100000")
+    launch = folder.start("launch", "diabetes", "--trials", "100000", command=COMMAND)
     deadline = time.monotonic() + 60
     while folder.json("show", "diabetes")["state"] != "running":
         assert time.monotonic() < deadline

@@ -5,12 +5,15 @@ import io
 import json
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from conftest import Shell
 from mlflow import MlflowClient
+from mlflow_stores import copy_database
+from shared import made_once
 
 from search.cli.output import print_json
 from storage import MLflowMirror
@@ -19,7 +22,12 @@ from storage import MLflowMirror
 @pytest.fixture
 def foreign(shell: Shell) -> Shell:
     """A folder with two studies of other tools. One trial has an infinite value."""
-    storage = optuna.storages.RDBStorage(shell.storage)
+    copy_database(made_once("foreign", make_studies) / "optuna.db", shell.folder / "optuna.db")
+    return shell
+
+
+def make_studies(folder: Path) -> None:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder}/optuna.db")
     for name in ("my study", "other"):
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
         for place, value in enumerate((1.0, float("inf"), 2.0)):
@@ -31,7 +39,6 @@ def foreign(shell: Shell) -> Shell:
         study.ask()
     storage.remove_session()
     storage.engine.dispose()
-    return shell
 
 
 def parse_json(text: str) -> Any:

@@ -21,6 +21,7 @@ import pytest
 from agreement import assert_agreement
 from conftest import Shell
 from mlflow import MlflowClient
+from processes import COMMAND, INSTALLED
 
 from storage.registry.client import folder_digest
 
@@ -182,16 +183,21 @@ def test_a_raw_table_on_a_server_and_continued(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    ("number", "code", "to_workers"),
+    [
+        (signal.SIGTERM, 143, False),
+        # Workers that share a process group with their command need a command with own imports.
+        pytest.param(signal.SIGINT, 130, True, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_the_launch_cleanly_and_the_next_continues_it(
-    shell: Shell, number: signal.Signals, code: int
+    shell: Shell, number: signal.Signals, code: int, to_workers: bool
 ) -> None:
     arguments = ("launch", "--trials", "100000", "--no-register")
-    process = shell.start(*arguments, start_new_session=True)
+    command = INSTALLED if to_workers else COMMAND
+    process = shell.start(*arguments, command=command, start_new_session=True)
     wait_for(shell, 3, process)
-    if number == signal.SIGINT:
+    if to_workers:
         os.killpg(process.pid, number)  # like a terminal, which signals the workers, too
     else:
         process.send_signal(number)
@@ -235,7 +241,7 @@ def test_a_killed_launch_is_lost_until_the_next_one_takes_over(shell: Shell) -> 
 
 
 def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
-    summary = shell.json("launch", "--trials", "100000", "--timeout", "5")
+    summary = shell.json("launch", "--trials", "100000", "--timeout", "1")
     assert summary["state"] == "stopped"
     assert summary["model"] == {"name": "diabetes", "version": 1}
     assert summary["trials"]["complete"] >= 1

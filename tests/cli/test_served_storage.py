@@ -10,6 +10,7 @@ import pytest
 from agreement import assert_agreement
 from conftest import Shell
 from dask_servers import DaskServers
+from processes import COMMAND
 
 _SERVED = ("--storage", "dask+sqlite:///served.db")
 _ENDED = ("complete", "pruned")
@@ -66,7 +67,7 @@ def test_a_study_can_be_kept_in_the_memory_of_the_scheduler(shell: Shell, tmp_pa
 def wait_for_trials(shell: Shell, count: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        shown = shell.start(*_SERVED, "show", "diabetes", "--json")
+        shown = shell.start(*_SERVED, "show", "diabetes", "--json", command=COMMAND)
         out, _ = shown.communicate(timeout=60)
         if shown.returncode == 0 and json.loads(out)["trials"]["complete"] >= count:
             return
