@@ -1,25 +1,23 @@
 """The commands around promotion, from a champion to Staging and back."""
 
 import json
-import os
 import shutil
 import sqlite3
-import subprocess
-import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-from conftest import Shell, environment
+from conftest import Shell
 from mlflow.exceptions import MlflowException
-from processes import free_port, wait_until_up
+from processes import free_port
 from sklearn.datasets import load_diabetes
 
 
@@ -124,24 +122,30 @@ def test_the_model_loads_by_stage_and_alias_and_refuses_a_wrong_column(
 
 
 @pytest.fixture
-def served(promoted: Shell) -> Iterator[str]:
-    """The address of the model served by MLflow."""
-    port, log_file = free_port(), promoted.folder / "serve.log"
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/diabetes@staging"]
-    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    own = environment() | {"MLFLOW_TRACKING_URI": promoted.tracking_uri}
-    own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
-    with log_file.open("wb") as log:
-        server = subprocess.Popen(
-            command, cwd=promoted.folder, env=own, stdout=log, stderr=log, start_new_session=True
-        )
-    address = f"http://127.0.0.1:{port}"
+def served(promoted: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of MLflow's scoring server with the model, in a thread of this process.
+
+    docs/how-to/serving.md starts the server with `mlflow models serve`, which imports everything
+    again.
+    """
+    import uvicorn
+    from mlflow.pyfunc import scoring_server
+
+    monkeypatch.chdir(promoted.folder)
+    mlflow.set_tracking_uri(promoted.tracking_uri)
+    app = scoring_server.init(load(mlflow.pyfunc, "models:/diabetes@staging"))
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
     try:
-        wait_until_up(f"{address}/ping", server, log_file)
-        yield address
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(server.pid, 15)
-        server.wait(20)
+        server.should_exit = True
+        thread.join()
 
 
 def test_mlflow_serves_the_model_on_raw_rows(served: str) -> None:

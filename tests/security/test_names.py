@@ -102,32 +102,44 @@ def test_init_quotes_hostile_names(printed: Run, table: str) -> None:
     assert tomllib.loads(text)["target"].startswith(LINK + ESCAPE)
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "-rf", "..", "a\0b", "two\nlines"])
 def test_hostile_names_from_other_programs_are_shown_without_harm(
-    printed: Run, name: str, tmp_path: Path
+    printed: Run, tmp_path: Path
 ) -> None:
-    name = name[:500]  # the longest name that Optuna allows
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(storage="sqlite:///optuna.db", study_name=name)
-    study.enqueue_trial({FORMULA: "-1", ESCAPE: 0.5})
-    study.optimize(
-        lambda t: t.suggest_float(ESCAPE, 0, 1) + float(t.suggest_categorical(FORMULA, ["-1"])),
-        n_trials=2,
-    )
+    # No longer than the longest name that Optuna allows.
+    names = [name[:500] for name in (*HOSTILE, "-rf", "..", "a\0b", "two\nlines")]
+    make_studies(names)
     printed("studies")
-    assert json.loads(printed("studies", "--json"))[0]["study"] == name
-    printed("show", "--", name)
-    rows = list(csv.reader(printed("show", "--csv", "--", name).splitlines()))
-    cells = [cell for row in rows for cell in row if cell[:1] in {"=", "+", "@", "-"}]
-    assert all(float(cell) for cell in cells), cells
-    assert f"'{FORMULA}" in rows[0]
-    printed("best", "--", name)
-    printed("report", "--", name)
-    (page,) = (tmp_path / "deep" / "work").glob("*.html")
-    text = page.read_text()
-    assert not UNSEEN & set(text)
-    assert "<script" not in text
-    assert os.listdir(tmp_path) == ["deep"]
+    assert {study["study"] for study in json.loads(printed("studies", "--json"))} == set(names)
+    for name in names:
+        printed("show", "--", name)
+        rows = list(csv.reader(printed("show", "--csv", "--", name).splitlines()))
+        cells = [cell for row in rows for cell in row if cell[:1] in {"=", "+", "@", "-"}]
+        assert all(float(cell) for cell in cells), (name, cells)
+        assert f"'{FORMULA}" in rows[0]
+        printed("best", "--", name)
+        printed("report", "--", name)
+        (page,) = (tmp_path / "deep" / "work").glob("*.html")
+        text = page.read_text()
+        assert not UNSEEN & set(text), name
+        assert "<script" not in text, name
+        assert os.listdir(tmp_path) == ["deep"], name
+        assert os.listdir(tmp_path / "deep") == ["work"], name
+        page.unlink()
+
+
+def make_studies(names: list[str]) -> None:
+    """Make studies with these names, and with hostile names of parameters, as Optuna allows."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage("sqlite:///optuna.db")
+    for name in names:
+        study = optuna.create_study(storage=storage, study_name=name)
+        study.enqueue_trial({FORMULA: "-1", ESCAPE: 0.5})
+        study.optimize(
+            lambda t: t.suggest_float(ESCAPE, 0, 1) + float(t.suggest_categorical(FORMULA, ["-1"])),
+            n_trials=2,
+        )
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 @pytest.mark.parametrize("option", ["study", "experiment", "model"])

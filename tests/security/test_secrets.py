@@ -1,7 +1,6 @@
 """Passwords in addresses never appear in output, stores, files or command lines."""
 
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +10,11 @@ from zipfile import ZipFile, is_zipfile
 
 import psutil
 import pytest
-from processes import environment
+from processes import COMMAND, INSTALLED, environment
 from sqlalchemy import MetaData, create_engine, make_url, select
 
 from search.cli.app import run
 
-COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 # Part of every password. Credentials for MLflow and object stores come from the environment.
 FISH = "swordfish"
 PLANTED = {
@@ -35,9 +33,11 @@ class Deployment:
         self.command_lines: set[str] = set()
 
     def __call__(self, *arguments: str) -> str:
+        # A fork has the command line of its server, so commands with workers are installed ones.
+        command = INSTALLED if {"launch", "doctor"} & set(arguments) else COMMAND
         stores = {"OPTUNA_STORAGE": self.storage, "MLFLOW_TRACKING_URI": self.tracking_uri}
         process = subprocess.Popen(
-            [COMMAND, *arguments],
+            [command, *arguments],
             cwd=self._folder,
             env=environment() | PLANTED | stores,
             stdout=subprocess.PIPE,

@@ -3,29 +3,28 @@
 import http.client
 import json
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psutil
 import pytest
+from forks import Fork
 from mlflow_stores import copy_store
-from processes import environment, free_port, wait_until_up
+from processes import free_port, wait_until_up
 
 from storage.tracking.client import connect
-
-COMMAND = str(Path(sys.executable).with_name("grovekeeper"))
 
 
 @dataclass(frozen=True)
 class Server:
     """A running server with a run that has one artifact."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Fork
     port: int
     run_id: str
 
@@ -45,23 +44,15 @@ class Server:
 
 
 @contextmanager
-def ui(
-    folder: Path, *arguments: str, tracking_uri: str
-) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
-    port = free_port()
-    with (folder / "ui.log").open("wb") as log:
-        process = subprocess.Popen(
-            [COMMAND, "ui", "--port", str(port), *arguments],
-            cwd=folder,
-            env=environment() | {"MLFLOW_TRACKING_URI": tracking_uri},
-            stdout=log,
-            stderr=log,
-        )
+def ui(folder: Path, *arguments: str, tracking_uri: str) -> Iterator[tuple[int, Fork]]:
+    port, log = free_port(), folder / "ui.log"
+    command = ["ui", "--port", str(port), *arguments]
+    process: Any = Fork(command, folder, log, MLFLOW_TRACKING_URI=tracking_uri)
     try:
-        wait_until_up(f"http://127.0.0.1:{port}/health", process, folder / "ui.log")
+        wait_until_up(f"http://127.0.0.1:{port}/health", process, log)
         yield port, process
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
