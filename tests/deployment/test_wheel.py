@@ -29,6 +29,7 @@ def pip(folder: Path, *arguments: str) -> None:
 PACKAGES = ("grovekeeper", "search", "storage")
 
 
+@pytest.mark.slow
 def test_it_contains_the_three_packages_and_their_data_files(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = archive.namelist()

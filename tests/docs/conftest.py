@@ -1,7 +1,6 @@
 """Fixtures for pages: tables, studies, servers. Each returns the names to replace on the page."""
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pandas as pd
 import pytest
 import sqlalchemy
 from dask_servers import DaskServers
-from processes import free_port
+from processes import COMMAND, free_port
 from shared import made_once
 from terminal import Names, Terminal, at_home
 
@@ -103,9 +102,16 @@ def ports() -> Names:
 
 @pytest.fixture
 def environment_here(folder: Path) -> Names:
-    """The virtual environment of the README; it is a link to the one that runs the tests."""
-    (folder / ".venv").symlink_to(sys.prefix)
+    """The virtual environment of the README; its only command is the one of the command server."""
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "grovekeeper").symlink_to(COMMAND)
     return {}
+
+
+@pytest.fixture
+def few_trials() -> Names:
+    """Fewer trials than on the page, where no output depends on their number."""
+    return {"trials 20": "trials 6", "trials=20": "trials=6", "trials=50": "trials=6"}
 
 
 def write_houses(folder: Path) -> None:

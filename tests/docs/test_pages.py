@@ -25,6 +25,7 @@ NEEDS = {
     "a Dask cluster": "cluster",
     "free ports": "ports",
     "a virtual environment": "environment_here",
+    "few trials": "few_trials",
 }
 # Allowed reasons for blocks that are not run.
 NOT_RUN = {

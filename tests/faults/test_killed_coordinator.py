@@ -11,7 +11,7 @@ from conftest import Workspace
 
 from storage.records import LOST_REASON
 
-ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "30"))
+ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "12"))
 SEED = 0
 AT_ONCE = 4
 LONG_TRIALS = {"set": "search.workers.task_sizing:_MIN_SECONDS", "to": 1e-6}
