@@ -93,6 +93,8 @@ def permutation_importance(
     names of the columns, the most important first, and the increases of the loss, shape
     (n_columns, repeats)
     """
+    import pandas as pd
+
     table, forest = champion.pipeline[:-1], champion.pipeline[-1]
     random = np.random.default_rng(0)
     n_rows = len(dataset.held_out_y)
@@ -106,20 +108,30 @@ def permutation_importance(
     weights = dataset.held_out_roles.weights
     weights = None if weights is None else weights[chosen]
 
-    def loss(values: "pd.DataFrame") -> float:
-        return sign(metric.direction) * metric.from_predictions(
-            y, predict(forest, values, dataset.task), weights
+    def losses_of(*tables: "pd.DataFrame") -> list[float]:
+        """Return the loss on each table; the trees are called once for all of them."""
+        forecasts = np.split(
+            predict(forest, pd.concat(tables, ignore_index=True), dataset.task), len(tables)
         )
+        return [
+            sign(metric.direction) * metric.from_predictions(y, forecast, weights)
+            for forecast in forecasts
+        ]
 
     outputs = dataset.encode(champion.params.get(ENCODING)).sources
     split = dict(zip(rows.columns, forest.feature_importances_, strict=True))
     by_splits = sorted(outputs, key=lambda name: -sum(split[column] for column in outputs[name]))
     ranked = by_splits[:_MOST_COLUMNS]
-    before, losses = loss(rows), np.empty((len(ranked), _REPEATS))
+    (before,) = losses_of(rows)
+    losses = np.empty((len(ranked), _REPEATS))
+    # Class probabilities of all repetitions may take too much memory.
+    together = _REPEATS if dataset.n_classes <= MOST_CLASSES else 1
     for i, name in enumerate(ranked):
-        for repeat in range(_REPEATS):
+        shuffles = []
+        for _ in range(_REPEATS):
             order = random.permutation(len(rows))
-            column = {c: rows[c].to_numpy()[order] for c in outputs[name]}
-            losses[i, repeat] = loss(rows.assign(**column)) - before
+            shuffles.append(rows.assign(**{c: rows[c].to_numpy()[order] for c in outputs[name]}))
+        parts = (shuffles[k : k + together] for k in range(0, _REPEATS, together))
+        losses[i] = [loss - before for part in parts for loss in losses_of(*part)]
     order = np.argsort(-np.median(losses, axis=1), kind="stable")
     return [str(ranked[i]) for i in order], losses[order]
