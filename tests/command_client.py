@@ -1,6 +1,7 @@
 """Replaces the installed command by a client of the command server (command_server.py).
 
-The exit code, signals and the three standard streams are those of the command.
+The exit code, signals and the three standard streams are those of the command. A variable replaces
+the program `grovekeeper` by another one of the server.
 """
 
 import json
@@ -11,7 +12,9 @@ import sys
 
 server = socket.socket(socket.AF_UNIX)
 server.connect(os.environ["GROVEKEEPER_TEST_SERVER"])
+program = os.environ.pop("GROVEKEEPER_TEST_PROGRAM", "grovekeeper")
 request = {"run": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}
+request |= {"program": program}
 body = json.dumps(request).encode()
 socket.send_fds(server, [len(body).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(body)

@@ -10,10 +10,11 @@ standard streams as file descriptors, and the document. The answers are two line
 process, and its exit code (negative for a signal). If a client disconnects, its process is killed.
 
     {"run": [ARGUMENTS], "cwd": FOLDER, "environment": {NAME: VALUE},
-     "program": "grovekeeper" | "dask", "faults": [FAULT, ...]}
+     "program": "grovekeeper" | "dask" | "python", "faults": [FAULT, ...]}
 
-The program and the faults (faults/injection.py) are optional. The given modules are imported as
-well, in the server and in the workers. The server writes the name of its socket to the file.
+The argument of "python" is code. The program and the faults (faults/injection.py) are optional. The
+given modules are imported as well, in the server and in the workers. The server writes the name of
+its socket to the file.
 """
 
 import atexit
@@ -30,6 +31,7 @@ import traceback
 from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dask.config
@@ -135,11 +137,17 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
             from injection import inject
 
             inject(fault)
-        if request.get("program") == "dask":
-            from dask.__main__ import main as run
+        program = request.get("program", "grovekeeper")
+        if program == "python":
+            _run_code(*request["run"])
+        elif program == "dask":
+            from dask.__main__ import main as run_dask
+
+            run_dask()
         else:
-            from search.cli import main as run
-        run()
+            from search.cli import main
+
+            main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         threading._shutdown()  # type: ignore[attr-defined]
@@ -151,6 +159,13 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _run_code(code: str) -> None:
+    """Run code as `python -c` does."""
+    main = ModuleType("__main__")
+    sys.modules["__main__"] = main
+    exec(compile(code, "<string>", "exec"), main.__dict__)  # noqa: S102 it is the tests' own code
 
 
 def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:

@@ -3,12 +3,12 @@
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import COMMAND
 from snippets import PAGES, ROOT, Block, Page, assert_output
 from terminal import Names, Terminal, at_home
 
@@ -92,9 +92,9 @@ class Reader:
 
     def _python(self, block: Block) -> None:
         done = subprocess.run(
-            [sys.executable, "-c", self._real(block.text)],
+            [COMMAND, self._real(block.text)],
             cwd=self._folder,
-            env=at_home(),
+            env=at_home() | {"GROVEKEEPER_TEST_PROGRAM": "python"},
             capture_output=True,
             text=True,
             check=False,
