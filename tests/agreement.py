@@ -49,10 +49,12 @@ def assert_agreement(storage: str, tracking_uri: str, study_name: str) -> Run:
         if trial.value is not None:
             trees = trial.user_attrs["n_estimators"]
             curves.setdefault(metric, {})[trees] = trial.value
-            for name in ("fit_seconds", "rows", "model_bytes"):
-                if name in trial.user_attrs:
-                    curves[name] = {trees: trial.user_attrs[name]}
             assert run.data.params["n_estimators"] == str(trees)
+        # Interrupted trials have no value, but may have been scored.
+        last = trial.user_attrs.get("n_estimators", max(trial.intermediate_values, default=0))
+        for name in ("fit_seconds", "rows", "model_bytes"):
+            if name in trial.user_attrs:
+                curves[name] = {last: trial.user_attrs[name]}
         assert set(run.data.metrics) == {name for name, curve in curves.items() if curve}
         for name, curve in curves.items():
             points = client.get_metric_history(run.info.run_id, name)

@@ -193,7 +193,7 @@ def test_a_study_reaches_staging_although_each_service_restarts(
     composed: Composed, mixed_table: pd.DataFrame, tmp_path: Path
 ) -> None:
     # The table is large so that trials are slow: at the end every trial is compared with its run.
-    random, table = np.random.default_rng(0), pd.concat([mixed_table] * 20, ignore_index=True)
+    random, table = np.random.default_rng(0), pd.concat([mixed_table] * 60, ignore_index=True)
     table["size"] += random.normal(size=len(table))
     table.to_csv(tmp_path / "houses.csv", index=False)
 
