@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
+
+pytestmark = pytest.mark.slow
 
 # Type of a fixture, repeated here because a conftest should not be imported.
 OpenPage = Callable[[str], Page]

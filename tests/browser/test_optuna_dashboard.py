@@ -29,6 +29,7 @@ def dashboard(study: Any, tmp_path: Path) -> Iterator[str]:
         stop(server)
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_the_study_its_metric_and_best_trial(
     study: Any, dashboard: str, page: Page
 ) -> None:

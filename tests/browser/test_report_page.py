@@ -45,6 +45,7 @@ def test_on_a_phone_only_wide_figures_scroll_sideways(report: str, browser: Brow
     context.close()
 
 
+@pytest.mark.slow
 def test_the_studys_run_in_mlflow_shows_the_report(
     study: Any, open_page: Callable[[str], Page]
 ) -> None:

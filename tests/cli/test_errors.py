@@ -169,6 +169,7 @@ def test_the_ui_reports_that_its_port_is_in_use(launched: Shell) -> None:
         assert "try another --host or --port" in launched("ui", "--port", port, expect=1).stderr
 
 
+@pytest.mark.slow
 def test_with_a_server_ui_prints_the_address_of_the_server(
     shell: Shell, mlflow_server: str
 ) -> None:

@@ -123,6 +123,7 @@ def test_sync_completes_the_runs_of_a_callback(
     assert (run.info.status, run.data.metrics["best_value"]) == ("FINISHED", 2.0)
 
 
+@pytest.mark.slow
 def test_ui_prints_the_pages_of_a_mirrored_one(foreign: Shell, mlflow_server: str) -> None:
     there = ("--tracking-uri", mlflow_server)
     foreign(*there, "ui", "--study", "my study", expect=1)

@@ -182,6 +182,7 @@ def test_a_raw_table_on_a_server_and_continued(
     assert {path.name.split("-")[0] for path in shell.folder.iterdir()} == {"optuna.db"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "to_workers"),
     [
@@ -240,6 +241,7 @@ def test_a_killed_launch_is_lost_until_the_next_one_takes_over(shell: Shell) -> 
     assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
     summary = shell.json("launch", "--trials", "100000", "--timeout", "1")
     assert summary["state"] == "stopped"
@@ -247,6 +249,7 @@ def test_a_time_limit_ends_the_search_with_a_champion(shell: Shell) -> None:
     assert summary["trials"]["complete"] >= 1
 
 
+@pytest.mark.slow
 def test_a_time_limit_shorter_than_a_trial_still_registers_a_champion(shell: Shell) -> None:
     summary = shell.json("launch", "--trials", "100000", "--timeout", "0.1")
     assert summary["state"] == "stopped"

@@ -51,6 +51,7 @@ def launched(folder: Shell, name: str, data: str, *options: str) -> tuple[dict[s
     return summary, printed
 
 
+@pytest.mark.slow
 def test_groups_are_cross_validated_and_a_ranking_metric_is_maximised(folder: Shell) -> None:
     options = ("--group", "patient", "--metric", "auc", "--folds", "3")
     summary, printed = launched(folder, "groups", "well.csv", *options)
@@ -64,6 +65,7 @@ def test_groups_are_cross_validated_and_a_ranking_metric_is_maximised(folder: Sh
     assert parent.data.metrics["best_roc_auc"] == summary["best"]["value"]
 
 
+@pytest.mark.slow
 def test_dropped_and_categorical_columns_are_recorded_with_the_study(folder: Shell) -> None:
     columns = ("--drop", "visited", "--drop", "counts", "--categorical", "patient")
     launched(folder, "columns", "strength.csv", *columns)

@@ -37,6 +37,7 @@ def test_a_study_is_shown_as_by_the_version_that_wrote_it(shell: Shell, name: st
     )
 
 
+@pytest.mark.slow
 def test_a_report_has_all_figures_of_the_champion(shell: Shell, name: str) -> None:
     figures = {figure["name"]: figure["shown"] for figure in shell.json("report", name)["figures"]}
     assert figures["columns"]
@@ -45,6 +46,7 @@ def test_a_report_has_all_figures_of_the_champion(shell: Shell, name: str) -> No
     assert f"grovekeeper reproduce {name} --version 1" in html
 
 
+@pytest.mark.slow
 def test_a_launch_continues_the_study(shell: Shell) -> None:
     shutil.copy(STUDIES["diabetes"], shell.folder / "optuna.db")
     then, now = printed_then("diabetes"), shell.json("launch", "--trials", "7", "--workers", "1")

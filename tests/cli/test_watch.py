@@ -32,6 +32,7 @@ def houses(shell: Shell) -> Shell:
     return shell
 
 
+@pytest.mark.slow
 def test_launch_and_watch_show_the_same_panel_and_ctrl_c_ends_only_the_watching(
     houses: Shell,
 ) -> None:
@@ -76,6 +77,7 @@ def test_in_a_pipe_it_prints_the_result_and_no_panel(launched: Shell) -> None:
     assert launched.json("watch", "diabetes") == launched.json("show", "diabetes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variables", [{"TERM": "dumb"}, pytest.param({"CI": "true"}, marks=pytest.mark.slow)]
 )

@@ -12,6 +12,8 @@ import grovekeeper
 from search.cli.app import app
 from search.study.spec import StudySpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

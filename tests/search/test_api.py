@@ -82,6 +82,7 @@ def printed(folder: Path) -> Any:
     return json.loads(line)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_gets_the_result(printed: Any, folder: Path) -> None:
     summary = printed["summary"]
     assert (summary["study"], summary["state"]) == ("wine", "finished")
@@ -95,6 +96,7 @@ def test_a_script_without_a_main_guard_gets_the_result(printed: Any, folder: Pat
     assert printed["main"] == "script.py" or printed["main"].endswith("/script.py")
 
 
+@pytest.mark.slow
 def test_study_and_model_are_in_the_default_stores(printed: Any, folder: Path) -> None:
     elsewhere = mlflow.MlflowClient(f"sqlite:///{folder}/zoë (1) & co/mlflow.db")
     (another,) = elsewhere.search_experiments(filter_string="name = 'diabetes'")

@@ -102,6 +102,7 @@ def test_init_quotes_hostile_names(printed: Run, table: str) -> None:
     assert tomllib.loads(text)["target"].startswith(LINK + ESCAPE)
 
 
+@pytest.mark.slow
 def test_hostile_names_from_other_programs_are_shown_without_harm(
     printed: Run, tmp_path: Path
 ) -> None:

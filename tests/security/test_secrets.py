@@ -163,6 +163,7 @@ def dying_server() -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.slow
 def test_error_messages_contain_no_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,8 @@ from processes import free_port, wait_until_up
 
 from storage.tracking.client import connect
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Server:
@@ -153,7 +155,6 @@ def test_the_server_loads_no_models_and_listens_on_loopback_only(server: Server)
     assert set(listening) == {"127.0.0.1"}
 
 
-@pytest.mark.slow
 def test_listening_on_all_addresses_prints_a_warning(tmp_path: Path, empty_mlflow: Path) -> None:
     address = copy_store(empty_mlflow, tmp_path)
     with ui(tmp_path, "--host", "0.0.0.0", tracking_uri=address) as (port, process):  # noqa: S104

@@ -23,7 +23,12 @@ def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(
-    params=["sqlite", "postgresql", "dask", pytest.param("mariadb", marks=pytest.mark.mariadb)]
+    params=[
+        "sqlite",
+        "postgresql",
+        pytest.param("dask", marks=pytest.mark.slow),
+        pytest.param("mariadb", marks=pytest.mark.mariadb),
+    ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Return the address of a new database of each kind; a Dask scheduler serves one of them.
@@ -74,7 +79,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=["sqlite", "server"])
+@pytest.fixture(params=["sqlite", pytest.param("server", marks=pytest.mark.slow)])
 def tracking_uri(request: pytest.FixtureRequest) -> str:
     """Return the address of an MLflow store of each kind."""
     kind = {"sqlite": "mlflow_file", "server": "mlflow_server"}[request.param]

@@ -84,6 +84,7 @@ def test_the_error_on_an_older_schema_names_the_upgrade_command(tmp_path: Path) 
             database.open_optuna(url, create=create)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_tables_can_be_created_by_several_threads_at_the_same_time(
     kind: str, postgres: Callable[[], str], tmp_path: Path

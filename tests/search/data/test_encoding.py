@@ -132,6 +132,7 @@ def encodings(gaps: Dataset) -> dict[str, Encoded]:
     return {encoding: gaps.encode(encoding) for encoding in ALL}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["never seen", None, np.nan, 7])
 @pytest.mark.parametrize("encoding", ALL)
 def test_unknown_and_missing_categories_are_encoded(
@@ -208,6 +209,7 @@ def test_every_row_is_encoded_once(times: NDArray[Any]) -> None:
         assert all(len(train) and not set(train) & set(test) for train, test in splits)
 
 
+@pytest.mark.slow
 def test_encoding_twice_gives_the_same_bits() -> None:
     for encoding in ALL:
         first, second = (dataset(columns()).encode(encoding).X for _ in range(2))

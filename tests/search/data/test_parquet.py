@@ -103,6 +103,7 @@ INTACT = intact_file()
 FOOTER = len(INTACT) - 8 - int.from_bytes(INTACT[-8:-4], "little")
 
 
+@pytest.mark.slow
 @given(
     flips=st.lists(
         st.tuples(st.integers(0, len(INTACT) - 1), st.integers(1, 255)), min_size=1, max_size=8

@@ -26,6 +26,7 @@ _EXPECTED_FAILURES = {
 }
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [ForestSearchClassifier(trials=1, trees=10, random_state=0)],
     expected_failed_checks=lambda _estimator: _EXPECTED_FAILURES,
@@ -82,6 +83,7 @@ def test_a_pickled_estimator_predicts_the_same(fitted: ForestSearchRegressor) ->
     assert not hasattr(clone(fitted), "study_")
 
 
+@pytest.mark.slow
 def test_it_works_in_pipelines_and_in_a_grid_search() -> None:
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     X, y = X.iloc[::2], y.iloc[::2]
@@ -157,6 +159,7 @@ def test_weights_decide_which_rows_count() -> None:
     assert np.corrcoef(forest.predict(X), X[:, 0])[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_several_jobs_propose_the_same_first_trials(fitted: ForestSearchRegressor) -> None:
     X, y = load_diabetes(return_X_y=True)
     forest = ForestSearchRegressor(trials=6, n_jobs=2, random_state=3).fit(X, y)
@@ -180,6 +183,7 @@ def test_a_failed_fit_leaves_the_estimator_unchanged() -> None:
     assert set(forest.predict(X)) == set(forest.classes_) == {False, True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_groups", [0, pytest.param(40, marks=pytest.mark.slow)])
 def test_with_stores_the_study_is_stored_and_mirrored(
     n_groups: int, mlflow_file: str, tmp_path: Path
@@ -240,6 +244,7 @@ def test_the_shortest_timeout_still_gives_a_forest() -> None:
     assert model.score(X, y) > 0.3
 
 
+@pytest.mark.slow
 def test_it_beats_the_default_forest_on_noisy_data() -> None:
     random = np.random.default_rng(0)
     X = random.normal(size=(400, 10))

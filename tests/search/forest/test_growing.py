@@ -94,6 +94,7 @@ def test_out_of_bag_score_agrees_with_scikit_learns(
     assert np.corrcoef(ours, theirs)[0, 1] > 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splitter", KINDS)
 @pytest.mark.parametrize("class_weight", [None, "balanced_subsample"])
 def test_class_and_row_weights_have_the_effect_they_have_in_scikit_learn(

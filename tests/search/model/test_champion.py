@@ -278,6 +278,7 @@ def test_a_model_takes_rows_with_and_without_dropped_columns(
         np.testing.assert_allclose(json.loads(answer.response)["predictions"], expected)
 
 
+@pytest.mark.slow
 def test_all_types_of_a_parquet_file_are_saved_and_predicted(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     n = 120
@@ -308,6 +309,7 @@ def test_all_types_of_a_parquet_file_are_saved_and_predicted(tmp_path: Path) -> 
     assert np.isfinite(model.predict(missing)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "params"),
     [

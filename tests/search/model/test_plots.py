@@ -28,6 +28,7 @@ def houses(folder: Path, share: float = 0.2, classes: int = 0) -> Dataset:
     return make_dataset(str(folder / "houses.csv"), "price", holdout=share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("classes", "names"),
     [

@@ -176,6 +176,7 @@ def hide_another(pipeline: Any) -> None:
     pipeline.steps[0][1].high_cardinality = SVC().fit([[0.0], [1.0]], [0, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("forge", "says"),
     [
@@ -235,6 +236,7 @@ def test_a_file_that_is_not_skops_is_refused(shop: Shop) -> None:
         load_model(shop.registry, made)
 
 
+@pytest.mark.slow
 def test_a_model_of_another_program_is_refused(
     shop: Shop, made: ModelVersion, tmp_path: Path
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_search_finishes_exactly_the_requested_number_of_trials(
     assert [t.place for t in trials] == list(range(12))
 
 
+@pytest.mark.slow
 def test_scores_follow_from_a_trials_place_and_the_studys_seed(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers, few: TrainingSet
 ) -> None:
@@ -248,6 +249,7 @@ def test_a_short_trial_is_saved_when_it_starts_and_when_it_ends(
         assert (begun.started, begun.params) == (ended.started, ended.params)
 
 
+@pytest.mark.slow
 def test_with_one_worker_a_search_is_reproducible(
     book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
 ) -> None:
@@ -275,6 +277,7 @@ def test_a_stopped_and_resumed_search_equals_an_uninterrupted_one(
     assert sum(t.interrupted for t in stopped.trials()) == 3
 
 
+@pytest.mark.slow
 def test_pseudo_values_are_stored_for_each_trial_that_may_become_the_champion(
     book: StudyBook, plan: Callable[..., Plan], one_worker: Workers
 ) -> None:
@@ -420,6 +423,7 @@ def test_a_trial_that_fails_a_fourth_time_is_given_up_and_replaced(
     assert sorted(t.place for t in finished(study.trials())) == [0, *range(2, 11)]
 
 
+@pytest.mark.slow
 def test_a_trial_that_kills_its_workers_is_not_retried(
     book: StudyBook,
     plan: Callable[..., Plan],
@@ -547,6 +551,7 @@ def test_an_interrupted_duplicate_is_retried_as_a_duplicate(
     assert growths == [0]
 
 
+@pytest.mark.slow
 def test_a_search_of_duplicates_can_be_stopped_and_obeys_its_deadline(
     book: StudyBook, plan: Callable[..., Plan], two_workers: Workers
 ) -> None:
@@ -559,6 +564,7 @@ def test_a_search_of_duplicates_can_be_stopped_and_obeys_its_deadline(
     assert 5 <= len(finished(study.trials())) < 10**5
 
 
+@pytest.mark.slow
 def test_with_a_guide_the_scores_are_the_guides_and_the_value_is_the_metrics(
     book: StudyBook, two_workers: Workers, cancer: TrainingSet
 ) -> None:

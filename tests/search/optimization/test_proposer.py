@@ -64,6 +64,7 @@ def random_proposal(place: int) -> Proposal:
     return Proposal(place, params)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_proposals_depend_on_the_history_only() -> None:
     """They are equal if the proposer is rebuilt, before and after trials are dropped."""
     live, records = make_proposer(), list[TrialRecord]()

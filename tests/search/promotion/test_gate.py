@@ -82,6 +82,7 @@ def test_a_larger_tolerance_never_refuses_more(data: Any, one: float, other: flo
     assert judge(comparison, more).passed >= judge(comparison, less).passed
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_difference_at_about_its_level() -> None:
     random, covered, rounds = np.random.default_rng(0), 0, 100
     for _ in range(rounds):

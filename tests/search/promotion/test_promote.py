@@ -57,6 +57,7 @@ def test_the_first_version_must_beat_a_constant_forecast(shop: Shop) -> None:
     assert "moved to Staging" in shop.client.get_model_version("houses", "1").description
 
 
+@pytest.mark.slow
 def test_a_first_version_that_does_not_beat_a_constant_forecast_is_refused(
     empty_shop: Shop,
 ) -> None:
@@ -97,6 +98,7 @@ def test_by_default_the_best_version_is_promoted(shop: Shop) -> None:
     assert f"version {best} is the best on the hold-out" in shop.messages
 
 
+@pytest.mark.slow
 def test_a_version_without_a_difference_passes_unless_strict(shop: Shop) -> None:
     shop.promote(1)
     with pytest.raises(StudyError, match="no difference shown"):
@@ -107,6 +109,7 @@ def test_a_version_without_a_difference_passes_unless_strict(shop: Shop) -> None
     assert move.judgement.verdict == "no difference shown"
 
 
+@pytest.mark.slow
 def test_tolerance_passes_a_worse_version_and_a_requirement_refuses_a_good_one(shop: Shop) -> None:
     with pytest.raises(StudyError, match=r"rmse is .*, but must be at most 0\.01"):
         shop.promote(1, required=("r2=0.1", "rmse=0.01"))
@@ -116,6 +119,7 @@ def test_tolerance_passes_a_worse_version_and_a_requirement_refuses_a_good_one(s
     assert shop.promote(2, tolerance=1.0) is not None
 
 
+@pytest.mark.slow
 def test_versions_without_a_hold_out_cannot_be_judged(shop: Shop) -> None:
     shop.add(GOOD, holdout=0.0)
     with pytest.raises(StudyError, match=r"was trained on every row.*--force --reason TEXT"):
@@ -128,6 +132,7 @@ def test_versions_without_a_hold_out_cannot_be_judged(shop: Shop) -> None:
         shop.promote(1)
 
 
+@pytest.mark.slow
 def test_versions_are_compared_on_the_rows_held_out_from_both(shop: Shop) -> None:
     shop.add(GOOD, holdout=0.4)
     shop.add(GOOD, trees=9, holdout=0.4)
@@ -137,6 +142,7 @@ def test_versions_are_compared_on_the_rows_held_out_from_both(shop: Shop) -> Non
     assert rows[1] == rows[2]
 
 
+@pytest.mark.slow
 def test_held_out_rows_stay_held_out_in_a_longer_table_but_not_with_other_columns(
     shop: Shop,
 ) -> None:
@@ -177,6 +183,7 @@ def test_a_version_that_drops_a_column_is_compared_with_one_that_uses_it(
     assert not any("not known" in text for text in empty_shop.messages)
 
 
+@pytest.mark.slow
 def test_versions_with_different_targets_cannot_be_compared(shop: Shop) -> None:
     shop.promote(1)
     shop.add(GOOD, target="size")
@@ -191,6 +198,7 @@ def classes() -> pd.DataFrame:
     return houses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "role",
     [
@@ -213,6 +221,7 @@ def test_the_gate_supports_classes_groups_times_and_weights(
         assert move.judgement.metric == "brier"
 
 
+@pytest.mark.slow
 def test_versions_with_different_classes_cannot_be_compared(empty_shop: Shop) -> None:
     houses = classes()
     empty_shop.add(GOOD, 5, data=empty_shop.write(houses, "classes.csv"), target="dear")
@@ -226,6 +235,7 @@ def test_versions_with_different_classes_cannot_be_compared(empty_shop: Shop) ->
         empty_shop.promote(2)
 
 
+@pytest.mark.slow
 def test_a_changed_or_moved_table_is_reported(shop: Shop) -> None:
     (shop.folder / "houses.csv").rename(shop.folder / "moved.csv")
     with pytest.raises(StudyError, match="name it with --data"):
@@ -236,6 +246,7 @@ def test_a_changed_or_moved_table_is_reported(shop: Shop) -> None:
     assert shop.promote(1, data=str(shop.folder / "moved.csv")) is not None
 
 
+@pytest.mark.slow
 def test_a_refit_on_every_row_is_judged_by_its_original(shop: Shop) -> None:
     move = shop.promote(1, refit_all=True)
     assert move is not None
@@ -285,6 +296,7 @@ def test_changed_files_are_refused_with_both_digests_even_by_force(shop: Shop) -
         shop.promote(1, force=True, reason="in a hurry")
 
 
+@pytest.mark.slow
 def test_repeated_rollbacks_go_further_back(shop: Shop) -> None:
     for number in (2, 1, 3):
         shop.promote(number)
@@ -298,6 +310,7 @@ def test_repeated_rollbacks_go_further_back(shop: Shop) -> None:
     assert shop.holder() == 2
 
 
+@pytest.mark.slow
 def test_changes_by_hand_are_shown_and_rolled_back(shop: Shop) -> None:
     shop.promote(1)
     with warnings.catch_warnings():
@@ -316,6 +329,7 @@ def test_changes_by_hand_are_shown_and_rolled_back(shop: Shop) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_move_from_staging_to_production_is_not_a_change_by_hand(shop: Shop) -> None:
     shop.promote(1)
     shop.promote(1, stage="Production")
@@ -364,6 +378,7 @@ def test_an_overtaken_move_is_reported_with_the_user_who_overtook_it(shop: Shop)
     assert states == ["overtaken", "done"]
 
 
+@pytest.mark.slow
 def test_a_version_is_not_moved_if_the_stage_changed_while_it_was_judged(shop: Shop) -> None:
     registry = InterruptedRegistry(shop.tracking_uri, before_download=lambda: shop.promote(1))
     with pytest.raises(
@@ -411,6 +426,7 @@ def test_an_unknown_model_is_reported(empty_shop: Shop) -> None:
         empty_shop.promote()
 
 
+@pytest.mark.slow
 def test_an_unknown_version_is_reported(shop: Shop) -> None:
     with pytest.raises(UsageError, match="houses has no version 7: there are 1"):
         shop.promote(7)

@@ -217,6 +217,7 @@ def test_a_report_is_reproducible_and_independent_of_the_users_style(
         assert matplotlib.rcParams["font.size"] == 30
 
 
+@pytest.mark.slow
 def test_the_direction_is_respected(book: StudyBook) -> None:
     study = book.make("flats", "maximize")
     settle(study, "r2")
@@ -279,6 +280,7 @@ def test_one_parameter_has_a_slice_only(study: Study) -> None:
     assert figures["slice-1"].title == "Slice: max_features"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{}, {"max_depth": 4}])
 def test_parameters_that_never_vary_have_no_figures(study: Study, params: dict[str, Any]) -> None:
     add(study, 50.0, **params)
@@ -289,6 +291,7 @@ def test_parameters_that_never_vary_have_no_figures(study: Study, params: dict[s
     assert expected in figures["slices"].text
 
 
+@pytest.mark.slow
 def test_few_trials_or_equal_values_have_no_importance(study: Study, book: StudyBook) -> None:
     fill(study, 9)
     assert "needs 10 complete trials; this study has 6" in missing(figures_of(study))["importance"]
@@ -299,6 +302,7 @@ def test_few_trials_or_equal_values_have_no_importance(study: Study, book: Study
     assert missing(figures) == {"importance": "All complete trials have the same value."}
 
 
+@pytest.mark.slow
 def test_failed_trials_are_counted_but_not_drawn(study: Study) -> None:
     add(study, None, "FAIL", max_features=0.5)
     fill(study)
@@ -362,6 +366,7 @@ def test_without_times_the_figure_gives_the_reason(study: Study) -> None:
     assert missing(figures_of(study))["time"] == "The trials have no times."
 
 
+@pytest.mark.slow
 def test_pruned_curves_are_pale_and_the_best_is_thick(study: Study) -> None:
     fill(study)
     add(study, None, "RUNNING", max_features=0.5)
@@ -377,6 +382,7 @@ def test_pruned_curves_are_pale_and_the_best_is_thick(study: Study) -> None:
     assert tick_labels(axes(curves).xaxis) == ["32", "128"]
 
 
+@pytest.mark.slow
 def test_curves_show_the_guide_if_the_metric_has_one(study: Study) -> None:
     settle(study, "log_loss")
     fill(study)
@@ -401,6 +407,7 @@ def test_a_step_of_zero_leaves_the_axis_linear(study: Study) -> None:
     assert "nan" not in make_report(study).html.lower()
 
 
+@pytest.mark.slow
 def test_names_are_escaped_and_shown_as_they_are(book: StudyBook) -> None:
     name = "</script><b onclick='x'>&amp;"
     study = book.make(name, "minimize")
@@ -428,6 +435,7 @@ def test_names_are_escaped_and_shown_as_they_are(book: StudyBook) -> None:
     assert "&amp;lt;" not in page.html
 
 
+@pytest.mark.slow
 def test_infinite_values_are_left_out(study: Study) -> None:
     fill(study)
     add(study, float("inf"), max_features=0.5, max_depth=4, min_samples_leaf=1)
@@ -437,6 +445,7 @@ def test_infinite_values_are_left_out(study: Study) -> None:
     assert figures["history"].text == "best rmse 42 at trial 18 of 22"
 
 
+@pytest.mark.slow
 def test_parameters_that_some_trials_lack_are_drawn(study: Study) -> None:
     fill(study)
     for place in range(6):
@@ -445,6 +454,7 @@ def test_parameters_that_some_trials_lack_are_drawn(study: Study) -> None:
     assert missing(figures_of(study)) == {}
 
 
+@pytest.mark.slow
 def test_a_changed_range_is_drawn(study: Study) -> None:
     fill(study)
     wide: dict[str, BaseDistribution] = {"max_features": FloatDistribution(0.01, 2.0)}
@@ -470,6 +480,7 @@ def test_the_first_of_several_objectives_is_drawn(book: StudyBook) -> None:
     assert set(missing(figures)) <= {"time", "curves"}
 
 
+@pytest.mark.slow
 def test_many_trials_are_drawn_as_a_few_traces_and_sampled_lines(study: Study) -> None:
     fill(study, 3)
     trials = []
@@ -491,6 +502,7 @@ def test_many_trials_are_drawn_as_a_few_traces_and_sampled_lines(study: Study) -
     assert len(axes(figures["curves"]).lines) == 3
 
 
+@pytest.mark.slow
 def test_equal_importances_keep_their_order(study: Study) -> None:
     space: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in "cab"}
     for place in range(12):
@@ -501,6 +513,7 @@ def test_equal_importances_keep_their_order(study: Study) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_report_emits_no_warning_and_prints_nothing(
     study: Study, capfd: pytest.CaptureFixture[str]
 ) -> None:

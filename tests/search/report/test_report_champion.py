@@ -198,6 +198,7 @@ def test_commands_for_a_table_that_was_in_memory_ask_for_a_file(
     assert "FILE is the table that was in memory or piped in, saved as a file." in html
 
 
+@pytest.mark.slow
 def test_the_main_figures_are_kept_as_images_with_the_page(study: Study) -> None:
     settle(
         study,
@@ -219,6 +220,7 @@ def test_the_main_figures_are_kept_as_images_with_the_page(study: Study) -> None
         assert picture[..., :3].std() > 0.02  # something is drawn
 
 
+@pytest.mark.slow
 def test_every_figure_can_be_saved_as_an_image(study: Study) -> None:
     settle(study, findings=CLASSES, holdout={"brier": 0.2})
     for number in range(12):

@@ -17,6 +17,7 @@ from storage.records import TrialRecord
 from storage.studies.study import StudyBook
 
 
+@pytest.mark.slow
 def test_a_study_stays_in_its_experiment(
     tmp_path: Path, mlflow_file: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -33,6 +34,7 @@ def test_a_study_stays_in_its_experiment(
     assert len(client.search_runs([places["team"]])) == 1 + 3
 
 
+@pytest.mark.slow
 def test_a_launch_chooses_a_smaller_champion_and_says_so(
     tmp_path: Path,
     mlflow_file: str,
@@ -65,6 +67,7 @@ def test_a_launch_chooses_a_smaller_champion_and_says_so(
 
 
 # MLflow warns about its own type hint when it is imported.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*AnyType")
 def test_a_champion_has_fewer_trees_if_not_all_fit_into_memory_unless_they_were_requested(
     tmp_path: Path,

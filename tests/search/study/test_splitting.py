@@ -229,6 +229,7 @@ def rmse(y: Array, p: Array) -> float:
     return float(np.sqrt(np.mean((y - p) ** 2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_folds_estimate_the_error_on_new_groups_and_out_of_bag_votes_do_not(
     write: Write, seed: int
@@ -254,6 +255,7 @@ def test_folds_estimate_the_error_on_new_groups_and_out_of_bag_votes_do_not(
     assert score_of(problem) == pytest.approx(truth, rel=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["trend", pytest.param("walk", marks=pytest.mark.slow)])
 def test_folds_estimate_the_error_on_later_times_and_out_of_bag_votes_do_not(
     write: Write, kind: str

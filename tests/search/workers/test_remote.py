@@ -233,6 +233,7 @@ def older_worker(tmp_path: Path) -> tuple[str, str]:
     return "--preload", str(module)
 
 
+@pytest.mark.slow
 def test_a_later_worker_with_other_versions_is_retired(
     servers: DaskServers, few: TrainingSet, older_worker: tuple[str, str]
 ) -> None:

@@ -32,6 +32,7 @@ def test_a_version_is_found_by_its_tags(registry: Registry, name: str, tmp_path:
     assert registry.find(name, {"trial": "9"}) is None
 
 
+@pytest.mark.slow
 def test_all_pages_of_models_and_versions_are_read(
     registry: Registry, tracking_uri: str, name: str, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_move_to_a_deleted_version_fails_once_and_does_not_block_others(
     assert held_by_stage_and_alias(registry, name, "Staging") == ([2], [2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tracking_uri", "when"),
     [
@@ -187,6 +188,7 @@ def _crash_at(patch: pytest.MonkeyPatch, call: int, when: str) -> None:
         patch.setattr(MlflowClient, method, crashing(getattr(MlflowClient, method)))
 
 
+@pytest.mark.slow
 def test_a_collision_in_mlflows_database_is_retried(
     registry: Registry, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,7 @@ def test_optuna_reads_what_was_written(study: Study, book: StudyBook) -> None:
     close(storage)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["America/New_York", "Asia/Kolkata", "Pacific/Kiritimati"])
 def test_times_do_not_depend_on_the_local_time_zone(
     name: str, study: Study, reopened: Callable[[], Study], zone: Callable[[str], None]

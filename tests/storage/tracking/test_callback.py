@@ -94,6 +94,7 @@ def test_the_default_store_is_mlflows_tracking_uri(uri: str) -> None:
     assert len(all_runs(uri, "houses")) == 4
 
 
+@pytest.mark.slow
 def test_several_optimizations_share_the_runs_of_a_study(uri: str) -> None:
     study = optuna.create_study(study_name="houses")
     for _ in range(2):
@@ -119,6 +120,7 @@ def test_the_value_has_the_metric_name_set_in_optuna(uri: str) -> None:
     assert study_run.data.metrics["best_price"] == study.best_value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [None, ["price", "age"]])
 def test_each_of_several_values_has_its_own_metric(uri: str, names: list[str] | None) -> None:
     study = optuna.create_study(study_name="houses", directions=["minimize", "maximize"])
@@ -207,6 +209,7 @@ def test_each_trial_has_one_run_with_any_number_of_jobs(uri: str, jobs: int) -> 
     assert [run.data.metrics["value"] for run in trials] == [t.value for t in study.trials]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_a_tracked_objective_logs_to_its_trials_run(uri: str, jobs: int) -> None:
     study = optuna.create_study(study_name="houses")

@@ -66,6 +66,7 @@ def test_records_are_written_after_an_outage(
     assert mirror_writer.failure is None
 
 
+@pytest.mark.slow
 def test_a_steady_wait_continues_while_records_are_written(
     mlflow_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
