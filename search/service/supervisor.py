@@ -77,8 +77,9 @@ class Supervisor:
             self._count_workers()
             self._status.growing = self.growing()
             self._observer.changed()
-            # If the database fails for a moment, the trial writer retries and logs it.
-            with suppress(StorageInternalError, SQLAlchemyError):
+            # If the database fails for a moment, or the scheduler that serves it ends, the trial
+            # writer retries and reports it.
+            with suppress(StorageInternalError, SQLAlchemyError, ConnectionError):
                 self._check_database(now)
         return self.stop_requested or self._stop.requested()
 

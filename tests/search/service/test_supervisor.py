@@ -113,11 +113,19 @@ def test_the_observer_learns_once_that_mlflow_has_the_studys_run(
     assert [summary["mlflow"]["run_id"] for summary in scene.mirrored] == ["abc"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("select", {}, Exception("database is locked")),
+        ConnectionError("the Dask scheduler that serves it is gone"),
+    ],
+    ids=["locked", "scheduler gone"],
+)
 def test_a_database_error_does_not_end_the_search(
-    study: Study, monkeypatch: pytest.MonkeyPatch
+    study: Study, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: Any) -> None:
-        raise OperationalError("select", {}, Exception("database is locked"))
+        raise error
 
     monkeypatch.setattr(Study, "read", fail)
     assert not Scene(study).supervisor.should_stop()
