@@ -40,12 +40,13 @@ def table(rows: int = 400, *, signal: float = 3.0, seed: int = 0) -> pd.DataFram
 
 @dataclass
 class Shop:
-    """A registry with one model, "houses"."""
+    """A registry and the name of a model in it."""
 
     tracking_uri: str
     folder: Path
     messages: list[str] = field(default_factory=list)
     made: int = 0
+    name: str = "houses"
 
     @property
     def registry(self) -> Registry:
@@ -72,7 +73,7 @@ class Shop:
         """
         if "data" not in options and not (self.folder / "houses.csv").exists():
             self.write(table())
-        asked = {"data": "houses.csv", "target": "price", "model": "houses"}
+        asked = {"data": "houses.csv", "target": "price", "model": self.name}
         problem = load_problem(make_spec(asked | options))
         champion = make_champion(
             problem.dataset, problem.metric, params, trees, problem.spec.seed, jobs=2
@@ -87,7 +88,7 @@ class Shop:
             return register(
                 self.registry,
                 ("0", run.info.run_id),
-                "houses",
+                self.name,
                 champion,
                 problem.dataset,
                 provenance,
@@ -102,14 +103,14 @@ class Shop:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with messages_to(lambda record: self.messages.append(record.getMessage())):
-                return promote(registry or self.registry, "houses", request)[1]
+                return promote(registry or self.registry, self.name, request)[1]
 
     def rollback(self, stage: Stage = "Staging", reason: str | None = None) -> Move:
-        return rollback(self.registry, "houses", stage, reason)
+        return rollback(self.registry, self.name, stage, reason)
 
     def holder(self, stage: str = "Staging") -> int | None:
         """Return the version that both the stage and the alias name."""
-        versions = self.registry.versions("houses")
+        versions = self.registry.versions(self.name)
         held = [v.version for v in versions if v.stage == stage]
         assert held == [v.version for v in versions if stage.lower() in v.aliases]
         assert len(held) <= 1

@@ -403,12 +403,13 @@ def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
     assert states == ["done", "overtaken", "done"]
 
 
-@pytest.mark.slow  # tests/cli/test_launch.py promotes a version on a server
+@pytest.mark.slow
 def test_promotion_works_on_an_mlflow_server(
     mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shop = Shop(mlflow_server, tmp_path)
+    # Other tests use the same server, and may have a model "houses" there.
+    shop = Shop(mlflow_server, tmp_path, name="sheds")
     shop.add(WEAK)
     shop.promote()
     shop.add(GOOD)
@@ -417,7 +418,7 @@ def test_promotion_works_on_an_mlflow_server(
     assert (move.version, move.incumbent) == (2, 1)
     assert shop.holder() == 2
     assert shop.rollback().version == 1
-    found = history(shop.registry, "houses")
+    found = history(shop.registry, "sheds")
     assert [m.action for m in found.moves] == ["promote", "promote", "rollback"]
 
 
