@@ -60,6 +60,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherSche
     return TogetherScheduling(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the browser tests first, then those of the storage, then all others.
+
+    The browser tests start the command server and launch the study that other tests copy. Meanwhile
+    a second worker of pytest-xdist runs tests that need neither.
+    """
+    first = ["tests/browser", "tests/storage"]
+
+    def place(item: pytest.Item) -> int:
+        return next((k for k, name in enumerate(first) if item.nodeid.startswith(name)), len(first))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quick_stores() -> None:
     """Let Optuna and MLflow open databases in this process without importing migrations."""
