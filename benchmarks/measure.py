@@ -57,8 +57,10 @@ class Measured:
         return float(np.interp(seconds, times, spent))
 
 
-def run(command: Sequence[str], folder: Path) -> Measured:
+def run(command: Sequence[str], folder: Path, limit: float | None = None) -> Measured:
     """Run a command in a folder until it and all processes below it have ended.
+
+    The command is terminated after `limit` seconds.
 
     Raises
     ------
@@ -79,6 +81,9 @@ def run(command: Sequence[str], folder: Path) -> Measured:
             command, cwd=folder, env=environment, stdout=output, stderr=output
         )
         sampler.start()
+        timer = threading.Timer(limit or threading.TIMEOUT_MAX, process.terminate)
+        timer.daemon = True
+        timer.start()
         try:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -87,6 +92,7 @@ def run(command: Sequence[str], folder: Path) -> Measured:
             process.terminate()
             raise
         finally:
+            timer.cancel()
             ended.set()
             sampler.join()
             orphans = _reap(others)
