@@ -50,6 +50,10 @@ class Problem:
         """The class of scikit-learn's forest for the task."""
         return RandomForestRegressor if self.task == "regression" else RandomForestClassifier
 
+    def make(self, **params: Any) -> Any:
+        """Return an unfitted forest."""
+        return self.forest(**params, random_state=SEED)
+
     @property
     def scoring(self) -> str:
         """The scoring name in scikit-learn: root mean squared error or Brier score."""
@@ -63,8 +67,13 @@ def seconds_since_start() -> float:
     return time.time() - float(os.environ[BEGAN])
 
 
-def recipe(problem: Problem) -> Trace:
-    """Run the usual recipe: Optuna, cross-validation, one nested MLflow run per trial."""
+def optimize(problem: Problem, **limits: Any) -> tuple[Any, list[Trial], float]:
+    """Run the search of the usual recipe; `limits` are those of ``optuna.Study.optimize``.
+
+    Returns
+    -------
+    the Optuna study, its trials, and the seconds until the first trial started
+    """
     import mlflow
     import optuna
     from sklearn.model_selection import cross_validate
@@ -81,10 +90,10 @@ def recipe(problem: Problem) -> Trace:
         }
         with mlflow.start_run(nested=True, run_name=f"trial-{trial.number}"):
             mlflow.log_params(params)
-            forest = problem.forest(**params, random_state=SEED)
             folds = cross_validate(
-                forest, problem.X, problem.y, cv=FOLDS, scoring=problem.scoring, n_jobs=-1
-            )
+                problem.make(**params), problem.X, problem.y, cv=FOLDS, scoring=problem.scoring,
+                n_jobs=-1,
+            )  # fmt: skip
             loss = float(-folds["test_score"].mean())
             mlflow.log_metric("loss", loss)
         growing = float(folds["fit_time"].sum() + folds["score_time"].sum())
@@ -96,9 +105,14 @@ def recipe(problem: Problem) -> Trace:
     with mlflow.start_run(run_name="study"):
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED))
         start_up = seconds_since_start()
-        study.optimize(objective, n_trials=problem.trials)
-        best = problem.forest(**study.best_params, random_state=SEED, n_jobs=-1)
-        best.fit(problem.X, problem.y)
+        study.optimize(objective, **limits)
+    return study, trials, start_up
+
+
+def recipe(problem: Problem) -> Trace:
+    """Run the usual recipe: Optuna, cross-validation, one nested MLflow run per trial."""
+    study, trials, start_up = optimize(problem, n_trials=problem.trials)
+    problem.make(**study.best_params, n_jobs=-1).fit(problem.X, problem.y)
     return _trace(start_up, trials, study.best_params)
 
 
@@ -109,7 +123,7 @@ def random_search(problem: Problem) -> Trace:
 
     search = RandomizedSearchCV(
         problem.forest(random_state=SEED),
-        {"n_estimators": randint(FEWEST, MOST + 1), **_distributions()},
+        {"n_estimators": randint(FEWEST, MOST + 1), **distributions()},
         n_iter=problem.trials,
         cv=FOLDS,
         scoring=problem.scoring,
@@ -135,7 +149,7 @@ def halving_search(problem: Problem) -> Trace:
 
     search = HalvingRandomSearchCV(
         problem.forest(random_state=SEED),
-        _distributions(),
+        distributions(),
         n_candidates=problem.trials,
         resource="n_estimators",
         max_resources=MOST,
@@ -192,8 +206,8 @@ def optuna_search(problem: Problem) -> Trace:
     return _trace(start_up, trials, search.best_params_)
 
 
-def flaml(problem: Problem) -> Trace:
-    """Run FLAML on random forests only, within its time budget."""
+def fit_flaml(problem: Problem, seconds: float, **options: Any) -> Any:
+    """Fit FLAML's `AutoML` on random forests only, within a time budget."""
     from flaml import AutoML
 
     def brier(
@@ -201,22 +215,27 @@ def flaml(problem: Problem) -> Trace:
     ) -> tuple[float, dict[str, Any]]:
         return brier_score_loss(y, estimator.predict_proba(X), labels=labels), {}
 
-    log = Path("flaml.jsonl")
     automl = AutoML()
-    start_up = seconds_since_start()
     automl.fit(
         problem.X,
         problem.y,
         task=problem.task,
         metric="rmse" if problem.task == "regression" else brier,
         estimator_list=["rf"],
-        time_budget=problem.seconds,
+        time_budget=seconds,
         n_jobs=problem.cores,
         seed=SEED,
-        log_file_name=str(log),
-        log_type="all",
         verbose=0,
+        **options,
     )
+    return automl
+
+
+def flaml(problem: Problem) -> Trace:
+    """Run FLAML within its time budget."""
+    log = Path("flaml.jsonl")
+    start_up = seconds_since_start()
+    automl = fit_flaml(problem, problem.seconds, log_file_name=str(log), log_type="all")
     records = [json.loads(line) for line in log.read_text().splitlines()]
     trials = [
         Trial(
@@ -240,7 +259,8 @@ PEERS: dict[str, Callable[[Problem], Trace]] = {
 }
 
 
-def _distributions() -> dict[str, Any]:
+def distributions() -> dict[str, Any]:
+    """Return the space of the recipe without the number of trees, as scipy's distributions."""
     from scipy.stats import randint, uniform
 
     return {
