@@ -125,8 +125,18 @@ class Dataset:
         return self.encode().X
 
     def training_rows(self, encoding: Encoding | None = None) -> "pd.DataFrame":
-        """Return the encoded training rows as trees are grown on them; see `merge_values`."""
-        return merge_values(self.X if encoding in {None, DEFAULT} else self.encode(encoding).X)
+        """Return the encoded training rows as trees are grown on them; see `merge_values`.
+
+        Results are cached.
+        """
+        name = encoding or DEFAULT
+        if name not in self._merged:
+            self._merged[name] = merge_values(self.X if name == DEFAULT else self.encode(name).X)
+        return self._merged[name]
+
+    @cached_property
+    def _merged(self) -> "dict[Encoding, pd.DataFrame]":
+        return {}
 
     @cached_property
     def is_numeric(self) -> bool:

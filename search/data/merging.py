@@ -37,6 +37,8 @@ def merge_values(X: "pd.DataFrame") -> "pd.DataFrame":
     -------
     `X` itself, if no column is changed
     """
+    import pandas as pd
+
     if len(X) < _MIN_ROWS:
         return X
     values = X.to_numpy()
@@ -46,7 +48,7 @@ def merge_values(X: "pd.DataFrame") -> "pd.DataFrame":
         if kept is not None:
             merged = values.copy() if merged is None else merged
             merged[:, column] = _nearest(values[:, column], kept)
-    return X if merged is None else type(X)(merged, index=X.index, columns=X.columns)
+    return X if merged is None else pd.DataFrame(merged, index=X.index, columns=X.columns)
 
 
 def _kept_values(column: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -254,6 +254,7 @@ def _encoded_columns(dataset: Dataset) -> EncodedColumns:
 
 
 def _merged(dataset: Dataset) -> list[str]:
+    """Return the names of the columns that `merge_values` changes."""
     before, after = dataset.X, dataset.training_rows()
     if after is before:
         return []
