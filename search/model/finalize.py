@@ -88,13 +88,16 @@ class Finalizer:
                 spec.timeout,
             )
             trees = fitting
-        if spec.register_model:
-            trees = self._fitting_memory(chosen.params, trees)
         wanted = ChampionNote(name=spec.model, trial=chosen.number, trees=trees)
         if spec.register_model and self._is_registered(wanted):
             return Seconds()
         clock = time.monotonic()
         mlflow_client.load()  # it must be imported before scikit-learn and skrub
+        fitting = self._fitting_memory(chosen.params, trees)
+        if fitting < trees:
+            trees, wanted = fitting, wanted.model_copy(update={"trees": fitting})
+            if spec.register_model and self._is_registered(wanted):
+                return Seconds()
         self._write(StudyNotes(importance=importance(self._study.optuna)))
         jobs = spec.workers or cores()
         champion = make_champion(
@@ -122,7 +125,7 @@ class Finalizer:
         return updated(seconds, Seconds(register=round(time.monotonic() - clock, 2)))
 
     def _fitting_memory(self, params: Mapping[str, Any], trees: int) -> int:
-        """Return the number of trees to grow, so that the champion can be saved.
+        """Return how many of the trees fit into memory, also while they are saved.
 
         Raises
         ------
@@ -130,13 +133,14 @@ class Finalizer:
             If the requested number of trees does not fit into memory.
         """
         spec, dataset = self._problem.spec, self._problem.dataset
+        copies = COPIES_SAVED if spec.register_model else 1
         if spec.trees != "auto":
-            check_fits(dataset, params, trees, spec.seed, COPIES_SAVED)
+            check_fits(dataset, params, trees, spec.seed, copies)
             return trees
-        fit = fit_memory(dataset, params, trees, spec.seed, COPIES_SAVED)
+        fit = fit_memory(dataset, params, trees, spec.seed, copies)
         if fit.trees < trees:
             _logger.info(
-                "champion: %d instead of %d trees, which take %s while they are saved, but only %s "
+                "champion: %d instead of %d trees, for which %s of memory are needed, but only %s "
                 "are free; for more trees, launch again with larger leaves by [space] "
                 "min_samples_leaf",
                 fit.trees,

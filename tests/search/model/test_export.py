@@ -95,6 +95,19 @@ def test_a_comment_names_the_rows_that_were_kept_together(tmp_path: Path, kind: 
     study.book.rdb.engine.dispose()
 
 
+def test_a_comment_names_the_columns_whose_values_were_merged(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": random.normal(size=30_000), "rooms": np.arange(30_000) % 7})
+    frame["price"] = frame["size"] + random.normal(size=30_000)
+    problem = load_problem(make_spec({"data": frame, "target": "price", "holdout": 0}))
+    study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
+    initialize_study(problem, study)
+    study.enter_trial(TrialRecord(0, "COMPLETE", GOOD, value=1.0), problem.space)
+    assert "# Close values of ['size'] were merged to grow the trees faster" in as_python(study)
+    study.book.rdb.remove_session()
+    study.book.rdb.engine.dispose()
+
+
 def test_the_code_has_the_trees_that_fitted_into_the_time_limit(tmp_path: Path) -> None:
     problem = load_problem(make_spec({"data": houses("numbers"), "target": "price"}))
     study = create_study(problem, f"sqlite:///{tmp_path}/optuna.db")
