@@ -148,6 +148,7 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
             from search.cli import main
 
             main()
+        raise SystemExit(0)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
         threading._shutdown()  # type: ignore[attr-defined]
