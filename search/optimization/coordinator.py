@@ -428,7 +428,7 @@ class Coordinator:
         """Fail the running trials as interrupted; the next launch retries them."""
         for running in self._unfinished():
             if running.growth is not None:
-                running.growth.cancel()
+                self._workers.cancel(running.growth)
             own = replace(running.record, blocks=running.pseudo_values or None)
             for record in (own, *running.duplicates):
                 self._fail(record, f"interrupted: {end}", interrupted=True)

@@ -166,6 +166,10 @@ class Workers(ABC):
             Number of tasks to divide the work into; it does not affect the result.
         """
 
+    def cancel(self, growth: PendingGrowth) -> None:
+        """Cancel all tasks of a growth; do nothing if the cluster is gone."""
+        growth.cancel()
+
 
 def grow_through(
     training_set: TrainingSet, request: GrowthRequest, worker: str

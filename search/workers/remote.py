@@ -7,21 +7,23 @@ from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from zipfile import ZIP_STORED, ZipFile
 
 from distributed import Client, WorkerPlugin
+from distributed.client import ClosedClientError
 
 from search.environment import installed
 from search.errors import DataError, StudyError
 from search.forest.memory import worker_memory
 from search.forest.training_set import LOCATIONS, TrainingSet, make_folder
 from search.formatting import size
+from search.workers.base import PendingGrowth
 from search.workers.dask_workers import DaskWorkers
 from storage.scheduler import connect
 
 if TYPE_CHECKING:
-    from distributed import Worker
+    from distributed import Future, Worker
 
 # Packages whose versions must be equal everywhere: other versions may grow other trees. Python is
 # included because tasks are pickled.
@@ -227,6 +229,17 @@ class RemoteWorkers(DaskWorkers):
                 raise self._scheduler_lost() from error
         self._threads = sum(w["nthreads"] for name, w in workers.items() if name not in incomplete)
         return self._threads
+
+    def cancel(self, growth: PendingGrowth) -> None:
+        """See `Workers`."""
+        with suppress(ClosedClientError):
+            growth.cancel()
+
+    def _submit(self, task: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        try:
+            return super()._submit(task, *arguments)
+        except ClosedClientError as error:
+            raise self._scheduler_lost() from error
 
     def _scheduler_lost(self) -> StudyError:
         return StudyError(

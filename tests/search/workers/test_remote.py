@@ -171,6 +171,20 @@ def test_a_dead_or_restarted_scheduler_is_reported(
         assert workers.finished.empty()
 
 
+@pytest.mark.slow
+def test_growths_of_a_dead_scheduler_can_be_cancelled_and_new_ones_report_it(
+    servers: DaskServers, few: TrainingSet
+) -> None:
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as workers:
+        workers.load(few)
+        growth = workers.grow_to_end(make_request(few))
+        servers.kill_scheduler()
+        with pytest.raises(StudyError, match="is gone or was restarted: finished trials are kept"):
+            wait_for(lambda: workers.grow_to_end(make_request(few)).results.done() is None)
+        workers.cancel(growth)
+
+
 def test_tls_uses_dasks_configuration(tmp_path: Path, few: TrainingSet) -> None:
     certificate, key = make_certificate(tmp_path)
     files = {"ca-file": certificate, "cert": certificate, "key": key}
