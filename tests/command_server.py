@@ -15,6 +15,9 @@ process, and its exit code (negative for a signal). If a client disconnects, its
 The argument of "python" is code. The program and the faults (faults/injection.py) are optional. The
 given modules are imported as well, in the server and in the workers. The server writes the name of
 its socket to the file.
+
+A command whose environment has GROVEKEEPER_TEST_FIGURES=empty renders empty figures, because the
+figures take a third of a short launch. It is for tests that are not about figures.
 """
 
 import atexit
@@ -45,10 +48,15 @@ _IMPORTED = (
     "distributed",
     "distributed.cli.dask_scheduler",
     "distributed.cli.dask_worker",
+    "git",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "mlflow.pyfunc",
     "mlflow.sklearn",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
     "mlflow.tracking",
+    "optuna.importance",
     "optuna.storages",
     "psycopg",
     "search.cli.app",
@@ -133,6 +141,8 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
     code = FAILED
     try:
         _become_a_command(request, streams)
+        if os.environ.get("GROVEKEEPER_TEST_FIGURES") == "empty":
+            _render_empty_figures()
         for fault in request.get("faults", ()):
             from injection import inject
 
@@ -160,6 +170,18 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
+
+
+def _render_empty_figures() -> None:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    def save(_figure: Any, file: Any, **options: Any) -> None:
+        content = b"<svg></svg>" if options["format"] == "svg" else b""
+        file.write(content) if hasattr(file, "write") else Path(file).write_bytes(content)
+
+    Figure.savefig = save  # type: ignore[method-assign]
+    Axes.get_tightbbox = lambda *_arguments, **_options: None  # type: ignore[method-assign, assign]
 
 
 def _run_code(code: str) -> None:

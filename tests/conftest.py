@@ -46,7 +46,7 @@ class TogetherScheduling(LoadScopeScheduling):
     long, so both workers can take them.
     """
 
-    _ALONE = ("test_all_blocks_of_a_page_run", "test_a_study_survives_a_kill")
+    _ALONE = ("test_all_blocks_of_a_page_run", "test_a_study_survives_kills")
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]

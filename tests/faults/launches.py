@@ -23,8 +23,8 @@ class Launch:
     ) -> None:
         self._log = log
         # Requests to MLflow time out early.
-        early = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
-        self._fork = Fork(arguments, folder, log, server=server, faults=faults, **early)
+        own = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "GROVEKEEPER_TEST_FIGURES": "empty"}
+        self._fork = Fork(arguments, folder, log, server=server, faults=faults, **own)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self._fork.send_signal(number)

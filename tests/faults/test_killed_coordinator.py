@@ -11,9 +11,11 @@ from conftest import Workspace
 
 from storage.records import LOST_REASON
 
-ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "6"))
 SEED = 0
-AT_ONCE = 4
+AT_ONCE = 3
+# Trials of a study that is killed during its trials several times: some are left each time.
+MANY_TRIALS = 24
 LONG_TRIALS = {"set": "search.workers.task_sizing:_MIN_SECONDS", "to": 1e-6}
 
 
@@ -21,29 +23,44 @@ def kill(at: str, when: str, call: int) -> dict[str, object]:
     return {"at": at, "when": when, "call": call}
 
 
+# Each launch of a study is killed at the next step; the last one ends.
 STEPS = {
-    "after the study is made": kill("optuna:create_study", "after", 1),
-    "before anything is noted": kill("search.service.launch:initialize_study", "before", 1),
-    "after the first note": kill("storage.studies.study:Study._put", "after", 1),
-    "between the first notes": kill("storage.studies.study:Study._put", "after", 3),
-    "after an ask": kill("search.optimization.proposer:Proposer.propose", "after", 5),
-    "after a submission": kill("search.workers.dask_workers:DaskWorkers.grow_to_end", "after", 5),
-    "before a trial is entered": kill("storage.studies.study:Study.enter_trial", "before", 4),
-    "after a trial is entered": kill("storage.studies.study:Study.enter_trial", "after", 4),
-    "before a run is made": kill("storage.tracking.runs:Runs.create", "before", 4),
-    "after a run is made": kill("storage.tracking.runs:Runs.create", "after", 4),
-    "after a run is written": kill("storage.tracking.runs:Runs.write", "after", 5),
-    "before a run is ended": kill("storage.tracking.runs:Runs.set_status", "before", 3),
-    "after a run is ended": kill("storage.tracking.runs:Runs.set_status", "after", 3),
-    "before the refit": kill("search.model.finalize:make_champion", "before", 1),
-    "after the refit": kill("search.model.finalize:make_champion", "after", 1),
-    "before the model's files": kill("storage.registry.client:Registry.log_folder", "before", 1),
-    "before the registration": kill("storage.registry.client:Registry.register", "before", 1),
-    "within the registration": kill("mlflow:MlflowClient.create_model_version", "after", 1),
-    "after the registration": kill("storage.registry.client:Registry.register", "after", 1),
-    "before the report": kill("storage.tracking.study_run:StudyRun._write_report", "before", 1),
-    "after the report": kill("storage.tracking.study_run:StudyRun._write_report", "after", 1),
-    "before the last note": kill("search.service.launch:_Launch._finish", "before", 1),
+    "start": {
+        "after the study is made": kill("optuna:create_study", "after", 1),
+        "before anything is noted": kill("search.service.launch:initialize_study", "before", 1),
+        "after the first note": kill("storage.studies.study:Study._put", "after", 1),
+        "between the first notes": kill("storage.studies.study:Study._put", "after", 3),
+    },
+    "trials": {
+        "after an ask": kill("search.optimization.proposer:Proposer.propose", "after", 3),
+        "after a submission": kill(
+            "search.workers.dask_workers:DaskWorkers.grow_to_end", "after", 3
+        ),
+        "before a trial is entered": kill("storage.studies.study:Study.enter_trial", "before", 2),
+        "after a trial is entered": kill("storage.studies.study:Study.enter_trial", "after", 2),
+    },
+    "runs": {
+        "before a run is made": kill("storage.tracking.runs:Runs.create", "before", 2),
+        "after a run is made": kill("storage.tracking.runs:Runs.create", "after", 1),
+        "after a run is written": kill("storage.tracking.runs:Runs.write", "after", 2),
+        "before a run is ended": kill("storage.tracking.runs:Runs.set_status", "before", 2),
+        "after a run is ended": kill("storage.tracking.runs:Runs.set_status", "after", 1),
+    },
+    "champion": {
+        "before the refit": kill("search.model.finalize:make_champion", "before", 1),
+        "after the refit": kill("search.model.finalize:make_champion", "after", 1),
+        "before the model's files": kill(
+            "storage.registry.client:Registry.log_folder", "before", 1
+        ),
+        "before the registration": kill("storage.registry.client:Registry.register", "before", 1),
+        "within the registration": kill("mlflow:MlflowClient.create_model_version", "after", 1),
+    },
+    "end": {
+        "after the registration": kill("storage.registry.client:Registry.register", "after", 1),
+        "before the report": kill("storage.tracking.study_run:StudyRun._write_report", "before", 1),
+        "after the report": kill("storage.tracking.study_run:StudyRun._write_report", "after", 1),
+        "before the last note": kill("search.service.launch:_Launch._finish", "before", 1),
+    },
 }
 STEPS_OF_LONG_TRIALS = {
     "between two rungs": kill(
@@ -57,19 +74,26 @@ STEPS_OF_LONG_TRIALS = {
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_study_survives_a_kill_at_a_step(workspace: Workspace, step: str) -> None:
-    assert workspace.start(faults=[STEPS[step]]).wait() == -9
+@pytest.mark.parametrize("part", STEPS)
+def test_a_study_survives_kills_at_the_steps_of_a_launch(
+    make_workspace: Callable[..., Workspace], part: str
+) -> None:
+    workspace = make_workspace(**{"trials": MANY_TRIALS} if part in {"trials", "runs"} else {})
+    for step, fault in STEPS[part].items():
+        assert workspace.start(faults=[fault]).wait() == -9, step
     workspace.run()
     workspace.check()
 
 
-@pytest.mark.parametrize("step", STEPS_OF_LONG_TRIALS)
-def test_a_study_survives_a_kill_at_a_step_of_long_trials(workspace: Workspace, step: str) -> None:
+def test_a_study_survives_kills_at_the_steps_of_long_trials(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace(trials=MANY_TRIALS)
     short_round = {"set": "storage.studies.trial_writer:_ROUND", "to": 0.01}
     written_at_once = {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}
     faults = [LONG_TRIALS, short_round, written_at_once]
-    assert workspace.start(faults=[*faults, STEPS_OF_LONG_TRIALS[step]]).wait() == -9
+    for step, fault in STEPS_OF_LONG_TRIALS.items():
+        assert workspace.start(faults=[*faults, fault]).wait() == -9, step
     workspace.run(faults=faults)
     workspace.check()
 
