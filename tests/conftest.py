@@ -61,12 +61,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherSche
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the browser tests first, then those of the storage, then all others.
+    """Run the tests of the services and of the browser first, then the storage, then all others.
 
-    The browser tests start the command server and launch the study that other tests copy. Meanwhile
-    a second worker of pytest-xdist runs tests that need neither.
+    The longest test is that of the services. The browser tests start the command server and launch
+    the study that other tests copy. Meanwhile another worker of pytest-xdist runs tests that need
+    neither.
     """
-    first = ["tests/browser", "tests/storage"]
+    first = ["tests/deployment/test_compose", "tests/browser", "tests/storage"]
 
     def place(item: pytest.Item) -> int:
         return next((k for k, name in enumerate(first) if item.nodeid.startswith(name)), len(first))

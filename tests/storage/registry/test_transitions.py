@@ -122,12 +122,7 @@ def test_a_move_to_a_deleted_version_fails_once_and_does_not_block_others(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tracking_uri", "when"),
-    [
-        ("sqlite", "before"),
-        pytest.param("sqlite", "after", marks=pytest.mark.slow),
-        pytest.param("server", "before", marks=pytest.mark.slow),
-        pytest.param("server", "after", marks=pytest.mark.slow),
-    ],
+    [("sqlite", "before"), ("sqlite", "after"), ("server", "before")],
     indirect=["tracking_uri"],
 )
 def test_the_next_settle_completes_a_move_after_a_crash_at_any_call(
