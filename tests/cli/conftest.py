@@ -15,10 +15,11 @@ from processes import COMMAND, INSTALLED, STORES, environment
 
 @dataclass(frozen=True)
 class Shell:
-    """Runs the command in a folder."""
+    """Runs the command in a folder; its figures are empty unless `figures` is true."""
 
     folder: Path
     command: tuple[str, ...] = (COMMAND,)
+    figures: bool = False
 
     def __call__(
         self, *arguments: str, expect: int = 0, piped: str | None = None, traced: bool = False
@@ -29,7 +30,7 @@ class Shell:
             input=piped,
             capture_output=True,
             text=True,
-            env=environment(),
+            env=self._environment(),
             timeout=300,
             check=False,
         )
@@ -54,9 +55,12 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env=self._environment(),
             **options,
         )
+
+    def _environment(self) -> dict[str, str]:
+        return environment() | ({} if self.figures else {"GROVEKEEPER_TEST_FIGURES": "empty"})
 
     @property
     def storage(self) -> str:

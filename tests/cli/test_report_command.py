@@ -1,6 +1,7 @@
 """`grovekeeper report` writes a page on a study, or an error in one line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -26,7 +27,8 @@ def test_the_page_is_written_and_its_path_printed(launched: Shell) -> None:
 
 def test_json_describes_each_figure(launched: Shell, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    document = launched.json("report", "diabetes", "--output", str(path))
+    drawing = replace(launched, figures=True)
+    document = drawing.json("report", "diabetes", "--output", str(path))
     assert set(document) == {"study", "file", "figures"}
     assert (document["study"], document["file"]) == ("diabetes", str(path))
     figures = {figure["name"]: figure for figure in document["figures"]}

@@ -20,9 +20,13 @@ _POLL = 0.1
 
 
 def at_home() -> dict[str, str]:
-    """Return the environment variables of a shell with the virtual environment activated."""
+    """Return the environment variables of a shell with the virtual environment activated.
+
+    The figures of reports are empty.
+    """
     folders = [str(CLIENT_FOLDER), str(Path(sys.executable).parent), os.environ["PATH"]]
-    return environment() | {"PATH": os.pathsep.join(folders), "COLUMNS": "100"}
+    own = {"PATH": os.pathsep.join(folders), "COLUMNS": "100", "GROVEKEEPER_TEST_FIGURES": "empty"}
+    return environment() | own
 
 
 class Terminal:
