@@ -14,13 +14,16 @@ _CHARTED = ("max_features", "min_samples_leaf", "max_samples")
 def study_record(
     study: Study, notes: InitializedNotes, statistics: TrialStatistics, state: StudyState
 ) -> StudyRecord:
-    """Return the record of a study that this project set up."""
+    """Return the record of a study that this project set up, without reading its database.
+
+    It is made whenever a trial has ended, also while the database restarts.
+    """
     spec, description = notes.spec, notes.spec.description
     params = spec.model_dump()
     space = {f"space.{name}": text for name, text in params.pop("space").items()}
     return StudyRecord(
         name=study.name,
-        uid=study.uid,
+        uid=notes.uid,
         metric=spec.metric,
         guide=notes.guide or spec.metric,
         state=state,

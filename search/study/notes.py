@@ -278,6 +278,7 @@ class StudyNotes(StudyAttributes):
 class InitializedNotes(StudyNotes):
     """The notes on a study that this project has initialized."""
 
+    uid: str
     started: datetime
     spec: Identity
 

@@ -1,18 +1,21 @@
 """The note on a study's run."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
-from search.report.run_note import describe
+from search.report.run_note import describe, study_record
 from search.study.importance import importance
 from search.study.notes import InitializedNotes
 from storage.records import TrialRecord
 from storage.studies.statistics import TrialStatistics
+from storage.studies.study import StudyBook
 
 _NOTES: dict[str, Any] = {
+    "uid": "u" * 32,
     "started": "2026-01-01T00:00:00+00:00",
     "spec": {
         "data": "houses.csv",
@@ -33,6 +36,16 @@ _NOTES: dict[str, Any] = {
 
 def described(statistics: TrialStatistics, state: Any, **more: Any) -> str:
     return describe(InitializedNotes.model_validate(_NOTES | more), statistics, state)
+
+
+def test_the_record_of_a_study_is_made_without_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = StudyBook(f"sqlite:///{tmp_path}/optuna.db", create=True).make("houses", "maximize")
+    monkeypatch.setattr("sqlalchemy.orm.Session.execute", lambda *_, **__: pytest.fail("a query"))
+    notes = InitializedNotes.model_validate(_NOTES)
+    record = study_record(study, notes, TrialStatistics("maximize"), "running")
+    assert (record.name, record.uid, record.direction) == ("houses", "u" * 32, "maximize")
 
 
 def trial(number: int, state: Any, value: float | None) -> TrialRecord:
