@@ -131,7 +131,10 @@ class Dataset:
         """
         name = encoding or DEFAULT
         if name not in self._merged:
-            self._merged[name] = merge_values(self.X if name == DEFAULT else self.encode(name).X)
+            if name == DEFAULT:
+                self._merged[name] = merge_values(self.X)
+            else:
+                self._merged[name] = merge_values(self.encode(name).X, self.training_rows())
         return self._merged[name]
 
     @cached_property

@@ -20,7 +20,7 @@ _MIN_ROWS, _MANY_VALUES = 30_000, 10_000
 _LEFT = 512
 
 
-def merge_values(X: "pd.DataFrame") -> "pd.DataFrame":
+def merge_values(X: "pd.DataFrame", before: "pd.DataFrame | None" = None) -> "pd.DataFrame":
     """Return the rows with the values of some columns replaced by a near value of the same column.
 
     The new values are quantiles of the column, and each value is replaced by the nearest of them.
@@ -32,6 +32,9 @@ def merge_values(X: "pd.DataFrame") -> "pd.DataFrame":
     ----------
     X : float32 frame of shape (n_rows, n_features)
         The training rows. NaN stays NaN.
+    before
+        Merged rows of the same table in another encoding. Columns of the same name hold the same
+        values there, and are taken from it.
 
     Returns
     -------
@@ -41,14 +44,20 @@ def merge_values(X: "pd.DataFrame") -> "pd.DataFrame":
 
     if len(X) < _MIN_ROWS:
         return X
-    values = X.to_numpy()
-    merged = None
-    for column in range(values.shape[1]):
-        kept = _kept_values(values[:, column])
-        if kept is not None:
-            merged = values.copy() if merged is None else merged
-            merged[:, column] = _nearest(values[:, column], kept)
-    return X if merged is None else pd.DataFrame(merged, index=X.index, columns=X.columns)
+    values, changed = X.to_numpy(), dict[int, NDArray[np.float32]]()
+    for column, name in enumerate(X.columns):
+        if before is not None and name in before.columns:
+            merged = before[name].to_numpy()
+            if not np.array_equal(merged, values[:, column], equal_nan=True):
+                changed[column] = merged
+        elif (kept := _kept_values(values[:, column])) is not None:
+            changed[column] = _nearest(values[:, column], kept)
+    if not changed:
+        return X
+    values = values.copy()
+    for column, merged in changed.items():
+        values[:, column] = merged
+    return pd.DataFrame(values, index=X.index, columns=X.columns)
 
 
 def _kept_values(column: NDArray[np.float32]) -> NDArray[np.float32] | None:

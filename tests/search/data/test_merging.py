@@ -56,3 +56,11 @@ def test_a_tree_of_merged_rows_predicts_the_original_rows_the_same(rows: pd.Data
     tree = DecisionTreeRegressor(min_samples_leaf=5, random_state=0).fit(merged, y)
     assert tree.get_n_leaves() > 100
     np.testing.assert_array_equal(tree.predict(rows), tree.predict(merged))
+
+
+def test_columns_of_another_encoding_are_taken_from_it(rows: pd.DataFrame) -> None:
+    before = merge_values(rows)
+    wider = rows.assign(other=rows["even"][::-1].to_numpy())
+    pd.testing.assert_frame_equal(merge_values(wider, before), merge_values(wider))
+    unchanged = rows[["few", "identifier"]]
+    assert merge_values(unchanged, before) is unchanged
