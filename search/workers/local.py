@@ -92,6 +92,8 @@ class LocalWorkers(DaskWorkers):
         settings = {
             "distributed.worker.multiprocessing-method": method,
             "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
+            # The profiler of the dashboard interrupts tasks 100 times a second.
+            "distributed.worker.profile.enabled": False,
         }
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(make_folder()))
