@@ -20,7 +20,7 @@ from search.data.roles import Roles
 from search.errors import SearchError
 from search.estimators.fit_arguments import folds_for, groups_of, weights_of
 from search.estimators.in_memory import search_in_memory
-from search.forest.growing import champion_seed, fit_forest, make_forest
+from search.forest.fitting import champion_seed, fit_forest, make_forest
 from search.model.champion import champion_size, check_fits
 from search.study.problem import make_problem
 from search.study.spec import make_spec

@@ -1,4 +1,4 @@
-"""Fits chunks of trees and adds up their votes; also builds complete scikit-learn forests.
+"""Fits chunks of trees and adds up their votes.
 
 A chunk is a number of trees that share one seed. Each tree votes on the rows that it was not
 trained on; the votes are added to `OobSums` and the tree is dropped. scikit-learn is imported
@@ -8,31 +8,19 @@ a second faster without it.
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search.forest.oob import OobSums
-from search.forest.training_set import TrainingSet, writable
+from search.forest.training_set import TrainingSet
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import (
-        ExtraTreesClassifier,
-        ExtraTreesRegressor,
-        RandomForestClassifier,
-        RandomForestRegressor,
-    )
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    Forest: TypeAlias = (
-        RandomForestRegressor | RandomForestClassifier | ExtraTreesRegressor | ExtraTreesClassifier
-    )
 
 # Name of the hyperparameter that selects a training set's matrix.
 ENCODING = "encoding"
-# Used in the seed path instead of a trial's place; no trial reaches this number.
-_CHAMPION = 2**32 - 1
 
 Array = NDArray[Any]
 
@@ -40,59 +28,6 @@ Array = NDArray[Any]
 def derive_seed(study_seed: int, *path: int) -> int:
     """Derive a seed from the study's seed and a path of integers, such as (place, chunk)."""
     return int(np.random.SeedSequence([study_seed, *path]).generate_state(1)[0])
-
-
-def champion_seed(study_seed: int) -> int:
-    """Return the seed of the champion's forest; no trial uses it."""
-    return derive_seed(study_seed, _CHAMPION)
-
-
-def make_forest(
-    params: Mapping[str, Any], n_classes: int, trees: int, seed: int, jobs: int = 1
-) -> "Forest":
-    """Return an unfitted scikit-learn forest.
-
-    The hyperparameter ``splitter`` selects the class: ``best`` is a random forest, ``random`` a
-    forest of extremely randomized trees. Both draw bootstrap samples.
-
-    Parameters
-    ----------
-    params
-        Hyperparameters of the search space. All but ``splitter`` and ``encoding``, which describes
-        the rows that the forest is fitted on, are passed to scikit-learn.
-    n_classes
-        0 for regression.
-    trees
-        Number of trees.
-    """
-    from sklearn import ensemble
-
-    forest_params = dict(params)
-    forest_params.pop(ENCODING, None)
-    if forest_params.pop("splitter", "best") == "best":
-        kind = ensemble.RandomForestClassifier if n_classes else ensemble.RandomForestRegressor
-    else:
-        kind = ensemble.ExtraTreesClassifier if n_classes else ensemble.ExtraTreesRegressor
-    forest: Forest = kind(
-        n_estimators=trees, random_state=seed, n_jobs=jobs, bootstrap=True, **forest_params
-    )
-    return forest
-
-
-def fit_forest(forest: "Forest", X: Any, y: Any, weights: Array | None) -> "Forest":
-    """Fit a forest on a data frame or an array, with row weights, and return it.
-
-    scikit-learn's warning about a small fractional `max_samples` is suppressed: the search chose
-    that value.
-    """
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Using the fractional value max_samples", UserWarning)
-        fitted: Forest = forest.fit(writable(X), y, sample_weight=weights)
-    if hasattr(X, "columns"):
-        fitted.feature_names_in_ = np.asarray(X.columns, dtype=object)
-    return fitted
 
 
 def grow(

@@ -1,8 +1,9 @@
 """The champion: the best trial's forest, refitted on all training rows, scored on the hold-out."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +11,15 @@ import numpy as np
 from search.data.dataset import Dataset
 from search.environment import free_memory
 from search.errors import StudyError
-from search.forest.growing import ENCODING, champion_seed, fit_forest, make_forest
+from search.forest.fitting import (
+    GrowElsewhere,
+    assemble,
+    champion_seed,
+    fit_forest,
+    grow_parts,
+    make_forest,
+)
+from search.forest.growing import ENCODING
 from search.forest.memory import max_tree_bytes, node_bytes
 from search.forest.metrics import Metric, evaluate
 from search.forest.oob import UNBOUNDED, RungResult
@@ -175,7 +184,14 @@ def affordable_trees(seconds: float, cost: TreeCost, jobs: int) -> int:
 
 
 def make_champion(
-    dataset: Dataset, metric: Metric, params: Mapping[str, Any], trees: int, seed: int, jobs: int
+    dataset: Dataset,
+    metric: Metric,
+    params: Mapping[str, Any],
+    trees: int,
+    seed: int,
+    jobs: int,
+    grow: GrowElsewhere | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Champion:
     """Refit a trial's forest with `trees` trees on the training rows, and score it.
 
@@ -187,21 +203,33 @@ def make_champion(
         Seed of the study: the same seed makes the same forest.
     jobs
         Number of threads to grow with; it does not change the result.
+    grow
+        Grows the trees elsewhere; by default, they grow in this process.
+    progress
+        Called with the number of trees grown so far.
 
     Raises
     ------
     StudyError
-        If the trees would not fit into memory.
+        If the trees would not fit into memory, or cannot be grown elsewhere.
     """
     from sklearn.pipeline import Pipeline
 
     encoded = dataset.encode(params.get(ENCODING))
     check_fits(dataset, params, trees, seed)
-    forest = make_forest(params, dataset.n_classes, trees, champion_seed(seed), jobs)
-    rows = dataset.training_rows(params.get(ENCODING))
-    fit_forest(forest, rows, dataset.labels, dataset.weights)
-    # Threads add up predictions in the order in which they end; one thread is deterministic.
-    forest.set_params(n_jobs=1)
+    # A fitted forest predicts with one thread: several would add up in the order in which they end.
+    make = partial(make_forest, params, dataset.n_classes, trees, champion_seed(seed), jobs=1)
+    rows, weights = dataset.training_rows(params.get(ENCODING)), dataset.weights
+    if grow is None:
+        grown = grow_parts(make, rows, dataset.y, weights, jobs)
+    else:
+        grown = grow(params, champion_seed(seed), trees)
+    parts, done = [], 0
+    for part in grown:
+        parts.append(part)
+        done += len(part[1])
+        progress(done)
+    forest = assemble(make(), rows, dataset.labels, weights, parts)
     pipeline = Pipeline([*_selection(dataset), *encoded.steps, ("forest", forest)])
     holdout = {}
     if len(dataset.held_out_y):

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from search.data.encoding import DEFAULT
-from search.forest.growing import ENCODING, champion_seed, make_forest
+from search.forest.fitting import champion_seed, make_forest
+from search.forest.growing import ENCODING
 from search.formatting import params_listed, visible
 from search.model.champion import champion_size
 from search.study.choice import chosen_of

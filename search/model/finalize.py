@@ -7,6 +7,7 @@ from typing import Any
 
 from search.environment import cores
 from search.errors import StudyError
+from search.forest.fitting import GrowElsewhere
 from search.formatting import size
 from search.model.champion import (
     COPIES_SAVED,
@@ -64,13 +65,23 @@ class Finalizer:
         self._write = write
         self._registration = Registration(problem, study.uid, mirror_writer.mirror, check)
 
-    def finalize(self, chosen: TrialRecord, fitting: int | None = None) -> Seconds:
+    def finalize(
+        self,
+        chosen: TrialRecord,
+        fitting: int | None = None,
+        grow: GrowElsewhere | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _trees: None,
+    ) -> Seconds:
         """Make the champion of a trial; return how many seconds each step took.
 
         Parameters
         ----------
         fitting
             Number of trees that fit into the launch's time limit; ``None`` for no limit.
+        grow
+            Grows the trees elsewhere; see `make_champion`.
+        progress
+            Called with the number of trees grown so far, and of all trees.
 
         Raises
         ------
@@ -101,7 +112,14 @@ class Finalizer:
         self._write(StudyNotes(importance=importance(self._study.optuna)))
         jobs = spec.workers or cores()
         champion = make_champion(
-            problem.dataset, problem.metric, chosen.params, trees, spec.seed, jobs
+            problem.dataset,
+            problem.metric,
+            chosen.params,
+            trees,
+            spec.seed,
+            jobs,
+            grow,
+            lambda done: progress(done, trees),
         )
         for text in messages(champion, chosen.enough_steps, chosen.covered):
             _logger.info("%s", text)

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from search.formatting import visible
 from search.monitoring.messages import messages_to
+from search.monitoring.status import SEARCHING, SearchStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from search.monitoring.status import SearchStatus
-
 _logger = logging.getLogger(__name__)
 
-# Seconds after which a line shows how far trials have grown, if none has finished.
+# Seconds after which a line shows how far trials or the champion have grown, if none has finished.
 _LONGEST_SILENCE = 30.0
 # Seconds between two lines, and the number of lines a study has at least.
 _LINE_INTERVAL = 10.0
@@ -56,7 +55,7 @@ class Display:
         else:
             _print(text)
 
-    def begin(self, status: "SearchStatus") -> None:
+    def begin(self, status: SearchStatus) -> None:
         """Show the panel; without one, print a line if earlier launches finished trials."""
         self._status = status
         self._printed_at = time.monotonic()
@@ -72,7 +71,7 @@ class Display:
         """Show that a trial has changed."""
         self.update(self._status)
 
-    def update(self, status: "SearchStatus") -> None:
+    def update(self, status: SearchStatus) -> None:
         """Show a status. The panel redraws itself; without one, print a line now and then."""
         self._status = status
         if self._live is not None or self._quiet:
@@ -81,6 +80,11 @@ class Display:
         step = max(1, math.ceil((status.goal or 0) / _LINES_PER_STUDY))
         passed = done // step > self._printed_done // step
         silent = now - self._printed_at
+        if status.doing != SEARCHING:
+            if silent > _LONGEST_SILENCE:
+                self._printed_at = now
+                _print(status.doing)
+            return
         growing = status.growing[:1] if silent > _LONGEST_SILENCE else []
         if passed or growing or (done > self._printed_done and silent > _LINE_INTERVAL):
             self._printed_at, self._printed_done = now, done
@@ -130,7 +134,7 @@ def _is_terminal() -> bool:
     return (sys.stderr.encoding or "").lower().replace("-", "").startswith("utf")
 
 
-def _line(status: "SearchStatus") -> str:
+def _line(status: SearchStatus) -> str:
     statistics, left = status.statistics, status.seconds_left()
     counts = statistics.counts
     parts = [f"{counts['pruned']} pruned"]

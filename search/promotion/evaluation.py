@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from search.data.dataset import Dataset, load_again
 from search.data.holdout import duplicate_codes
 from search.errors import DataError, StudyError
-from search.forest.growing import champion_seed, fit_forest, make_forest
+from search.forest.fitting import champion_seed, fit_forest, make_forest
 from search.forest.metrics import METRICS, Metric
 from search.model.champion import predict
 from search.model.serialization import LoadedModel

@@ -3,13 +3,13 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import cast
 
 from search.environment import cores
 from search.errors import StudyError
+from search.forest.fitting import GrowElsewhere
 from search.forest.memory import check_memory
 from search.formatting import runs_behind
 from search.model.champion import MIN_TREES, TreeCost, affordable_trees, forecast_seconds
@@ -54,6 +54,8 @@ _logger = logging.getLogger(__name__)
 _QUIET_WAIT = 5.0
 _MIRROR_TIMEOUT = 60.0
 _INTERRUPTED_WAIT = 5.0
+# Seconds between two notes in the database on the champion's trees.
+_PHASE_INTERVAL = 5.0
 # Seconds (`sys.setswitchinterval`).
 _SWITCH_INTERVAL = 0.0005
 
@@ -162,6 +164,12 @@ class _Launch:
         self._stop_requested = False
         # Seconds of a core for a tree of the best forest; 0 if this launch has grown none.
         self._tree_cost = TreeCost()
+        # Grows the champion; None if it grows in this process.
+        self._grow: GrowElsewhere | None = None
+        # Number of trees of the champion that grow at the same time.
+        self._jobs: Callable[[], int] = lambda: problem.spec.workers or cores()
+        # When its trees were last noted in the database, on the monotonic clock.
+        self._shown = 0.0
         self._notes = read_initialized(study)
         # Some of the seconds are the sum over all launches, the others those of the last one.
         self._before = self._seconds = self._notes.seconds
@@ -189,12 +197,14 @@ class _Launch:
         self._set_phase("searching")
         state: StudyState
         try:
-            end = self._search(started)
+            with ExitStack() as workers:
+                end = self._search(started, workers)
+                if end != "stopped":
+                    self._finalize(end, started)
             if end == "stopped":
                 state = "stopped" if self._stop_requested else "interrupted"
                 self._finish(state, started, interrupted=True)
             else:
-                self._finalize(end, started)
                 state = "stopped" if end == "timeout" else "finished"
                 self._finish(state, started)
         except LeaseLostError:
@@ -209,7 +219,8 @@ class _Launch:
         finally:
             self._observer.end()
 
-    def _search(self, started: float) -> End:
+    def _search(self, started: float, stack: ExitStack) -> End:
+        """Run the trials; if the workers can grow the champion, leave them open on the stack."""
         spec, problem = self._problem.spec, self._problem
         clock = time.monotonic()
         self._observer.begin(self._status)
@@ -218,38 +229,42 @@ class _Launch:
             return "finished"
         rows = problem.training_set
         trees = MIN_TREES if spec.trees == "auto" else spec.trees
-        reserve = partial(forecast_seconds, trees, jobs=spec.workers or cores())
-        plan = make_plan(problem, started, reserve)
+        plan = make_plan(problem, started, lambda cost: forecast_seconds(trees, cost, self._jobs()))
         self._status.deadline = plan.deadline
         trial_writer = TrialWriter(
             self._study, problem.space, self._lease.check, self._take_written
         )
         try:
-            with workers_for(spec, self._study.uid, self._lease.check) as workers:
-                workers.load(rows)
-                self._took(Seconds(start_workers=round(time.monotonic() - clock, 2)))
-                clock = time.monotonic()
-                task_sizer = TaskSizer(workers.count, rows.X.size)
-                supervisor = Supervisor(
-                    self._study,
-                    self._lease.epoch,
-                    workers,
-                    self._stop,
-                    self._observer,
-                    self._status,
-                    self._mirror,
-                )
-                coordinator = Coordinator(
-                    plan, workers, task_sizer, self._known, trial_writer.put, supervisor.should_stop
-                )
-                supervisor.growing = coordinator.growing
-                self._stop.polled = True
-                self._open_mirror()
-                end = coordinator.run()
-                self._tree_cost = coordinator.tree_cost
-                self._stop_requested = supervisor.stop_requested
-                trial_writer.flush()
-                return end
+            workers = stack.enter_context(workers_for(spec, self._study.uid, self._lease.check))
+            workers.load(rows)
+            self._grow = workers.forest_grower
+            if self._grow is not None:
+                self._jobs = workers.count
+            self._took(Seconds(start_workers=round(time.monotonic() - clock, 2)))
+            clock = time.monotonic()
+            task_sizer = TaskSizer(workers.count, rows.X.size)
+            supervisor = Supervisor(
+                self._study,
+                self._lease.epoch,
+                workers,
+                self._stop,
+                self._observer,
+                self._status,
+                self._mirror,
+            )
+            coordinator = Coordinator(
+                plan, workers, task_sizer, self._known, trial_writer.put, supervisor.should_stop
+            )
+            supervisor.growing = coordinator.growing
+            self._stop.polled = True
+            self._open_mirror()
+            end = coordinator.run()
+            self._tree_cost = coordinator.tree_cost
+            self._stop_requested = supervisor.stop_requested
+            trial_writer.flush()
+            if self._grow is None:
+                stack.close()  # local workers hold memory that the champion needs
+            return end
         finally:
             self._stop.polled = False
             trial_writer.close()
@@ -313,11 +328,21 @@ class _Launch:
         fitting = None
         if spec.timeout is not None and self._tree_cost.seconds:
             left = started + spec.timeout - time.monotonic()
-            fitting = affordable_trees(left, self._tree_cost, spec.workers or cores())
+            fitting = affordable_trees(left, self._tree_cost, self._jobs())
         finalizer = Finalizer(
             self._problem, self._study, self._mirror_writer, self._lease.check, self._write
         )
-        self._took(finalizer.finalize(chosen, fitting))
+        self._took(finalizer.finalize(chosen, fitting, self._grow, self._show_growing))
+
+    def _show_growing(self, done: int, trees: int) -> None:
+        """Show how many trees of the champion have grown."""
+        doing, now = f"making the champion, {done} of {trees} trees", time.monotonic()
+        if done < trees and now - self._shown < _PHASE_INTERVAL:
+            self._status.doing = doing
+        else:
+            self._shown = now
+            self._set_phase(doing)
+        self._observer.changed()
 
     def _finish(self, state: StudyState, started: float, *, interrupted: bool = False) -> None:
         """Wait for the mirror, and note its state; only a few seconds after an interruption."""

@@ -12,6 +12,7 @@ from operator import add
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from search.forest.fitting import GrowElsewhere
 from search.forest.growing import grow
 from search.forest.oob import OobSums, RungResult, evaluate_rung
 from search.forest.pruning import PseudoValues
@@ -165,6 +166,11 @@ class Workers(ABC):
         parts
             Number of tasks to divide the work into; it does not affect the result.
         """
+
+    @property
+    def forest_grower(self) -> GrowElsewhere | None:
+        """The function that grows a champion; ``None`` if it should grow in this process."""
+        return None
 
     def cancel(self, growth: PendingGrowth) -> None:
         """Cancel all tasks of a growth; do nothing if the cluster is gone."""

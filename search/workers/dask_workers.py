@@ -98,11 +98,11 @@ def _results_or_error(done: "Future[Any]") -> "list[RungResult] | Exception":
 
 
 def _grow_to_end(key: str, request: GrowthRequest) -> list[RungResult]:
-    return grow_through(_training_set(key), request, _worker_name())
+    return grow_through(training_set_of(key), request, _worker_name())
 
 
 def _grow_whole(key: str, request: GrowthRequest, before: OobSums | None) -> OobSums:
-    chunks = grow_chunks(_training_set(key), request, request.chunks, _worker_name())
+    chunks = grow_chunks(training_set_of(key), request, request.chunks, _worker_name())
     return add_sums(before, chunks)
 
 
@@ -110,7 +110,7 @@ def _grow_part(key: str, request: GrowthRequest, part: int, parts: int) -> list[
     """Grow the chunks of one of `parts` parts of nearly equal size."""
     chunks, n = request.chunks, len(request.chunks)
     own = chunks[part * n // parts : (part + 1) * n // parts]
-    return list(grow_chunks(_training_set(key), request, own, _worker_name()))
+    return list(grow_chunks(training_set_of(key), request, own, _worker_name()))
 
 
 def _add_parts(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
@@ -118,10 +118,10 @@ def _add_parts(before: OobSums | None, parts: list[list[OobSums]]) -> OobSums:
 
 
 def _evaluate(key: str, request: GrowthRequest, sums: OobSums) -> list[RungResult]:
-    return [score_rung(sums, _training_set(key), request)]
+    return [score_rung(sums, training_set_of(key), request)]
 
 
-def _training_set(key: str) -> TrainingSet:
+def training_set_of(key: str) -> TrainingSet:
     """Return the training set; reschedule the task if this worker could not store it."""
     try:
         return find_training_set(key)

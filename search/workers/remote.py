@@ -1,8 +1,11 @@
 """Workers of an existing Dask cluster, given by its scheduler's address."""
 
+import logging
+import queue
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, suppress
 from io import BytesIO
 from pathlib import Path
@@ -15,16 +18,21 @@ from distributed.client import ClosedClientError
 
 from search.environment import installed
 from search.errors import DataError, StudyError
+from search.forest.fitting import GrowElsewhere, Part, divide, grow_part
 from search.forest.memory import worker_memory
 from search.forest.training_set import LOCATIONS, TrainingSet, make_folder
 from search.formatting import size
 from search.workers.base import PendingGrowth
-from search.workers.dask_workers import DaskWorkers
+from search.workers.dask_workers import DaskWorkers, training_set_of
 from storage.scheduler import connect
 
 if TYPE_CHECKING:
     from distributed import Future, Worker
 
+_logger = logging.getLogger(__name__)
+
+# Seconds between two looks at the workers while a champion grows.
+_POLL = 2.0
 # Packages whose versions must be equal everywhere: other versions may grow other trees. Python is
 # included because tasks are pickled.
 _CHECKED = ("python", "grovekeeper", "numpy", "scikit-learn", "scipy")
@@ -87,6 +95,11 @@ class TrainingSetPlugin(WorkerPlugin):
         LOCATIONS.pop(self.key, None)
         if self._temporary is not None:
             self._temporary.cleanup()
+
+
+def _grow_part(key: str, params: Mapping[str, Any], seed: int, numbers: range) -> Part:
+    """Grow a part of a forest on a worker."""
+    return grow_part(training_set_of(key), params, seed, numbers)
 
 
 def version_differences(here: dict[str, str], there: dict[str, str]) -> str:
@@ -206,6 +219,45 @@ class RemoteWorkers(DaskWorkers):
                 self._check()
                 self._client.unregister_worker_plugin(self._plugin.name)
         self._plugin = None
+
+    @property
+    def forest_grower(self) -> GrowElsewhere:
+        """See `Workers`."""
+        return self._grow_forest
+
+    def _grow_forest(self, params: Mapping[str, Any], seed: int, trees: int) -> Iterator[Part]:
+        """Grow the forest of `make_forest` on all training rows; yield parts as they are finished.
+
+        Raises
+        ------
+        StudyError
+            If the scheduler is gone, or workers die one after another.
+        """
+        from distributed import KilledWorker
+
+        finished: queue.SimpleQueue[Future[Part]] = queue.SimpleQueue()
+        parts = divide(trees, self.count())
+        growing = {self._submit(_grow_part, self._training_set_key, params, seed, n) for n in parts}
+        for part in growing:
+            part.add_done_callback(finished.put)
+        warned = False
+        try:
+            while growing:
+                try:
+                    done = finished.get(timeout=_POLL)
+                except queue.Empty:
+                    if not self.present() and not warned:
+                        _logger.warning("no worker is left: waiting for one")
+                        warned = True
+                    continue
+                yield done.result()
+                growing.remove(done)  # its trees need not stay on the worker
+        except KilledWorker as error:
+            raise StudyError(
+                "the champion's trees killed workers one after another: give them more memory"
+            ) from error
+        except CancelledError as error:
+            raise self._scheduler_lost() from error
 
     def count(self) -> int:
         """Return the number of threads found by the last call of `present`; at least 1."""

@@ -9,6 +9,7 @@ import pytest
 from agreement import assert_agreement
 from conftest import Shell
 from dask_servers import DaskServers
+from mlflow import MlflowClient
 from processes import free_port
 
 
@@ -30,6 +31,12 @@ def test_a_study_on_a_cluster_equals_the_one_on_this_machine(
     here = launched.json("reproduce", "diabetes", "--trial", "0")
     assert done["reproduced"]
     assert done["compared"] == here["compared"]
+    assert content_of_the_model(shell) == content_of_the_model(launched)
+
+
+def content_of_the_model(shell: Shell) -> str:
+    version = MlflowClient(shell.tracking_uri).get_model_version("diabetes", "1")
+    return str(version.tags["grovekeeper.content_sha256"])
 
 
 @pytest.mark.faults

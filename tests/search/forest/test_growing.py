@@ -13,7 +13,8 @@ from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from search.forest import growing
-from search.forest.growing import champion_seed, derive_seed, grow, make_forest
+from search.forest.fitting import champion_seed, make_forest
+from search.forest.growing import derive_seed, grow
 from search.forest.metrics import METRICS
 from search.forest.oob import score
 from search.forest.training_set import TrainingSet, load_training_set

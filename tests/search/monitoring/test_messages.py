@@ -1,5 +1,6 @@
 """Log messages that a launch passes on and prints."""
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 from search.monitoring.display import Display
 from search.monitoring.messages import messages_to
+from search.monitoring.status import SearchStatus
 
 ours = logging.getLogger("search.service.launch")
 storages = logging.getLogger("storage.retry")
@@ -84,3 +86,18 @@ def test_a_quiet_display_leaves_warnings_to_the_callers_handlers(
         ours.info("progress")
     assert capsys.readouterr() == ("", "")
     assert caplog.messages == ["locked"]
+
+
+def test_without_a_panel_a_line_shows_now_and_then_how_far_the_champion_has_grown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0, 20)  # seconds between two calls
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    status = SearchStatus("houses", "rmse", "minimize", 10)
+    with Display(quiet=False) as display:
+        display.begin(status)
+        for grown in (10, 20, 30, 40):
+            status.doing = f"making the champion, {grown} of 100 trees"
+            display.update(status)
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == [f"making the champion, {grown} of 100 trees" for grown in (20, 40)]

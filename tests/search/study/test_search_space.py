@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from search.errors import UsageError
-from search.forest.growing import make_forest
+from search.forest.fitting import make_forest
 from search.study.search_space import default_params, forest_key, make_space, point_of
 from search.study.spec import Range, make_spec, read_config
 from search.study.warm_starts import warm_starts

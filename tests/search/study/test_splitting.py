@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from search.data.dataset import Dataset, load_dataset
 from search.errors import DataError, UsageError
-from search.forest.growing import make_forest
+from search.forest.fitting import make_forest
 from search.forest.metrics import METRICS
 from search.forest.oob import coverage, score
 from search.forest.resampling import Resampling

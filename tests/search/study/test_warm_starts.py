@@ -3,7 +3,7 @@ from typing import Any
 import optuna
 import pytest
 
-from search.forest.growing import make_forest
+from search.forest.fitting import make_forest
 from search.study.search_space import default_params, make_space, point_of
 from search.study.spec import Range
 from search.study.warm_starts import warm_starts

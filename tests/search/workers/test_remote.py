@@ -1,6 +1,7 @@
 """Growing trees on an existing Dask cluster."""
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -21,8 +22,10 @@ from processes import free_port
 
 from search.environment import installed
 from search.errors import DataError, StudyError
+from search.forest.fitting import fit_forest, make_forest
 from search.forest.oob import RungResult, evaluate_rung
 from search.forest.training_set import TrainingSet
+from search.model.fingerprint import fingerprint
 from search.workers.base import GrowthRequest, Workers
 from search.workers.remote import RemoteWorkers, TrainingSetPlugin, version_differences
 from storage.errors import LeaseLostError, SchedulerError
@@ -104,6 +107,42 @@ def hide_coordinator_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         init(self, owner, key, f"/nowhere{folder}", *rest)
 
     monkeypatch.setattr(TrainingSetPlugin, "__init__", init_elsewhere)
+
+
+def test_the_workers_grow_the_trees_of_a_forest(servers: DaskServers, few: TrainingSet) -> None:
+    servers.add_worker()
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as workers:
+        workers.load(few)
+        grow = workers.forest_grower
+        parts = sorted(grow(PARAMS, 7, 20), key=lambda part: part[0])
+    expected = fit_forest(make_forest(PARAMS, few.n_classes, 20, 7), few.X, few.y, None)
+    trees = [tree for _, part in parts for tree in part]
+    assert fingerprint(trees) == fingerprint(expected.estimators_)
+
+
+@pytest.mark.slow
+def test_dead_workers_and_a_dead_scheduler_are_noticed_while_a_forest_grows(
+    servers: DaskServers, few: TrainingSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    def kill_scheduler() -> None:
+        wait_for(lambda: "no worker is left: waiting for one" in caplog.text)
+        servers.kill_scheduler()
+
+    killing = threading.Thread(target=kill_scheduler)
+    servers.add_worker()
+    with RemoteWorkers(servers.address, "uid") as workers:
+        workers.load(few)
+        parts = workers.forest_grower(PARAMS, 7, 16_000)
+        next(parts)
+        servers.workers[0].kill()
+        servers.add_worker()
+        next(parts)
+        servers.workers[1].kill()
+        killing.start()
+        with pytest.raises(StudyError, match="is gone or was restarted"):
+            list(parts)
+    killing.join()
 
 
 def wait_for(reached: Callable[[], bool]) -> None:
