@@ -32,7 +32,7 @@ Part: TypeAlias = tuple[int, list[Any]]
 GrowElsewhere: TypeAlias = Callable[[Mapping[str, Any], int, int], Iterator[Part]]
 # Used in the seed path instead of a trial's place; no trial reaches this number.
 _CHAMPION = 2**32 - 1
-# Parts for each thread or worker. A finished part is progress to show.
+# Parts for each thread or worker. Progress is shown whenever a part is finished.
 _PARTS_PER_JOB = 8
 
 Array = NDArray[Any]
@@ -117,8 +117,8 @@ def grow_part(
 def _fit_part(forest: "Forest", X: Any, y: Any, weights: Array | None, numbers: range) -> Part:
     """Fit some of a forest's trees.
 
-    With ``warm_start``, scikit-learn draws the seeds of the trees that exist again and otherwise
-    uses only their number, so that placeholders can stand for them.
+    With ``warm_start``, scikit-learn draws the seeds of existing trees again, and uses nothing else
+    of these trees. Placeholders can therefore take the place of trees that grow elsewhere.
     """
     forest.set_params(warm_start=True, n_estimators=numbers.stop)
     forest.estimators_ = [None] * numbers.start
@@ -153,7 +153,7 @@ def assemble(
     """Fit a forest, given its trees; it equals the forest that `fit_forest` returns."""
     trees = [tree for _, part in sorted(parts, key=lambda part: part[0]) for tree in part]
     params = forest.get_params()
-    # What a forest keeps of its rows does not depend on its trees: fit a small one.
+    # The forest's other attributes do not depend on its trees, so a single small tree sets them.
     forest.set_params(n_estimators=1, max_depth=1, max_features=1)
     fit_forest(forest, X, y, weights)
     forest.set_params(**params)

@@ -218,7 +218,7 @@ def make_champion(
     encoded = dataset.encode(params.get(ENCODING))
     check_fits(dataset, params, trees, seed)
     # A fitted forest predicts with one thread: several would add up in the order in which they end.
-    make = partial(make_forest, params, dataset.n_classes, trees, champion_seed(seed), jobs=1)
+    make = partial(make_forest, params, dataset.n_classes, trees, champion_seed(seed))
     rows, weights = dataset.training_rows(params.get(ENCODING)), dataset.weights
     if grow is None:
         grown = grow_parts(make, rows, dataset.y, weights, jobs)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# Seconds after which a line shows how far trials or the champion have grown, if none has finished.
+# Seconds without a line, after which one shows how far trials or the champion have grown.
 _LONGEST_SILENCE = 30.0
 # Seconds between two lines, and the number of lines a study has at least.
 _LINE_INTERVAL = 10.0

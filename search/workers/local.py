@@ -92,7 +92,7 @@ class LocalWorkers(DaskWorkers):
         settings = {
             "distributed.worker.multiprocessing-method": method,
             "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
-            # The profiler of the dashboard interrupts tasks 100 times a second.
+            # The profiler of the dashboard samples tasks 100 times a second, which takes CPU time.
             "distributed.worker.profile.enabled": False,
         }
         with ExitStack() as stack:

@@ -97,11 +97,6 @@ class TrainingSetPlugin(WorkerPlugin):
             self._temporary.cleanup()
 
 
-def _grow_part(key: str, params: Mapping[str, Any], seed: int, numbers: range) -> Part:
-    """Grow a part of a forest on a worker."""
-    return grow_part(training_set_of(key), params, seed, numbers)
-
-
 def version_differences(here: dict[str, str], there: dict[str, str]) -> str:
     """Return a list of the checked packages whose versions differ; empty if there are none."""
     return ", ".join(
@@ -237,7 +232,9 @@ class RemoteWorkers(DaskWorkers):
 
         finished: queue.SimpleQueue[Future[Part]] = queue.SimpleQueue()
         parts = divide(trees, self.count())
-        growing = {self._submit(_grow_part, self._training_set_key, params, seed, n) for n in parts}
+        growing = {
+            self._submit(_grow_trees, self._training_set_key, params, seed, n) for n in parts
+        }
         for part in growing:
             part.add_done_callback(finished.put)
         warned = False
@@ -298,3 +295,8 @@ class RemoteWorkers(DaskWorkers):
             f"the Dask scheduler at {self._address} is gone or was restarted: finished trials are "
             "kept; run the same launch again when it is back"
         )
+
+
+def _grow_trees(key: str, params: Mapping[str, Any], seed: int, numbers: range) -> Part:
+    """Grow some trees of a forest; runs on a worker."""
+    return grow_part(training_set_of(key), params, seed, numbers)

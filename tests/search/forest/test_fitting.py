@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
 from search.forest.fitting import assemble, divide, fit_forest, grow_part, grow_parts, make_forest
 from search.forest.training_set import TrainingSet
@@ -44,7 +45,7 @@ def test_a_forest_grown_in_parts_equals_one_that_is_fitted_at_once(
     rows = make_training_set(
         n_classes, weighted=data.draw(st.booleans()), missing=data.draw(st.booleans())
     )
-    # The parts are grown on class numbers, as workers do; the forest predicts labels.
+    # Parts are grown on class indices, as on workers, and the forest predicts labels.
     labels = np.array(["a", "b", "c"])[rows.y] if n_classes else rows.y
     trees = data.draw(st.integers(1, 12))
     whole = make_forest(params, n_classes, trees, SEED)
@@ -75,3 +76,15 @@ def test_parts_contain_each_tree_once_and_all_jobs_get_one(trees: int, jobs: int
     parts = divide(trees, jobs)
     assert [number for part in parts for number in part] == list(range(trees))
     assert len(parts) >= min(trees, jobs)
+
+
+@pytest.mark.parametrize("n_classes", [0, 2])
+def test_the_random_splitter_makes_extremely_randomized_trees_with_bootstrap(
+    n_classes: int,
+) -> None:
+    made = make_forest({"splitter": "random", "max_samples": 0.5}, n_classes, 7, 3, jobs=2)
+    assert type(made) is (ExtraTreesClassifier if n_classes else ExtraTreesRegressor)
+    assert made.bootstrap
+    assert (made.n_estimators, made.random_state, made.n_jobs) == (7, 3, 2)
+    assert made.max_samples == 0.5
+    assert make_forest({}, n_classes, 7, 3).bootstrap

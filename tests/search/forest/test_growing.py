@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import PARAMS, assert_same, grown, make_training_set, resampled
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 from sklearn.utils.class_weight import compute_sample_weight
 
 from search.forest import growing
@@ -133,18 +132,6 @@ def test_balanced_subsample_weights_equal_scikit_learns(
     counts = np.bincount(drawn, minlength=n_rows)
     expected = compute_sample_weight("balanced", y, indices=drawn) * counts
     np.testing.assert_allclose(growing._balance(counts, y, n_classes), expected)
-
-
-@pytest.mark.parametrize("n_classes", [0, 2])
-def test_the_random_splitter_makes_extremely_randomized_trees_with_bootstrap(
-    n_classes: int,
-) -> None:
-    made = make_forest({"splitter": "random", "max_samples": 0.5}, n_classes, 7, 3, jobs=2)
-    assert type(made) is (ExtraTreesClassifier if n_classes else ExtraTreesRegressor)
-    assert made.bootstrap
-    assert (made.n_estimators, made.random_state, made.n_jobs) == (7, 3, 2)
-    assert made.max_samples == 0.5
-    assert make_forest({}, n_classes, 7, 3).bootstrap
 
 
 def test_splitters_grow_different_trees_from_the_same_rows(diabetes: TrainingSet) -> None:
