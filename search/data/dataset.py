@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from shlex import quote
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,8 @@ MIN_ROWS = 10
 # Limits in characters.
 _MAX_NAME_LENGTH = 500
 _MAX_TEXT_LENGTH = 1_000_000
+# Held while rows are encoded: workers' rows are encoded in a thread of their own.
+_ENCODING = RLock()
 _NESTED_TYPES = (list, tuple, dict, set, np.ndarray)
 
 
@@ -96,11 +99,16 @@ class Dataset:
         return () if self.is_numeric else encodings_for(self.vectorized, self.n_classes)
 
     def encode(self, encoding: Encoding | None = None) -> Encoded:
-        """Encode the training rows; ``None`` for the default encoding. Results are cached."""
+        """Encode the training rows; ``None`` for the default encoding.
+
+        The rows in the default encoding and in the last other one are cached.
+        """
         name = encoding or DEFAULT
-        if name not in self._encoded:
-            self._encoded[name] = self._encode(name)
-        return self._encoded[name]
+        with _ENCODING:
+            if name not in self._encoded:
+                _keep_default(self._encoded)
+                self._encoded[name] = self._encode(name)
+            return self._encoded[name]
 
     @cached_property
     def _encoded(self) -> dict[Encoding, Encoded]:
@@ -127,15 +135,17 @@ class Dataset:
     def training_rows(self, encoding: Encoding | None = None) -> "pd.DataFrame":
         """Return the encoded training rows as trees are grown on them; see `merge_values`.
 
-        Results are cached.
+        They are cached as by `encode`.
         """
         name = encoding or DEFAULT
-        if name not in self._merged:
-            if name == DEFAULT:
-                self._merged[name] = merge_values(self.X)
-            else:
-                self._merged[name] = merge_values(self.encode(name).X, self.training_rows())
-        return self._merged[name]
+        with _ENCODING:
+            if name not in self._merged:
+                if name == DEFAULT:
+                    self._merged[name] = merge_values(self.X)
+                else:
+                    _keep_default(self._merged)
+                    self._merged[name] = merge_values(self.encode(name).X, self.training_rows())
+            return self._merged[name]
 
     @cached_property
     def _merged(self) -> "dict[Encoding, pd.DataFrame]":
@@ -177,6 +187,12 @@ class Dataset:
     def labels(self) -> NDArray[Any]:
         """Target of the training rows as in the raw table."""
         return self.y if self.classes is None else self.classes[self.y]
+
+
+def _keep_default(cached: dict[Encoding, Any]) -> None:
+    """Remove the other encodings: each takes as much memory as the table."""
+    for name in set(cached) - {DEFAULT}:
+        del cached[name]
 
 
 def load_dataset(

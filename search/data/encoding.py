@@ -198,6 +198,18 @@ def _target_columns(n_classes: int) -> int:
     return n_classes if n_classes > 2 else 1  # noqa: PLR2004
 
 
+def count_columns(table: Vectorized, encoding: Encoding, n_classes: int) -> int:
+    """Return the number of columns that `encode` makes of a table."""
+    other = len(table.rows.columns) - len(table.levels)
+    target = _target_columns(n_classes) * len(table.levels)
+    if encoding == "onehot":
+        missing = table.rows[list(table.one_hot)].isna().any()
+        one_hot = sum(table.levels[name] + int(missing[name]) for name in table.one_hot)
+        return other + one_hot + len(table.levels) - len(table.one_hot)
+    ordinal = len(table.levels) if "ordinal" in encoding else 0
+    return other + ordinal + (target if "target" in encoding else 0)
+
+
 def encode(
     table: Vectorized,
     encoding: Encoding,

@@ -70,9 +70,10 @@ def _grow_chunk(
     hundred rows that costs about as much as growing the tree. One random generator serves the whole
     chunk.
     """
-    start = time.perf_counter()
     tree_params = dict(params)
-    X = training_set.matrix(tree_params.pop(ENCODING, None))
+    encoding = tree_params.pop(ENCODING, None)
+    X, has_missing = training_set.matrix(encoding), training_set.has_missing(encoding)
+    start = time.perf_counter()
     y, n_classes = training_set.y, training_set.n_classes
     n_rows = len(y)
     votes, squares = np.zeros(n_rows), np.zeros(n_rows)
@@ -87,7 +88,7 @@ def _grow_chunk(
         )
         weights = _balance(counts, y, n_classes) if balanced else counts
         # A tree handles missing values only if it checks its input.
-        tree.fit(X, y, sample_weight=weights, check_input=training_set.has_missing)
+        tree.fit(X, y, sample_weight=weights, check_input=has_missing)
         nodes += tree.tree_.node_count
         predicted = tree.tree_.predict(X[out_of_bag])
         predicted = predicted.reshape(

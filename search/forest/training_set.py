@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -19,10 +20,28 @@ from storage.host import this_host
 
 Array = NDArray[Any]
 # Name of the file of the matrix in the default encoding.
-_DEFAULT = "X"
+_DEFAULT_FILE = "X.npy"
 _FOLDER_PREFIX = "grovekeeper-rows-"
+# Seconds between two looks for a matrix that another process writes.
+_POLL = 0.02
 # Trees in a chunk of large tables, by the number of values in X (rows times columns).
 _SMALLER_CHUNKS = ((10_000_000, 1), (500_000, 4))
+
+
+@dataclass(frozen=True)
+class PendingMatrix:
+    """The training rows in an encoding, which is computed when a trial first needs it.
+
+    Attributes
+    ----------
+    n_columns
+        Number of columns.
+    compute
+        Returns the rows: a float32 array of shape (n_rows, n_columns).
+    """
+
+    n_columns: int
+    compute: Callable[[], Array]
 
 
 @dataclass(frozen=True)
@@ -45,8 +64,7 @@ class TrainingSet:
         Trees in a chunk; by default, it follows from the table's size. A sample has the chunks of
         the whole table.
     encodings
-        The rows in the other encodings that trials may choose, by their names: float32 arrays of
-        n_rows rows.
+        The rows in the other encodings that trials may choose, by their names.
     """
 
     X: Array
@@ -54,7 +72,7 @@ class TrainingSet:
     n_classes: int
     resampling: Resampling = Resampling()
     weights: Array | None = None
-    encodings: Mapping[str, Array] = field(default_factory=dict)
+    encodings: Mapping[str, PendingMatrix] = field(default_factory=dict)
     chunk: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +82,15 @@ class TrainingSet:
 
     def matrix(self, encoding: str | None) -> Array:
         """Return the rows in an encoding; ``None`` or its name for the default one."""
-        return self.encodings.get(encoding or "", self.X)
+        if encoding is None or encoding not in self.encodings:
+            return self.X
+        if encoding not in self._matrices:
+            self._matrices[encoding] = self.encodings[encoding].compute()
+        return self._matrices[encoding]
+
+    @cached_property
+    def _matrices(self) -> dict[str, Array]:
+        return {}
 
     @cached_property
     def rungs(self) -> tuple[Rung, ...]:
@@ -91,20 +117,34 @@ class TrainingSet:
                 n_classes=self.n_classes,
                 resampling=self.resampling.subset(rows),
                 weights=None if weights is None else weights / weights.mean(),
-                encodings={name: np.asarray(X[rows]) for name, X in self.encodings.items()},
+                encodings={
+                    name: PendingMatrix(
+                        matrix.n_columns, partial(self._rows_of, encoding=name, rows=rows)
+                    )
+                    for name, matrix in self.encodings.items()
+                },
                 chunk=self.chunk,
             )
         return self._samples[n_rows]
 
+    def _rows_of(self, encoding: str, rows: Array) -> Array:
+        return np.asarray(self.matrix(encoding)[rows])
+
     @property
     def nbytes(self) -> int:
         """Bytes of the rows in all encodings."""
-        return self.X.nbytes + sum(matrix.nbytes for matrix in self.encodings.values())
+        columns = sum(matrix.n_columns for matrix in self.encodings.values())
+        return self.X.nbytes + columns * len(self.y) * self.X.itemsize
+
+    def has_missing(self, encoding: str | None) -> bool:
+        """Return whether the rows have missing values in an encoding; see `matrix`."""
+        if encoding not in self._missing:
+            self._missing[encoding] = bool(np.isnan(self.matrix(encoding)).any())
+        return self._missing[encoding]
 
     @cached_property
-    def has_missing(self) -> bool:
-        """Whether the rows have missing values in any encoding."""
-        return any(bool(np.isnan(matrix).any()) for matrix in (self.X, *self.encodings.values()))
+    def _missing(self) -> dict[str | None, bool]:
+        return {}
 
     @cached_property
     def test_mask(self) -> Array:
@@ -117,8 +157,14 @@ class TrainingSet:
         return self.resampling.blocks(len(self.y))
 
     def save(self, folder: Path) -> None:
-        """Write the files that `load_training_set` reads."""
-        arrays = {"y": self.y, "n_classes": np.array(self.n_classes)}
+        """Write the files that `load_training_set` reads, except for the other encodings."""
+        widths = {name: matrix.n_columns for name, matrix in self.encodings.items()}
+        arrays = {
+            "y": self.y,
+            "n_classes": np.array(self.n_classes),
+            "encodings": np.array(list(widths), dtype=str),
+            "widths": np.array(list(widths.values()), dtype=int),
+        }
         if self.weights is not None:
             arrays["weights"] = self.weights
         if self.resampling.units is not None:
@@ -126,9 +172,18 @@ class TrainingSet:
         for k, (train, test) in enumerate(self.resampling.folds):
             arrays |= {f"train{k}": train, f"test{k}": test}
         np.savez(folder / "rows.npz", allow_pickle=False, **arrays)
-        matrices = {_DEFAULT: self.X} | {f"X-{name}": X for name, X in self.encodings.items()}
-        for name, matrix in matrices.items():
-            np.save(folder / f"{name}.npy", np.ascontiguousarray(matrix, dtype=np.float32))
+        np.save(folder / _DEFAULT_FILE, np.ascontiguousarray(self.X, dtype=np.float32))
+
+    def save_encoding(self, folder: Path, encoding: str) -> None:
+        """Compute another encoding, and write its file into the folder of `save`.
+
+        Processes that have loaded the training set may wait for the file already.
+        """
+        matrix, file = self.encodings[encoding].compute(), _encoding_file(folder, encoding)
+        unfinished = file.with_suffix(".part")
+        with unfinished.open("wb") as stream:
+            np.save(stream, np.ascontiguousarray(matrix, dtype=np.float32))
+        unfinished.replace(file)
 
 
 @lru_cache(maxsize=2)
@@ -137,23 +192,35 @@ def load_training_set(folder: Path) -> TrainingSet:
 
     The matrices are memory-mapped, so that the workers of one machine share their pages. They are
     mapped copy-on-write although nobody writes to them: scikit-learn's trees require a writable
-    array if values are missing.
+    array if values are missing. The first use of another encoding waits until it has been written.
     """
-    prefix = f"{_DEFAULT}-"
     with np.load(folder / "rows.npz", allow_pickle=False) as arrays:
         n_folds = sum(name.startswith("train") for name in arrays)
         folds = tuple((arrays[f"train{k}"], arrays[f"test{k}"]) for k in range(n_folds))
         return TrainingSet(
-            X=np.load(folder / f"{_DEFAULT}.npy", mmap_mode="c"),
+            X=np.load(folder / _DEFAULT_FILE, mmap_mode="c"),
             y=arrays["y"],
             n_classes=int(arrays["n_classes"]),
             resampling=Resampling(arrays.get("units"), folds),
             weights=arrays.get("weights"),
             encodings={
-                file.stem.removeprefix(prefix): np.load(file, mmap_mode="c")
-                for file in sorted(folder.glob(f"{prefix}*.npy"))
+                str(name): PendingMatrix(
+                    int(width), partial(_wait_and_map, _encoding_file(folder, str(name)))
+                )
+                for name, width in zip(arrays["encodings"], arrays["widths"], strict=True)
             },
         )
+
+
+def _encoding_file(folder: Path, encoding: str) -> Path:
+    return folder / f"X-{encoding}.npy"
+
+
+def _wait_and_map(file: Path) -> Array:
+    while not file.exists():  # the process that writes it ends this one if it fails
+        time.sleep(_POLL)
+    matrix: Array = np.load(file, mmap_mode="c")
+    return matrix
 
 
 # Folder of each training set that was sent to this worker process, by key. The value is None if

@@ -73,8 +73,11 @@ class Plan:
 
 def _n_features(training_set: TrainingSet) -> dict[str | None, int]:
     """Return the number of columns by encoding."""
-    names = (None, DEFAULT, *training_set.encodings)
-    return {name: int(training_set.matrix(name).shape[1]) for name in names}
+    default = int(training_set.X.shape[1])
+    columns: dict[str | None, int] = {None: default, DEFAULT: default}
+    for name, matrix in training_set.encodings.items():
+        columns[name] = matrix.n_columns
+    return columns
 
 
 def make_plan(problem: Problem, began: float, reserve: Callable[[TreeCost], float]) -> Plan:

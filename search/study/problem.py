@@ -4,20 +4,20 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from search.data.dataset import Dataset, load_again, load_dataset
-from search.data.encoding import DEFAULT, Encoding
+from search.data.encoding import DEFAULT, Encoding, count_columns
 from search.data.hints import column_hints
 from search.environment import installed
 from search.errors import DataError, StudyError, UsageError
 from search.forest.growing import ENCODING
 from search.forest.metrics import Metric, check_metric, get_metric
 from search.forest.resampling import Resampling
-from search.forest.training_set import TrainingSet, writable
+from search.forest.training_set import PendingMatrix, TrainingSet, writable
 from search.study.notes import EncodedColumns, Identity, StudyNotes, read_initialized, read_notes
 from search.study.search_space import make_space
 from search.study.spec import StudySpec, make_spec
@@ -27,7 +27,6 @@ from storage.redaction import redact
 from storage.studies.study import FORMAT_VERSION, Study, StudyBook
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
 
@@ -70,11 +69,16 @@ class Problem:
         """The training rows as workers receive them."""
         dataset = self.dataset
         choices: tuple[Encoding, ...] = getattr(self.space.get(ENCODING), "choices", ())
-        encodings: dict[str, NDArray[Any]] = {
-            name: _matrix(dataset.training_rows(name)) for name in choices if name != DEFAULT
+        encodings: dict[str, PendingMatrix] = {
+            name: PendingMatrix(
+                count_columns(dataset.vectorized, name, dataset.n_classes),
+                partial(self._matrix, name),
+            )
+            for name in choices
+            if name != DEFAULT
         }
         return TrainingSet(
-            _matrix(dataset.training_rows()),
+            self._matrix(),
             dataset.y,
             dataset.n_classes,
             self.resampling,
@@ -82,15 +86,15 @@ class Problem:
             encodings,
         )
 
+    def _matrix(self, encoding: Encoding | None = None) -> "NDArray[Any]":
+        rows = self.dataset.training_rows(encoding)
+        return writable(rows.to_numpy(dtype="float32", copy=False))
+
     @property
     def evaluation(self) -> str:
         """The way trials are scored: ``out-of-bag``, or the number of folds as in ``5 folds``."""
         folds = len(self.resampling.folds)
         return f"{folds} folds" if folds else _OUT_OF_BAG
-
-
-def _matrix(rows: "pd.DataFrame") -> "NDArray[Any]":
-    return writable(rows.to_numpy(dtype="float32", copy=False))
 
 
 def load_problem(spec: StudySpec) -> Problem:

@@ -12,6 +12,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Self
 
+from search.errors import StudyError
 from search.forest.training_set import TrainingSet, make_folder
 from search.workers.dask_workers import DaskWorkers
 from storage.scheduler import silence
@@ -81,6 +82,10 @@ class LocalWorkers(DaskWorkers):
     def __init__(self, count: int) -> None:
         super().__init__()
         self._count = count
+        # Writes the encodings for which trials may wait.
+        self._encoder: threading.Thread | None = None
+        self._encoding_error: Exception | None = None
+        self._closing = threading.Event()
 
     def __enter__(self) -> Self:
         import dask
@@ -97,6 +102,7 @@ class LocalWorkers(DaskWorkers):
         }
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(make_folder()))
+            stack.callback(self._end_encoding)
             # These stay in effect until the end, because dead workers are replaced.
             stack.enter_context(dask.config.set(settings))
             stack.enter_context(_without_main())
@@ -124,10 +130,40 @@ class LocalWorkers(DaskWorkers):
         return self._count
 
     def present(self) -> int:
-        """Return the number of workers that exist now."""
+        """See `Workers`; also raises if the rows cannot be encoded."""
+        if self._encoding_error is not None:
+            raise StudyError(
+                f"the training rows cannot be encoded: {self._encoding_error}"
+            ) from self._encoding_error
         return len(self._client.nthreads())
 
     def load(self, training_set: TrainingSet) -> None:
-        """Write the training set to a folder; every worker maps it into memory."""
-        self._training_set_key = tempfile.mkdtemp(dir=self._folder)
-        training_set.save(Path(self._training_set_key))
+        """Write the training set to a folder; every worker maps it into memory.
+
+        The encodings other than the default one are written while the first trials grow.
+        """
+        self._end_encoding()
+        self._closing.clear()
+        self._encoding_error = None
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        self._training_set_key = str(folder)
+        training_set.save(folder)
+        if training_set.encodings:
+            self._encoder = threading.Thread(
+                target=self._write_encodings, args=(training_set, folder), name="encoder"
+            )
+            self._encoder.start()
+
+    def _write_encodings(self, training_set: TrainingSet, folder: Path) -> None:
+        try:
+            for encoding in training_set.encodings:
+                if self._closing.is_set():
+                    return
+                training_set.save_encoding(folder, encoding)
+        except Exception as error:  # raised by `present`
+            self._encoding_error = error
+
+    def _end_encoding(self) -> None:
+        self._closing.set()
+        if self._encoder is not None:
+            self._encoder.join()

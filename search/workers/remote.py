@@ -180,6 +180,8 @@ class RemoteWorkers(DaskWorkers):
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         self._training_set_key = uuid.uuid4().hex
         training_set.save(folder)
+        for encoding in training_set.encodings:
+            training_set.save_encoding(folder, encoding)
         (folder / self._training_set_key).touch()
         content = BytesIO()
         with ZipFile(content, "w", ZIP_STORED) as archive:

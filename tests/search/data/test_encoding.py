@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from search.data.dataset import Dataset, load_dataset
 from search.data.description import DataDescription
-from search.data.encoding import Encoded, Encoding, cross_fitting
+from search.data.encoding import Encoded, Encoding, count_columns, cross_fitting
 from search.errors import DataError
 
 ALL: tuple[Encoding, ...] = ("ordinal", "target", "ordinal+target", "onehot")
@@ -46,6 +46,17 @@ def test_columns_are_read_as_what_they_hold_not_by_their_number_of_levels() -> N
     assert encoded.sources["rooms"] == ["remainder__rooms"]
     assert len(encoded.sources["sold"]) > 2
     assert len(encoded.sources["about"]) == 30
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_columns_of_an_encoding_are_counted_before_it_is_computed(classes: int) -> None:
+    y = None if not classes else [f"class {k % classes}" for k in range(600)]
+    frame = columns()
+    frame.loc[::7, "size"] = None
+    houses = dataset(frame, y)
+    for encoding in ALL:
+        counted = count_columns(houses.vectorized, encoding, houses.n_classes)
+        assert counted == houses.encode(encoding).X.shape[1]
 
 
 def test_names_that_hardly_repeat_are_categories_and_not_free_text() -> None:

@@ -8,7 +8,7 @@ from made import make_training_set
 
 from search.forest.resampling import Resampling
 from search.forest.rungs import Rung, make_rungs, next_rungs, sample_rows
-from search.forest.training_set import TrainingSet
+from search.forest.training_set import PendingMatrix, TrainingSet
 
 
 def test_small_tables_are_not_sampled() -> None:
@@ -89,7 +89,7 @@ def test_a_sample_keeps_folds_units_weights_and_encodings_together(diabetes: Tra
         0,
         Resampling(units, folds),
         weights,
-        {"target": diabetes.X + 1},
+        {"target": PendingMatrix(diabetes.X.shape[1], lambda: diabetes.X + 1)},
     )
     part = whole.sample(100)
     rows = part.y.astype(int)

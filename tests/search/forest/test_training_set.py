@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,12 @@ import pytest
 from made import make_training_set, resampled
 
 from search.forest.resampling import CHUNK, Resampling
-from search.forest.training_set import TrainingSet, load_training_set, make_folder
+from search.forest.training_set import (
+    PendingMatrix,
+    TrainingSet,
+    load_training_set,
+    make_folder,
+)
 
 
 def assert_equal(one: TrainingSet, other: TrainingSet) -> None:
@@ -60,11 +67,43 @@ def test_features_are_mapped_copy_on_write_and_loaded_once(
     assert load_training_set(tmp_path).X[0, 0] == few.X[0, 0]
 
 
+def test_an_encoding_is_computed_once_and_only_when_it_is_needed(few: TrainingSet) -> None:
+    calls = []
+
+    def compute() -> np.ndarray:
+        calls.append(1)
+        return few.X[:, :2] * 2
+
+    rows = replace(few, encodings={"half": PendingMatrix(2, compute)})
+    assert rows.nbytes == few.nbytes + few.X[:, :2].nbytes
+    sample = rows.sample(50)
+    assert sample.matrix("ordinal") is sample.X
+    assert not calls
+    assert sample.matrix("half").shape == (50, 2)
+    np.testing.assert_array_equal(rows.matrix("half"), few.X[:, :2] * 2)
+    assert len(calls) == 1
+
+
+def test_a_loaded_training_set_waits_for_an_encoding_that_is_written_later(
+    few: TrainingSet, tmp_path: Path
+) -> None:
+    rows = replace(few, encodings={"half": PendingMatrix(2, lambda: few.X[:, :2] * 2)})
+    rows.save(tmp_path)
+    loaded = load_training_set(tmp_path)
+    assert loaded.nbytes == rows.nbytes
+    assert not (tmp_path / "X-half.npy").exists()
+    writing = threading.Timer(0.3, rows.save_encoding, (tmp_path, "half"))
+    writing.start()
+    np.testing.assert_array_equal(loaded.matrix("half"), few.X[:, :2] * 2)
+    writing.join()
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.npz", "X.npy", "X-half.npy"}
+
+
 def test_missing_values_are_detected(diabetes: TrainingSet) -> None:
-    assert not diabetes.has_missing
+    assert not diabetes.has_missing(None)
     holes = diabetes.X.copy()
     holes[3, 2] = np.nan
-    assert make_training_set(holes, diabetes.y).has_missing
+    assert make_training_set(holes, diabetes.y).has_missing(None)
 
 
 def test_chunks_of_large_tables_are_smaller_and_divide_every_rung() -> None:

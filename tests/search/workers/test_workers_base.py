@@ -1,4 +1,5 @@
 import os
+import threading
 import time
 from dataclasses import asdict, replace
 from typing import Any
@@ -9,8 +10,10 @@ from distributed import Client
 from distributed.security import Security
 from made import PARAMS, assert_same, grown, make_training_set
 
+from search.errors import StudyError
+from search.forest.growing import ENCODING
 from search.forest.oob import RungResult, evaluate_rung
-from search.forest.training_set import TrainingSet
+from search.forest.training_set import PendingMatrix, TrainingSet
 from search.workers.base import GrowthRequest, PendingGrowth, Workers
 from search.workers.inline import InlineWorkers
 
@@ -165,6 +168,44 @@ def test_loading_another_training_set_replaces_the_first(
     two_workers.load(half)
     (found,) = results_of(two_workers, two_workers.grow_to_end(make_request(half, 16)))
     assert found.score == evaluate_rung(grown(half, PARAMS, 16, 7, 3), half, "rmse", {}).score
+
+
+def test_a_trial_in_the_default_encoding_does_not_wait_for_the_others(
+    two_workers: Workers, few: TrainingSet
+) -> None:
+    needed = threading.Event()
+
+    def compute() -> Any:
+        assert needed.wait(TIMEOUT)
+        return few.X[:, ::-1]
+
+    rows = replace(few, encodings={"reversed": PendingMatrix(few.X.shape[1], compute)})
+    two_workers.load(rows)
+    other = PARAMS | {ENCODING: "reversed"}
+    waiting = two_workers.grow_to_end(make_request(rows, 16, params=other))
+    (found,) = results_of(two_workers, two_workers.grow_to_end(make_request(rows, 16)))
+    assert found.score == evaluate_rung(grown(few, PARAMS, 16, 7, 3), few, "rmse", {}).score
+    needed.set()
+    (found,) = results_of(two_workers, waiting)
+    assert found.score == evaluate_rung(grown(rows, other, 16, 7, 3), rows, "rmse", {}).score
+    two_workers.load(few)
+
+
+def test_an_encoding_that_fails_is_reported(two_workers: Workers, few: TrainingSet) -> None:
+    def fail() -> Any:
+        raise MemoryError("no memory is left")
+
+    def watch() -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            two_workers.present()
+            time.sleep(0.05)
+
+    two_workers.load(replace(few, encodings={"target": PendingMatrix(9, fail)}))
+    with pytest.raises(StudyError, match="rows cannot be encoded: no memory is left"):
+        watch()
+    two_workers.load(few)
+    assert two_workers.present() == 2
 
 
 def test_a_local_cluster_listens_on_loopback_only(two_workers: Workers) -> None:
