@@ -36,6 +36,8 @@ from storage.tracking.mirror_writer import MirrorWriter
 
 _logger = logging.getLogger(__name__)
 
+# The phase in which the champion's trees grow.
+MAKING = "making the champion"
 # Seconds to wait for MLflow to report whether the champion is registered already.
 _TIMEOUT = 60.0
 
@@ -70,7 +72,7 @@ class Finalizer:
         chosen: TrialRecord,
         fitting: int | None = None,
         grow: GrowElsewhere | None = None,
-        progress: Callable[[int, int], None] = lambda _done, _trees: None,
+        show: Callable[[str], None] = lambda _: None,
     ) -> Seconds:
         """Make the champion of a trial; return how many seconds each step took.
 
@@ -80,8 +82,8 @@ class Finalizer:
             Number of trees that fit into the launch's time limit; ``None`` for no limit.
         grow
             Grows the trees elsewhere; see `make_champion`.
-        progress
-            Called with the number of trees grown so far, and of all trees.
+        show
+            Called with what is done now.
 
         Raises
         ------
@@ -119,7 +121,7 @@ class Finalizer:
             spec.seed,
             jobs,
             grow,
-            lambda done: progress(done, trees),
+            lambda done: show(f"{MAKING}, {done} of {trees} trees"),
         )
         for text in messages(champion, chosen.enough_steps, chosen.covered):
             _logger.info("%s", text)
@@ -138,6 +140,7 @@ class Finalizer:
         if not spec.register_model:
             return seconds
         clock = time.monotonic()
+        show(f"registering the model, {size(champion.n_bytes)} in memory")
         version = self._registration.register(champion, chosen.number, findings)
         self._write(StudyNotes(model=VersionNote(**dict(wanted), version=version.version)))
         return updated(seconds, Seconds(register=round(time.monotonic() - clock, 2)))

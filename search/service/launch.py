@@ -13,7 +13,7 @@ from search.forest.fitting import GrowElsewhere
 from search.forest.memory import check_memory
 from search.formatting import runs_behind
 from search.model.champion import MIN_TREES, TreeCost, affordable_trees, forecast_seconds
-from search.model.finalize import Finalizer
+from search.model.finalize import MAKING, Finalizer
 from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
 from search.optimization.coordinator import Coordinator, End
@@ -54,7 +54,7 @@ _logger = logging.getLogger(__name__)
 _QUIET_WAIT = 5.0
 _MIRROR_TIMEOUT = 60.0
 _INTERRUPTED_WAIT = 5.0
-# Seconds between two notes in the database on the champion's trees.
+# Seconds between two notes in the database on the details of a phase.
 _PHASE_INTERVAL = 5.0
 # Seconds (`sys.setswitchinterval`).
 _SWITCH_INTERVAL = 0.0005
@@ -168,7 +168,7 @@ class _Launch:
         self._grow: GrowElsewhere | None = None
         # Number of trees of the champion that grow at the same time.
         self._jobs: Callable[[], int] = lambda: problem.spec.workers or cores()
-        # When its trees were last noted in the database, on the monotonic clock.
+        # When the current phase was last noted in the database, on the monotonic clock.
         self._shown = 0.0
         self._notes = read_initialized(study)
         # Some of the seconds are the sum over all launches, the others those of the last one.
@@ -321,7 +321,7 @@ class _Launch:
         if best is None:
             within = f" within {spec.timeout:g} s: raise --timeout" if end == "timeout" else ""
             raise StudyError(f"study '{spec.study}': no trial was scored{within}")
-        self._set_phase("making the champion")
+        self._set_phase(MAKING)
         chosen = choose(best, self._study.trials, self._study.direction, spec.champion)
         if chosen.number != best.number:
             _logger.info("%s", choice_message(chosen, best, self._problem.metric.name))
@@ -332,12 +332,13 @@ class _Launch:
         finalizer = Finalizer(
             self._problem, self._study, self._mirror_writer, self._lease.check, self._write
         )
-        self._took(finalizer.finalize(chosen, fitting, self._grow, self._show_growing))
+        self._took(finalizer.finalize(chosen, fitting, self._grow, self._show))
 
-    def _show_growing(self, done: int, trees: int) -> None:
-        """Show how many trees of the champion have grown."""
-        doing, now = f"making the champion, {done} of {trees} trees", time.monotonic()
-        if done < trees and now - self._shown < _PHASE_INTERVAL:
+    def _show(self, doing: str) -> None:
+        """Show the current phase, and details after a comma; details are noted less often."""
+        now = time.monotonic()
+        same = doing.partition(",")[0] == self._status.doing.partition(",")[0]
+        if same and now - self._shown < _PHASE_INTERVAL:
             self._status.doing = doing
         else:
             self._shown = now

@@ -1,6 +1,9 @@
 """A launch that continues an earlier one."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +15,11 @@ from shop import table
 from search import StudySpec, launch
 from search.errors import StudyError
 from search.model.export import as_python
+from search.monitoring.observer import NeverStops
+from search.monitoring.status import SearchStatus
 from search.service.launch import _Launch
+from search.service.launch import launch as run_launch
+from search.stores import Stores
 from storage.records import TrialRecord
 from storage.studies.study import StudyBook
 
@@ -32,6 +39,39 @@ def test_a_study_stays_in_its_experiment(
     places = {one.name: one.experiment_id for one in client.search_experiments()}
     assert "houses" not in places
     assert len(client.search_runs([places["team"]])) == 1 + 3
+
+
+class Phases:
+    """An observer that keeps what a launch does."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def begin(self, status: SearchStatus) -> None:
+        self._status = status
+
+    def changed(self) -> None:
+        self.seen.append(self._status.doing)
+
+    def mirrored(self, summary: Mapping[str, Any]) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Any type hint")  # when MLflow's models are imported
+def test_a_launch_shows_the_trees_of_the_champion_and_its_registration(
+    tmp_path: Path, mlflow_file: str
+) -> None:
+    asked: dict[str, Any] = {"data": table(80), "target": "price", "trials": 1, "trees": 10}
+    stores, phases = Stores(f"sqlite:///{tmp_path}/optuna.db", mlflow_file), Phases()
+    run_launch(StudySpec(**asked, workers=1), stores, phases, NeverStops())
+    steps = [phase for phase, _ in groupby(phases.seen)]
+    assert steps[0] == "searching"
+    assert steps[-2] == "making the champion, 10 of 10 trees"
+    assert re.fullmatch(r"registering the model, [\d.]+ kB in memory", steps[-1])
 
 
 @pytest.mark.slow
