@@ -40,6 +40,8 @@ def summary_of(study: str, **changes: Any) -> StudySummary:
         "best": None,
         "evaluation": "out-of-bag",
         "covered": None,
+        "classes": None,
+        "positive": None,
         "champion": None,
         "holdout": None,
         "model": None,

@@ -61,6 +61,10 @@ def _rows(summary: "StudySummary") -> list[tuple[str, str]]:
         ("metric", f"{summary.metric} ({summary.direction})"),
         ("trials", (counts or "none") + (f", of {trials.goal}" if trials.goal else "")),
     ]
+    if summary.classes:
+        from search.data.target import list_classes
+
+        rows.append(("classes", list_classes(summary.classes, summary.positive)))
     if lease:
         rows.append(("run by", f"{lease.owner} on {lease.host}, process {lease.pid}"))
     if best:

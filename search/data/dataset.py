@@ -29,7 +29,15 @@ from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.merging import merge_values
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
-from search.data.target import detect_task, encode_target, infer_target_type, rows_with_target
+from search.data.target import (
+    choose_positive,
+    detect_task,
+    encode_target,
+    infer_target_type,
+    list_classes,
+    rows_with_target,
+    similar_classes,
+)
 from search.errors import DataError, UsageError
 from search.types import Task
 
@@ -166,6 +174,18 @@ class Dataset:
         return 0 if self.classes is None else len(self.classes)
 
     @property
+    def positive(self) -> int:
+        """Index of the positive class; 1, as in scikit-learn, if none was chosen."""
+        if self.classes is None or self.description.positive is None:
+            return 1
+        return [str(label) for label in self.classes].index(self.description.positive)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of rows by class, hold-out included, the most frequent first."""
+        return _class_counts(np.concatenate([self.y, self.held_out_y]), self.classes)
+
+    @property
     def weights(self) -> NDArray[Any] | None:
         """Weights of the training rows, scaled to a mean of 1."""
         weights = self.roles.weights
@@ -258,6 +278,14 @@ def load_dataset(
     if task is None and source != DIABETES:
         notes.append(f"task: {chosen}, detected from '{target}' (choose another with --task)")
     y, classes = encode_target(table[target], chosen)
+    counts = _class_counts(y, classes)
+    names = [] if classes is None else [str(label) for label in classes]
+    positive = choose_positive(target, counts, names, description.positive)
+    if classes is not None:
+        is_chosen = positive is not None and description.positive is None
+        remedy = " (choose the positive class with --positive)" if is_chosen else ""
+        notes += [f"classes of '{target}': {list_classes(counts, positive)}{remedy}"]
+        notes += similar_classes(counts)
     share = description.holdout
     keys = features.columns if description.group is None else [description.group]
     digest, hashes = digest_and_row_hashes(table, keys)
@@ -266,7 +294,7 @@ def load_dataset(
     for part, rows in {"training set": ~out, "hold-out": out}.items():
         if roles.weights is not None and rows.any() and not roles.weights[rows].any():
             raise DataError(f"--weight '{description.weight}' is 0 in every row of the {part}")
-    resolved = {"target": target, "task": chosen, "digest": digest}
+    resolved = {"target": target, "task": chosen, "positive": positive, "digest": digest}
     return Dataset(
         description=ResolvedDescription(**description.model_dump() | resolved),
         features=features[~out].reset_index(drop=True),
@@ -299,6 +327,14 @@ def load_again(
     address, query = resolve_table(description.source, description.query, data, query)
     now = description.model_copy(update={"source": TableAddress(address).redacted, "query": query})
     return load_dataset(now, address=address, limits=ALL_FREE_MEMORY)
+
+
+def _class_counts(y: NDArray[Any], classes: NDArray[Any] | None) -> dict[str, int]:
+    if classes is None:
+        return {}
+    counts = np.bincount(y, minlength=len(classes))
+    order = np.argsort(-counts, kind="stable")
+    return {str(classes[k]): int(counts[k]) for k in order}
 
 
 def _held_out_mask(hashes: NDArray[np.uint64], roles: Roles, share: float) -> NDArray[np.bool_]:

@@ -54,6 +54,8 @@ class DataDescription(BaseModel):
         Columns that are not learned from, sorted.
     categorical
         Columns whose values are categories even if they are integers, sorted.
+    positive
+        The class that scores of two classes such as f1 are about; ``None`` for the rarer one.
     """
 
     # Unknown fields are kept: a later version may have written them.
@@ -69,6 +71,7 @@ class DataDescription(BaseModel):
     time: str | None = None
     drop: Annotated[tuple[str, ...], CANONICAL] = ()
     categorical: Annotated[tuple[str, ...], CANONICAL] = ()
+    positive: str | None = None
 
     @property
     def roles(self) -> dict[str, str]:
@@ -105,7 +108,7 @@ class DataDescription(BaseModel):
 
 
 class ResolvedDescription(DataDescription):
-    """The description of a table that was read: target and task are known.
+    """The description of a table that was read: target, task and positive class are known.
 
     Attributes
     ----------

@@ -1,6 +1,8 @@
 """The target: detects regression or classification, and encodes the values for forests."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 # Integers with at most this many distinct values are classes.
 _MAX_INTEGER_CLASSES = 10
+# Classes that a message lists, and the length to which it shortens their names.
+_MOST_LISTED, _LONGEST_NAME = 10, 40
 # All whole numbers below this limit are represented exactly as float64.
 _EXACT_FLOATS = 2**53
 
@@ -116,3 +120,80 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
         )
         raise DataError(msg)
     return codes.astype(np.int64), classes
+
+
+def choose_positive(
+    target: str, counts: Mapping[str, int], classes: Sequence[str], asked: str | None
+) -> str | None:
+    """Return the class that scores such as f1 and recall are about: the rarer one of two.
+
+    Parameters
+    ----------
+    counts
+        Number of rows by class.
+    classes
+        The sorted classes; empty for a regression. The last one is chosen if both are equally
+        frequent, as in scikit-learn.
+    asked
+        The class that the user chose, or ``None``.
+
+    Returns
+    -------
+    ``None`` if there are not two classes
+
+    Raises
+    ------
+    UsageError
+        If there is no such class, or no choice.
+    """
+    if len(classes) != 2:  # noqa: PLR2004
+        if asked is not None:
+            found = f"{len(classes)} classes" if classes else "numbers (a regression)"
+            raise UsageError(
+                f"--positive is for a target of two classes, but '{target}' has {found}: omit it"
+            )
+        return None
+    first, last = classes
+    if asked is None:
+        return first if counts[first] < counts[last] else last
+    if asked not in classes:
+        raise UsageError(
+            f"--positive '{asked}' is not a class of '{target}': choose '{first}' or '{last}'"
+        )
+    return asked
+
+
+def list_classes(counts: Mapping[str, int], positive: str | None) -> str:
+    """List classes with their numbers of rows, such as ``no (90 rows), yes (10 rows, positive)``.
+
+    Parameters
+    ----------
+    counts
+        Number of rows by class, in the order to list them. At most ten are listed.
+    """
+    names = list(counts)[:_MOST_LISTED]
+    texts = [
+        f"{_short(name)} ({counts[name]:,} rows{', positive' if name == positive else ''})"
+        for name in names
+    ]
+    more = len(counts) - len(names)
+    return ", ".join([*texts, f"and {more:,} more"] if more else texts)
+
+
+def similar_classes(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield a sentence on each group of classes whose names differ only in case and spaces."""
+
+    def plain(name: str) -> str:
+        return "".join(name.split()).casefold()
+
+    for _, group in groupby(sorted(counts, key=plain), plain):
+        names = [f"'{_short(name)}'" for name in group]
+        if len(names) > 1:
+            yield (
+                f"the classes {', '.join(names[:-1])} and {names[-1]} differ only in case and "
+                "spaces: if they are one class, give them one name in the table"
+            )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -211,8 +211,12 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             if values is not None
         }
         table = features.assign(**{column: extra[name] for name, column in columns.items()})
+        classes = dataset.classes
+        is_binary = classes is not None and len(classes) == 2  # noqa: PLR2004
         options = self._options(roles) | {
             "data": table,
+            # As in scikit-learn, and without a study; `launch` would choose the rarer class.
+            "positive": classes[1] if classes is not None and is_binary else None,
             "study": self.study,
             "target": columns["target"],
             "weight": columns.get("sample_weight"),

@@ -8,7 +8,7 @@ for the finite number of trees (`oob.squared_errors`) before it is averaged.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -62,6 +62,28 @@ class Metric:
     from_predictions: Callable[[Array, Array, Array | None], float]
     from_squared_errors: scorers.SquaresScore | None = None
     guide: str | None = None
+
+    def with_positive(self, positive: int) -> "Metric":
+        """Return the metric with another positive class, if there are two classes.
+
+        Parameters
+        ----------
+        positive
+            Index of the positive class: 1, as in scikit-learn, or 0.
+        """
+        if positive or self.task == "regression":
+            return self
+        return replace(self, from_predictions=partial(_swapped, self.from_predictions))
+
+
+def _swapped(score: scorers.Score, y: Array, p: Array, weights: Array | None = None) -> float:
+    """Compute a score of two classes with the roles of the classes exchanged.
+
+    The model predicts the first class if both are equally probable, and still does here.
+    """
+    swapped = p[:, ::-1].copy()
+    swapped[p[:, 0] == p[:, 1], 1] = np.nextafter(0.5, 1)
+    return score(1 - y, swapped, weights)
 
 
 def _regression(squares: scorers.SquaresScore) -> tuple[scorers.Score, scorers.SquaresScore]:
@@ -276,9 +298,16 @@ def _why_undefined(metric: Metric, y: Array, p: Array, weights: Array | None) ->
 
 
 def evaluate(
-    task: Task, y: Array, p: Array, weights: Array | None = None, metric: Metric | None = None
+    metric: Metric, y: Array, p: Array, weights: Array | None = None, positive: int = 1
 ) -> dict[str, float]:
-    """Compute the task's main metrics and `metric`; omit those not defined on these rows."""
-    chosen = [METRICS[name] for name in names_for(task)] + ([metric] if metric else [])
+    """Compute a metric and the main metrics of its task; omit those not defined on these rows.
+
+    Parameters
+    ----------
+    positive
+        Index of the positive class, if there are two.
+    """
+    main = [METRICS[name].with_positive(positive) for name in names_for(metric.task)]
+    chosen = [*main, metric]
     scores = {each.name: each.from_predictions(y, p, weights) for each in chosen}
     return {name: value for name, value in scores.items() if np.isfinite(value)}

@@ -172,7 +172,7 @@ def evaluate_rung(
     before
         Trees that the trial has grown on smaller samples of the rows.
     """
-    chosen = METRICS[metric]
+    chosen = METRICS[metric].with_positive(training_set.positive)
     guide = METRICS[chosen.guide] if chosen.guide else chosen
     value = score(sums, training_set, chosen)
     pseudo_values = jackknife(sums, training_set, guide)

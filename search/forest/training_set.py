@@ -65,6 +65,8 @@ class TrainingSet:
         the whole table.
     encodings
         The rows in the other encodings that trials may choose, by their names.
+    positive
+        Index of the positive class, if there are two.
     """
 
     X: Array
@@ -74,6 +76,7 @@ class TrainingSet:
     weights: Array | None = None
     encodings: Mapping[str, PendingMatrix] = field(default_factory=dict)
     chunk: int = 0
+    positive: int = 1
 
     def __post_init__(self) -> None:
         if not self.chunk:
@@ -124,6 +127,7 @@ class TrainingSet:
                     for name, matrix in self.encodings.items()
                 },
                 chunk=self.chunk,
+                positive=self.positive,
             )
         return self._samples[n_rows]
 
@@ -162,6 +166,7 @@ class TrainingSet:
         arrays = {
             "y": self.y,
             "n_classes": np.array(self.n_classes),
+            "positive": np.array(self.positive),
             "encodings": np.array(list(widths), dtype=str),
             "widths": np.array(list(widths.values()), dtype=int),
         }
@@ -209,6 +214,7 @@ def load_training_set(folder: Path) -> TrainingSet:
                 )
                 for name, width in zip(arrays["encodings"], arrays["widths"], strict=True)
             },
+            positive=int(arrays["positive"]),
         )
 
 

@@ -235,7 +235,7 @@ def make_champion(
     if len(dataset.held_out_y):
         predicted = predict(pipeline, dataset.held_out_features, dataset.task)
         weights = dataset.held_out_roles.weights
-        holdout = evaluate(dataset.task, dataset.held_out_y, predicted, weights, metric)
+        holdout = evaluate(metric, dataset.held_out_y, predicted, weights, dataset.positive)
     return Champion(pipeline, params, trees, _bytes_of(forest, dataset), holdout)
 
 

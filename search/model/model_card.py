@@ -26,7 +26,8 @@ def describe(
         The last recorded move of the version, or refusal to move it.
     """
     data = provenance.data
-    about = [f"{code(data.source)}, target {code(data.target)} ({data.task})"]
+    positive = "" if data.positive is None else f", positive class {code(data.positive)}"
+    about = [f"{code(data.source)}, target {code(data.target)} ({data.task}{positive})"]
     about += [f"by {code(data.query)}"] if data.query else []
     about += [f"{ROLES[role]}: {code(name)}" for role, name in data.roles.items()]
     about += [f"{LISTS[role]}: {code(', '.join(names))}" for role, names in data.lists.items()]

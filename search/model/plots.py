@@ -52,19 +52,20 @@ def _plots(
         plotting.draw_confusion(axes, list(classes), diagnostics.confusion(dataset))
         yield "confusion", "Confusion matrix", axes
     axes = plotting.new_axes(height=plotting.WIDTH)
-    _draw_roc(axes, truth, forecast, classes)
+    _draw_roc(axes, dataset, forecast, classes)
     yield "roc", "ROC curves", axes
 
 
 def _draw_roc(
-    axes: "Axes", truth: NDArray[Any], forecast: NDArray[Any], classes: NDArray[Any]
+    axes: "Axes", dataset: Dataset, forecast: NDArray[Any], classes: NDArray[Any]
 ) -> None:
     from sklearn.metrics import auc, roc_curve
 
-    labels = list(enumerate(classes))
     # Two classes need only one curve: the other one would be its mirror image.
-    for k, name in labels[1:] if len(labels) == 2 else labels[:MOST_CLASSES]:  # noqa: PLR2004
-        false_positives, true_positives, _ = roc_curve(truth == k, forecast[:, k])
+    drawn = [dataset.positive] if len(classes) == 2 else range(len(classes))[:MOST_CLASSES]  # noqa: PLR2004
+    for k in drawn:
+        name, is_class = classes[k], dataset.held_out_y == k
+        false_positives, true_positives, _ = roc_curve(is_class, forecast[:, k])
         area = auc(false_positives, true_positives)
         axes.plot(false_positives, true_positives, label=f"{plotting.label(name)} (AUC {area:.2f})")
     axes.legend(loc="lower right")

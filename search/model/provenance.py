@@ -133,7 +133,7 @@ class Provenance(BaseModel):
 
     def refit(self, dataset: Dataset) -> Champion:
         """Train the same forest on a dataset's training rows, on all cores."""
-        metric = METRICS[self.metric]
+        metric = METRICS[self.metric].with_positive(dataset.positive)
         return make_champion(dataset, metric, self.params, self.trees, self.seed, cores())
 
     def metadata(self) -> dict[str, Any]:

@@ -98,10 +98,11 @@ def evaluate_candidate(
         changed.
     """
     task = candidate.provenance.data.task
-    required = [parse_requirement(text, task) for text in criteria.required]
+    requirements = [parse_requirement(text, task) for text in criteria.required]
     holdout, remarks = _common_holdout(candidate, incumbent)
     dataset = _load_held_out(candidate, holdout, data, query)
-    metric = METRICS[candidate.provenance.metric]
+    metric = METRICS[candidate.provenance.metric].with_positive(dataset.positive)
+    required = [(needed.with_positive(dataset.positive), bound) for needed, bound in requirements]
     forecast = predict(candidate.pipeline, dataset.held_out_features, dataset.task)
     if incumbent is None:
         comparison = _compare(dataset, metric, forecast, _constant_forecast(dataset, metric))

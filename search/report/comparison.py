@@ -98,6 +98,7 @@ def _conditions(spec: Identity) -> dict[str, Any]:
         "data": data.digest,
         "target": data.target,
         "task": data.task,
+        "positive class": data.positive,
         "metric": spec.metric,
         "share of held-out rows": data.holdout,
         "evaluation": spec.evaluation,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from search import plotting
 from search.data.addresses import FRAME, STDIN
+from search.data.target import list_classes
 from search.formatting import params_listed, short, visible
 from search.report.champion import champion_figures
 from search.report.history import best_over_time, history, learning_curves
@@ -116,6 +117,7 @@ def _search_facts(data: StudyData) -> list[tuple[str, Any]]:
         ("data", table.source),
         ("SHA-256", table.digest),
         ("target", f"{table.target} ({table.task})"),
+        *([("classes", list_classes(notes.classes, table.positive))] if notes.classes else []),
         ("table", f"{notes.rows} rows, {notes.columns} columns"),
         ("held out", f"{100 * table.holdout:.3g}% of the rows"),
         ("scored by", f"{spec.metric}, {spec.evaluation}"),

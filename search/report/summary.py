@@ -120,6 +120,10 @@ class StudySummary(_Part):
     ----------
     evaluation
         How trials are scored; ``None`` for a study that another program made.
+    classes
+        Number of rows by class, the 50 most frequent; ``None`` for a regression.
+    positive
+        The class that scores of two classes such as f1 are about.
     covered
         Share of the rows that had enough votes to be scored.
     holdout
@@ -137,6 +141,8 @@ class StudySummary(_Part):
     best: BestTrial | None
     evaluation: str | None
     covered: float | None
+    classes: dict[str, int] | None
+    positive: str | None
     champion: ChampionTrial | None
     holdout: dict[str, Score] | None
     model: RegisteredVersion | None
@@ -185,6 +191,8 @@ def summarize(study: Study, trials: Sequence[TrialRecord] | None = None) -> Stud
         ),
         evaluation=None if notes.spec is None else notes.spec.evaluation,
         covered=None if best is None else 1.0 if best.covered is None else best.covered,
+        classes=notes.classes,
+        positive=None if notes.spec is None else notes.spec.description.positive,
         champion=None
         if champion is None
         else ChampionTrial(

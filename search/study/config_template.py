@@ -6,12 +6,18 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from search.data.addresses import PIPED, TableAddress
-from search.data.dataset import load_dataset
+from search.data.dataset import Dataset, load_dataset
 from search.data.description import DataDescription
 from search.data.hints import column_hints
 from search.data.roles import check_column
 from search.data.table import read_table
-from search.data.target import detect_task, infer_target_type, rows_with_target
+from search.data.target import (
+    detect_task,
+    infer_target_type,
+    list_classes,
+    rows_with_target,
+    similar_classes,
+)
 from search.errors import DataError, UsageError
 from search.forest.metrics import names_for
 from search.study.config_export import space_lines, toml_value
@@ -49,7 +55,8 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     table = read_table(source, query)
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
-    task = detect_task(infer_target_type(table[column][rows_with_target(table, column)]))
+    values = infer_target_type(table[column][rows_with_target(table, column)])
+    task = detect_task(values)
     other: Task = "regression" if task == "classification" else "classification"
     first, *rest = names_for(task)
     rows = round(len(table) * (1 - StudySpec.model_fields["holdout"].default))
@@ -62,7 +69,16 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
         "task": f'or "{other}"',
         "metric": f"or {', '.join(rest)}, or another scorer of scikit-learn",
     }
-    hints = _hints(table, column)
+    dataset, classes = _dataset(table, column), list[str]()
+    hints = () if dataset is None else column_hints(dataset)
+    if dataset is not None and dataset.classes is not None:
+        counts, positive = dataset.class_counts, dataset.description.positive
+        classes = ["#", f"# Classes of {_line(column)}: {_line(list_classes(counts, positive))}"]
+        hints = (*similar_classes(counts), *hints)
+        if positive is not None:
+            (other_class,) = set(counts) - {positive}
+            examples |= {"positive": positive}
+            comments |= {"positive": f"or {toml_value(other_class)}"}
     lines = [
         f"#:schema {SCHEMA.as_uri()}",
         f"# A study of {_line(address.redacted)}: {len(table):,} rows, {table.shape[1]} columns.",
@@ -71,6 +87,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
         "#",
         "# The columns:",
         *_listed(table),
+        *classes,
         *(["#", "# Hints:", *(f"#   {_line(hint)}" for hint in hints)] if hints else []),
     ]
     for option, about in option_schemas().items():
@@ -106,13 +123,12 @@ def _listed(table: "pd.DataFrame") -> Iterator[str]:
         yield f"#   … and {table.shape[1] - _MOST_COLUMNS:,} more"
 
 
-def _hints(table: "pd.DataFrame", target: str) -> tuple[str, ...]:
-    """Return hints on columns that should perhaps not be learned from."""
+def _dataset(table: "pd.DataFrame", target: str) -> Dataset | None:
     description = DataDescription(source="", target=target, holdout=0.0)
     try:
-        return column_hints(load_dataset(description, table=table))
+        return load_dataset(description, table=table)
     except (DataError, UsageError):  # `launch` refuses the table, and says why
-        return ()
+        return None
 
 
 def _comment(text: str) -> list[str]:

@@ -232,6 +232,8 @@ class StudyNotes(StudyAttributes):
         Whether all columns are numbers.
     encoded
         Columns that are not numbers, and how they are encoded.
+    classes
+        Number of rows by class, the most frequent first; ``None`` for a regression.
     guide
         Score that trials report while they grow, if it is not the metric.
     versions
@@ -258,6 +260,7 @@ class StudyNotes(StudyAttributes):
     numeric: bool = False
     columns: int = 0
     encoded: EncodedColumns = EncodedColumns()
+    classes: dict[str, int] | None = None
     guide: str | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     spec: Identity | None = None

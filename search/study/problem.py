@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _OUT_OF_BAG = "out-of-bag"
+# Classes that are noted with their numbers of rows.
+_MOST_CLASSES = 50
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Problem:
             self.resampling,
             dataset.weights,
             encodings,
+            positive=dataset.positive,
         )
 
     def _matrix(self, encoding: Encoding | None = None) -> "NDArray[Any]":
@@ -116,7 +120,7 @@ def load_problem(spec: StudySpec) -> Problem:
 
 def make_problem(spec: StudySpec, dataset: Dataset) -> Problem:
     """Choose metric, space and resampling for a dataset; raises as `load_problem` does."""
-    metric = get_metric(spec.metric, dataset.task)
+    metric = get_metric(spec.metric, dataset.task).with_positive(dataset.positive)
     resampling, notes = choose_resampling(spec, dataset)
     voted, weights = resampling.test_mask(len(dataset.y)), dataset.weights
     own = None if weights is None else weights[voted]
@@ -234,6 +238,7 @@ def initialize_study(problem: Problem, study: Study) -> None:
             numeric=dataset.is_numeric,
             columns=dataset.features.shape[1],
             encoded=_encoded_columns(dataset),
+            classes=dict(islice(dataset.class_counts.items(), _MOST_CLASSES)) or None,
             versions=installed(),
         )
     )
@@ -291,6 +296,9 @@ def _check_same(problem: Problem, study: Study) -> bool:
             )
         return False
     now, then = problem.identity().model_dump(), known.model_dump()
+    classes = problem.dataset.classes
+    if classes is not None and "positive" in now and "positive" not in then:
+        then["positive"] = str(classes[-1])  # as earlier versions always chose
     differ = [
         f"{key} is {_short(now.get(key))}, was {_short(then.get(key))}"
         for key in then | now

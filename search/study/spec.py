@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -175,6 +176,15 @@ class StudySpec(BaseModel):
             examples=[["column"]],
         ),
     ] = ()
+    positive: Annotated[
+        str | None,
+        BeforeValidator(lambda value: value if value is None else str(value)),
+        Field(
+            description="For a target of two classes: the class that scores such as f1, precision, "
+            "recall and average_precision are about. Default: the rarer one.",
+            examples=["class"],
+        ),
+    ] = None
     evaluation: Annotated[
         Evaluation,
         Field(
@@ -307,7 +317,7 @@ class StudySpec(BaseModel):
         if not isinstance(values, Mapping):
             return validate(values)
         given = dict(values)
-        not_boolean = set(_options()).difference(_BOOLEANS)
+        not_boolean = set(_options()).difference(_BOOLEANS, ["positive"])  # a class may be True
         for name, value in given.items():
             if isinstance(value, bool) and name in not_boolean:
                 booleans = " and ".join(_BOOLEANS)

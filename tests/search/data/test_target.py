@@ -2,7 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.data.target import detect_task, encode_target, infer_target_type
+from search.data.target import (
+    choose_positive,
+    detect_task,
+    encode_target,
+    infer_target_type,
+    list_classes,
+    similar_classes,
+)
 from search.errors import DataError, UsageError
 from search.types import Task
 
@@ -79,3 +86,49 @@ def test_a_target_that_cannot_be_learned_is_refused_in_one_line(
     with pytest.raises(error) as raised:
         encode_target(pd.Series(values, name="y"), task)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "asked", "positive"),
+    [
+        ({"left": 5, "stayed": 95}, None, "left"),
+        ({"left": 95, "stayed": 5}, None, "stayed"),
+        ({"left": 50, "stayed": 50}, None, "stayed"),
+        ({"left": 5, "stayed": 95}, "stayed", "stayed"),
+        ({"a": 1, "b": 2, "c": 3}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_the_rarer_of_two_classes_is_positive_unless_another_is_asked_for(
+    counts: dict[str, int], asked: str | None, positive: str | None
+) -> None:
+    assert choose_positive("y", counts, sorted(counts), asked) == positive
+
+
+@pytest.mark.parametrize(
+    ("counts", "says"),
+    [
+        ({"no": 5, "yes": 9}, "'maybe' is not a class of 'y': choose 'no' or 'yes'"),
+        ({"a": 1, "b": 2, "c": 3}, "but 'y' has 3 classes: omit it"),
+        ({}, "but 'y' has numbers (a regression): omit it"),
+    ],
+)
+def test_a_positive_class_that_cannot_be_is_refused(counts: dict[str, int], says: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        choose_positive("y", counts, sorted(counts), "maybe")
+    assert says in str(raised.value)
+
+
+def test_classes_are_listed_with_their_rows() -> None:
+    assert list_classes({"no": 9500, "yes": 500}, "yes") == (
+        "no (9,500 rows), yes (500 rows, positive)"
+    )
+    many = list_classes({f"{k:0>60}": 3 for k in range(1200)}, None)
+    assert many.endswith("…(3 rows), and 1,190 more".replace("…(", "… ("))
+    assert len(many) < 1000
+
+
+def test_classes_that_differ_only_in_case_and_spaces_are_pointed_out() -> None:
+    counts = {"Yes": 5, "no": 3, "yes ": 2, "YES": 1, "n o t": 1}
+    (text,) = similar_classes(counts)
+    assert text.startswith("the classes 'Yes', 'yes ' and 'YES' differ only in case and spaces")

@@ -214,7 +214,7 @@ def test_brier_skill_score_has_the_same_scale_if_a_class_is_missing() -> None:
 @given(pairs)
 def test_regression_scores_equal_scikit_learns(rows: list[tuple[float, float]]) -> None:
     y, p = np.array(rows).T
-    scores = evaluate("regression", y, p)
+    scores = evaluate(METRICS["rmse"], y, p)
     assert scores["rmse"] == pytest.approx(reference.root_mean_squared_error(y, p))
     assert scores["mse"] == pytest.approx(reference.mean_squared_error(y, p))
     assert scores["mae"] == pytest.approx(reference.mean_absolute_error(y, p))
@@ -320,23 +320,23 @@ def test_a_metric_that_is_not_defined_on_the_target_is_refused_with_a_reason(
 def test_evaluate_computes_the_main_metrics_that_are_defined_and_the_requested_one() -> None:
     y, p, weights = probabilities(0, 3)
     mcc = get_metric("mcc", "classification")
-    scores = evaluate("classification", y, p, weights, mcc)
+    scores = evaluate(mcc, y, p, weights)
     assert list(scores) == [*names_for("classification"), "matthews_corrcoef"]
     assert scores["accuracy"] == reference.accuracy_score(y, p.argmax(1), sample_weight=weights)
     alone = np.zeros(len(y), dtype=int)
-    assert "roc_auc" not in evaluate("classification", alone, p[:, :2] + p[:, 2:] / 2)
+    assert "roc_auc" not in evaluate(mcc, alone, p[:, :2] + p[:, 2:] / 2)
 
 
 def test_evaluate_omits_scores_if_all_weights_are_zero() -> None:
     for task, (y, p, _) in zip(TASKS, (values(0), probabilities(0, 2)), strict=True):
-        scores = evaluate(task, y, p, np.zeros(len(y)))
+        scores = evaluate(get_metric(None, task), y, p, np.zeros(len(y)))
         assert not scores.keys() - {"f1"}  # scikit-learn defines it as 0
 
 
 def test_a_class_that_is_missing_from_the_rows_is_not_an_error() -> None:
     y, p, _ = probabilities(0, 3)
     y[y == 2] = 1
-    scores = evaluate("classification", y, p, None, METRICS["average_precision"])
+    scores = evaluate(METRICS["average_precision"], y, p)
     assert scores.keys() >= {"brier", "log_loss", "accuracy", "balanced_accuracy", "f1"}
     assert "average_precision" not in scores
 
@@ -358,3 +358,32 @@ def test_checking_a_metric_needs_little_memory(n_rows: int, n_classes: int) -> N
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 500e6
+
+
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        ("f1", reference.f1_score),
+        ("precision", reference.precision_score),
+        ("recall", reference.recall_score),
+        ("jaccard", reference.jaccard_score),
+    ],
+)
+def test_scores_of_another_positive_class_are_scikit_learns(name: str, score: Any) -> None:
+    y, p, weights = probabilities(0, 2)
+    for positive in (0, 1):
+        metric = METRICS[name].with_positive(positive)
+        expected = score(y, p.argmax(axis=1), pos_label=positive, sample_weight=weights)
+        assert metric.from_predictions(y, p, weights) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].task != "regression"])
+def test_the_positive_class_matters_only_if_the_score_is_about_one_class(name: str) -> None:
+    y, p, _ = probabilities(1, 2)
+    if name in MORE_CLASSES_ONLY:
+        return
+    first, last = (
+        METRICS[name].with_positive(positive).from_predictions(y, p, None) for positive in (0, 1)
+    )
+    about_one = {"average_precision", "f1", "jaccard", "precision", "recall", *TWO_CLASSES_ONLY}
+    assert (first == pytest.approx(last)) == (name not in about_one)

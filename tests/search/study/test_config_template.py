@@ -50,7 +50,7 @@ def test_it_names_every_option_and_each_can_be_uncommented(houses: str) -> None:
     spec = make_spec(found | {"data": "sqlite:///shop.db"})
     for name in ("trials", "holdout", "trees", "seed", "folds", "evaluation", "detach"):
         assert getattr(spec, name) == StudySpec.model_fields[name].default
-    columns = {"weight", "group", "time", "drop", "categorical"}
+    columns = {"weight", "group", "time", "drop", "categorical", "positive"}
     without = {k: v for k, v in found.items() if k not in {"query", *columns}}
     assert (
         load_problem(make_spec(without)).space.keys()
@@ -65,6 +65,18 @@ def test_it_lists_the_columns(houses: str) -> None:
     assert '\ntarget = "street"\n' in text
     assert '# task = "classification"' in text
     assert '# metric = "brier"' in text
+
+
+def test_it_lists_the_classes_and_names_the_positive_one(tmp_path: Path) -> None:
+    states = ["left"] * 20 + ["stayed"] * 178 + ["Stayed"] * 2
+    rows = table(200).assign(state=states)
+    rows.to_csv(tmp_path / "staff.csv", index=False)
+    text = config_template(str(tmp_path / "staff.csv"), "state", "staff.toml")
+    assert "# Classes of state: stayed (178 rows), left (20 rows), Stayed (2 rows)\n" in text
+    assert "#   the classes 'stayed' and 'Stayed' differ only in case and spaces" in text
+    rows.iloc[:-2].to_csv(tmp_path / "staff.csv", index=False)
+    text = config_template(str(tmp_path / "staff.csv"), "state", "staff.toml")
+    assert '# positive = "left"  # or "stayed"\n' in text
 
 
 def test_it_gives_hints_on_columns(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,10 @@ import pytest
 from optuna_stores import copy_tables
 
 from search.errors import DataError, StudyError, UsageError
-from search.study.notes import StudyNotes, read_initialized
+from search.forest.growing import grow
+from search.forest.oob import evaluate_rung
+from search.model.champion import make_champion
+from search.study.notes import Identity, StudyNotes, read_initialized
 from search.study.problem import Problem, create_study, find_study, initialize_study, load_problem
 from search.study.spec import make_spec
 from storage.studies.study import StudyBook
@@ -166,3 +171,53 @@ def test_a_study_of_another_program_is_refused(storage: str) -> None:
     optuna.load_study(study_name="diabetes", storage=storage).ask()
     with pytest.raises(StudyError, match="not made by grovekeeper"):
         find_study(problem_of(), storage)
+
+
+@pytest.fixture
+def leavers() -> pd.DataFrame:
+    """Return a table from which nothing can be learned: five percent of its rows left."""
+    random = np.random.default_rng(0)
+    rows = pd.DataFrame(random.normal(size=(600, 3)), columns=["a", "b", "c"])
+    return rows.assign(state=np.where(random.random(600) < 0.05, "left", "stayed"))
+
+
+@pytest.mark.parametrize(("asked", "worst", "best"), [(None, 0.0, 0.1), ("stayed", 0.9, 1.0)])
+def test_all_scores_are_about_the_positive_class(
+    leavers: pd.DataFrame, asked: str | None, worst: float, best: float
+) -> None:
+    problem = problem_of(data=leavers, metric="f1", positive=asked)
+    assert problem.identity().description.positive == (asked or "left")
+    rows = problem.training_set
+    sums = reduce(add, grow(rows, {"min_samples_leaf": 5}, 0, 0, range(4)))
+    assert worst <= evaluate_rung(sums, rows, "f1", {}).score <= best
+    champion = make_champion(problem.dataset, problem.metric, {"min_samples_leaf": 5}, 20, 0, 1)
+    assert worst <= champion.holdout["f1"] <= best
+
+
+def test_classes_are_named_with_their_rows_and_the_positive_one(leavers: pd.DataFrame) -> None:
+    counts = leavers["state"].value_counts()
+    notes = problem_of(data=leavers).notes
+    said = f"stayed ({counts['stayed']} rows), left ({counts['left']} rows, positive)"
+    assert f"classes of 'state': {said} (choose the positive class with --positive)" in notes
+    leavers.loc[:3, "state"] = "Left"
+    assert any(note.startswith("the classes") for note in problem_of(data=leavers).notes)
+
+
+def test_another_positive_class_is_another_problem(leavers: pd.DataFrame, storage: str) -> None:
+    initialize_study(problem := problem_of(data=leavers), create_study(problem, storage))
+    with pytest.raises(StudyError, match="positive is stayed, was left"):
+        find_study(problem_of(data=leavers, positive="stayed"), storage)
+
+
+def test_a_study_of_an_earlier_version_has_the_last_class_as_positive_one(
+    leavers: pd.DataFrame, storage: str
+) -> None:
+    problem = problem_of(data=leavers, positive="stayed")
+    study = create_study(problem, storage)
+    initialize_study(problem, study)
+    stored = problem.identity().model_dump()
+    del stored["positive"]
+    study.write(StudyNotes(spec=Identity.model_validate(stored)))
+    assert find_study(problem, storage) is not None
+    with pytest.raises(StudyError, match="positive is left, was stayed"):
+        find_study(problem_of(data=leavers), storage)
