@@ -33,6 +33,7 @@ def launch(
     drop: Annotated[list[str] | None, study_option("drop", "COLUMN")] = None,
     categorical: Annotated[list[str] | None, study_option("categorical", "COLUMN")] = None,
     positive: Annotated[str | None, study_option("positive", "CLASS")] = None,
+    na: Annotated[list[str] | None, study_option("na", "WORD")] = None,
     evaluation: Annotated[str | None, study_option("evaluation", "auto|oob|cv")] = None,
     folds: Annotated[str | None, study_option("folds", "N")] = None,
     trials: Annotated[str | None, study_option("trials", "N")] = None,

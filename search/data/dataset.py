@@ -27,6 +27,7 @@ from search.data.encoding import (
 from search.data.holdout import digest_and_row_hashes, duplicate_codes, select_held_out
 from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.merging import merge_values
+from search.data.missing import NOTES, mark_missing
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
 from search.data.target import (
@@ -249,7 +250,8 @@ def load_dataset(
         table = read_table(address or source, query, limits)
     else:
         table = table.copy(deep=False)  # its columns are copied when they are replaced
-    notes = []
+    notes = list(table.attrs.get(NOTES, ()))
+    notes += mark_missing(table, description.na)
     if query is not None and "order by" not in " ".join(query.lower().split()):
         notes.append(
             "--query has no `order by`: a study can continue only if its rows keep their order"

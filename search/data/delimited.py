@@ -5,11 +5,12 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 from search.data.limits import Limits
+from search.data.missing import NOTES, read_dashes, restore_words
 from search.formatting import size
 
 if TYPE_CHECKING:
@@ -99,13 +100,13 @@ class _CheckedStream(io.RawIOBase):
 def read_delimited(
     open_text: Opener, tabs: bool, limits: Limits, piece_values: int = PIECE_VALUES
 ) -> "pd.DataFrame":
-    """Read a CSV or TSV file.
+    """Read a CSV or TSV file; see `search.data.missing` for the cells that are missing.
 
     Parameters
     ----------
     open_text
-        Opens the text at its beginning. It is called again if a column holds numbers in one piece
-        and text in another.
+        Opens the text at its beginning. It is called again if cells are missing, or if a column
+        holds numbers in one piece and text in another.
     tabs
         Whether tabs separate the columns. Otherwise the header decides.
     piece_values
@@ -120,18 +121,22 @@ def read_delimited(
     """
     import pandas as pd
 
-    def read(dtype: Mapping[str, str] | None = None) -> "Iterator[pd.DataFrame]":
-        return _read_pieces(open_text, tabs, limits, piece_values, dtype)
+    def read(
+        dtype: Mapping[str, str] | None = None, names: Sequence[str] = ()
+    ) -> "Iterator[pd.DataFrame]":
+        return _read_pieces(open_text, tabs, limits, piece_values, dtype, names)
 
     pieces = limits.collect(read(), _bytes_of)
     if len(pieces) > 1:
         _unify_types(pieces, read, limits)
+    notes = restore_words(pieces, read)
     labels = pieces[0].attrs.get(_LABELS, 0)
     table = pd.concat(pieces, ignore_index=True)
     if labels and table.iloc[:, -labels:].isna().all(axis=None):
         # Each row ends with separators; the first columns are not labels.
         names = table.columns[labels:]
         table = table.iloc[:, :-labels].set_axis(names, axis=1)
+    table.attrs[NOTES] = (*notes, *read_dashes(table))
     for name in table.select_dtypes("str").columns:
         values = table[name].dropna()
         commas = values[values.str.contains(",", regex=False)]
@@ -149,7 +154,16 @@ def _read_pieces(
     limits: Limits,
     piece_values: int,
     dtype: Mapping[str, str] | None,
+    names: Sequence[str],
 ) -> "Iterator[pd.DataFrame]":
+    """Yield the pieces of a table.
+
+    Parameters
+    ----------
+    names
+        Columns to read, with only empty cells missing. If empty, all columns are read, and cells
+        with words such as NA are missing, too.
+    """
     import pandas as pd
 
     with open_text() as stream:
@@ -166,11 +180,16 @@ def _read_pieces(
             )
         _check_names(header, separator)
         values = min(piece_values, limits.memory // _BYTES_PER_VALUE)
-        options = {"sep": separator, "encoding": "utf-8-sig", "low_memory": False, "dtype": dtype}
+        options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "dtype": dtype}
+        options["low_memory"] = False
         rows = max(1, values // columns)
         labels = _n_fields(text.second, separator) - _n_fields(text.header, separator)
         if labels > _MAX_LABEL_COLUMNS:
             raise ValueError(f"its second line has {labels:,} fields more than its first")
+        if names:
+            options |= {"keep_default_na": False, "na_values": [""]}
+            if labels <= 0:
+                options["usecols"] = lambda name: name in set(names)
         text.separator = separator.encode()
         with pd.read_csv(io.BufferedReader(text), chunksize=rows, **options) as reader:
             for piece in reader:

@@ -56,6 +56,8 @@ class DataDescription(BaseModel):
         Columns whose values are categories even if they are integers, sorted.
     positive
         The class that scores of two classes such as f1 are about; ``None`` for the rarer one.
+    na
+        Words that mean that a value is missing, sorted.
     """
 
     # Unknown fields are kept: a later version may have written them.
@@ -72,6 +74,7 @@ class DataDescription(BaseModel):
     drop: Annotated[tuple[str, ...], CANONICAL] = ()
     categorical: Annotated[tuple[str, ...], CANONICAL] = ()
     positive: str | None = None
+    na: Annotated[tuple[str, ...], CANONICAL] = ()
 
     @property
     def roles(self) -> dict[str, str]:

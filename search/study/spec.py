@@ -185,6 +185,15 @@ class StudySpec(BaseModel):
             examples=["class"],
         ),
     ] = None
+    na: Annotated[
+        tuple[Annotated[str, BeforeValidator(str)], ...],
+        CANONICAL,
+        Field(
+            description="Words or numbers that mean that a value is missing, in addition to empty "
+            "cells and, in columns of numbers, booleans and dates, NA, None, null and the like.",
+            examples=[["-999"]],
+        ),
+    ] = ()
     evaluation: Annotated[
         Evaluation,
         Field(
@@ -439,7 +448,7 @@ def _usage_error(error: ValidationError, given: Mapping[str, Any]) -> UsageError
             problem = _RANGE_ERRORS[first["type"]].format(below[-1])
             text = f"a range has low, high and log, but {problem}"
     elif first["type"] == "tuple_type":
-        text = 'give a list of columns, such as ["column"]'
+        text = 'give a list, such as ["column"]'
     if first["type"] not in _TYPE_ERRORS:
         others = (one["msg"] for one in found if one["type"] == _LITERAL)
         text += "".join(f", or{other.removeprefix('Input should be')}" for other in others)
