@@ -28,6 +28,7 @@ from search.types import Task
 from storage.errors import StorageError
 from storage.records import TrialRecord
 from storage.studies.trials import record_of
+from storage.tracking.client import without_autologging
 
 if TYPE_CHECKING:
     import optuna
@@ -117,7 +118,8 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
             effective_n_jobs(self.n_jobs),
         )
         rows = merge_values(dataset.features).to_numpy()
-        self.best_estimator_ = fit_forest(forest, rows, dataset.labels, dataset.weights)
+        with without_autologging():
+            self.best_estimator_ = fit_forest(forest, rows, dataset.labels, dataset.weights)
         if dataset.classes is not None:
             self.classes_ = dataset.classes
         self.best_params_ = dict(best.params)

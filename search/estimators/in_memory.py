@@ -14,11 +14,13 @@ from search.workers.local import LocalWorkers
 from search.workers.task_sizing import TaskSizer
 from storage.records import TrialRecord
 from storage.studies.trials import template_of
+from storage.tracking.client import without_autologging
 
 if TYPE_CHECKING:
     import optuna
 
 
+@without_autologging()
 def search_in_memory(
     problem: Problem, jobs: int, *, quiet: bool
 ) -> "tuple[TrialRecord, optuna.Study]":

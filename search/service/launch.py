@@ -60,6 +60,7 @@ _PHASE_INTERVAL = 5.0
 _SWITCH_INTERVAL = 0.0005
 
 
+@mlflow_client.without_autologging()
 def launch(
     spec: StudySpec,
     stores: Stores,

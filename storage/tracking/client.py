@@ -54,6 +54,20 @@ def pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
             return
 
 
+@contextmanager
+def without_autologging() -> Iterator[None]:
+    """Keep MLflow from logging a run for each model that is fitted in this context.
+
+    The user may have called ``mlflow.autolog()``, which is in effect again afterwards. Do not nest.
+    """
+    utils = sys.modules.get("mlflow.utils.autologging_utils")
+    if utils is None:  # nobody has turned it on
+        yield
+        return
+    with utils.disable_autologging():
+        yield
+
+
 def default_uri() -> str:
     """Return the address of the store that MLflow is configured to use in this process."""
     load()
