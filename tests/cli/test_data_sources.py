@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Shell
-from dask_servers import DaskServers
 from sqlalchemy import create_engine
-from test_detached import is_in_memory
 from web import SECRET, serving
 
 QUERY = "select size, age, price from houses order by id"
@@ -142,32 +140,6 @@ def test_the_file_that_init_writes_for_a_query_can_be_launched(shell: Shell, sho
         "launch", "--config", "piped.toml", "--trials", "3", "--workers", "1", piped=text()
     )
     assert "ui --study stdin" in piped.stdout
-
-
-@pytest.mark.slow
-def test_a_detached_study_receives_its_table_and_no_secret(
-    shell: Shell, tmp_path: Path, web: str
-) -> None:
-    servers = DaskServers(tmp_path, forked=False)
-    stores = {"OPTUNA_STORAGE": shell.storage, "MLFLOW_TRACKING_URI": shell.tracking_uri}
-    try:
-        worker = servers.add_worker("--resources", "coordinator=1", **stores)
-        servers.wait_for_workers()
-        cluster = ("--detach", "--scheduler", servers.address, "--target", "price")
-        endless = ("--trials", "100000", *cluster)
-        locked = f"http://ann:{SECRET}@{web}/locked/h.csv"
-        begun = shell.json("launch", "--data", locked, *endless)
-        assert (begun["study"], begun["state"]) == ("h", "running")
-        for process in (servers.scheduler, worker):
-            assert is_in_memory(process.pid, f"{web}/locked/h.csv".encode())
-            assert not is_in_memory(process.pid, SECRET.encode())
-        shell("stop", "h")
-        piped = shell("launch", "--data", "-", *endless, "--json", piped=text())
-        assert '"study": "stdin"' in piped.stdout
-        shell("stop", "stdin")
-    finally:
-        servers.stop()
-    assert files_containing(shell.folder, SECRET) == []
 
 
 @pytest.mark.slow
