@@ -65,8 +65,12 @@ class Shell:
     def fork(self, *arguments: str) -> Fork:
         """Start a command without the time that imports take; its number is the command's own."""
         figures = {} if self.figures else _EMPTY_FIGURES
-        log = self.folder.with_name(f"{self.folder.name}.log")
-        return Fork(arguments, self.folder, log, **figures)
+        return Fork(arguments, self.folder, self.log, **figures)
+
+    @property
+    def log(self) -> Path:
+        """The file that forked commands print to, beside the folder."""
+        return self.folder.with_name(f"{self.folder.name}.log")
 
     def _environment(self) -> dict[str, str]:
         return environment() | ({} if self.figures else _EMPTY_FIGURES)

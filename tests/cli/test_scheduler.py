@@ -10,7 +10,7 @@ from agreement import assert_agreement
 from conftest import Shell
 from dask_servers import DaskServers
 from mlflow import MlflowClient
-from processes import free_port
+from processes import COMMAND, free_port
 
 
 @pytest.mark.slow
@@ -44,7 +44,9 @@ def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path) -> No
     servers = DaskServers(tmp_path)
     try:
         servers.add_worker()
-        process = shell.start("launch", "--trials", "300", "--scheduler", servers.address)
+        process = shell.start(
+            *("launch", "--trials", "300", "--scheduler", servers.address), command=COMMAND
+        )
         wait_for_trials(shell.folder / "optuna.db", 5)
         servers.kill_scheduler()
         out, err = process.communicate(timeout=120)
@@ -66,6 +68,7 @@ def test_a_scheduler_that_dies_loses_nothing(shell: Shell, tmp_path: Path) -> No
 
 
 def wait_for_trials(path: Path, count: int) -> None:
+    """Wait until a study's SQLite file has this number of finished trials."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         time.sleep(0.1)
@@ -75,8 +78,8 @@ def wait_for_trials(path: Path, count: int) -> None:
                 closing(sqlite3.connect(path, timeout=30)) as connection,
                 suppress(sqlite3.OperationalError),
             ):
-                found = connection.execute("select count(*) from trials").fetchone()
-                if found[0] >= count:
+                query = "select count(*) from trials where state in ('COMPLETE', 'PRUNED')"
+                if connection.execute(query).fetchone()[0] >= count:
                     return
     pytest.fail("the study does not begin")
 

@@ -1,8 +1,6 @@
 """Studies that a Dask scheduler stores, without a database server and a local file."""
 
-import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from agreement import assert_agreement
 from conftest import Shell
 from dask_servers import DaskServers
 from processes import COMMAND
+from test_scheduler import wait_for_trials
 
 _SERVED = ("--storage", "dask+sqlite:///served.db")
 _ENDED = ("complete", "pruned")
@@ -36,14 +35,15 @@ def test_a_served_study_is_run_shown_and_stopped_from_anywhere(
     anywhere.folder.mkdir()
     before = anywhere(*_SERVED, "show", "diabetes", expect=1).stderr
     assert len(before.splitlines()) == 1
-    process = shell.start(*_SERVED, "launch", "--trials", "100000", "--no-register")
-    wait_for_trials(anywhere, 5)
+    process = shell.fork(*_SERVED, "launch", "--trials", "100000", "--no-register")
+    wait_for_trials(tmp_path / "served.db", 5)
+    assert anywhere.json(*_SERVED, "show", "diabetes")["state"] == "running"
     refused = shell(*_SERVED, "launch", "--trials", "100000", expect=1)
     assert f"(process {process.pid})" in refused.stderr
     assert "diabetes: stopped" in anywhere(*_SERVED, "stop", "diabetes").stdout
-    out, err = process.communicate(timeout=60)
+    code, printed = process.wait(60), shell.log.read_text()
     # launch does not wait long for MLflow.
-    assert process.returncode == (1 if "sync diabetes" in err else 0), out + err
+    assert code == (1 if "sync diabetes" in printed else 0), printed
     done = sum(anywhere.json(*_SERVED, "show", "diabetes")["trials"][kind] for kind in _ENDED)
     found = shell.json(*_SERVED, "launch", "--trials", str(done + 3))
     assert found["state"] == "finished"
@@ -64,23 +64,12 @@ def test_a_study_can_be_kept_in_the_memory_of_the_scheduler(shell: Shell, tmp_pa
     assert not list(tmp_path.rglob("*optuna*"))
 
 
-def wait_for_trials(shell: Shell, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        shown = shell.start(*_SERVED, "show", "diabetes", "--json", command=COMMAND)
-        out, _ = shown.communicate(timeout=60)
-        if shown.returncode == 0 and json.loads(out)["trials"]["complete"] >= count:
-            return
-        time.sleep(0.3)
-    pytest.fail("the study does not begin")
-
-
 @pytest.mark.faults
 def test_a_study_that_a_dead_scheduler_served_from_a_file_continues(
     shell: Shell, servers: DaskServers, tmp_path: Path
 ) -> None:
-    process = shell.start(*_SERVED, "launch", "--trials", "100000")
-    wait_for_trials(shell, 5)
+    process = shell.start(*_SERVED, "launch", "--trials", "100000", command=COMMAND)
+    wait_for_trials(tmp_path / "served.db", 5)
     servers.kill_scheduler()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1, out + err
