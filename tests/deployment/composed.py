@@ -48,6 +48,9 @@ class Composed:
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         self.folder = folder
+        self._served = {"GROVEKEEPER_TEST_SERVER": command_server()}
+        # The tests are not about figures, which take a third of a short launch.
+        self._served |= {"GROVEKEEPER_TEST_FIGURES": "empty"}
         document = yaml.safe_load(interpolate(FILE.read_text(), variables))
         self._services: dict[str, Any] = document["services"]
         self._configs: dict[str, Any] = document["configs"]
@@ -97,7 +100,7 @@ class Composed:
             check, env=self.environment(service), capture_output=True, check=False
         ).returncode:
             assert time.monotonic() < deadline, (self.folder / f"{service}.log").read_text()[-3000:]
-            time.sleep(0.3)
+            time.sleep(1)
 
     def _parts(self, service: str, *path: str) -> list[str]:
         found = self._services[service]
@@ -107,6 +110,10 @@ class Composed:
 
     def _spawn(self, service: str) -> None:
         command, options = self._parts(service, "command"), dict[str, Any]()
+        environment = self.environment(service)
+        if command[0] == "dask":  # a fork of the command server, without the time for imports
+            command[0] = COMMAND
+            environment |= self._served | {"GROVEKEEPER_TEST_PROGRAM": "dask"}
         if service == "postgres":
             options = {"user": self._prepare_database(), "group": "nogroup", "cwd": "/"}
             command += ["-D", str(self._database / "data"), "-p", self._ports["5432"]]
@@ -114,7 +121,7 @@ class Composed:
         with (self.folder / f"{service}.log").open("ab") as log:
             self._running[service] = subprocess.Popen(
                 command,
-                env=self.environment(service),
+                env=environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -187,7 +194,7 @@ class Composed:
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=self.environment(service) | {"GROVEKEEPER_TEST_SERVER": command_server()},
+            env=self.environment(service) | self._served,
             capture_output=True,
             text=True,
             timeout=300,
