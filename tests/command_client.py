@@ -1,7 +1,7 @@
-"""Replaces the installed command by a client of the command server (command_server.py).
+"""Replaces an installed program by a client of the command server (command_server.py).
 
-The exit code, signals and the three standard streams are those of the command. A variable replaces
-the program `grovekeeper` by another one of the server.
+The name of this file is the program. The exit code, signals and the three standard streams are
+those of the program.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 
 server = socket.socket(socket.AF_UNIX)
 server.connect(os.environ["GROVEKEEPER_TEST_SERVER"])
-program = os.environ.pop("GROVEKEEPER_TEST_PROGRAM", "grovekeeper")
+program = os.path.basename(sys.argv[0])
 request = {"run": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}
 request |= {"program": program}
 body = json.dumps(request).encode()

@@ -10,11 +10,14 @@ standard streams as file descriptors, and the document. The answers are two line
 process, and its exit code (negative for a signal). If a client disconnects, its process is killed.
 
     {"run": [ARGUMENTS], "cwd": FOLDER, "environment": {NAME: VALUE},
-     "program": "grovekeeper" | "dask" | "python", "faults": [FAULT, ...]}
+     "program": "grovekeeper" | "dask" | "mlflow" | ..., "faults": [FAULT, ...]}
 
-The argument of "python" is code. The program and the faults (faults/injection.py) are optional. The
-given modules are imported as well, in the server and in the workers. The server writes the name of
-its socket to the file.
+"python" takes `-c CODE` or `-m MODULE`, with arguments. The program and the faults
+(faults/injection.py) are optional. The given modules are imported as well, in the server and in the
+workers. The server writes the name of its socket to the file.
+
+A command that starts `sys.executable` starts the program that GROVEKEEPER_TEST_PYTHON names, which
+can be a client of this server.
 
 A command whose environment has GROVEKEEPER_TEST_FIGURES=empty renders empty figures, because the
 figures take a third of a short launch. It is for tests that are not about figures.
@@ -25,6 +28,8 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
+import runpy
 import selectors
 import signal
 import socket
@@ -42,6 +47,13 @@ from mlflow_stores import make_tables_quickly
 from optuna_stores import look_up_version_once
 from shared import publish
 
+_PROGRAMS = {
+    "dask": "dask.__main__:main",
+    "grovekeeper": "search.cli:main",
+    "mlflow": "mlflow.cli:cli",
+    "optuna-dashboard": "optuna_dashboard._cli:main",
+    "uvicorn": "uvicorn:main",
+}
 # Exit code of a process that could not run its command.
 FAILED = 137
 _IMPORTED = (
@@ -149,15 +161,9 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
             inject(fault)
         program = request.get("program", "grovekeeper")
         if program == "python":
-            _run_code(*request["run"])
-        elif program == "dask":
-            from dask.__main__ import main as run_dask
-
-            run_dask()
+            _run_python(*request["run"])
         else:
-            from search.cli import main
-
-            main()
+            pkgutil.resolve_name(_PROGRAMS[program])()
         raise SystemExit(0)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
@@ -184,8 +190,14 @@ def _render_empty_figures() -> None:
     Axes.get_tightbbox = lambda *_arguments, **_options: None  # type: ignore[method-assign, assign]
 
 
-def _run_code(code: str) -> None:
-    """Run code as `python -c` does."""
+def _run_python(option: str, code: str, *arguments: str) -> None:
+    """Run `python -c CODE` or `python -m MODULE`."""
+    if option == "-m":
+        sys.argv = [code, *arguments]
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+        return
+    assert option == "-c"
+    sys.argv = ["-c", *arguments]
     main = ModuleType("__main__")
     sys.modules["__main__"] = main
     exec(compile(code, "<string>", "exec"), main.__dict__)  # noqa: S102 it is the tests' own code
@@ -200,6 +212,7 @@ def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    sys.executable = os.environ.get("GROVEKEEPER_TEST_PYTHON", sys.executable)
     dask.config.refresh()  # Dask read its variables, such as DASK_SCHEDULER_ADDRESS, when imported
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -22,26 +22,33 @@ STORES = ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI")
 _used_ports: set[int] = set()
 
 
-def _install_client() -> Path:
-    """Install a command `grovekeeper` that is run by a command server; return its folder."""
+def _install_clients() -> Path:
+    """Install programs that are run by a command server; return their folder."""
     folder = Path(tempfile.mkdtemp(prefix="grovekeeper-"))
     atexit.register(shutil.rmtree, folder)
     client = (_TESTS / "command_client.py").read_text()
-    (folder / "grovekeeper").write_text(f"#!{sys.executable} -SE\n{client}")
-    (folder / "grovekeeper").chmod(0o755)
+    for name in ("dask", "grovekeeper", "mlflow", "optuna-dashboard", "python", "uvicorn"):
+        (folder / name).write_text(f"#!{sys.executable} -SE\n{client}")
+        (folder / name).chmod(0o755)
     return folder
 
 
-CLIENT_FOLDER = _install_client()
-# The installed command, and one that runs the same code without start-up time (command_server.py).
+CLIENT_FOLDER = _install_clients()
+# The installed command, and programs that run the same code without start-up time
+# (command_server.py).
 INSTALLED = str(Path(sys.executable).with_name("grovekeeper"))
 COMMAND = str(CLIENT_FOLDER / "grovekeeper")
+PYTHON = str(CLIENT_FOLDER / "python")
 
 
 def environment() -> dict[str, str]:
     """Return this process's environment for a command, without store addresses that MLflow set."""
     own = {key: value for key, value in os.environ.items() if key not in STORES}
-    return own | {"GROVEKEEPER_TEST_SERVER": command_server()}
+    return own | {
+        "GROVEKEEPER_TEST_SERVER": command_server(),
+        # Commands of the command server start MLflow's server as a fork, too.
+        "GROVEKEEPER_TEST_PYTHON": PYTHON,
+    }
 
 
 @functools.cache

@@ -1,7 +1,6 @@
 """Optuna Dashboard opens our studies with the command that docs/how-to/watching.md shows."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from typing import Any
 import pytest
 from commands import start, stop
 from playwright.sync_api import Page, expect
-from processes import free_port, wait_until_up
+from processes import CLIENT_FOLDER, free_port, wait_until_up
 
-COMMAND = str(Path(sys.executable).with_name("optuna-dashboard"))
+COMMAND = str(CLIENT_FOLDER / "optuna-dashboard")
 
 
 @pytest.fixture

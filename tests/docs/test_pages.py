@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import COMMAND
+from processes import PYTHON
 from snippets import PAGES, ROOT, Block, Page, assert_output
 from terminal import Names, Terminal, at_home
 
@@ -92,9 +92,9 @@ class Reader:
 
     def _python(self, block: Block) -> None:
         done = subprocess.run(
-            [COMMAND, self._real(block.text)],
+            [PYTHON, "-c", self._real(block.text)],
             cwd=self._folder,
-            env=at_home() | {"GROVEKEEPER_TEST_PROGRAM": "python"},
+            env=at_home(),
             capture_output=True,
             text=True,
             check=False,

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,10 +47,12 @@ class Server:
 
 
 @contextmanager
-def ui(folder: Path, *arguments: str, tracking_uri: str) -> Iterator[tuple[int, Fork]]:
+def ui(
+    folder: Path, *arguments: str, tracking_uri: str, **variables: str
+) -> Iterator[tuple[int, Fork]]:
     port, log = free_port(), folder / "ui.log"
     command = ["ui", "--port", str(port), *arguments]
-    process: Any = Fork(command, folder, log, MLFLOW_TRACKING_URI=tracking_uri)
+    process: Any = Fork(command, folder, log, MLFLOW_TRACKING_URI=tracking_uri, **variables)
     try:
         wait_until_up(f"http://127.0.0.1:{port}/health", process, log)
         yield port, process
@@ -67,7 +70,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_mlflow: Path) -> Iter
     experiment = made.create_experiment("houses", artifact_location=f"file://{folder}/artifacts")
     run_id = made.create_run(experiment).info.run_id
     made.log_text(run_id, "a note", "note.txt")
-    with ui(folder, tracking_uri=f"sqlite:///{folder}/mlflow.db") as (port, process):
+    # The processes themselves are examined, so they are not forks of the command server.
+    address, real = f"sqlite:///{folder}/mlflow.db", {"GROVEKEEPER_TEST_PYTHON": sys.executable}
+    with ui(folder, tracking_uri=address, **real) as (port, process):
         yield Server(process, port, run_id)
 
 
