@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from processes import COMMAND, command_server, free_port
+from processes import CLIENT_FOLDER, COMMAND, command_server, free_port
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -112,8 +112,8 @@ class Composed:
         command, options = self._parts(service, "command"), dict[str, Any]()
         environment = self.environment(service)
         if command[0] == "dask":  # a fork of the command server, without the time for imports
-            command[0] = COMMAND
-            environment |= self._served | {"GROVEKEEPER_TEST_PROGRAM": "dask"}
+            command[0] = str(CLIENT_FOLDER / "dask")
+            environment |= self._served
         if service == "postgres":
             options = {"user": self._prepare_database(), "group": "nogroup", "cwd": "/"}
             command += ["-D", str(self._database / "data"), "-p", self._ports["5432"]]

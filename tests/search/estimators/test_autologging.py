@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from processes import COMMAND, environment
+from processes import PYTHON, environment
 
 SCRIPT = """
 import mlflow
@@ -27,9 +27,9 @@ assert mlflow.search_runs(search_all_experiments=True).shape[0] == 1
 @pytest.mark.slow
 def test_nothing_is_autologged_and_autologging_is_on_afterwards(tmp_path: Path) -> None:
     done = subprocess.run(
-        [COMMAND, SCRIPT],
+        [PYTHON, "-c", SCRIPT],
         cwd=tmp_path,
-        env=environment() | {"GROVEKEEPER_TEST_PROGRAM": "python"},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
