@@ -1,4 +1,7 @@
-"""The examples in the help of the commands, run unchanged in the order of a typical session."""
+"""The examples in the help of the commands, run in the order of a typical session.
+
+They are run unchanged, except that the UI gets a free port and the launch gets fewer trials.
+"""
 
 import shlex
 import signal
@@ -9,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Shell
+from launched import copy_launched
 from processes import COMMAND, free_port
 
 from search.cli.app import app, run
@@ -28,12 +32,12 @@ def example_of(command: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 @pytest.fixture
 def folder(shell: Shell) -> Shell:
-    """A folder with a table, two studies of the diabetes data, and two versions of its model."""
+    """A folder with a table, a study of the diabetes data, its model, and a study of the table."""
     random = np.random.default_rng(0)
     houses = pd.DataFrame(random.normal(size=(120, 3)), columns=["size", "age", "luck"])
     houses["price"] = 2 * houses["size"] + houses["age"]
     houses.to_csv(shell.folder / "houses.csv", index=False)
-    shell("launch", "--trials", "3")
+    copy_launched(shell.folder)
     by_mae = ("launch", "houses-by-mae", "--data", "houses.csv", "--metric", "mae")
     shell(*by_mae, "--trials", "3", "--no-register")
     return shell
@@ -45,6 +49,7 @@ def test_every_example_runs(folder: Shell, capsys: pytest.CaptureFixture[str]) -
     commands = {i.name or i.callback.__name__ for i in app.registered_commands if i.callback}
     assert set(DAY) == commands
     special: dict[str, Callable[[list[str]], None]] = {
+        "launch": lambda words: run_launch(folder, words),
         "ui": lambda words: run_ui(folder, words),
         "rollback": lambda words: run_rollback(folder, words),
         "stop": lambda words: run_stop(folder, words),
@@ -55,6 +60,11 @@ def test_every_example_runs(folder: Shell, capsys: pytest.CaptureFixture[str]) -
             special[command](words)
         else:
             folder(*words)
+
+
+def run_launch(folder: Shell, words: list[str]) -> None:
+    """Launch with few trials: of an option that is given twice, the last value counts."""
+    folder(*words, "--trials", "3")
 
 
 def run_ui(folder: Shell, words: list[str]) -> None:
@@ -71,7 +81,7 @@ def run_ui(folder: Shell, words: list[str]) -> None:
 
 def run_rollback(folder: Shell, words: list[str]) -> None:
     """Roll back after two promotions."""
-    folder("launch", "again", "--model", "diabetes", "--seed", "1", "--trials", "3")
+    folder("launch", "again", "--model", "diabetes", "--seed", "1", "--trials", "1")
     folder("promote", "diabetes", "--version", "2", "--force", "--reason", "to go back from")
     folder(*words)
 
