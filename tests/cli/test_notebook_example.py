@@ -3,12 +3,12 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Shell, environment
+from processes import PYTHON
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/watching.md"
 PRINTED = """
@@ -34,7 +34,7 @@ def block(words: str) -> str:
 def python(folder: Path, code: str) -> Any:
     """Run code as a script in a folder and return the JSON that it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [PYTHON, "-c", code],
         cwd=folder,
         env=environment(),
         capture_output=True,
