@@ -3,7 +3,7 @@
 A command spends seconds on imports, and the tests start hundreds of commands. A forked command
 starts immediately, in a separate process that can be interrupted or killed like any other.
 
-    python command_server.py [MODULE ...] FILE
+    python command_server.py FILE
 
 `command_client.py` is the client. A request is the length of a JSON document, with the three
 standard streams as file descriptors, and the document. The answers are two lines: the number of the
@@ -13,8 +13,7 @@ process, and its exit code (negative for a signal). If a client disconnects, its
      "program": "grovekeeper" | "dask" | "mlflow" | ..., "faults": [FAULT, ...]}
 
 "python" takes `-c CODE` or `-m MODULE`, with arguments. The program and the faults
-(faults/injection.py) are optional. The given modules are imported as well, in the server and in the
-workers. The server writes the name of its socket to the file.
+(faults/injection.py) are optional. The server writes the name of its socket to the file.
 
 A command that starts `sys.executable` starts the program that GROVEKEEPER_TEST_PYTHON names, which
 can be a client of this server.
@@ -43,8 +42,10 @@ from types import ModuleType
 from typing import Any
 
 import dask.config
+from empty_figures import render_empty_figures
 from mlflow_stores import make_tables_quickly
 from optuna_stores import look_up_version_once
+from quick_skops import write_compact_json
 from shared import publish
 
 _PROGRAMS = {
@@ -154,7 +155,7 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
     try:
         _become_a_command(request, streams)
         if os.environ.get("GROVEKEEPER_TEST_FIGURES") == "empty":
-            _render_empty_figures()
+            render_empty_figures()
         for fault in request.get("faults", ()):
             from injection import inject
 
@@ -176,18 +177,6 @@ def _fork(request: dict[str, Any], streams: list[int]) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _render_empty_figures() -> None:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    def save(_figure: Any, file: Any, **options: Any) -> None:
-        content = b"<svg></svg>" if options["format"] == "svg" else b""
-        file.write(content) if hasattr(file, "write") else Path(file).write_bytes(content)
-
-    Figure.savefig = save  # type: ignore[method-assign]
-    Axes.get_tightbbox = lambda *_arguments, **_options: None  # type: ignore[method-assign, assign]
 
 
 def _run_python(option: str, code: str, *arguments: str) -> None:
@@ -223,8 +212,8 @@ def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
 
 
 def main() -> None:
-    *modules, file = sys.argv[1:]
-    for name in (*_IMPORTED, *modules):
+    (file,) = sys.argv[1:]
+    for name in _IMPORTED:
         importlib.import_module(name)
     from mlflow.utils import requirements_utils
 
@@ -234,8 +223,9 @@ def main() -> None:
     requirements_utils._init_packages_to_modules_map()
     make_tables_quickly()
     look_up_version_once()
+    write_compact_json()
     # Workers are forked from a process that has imported these modules as well.
-    local._PRELOAD.extend(["robust_forkserver", *modules])
+    local._PRELOAD.append("robust_forkserver")
     local.prepare()
     resource_tracker.ensure_running()
     # The fork server belongs to this server; commands must not start another one.

@@ -118,7 +118,7 @@ def mixed_csv(mixed_table: pd.DataFrame, tmp_path: Path) -> Path:
 def mlflow_server() -> str:
     """Return the address of a real MLflow server, which all workers of pytest-xdist use."""
     make_tables_once()
-    return served_once("mlflow", [sys.executable, str(_TESTS / "mlflow_server.py")], **JOBLESS)
+    return served_once("mlflow", [sys.executable, str(_TESTS / "mlflow_server.py")])
 
 
 @pytest.fixture(scope="session")

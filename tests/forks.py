@@ -25,7 +25,6 @@ class Fork:
         log: Path,
         *,
         program: str = "grovekeeper",
-        server: str | None = None,
         faults: Iterable[Any] = (),
         **variables: str,
     ) -> None:
@@ -34,7 +33,7 @@ class Fork:
         body = json.dumps(asked | {"faults": list(faults)}).encode()
         self.returncode: int | None = None
         self._server = socket.socket(socket.AF_UNIX)
-        self._server.connect(server or command_server())
+        self._server.connect(command_server())
         with log.open("ab") as output, open(os.devnull, "rb") as nothing:
             streams = [nothing.fileno(), output.fileno(), output.fileno()]
             socket.send_fds(self._server, [len(body).to_bytes(8, "big")], streams)

@@ -5,7 +5,6 @@ import functools
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from shared import served_once
 
@@ -52,13 +52,13 @@ def environment() -> dict[str, str]:
 
 
 @functools.cache
-def command_server(*modules: str) -> str:
+def command_server() -> str:
     """Return the socket of a server that runs commands until the test run ends."""
     # The fork server of the workers imports modules of these folders.
     path = os.pathsep.join([str(_TESTS), str(_TESTS / "faults"), os.environ.get("PYTHONPATH", "")])
     return served_once(
-        "-".join(["commands", *modules]),
-        [sys.executable, str(_TESTS / "command_server.py"), *modules],
+        "commands",
+        [sys.executable, str(_TESTS / "command_server.py")],
         PYTHONPATH=path,
         # The project sets this level before it imports MLflow.
         MLFLOW_LOGGING_LEVEL="CRITICAL",
@@ -76,7 +76,14 @@ def free_port() -> int:
             return port
 
 
-def wait_until_up(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+class Process(Protocol):
+    """A process that was started, such as `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """Return the exit code; ``None`` while the process runs."""
+
+
+def wait_until_up(url: str, server: Process, log: Path) -> None:
     """Wait until a server answers; fail with its log if it ends or takes too long."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:

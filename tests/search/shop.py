@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow_stores import copy_store
+from quick_skops import write_compact_json
 
 from search.model.champion import make_champion
 from search.model.provenance import Provenance
@@ -21,6 +22,8 @@ from search.study.problem import load_problem
 from search.study.spec import make_spec
 from storage.records import ModelVersion, Move, Stage
 from storage.registry.client import Registry, open_registry
+
+write_compact_json()
 
 GOOD = {"max_features": 0.7, "min_samples_leaf": 2}
 WEAK = {"max_features": 0.7, "min_samples_leaf": 60}
