@@ -39,7 +39,6 @@ class Workspace:
     storage: str
     tracking_uri: str
     trials: int = TRIALS
-    server: str | None = None  # a command server of its own
     launches: list[Launch] = field(default_factory=list)
 
     def start(self, *arguments: str, faults: Any = (), trials: int | None = None) -> Launch:
@@ -52,7 +51,7 @@ class Workspace:
             command = []
         log = self.folder / f"log-{len(self.launches)}"
         everything = [*stores, *command, *arguments]
-        self.launches.append(Launch(everything, self.folder, log, faults, self.server))
+        self.launches.append(Launch(everything, self.folder, log, faults))
         return self.launches[-1]
 
     def run(self, *arguments: str, expect: int = 0, **options: Any) -> str:
@@ -66,13 +65,14 @@ class Workspace:
     def check(self, **more: Any) -> None:
         check(self.storage, self.tracking_uri, STUDY, self.trials, **more)
 
-    def wait_for(self, reached: Callable[[], bool], what: str) -> None:
+    def wait_for(self, reached: Callable[[], bool], what: str, pause: float = 0.02) -> None:
+        """Wait until a condition holds, which is checked again after each pause."""
         deadline = time.monotonic() + PATIENCE
         while not reached():
             if time.monotonic() > deadline:
                 outputs = [launch.output() for launch in self.launches]
                 pytest.fail(f"{what} did not happen: {outputs}")
-            time.sleep(0.02)
+            time.sleep(pause)
 
     def wait_for_trials(self, count: int) -> None:
         """Wait until the database has `count` trials."""

@@ -1,10 +1,11 @@
 """Injects faults into a command of the command server (../command_server.py).
 
-A fault is one of three: the process kills itself before or after a call (SIGKILL), a name is bound
-to another value, or files cannot grow beyond a number of bytes.
+A fault is one of four: the process kills itself before or after a call (SIGKILL), a name is bound
+to another value, a module of the tests is imported, or files cannot grow beyond a number of bytes.
 
     {"at": "package.module:Class.method", "when": "before" | "after", "call": N}
     {"set": "package.module:NAME", "to": VALUE}
+    {"import": "module"}
     {"file_size": BYTES}
 """
 
@@ -20,6 +21,9 @@ def inject(fault: dict[str, Any]) -> None:
     if "file_size" in fault:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault["file_size"], resource.RLIM_INFINITY))
+        return
+    if "import" in fault:
+        importlib.import_module(fault["import"])
         return
     place = fault.get("at") or fault["set"]
     module, _, path = place.partition(":")

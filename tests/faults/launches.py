@@ -19,12 +19,11 @@ class Launch:
         folder: Path,
         log: Path,
         faults: Iterable[Any],
-        server: str | None,
     ) -> None:
         self._log = log
         # Requests to MLflow time out early.
         own = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "GROVEKEEPER_TEST_FIGURES": "empty"}
-        self._fork = Fork(arguments, folder, log, server=server, faults=faults, **own)
+        self._fork = Fork(arguments, folder, log, faults=faults, **own)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         self._fork.send_signal(number)

@@ -1,56 +1,40 @@
 """A real MLflow server to stop, suspend and restart, and a proxy that loses its answers."""
 
-import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
+from forks import Fork
 from processes import free_port, wait_until_up
 
 
 class MlflowServer:
-    """`mlflow server` on one port and one SQLite file."""
+    """The server of `mlflow server` on one port and one SQLite file, as a process to kill."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Fork | None = None
 
     def start(self) -> None:
         """Start the server unless it runs."""
         if self._process is not None:
             return
-        folder = self._folder
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-        command += ["--port", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
-        command += ["--artifacts-destination", str(folder / "artifacts")]
-        # Otherwise MLflow starts eight more processes for GenAI jobs.
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=log, stderr=log
-            )
-        wait_until_up(f"{self.address}/health", self._process, folder / "server.log")
+        code = f"import mlflow_server; mlflow_server.serve('{self._folder}', {self.port})"
+        log = self._folder / "server.log"
+        self._process = Fork([code], self._folder, log, program="python")
+        wait_until_up(f"{self.address}/health", self._process, log)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the server and all of its workers."""
         assert self._process is not None
-        parent = psutil.Process(self._process.pid)
-        for process in (*parent.children(recursive=True), parent):
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         """Kill the server (SIGKILL)."""
         if self._process is not None:
-            self.signal(signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
             self._process = None
 

@@ -16,9 +16,9 @@ SHORT_TIMEOUT = {"set": "storage.database:_WRITE_TIMEOUT", "to": 2.0}
 SHORT_LOCK_TIMEOUT = {"set": "storage.database:_LOCK_TIMEOUT", "to": 0.5}
 
 
-def test_a_launch_waits_for_a_locked_file(workspace: Workspace) -> None:
-    launch = workspace.start(trials=40, faults=[SHORT_LOCK_TIMEOUT])
-    workspace.trials = 40
+def test_a_launch_waits_for_a_locked_file(make_workspace: Callable[..., Workspace]) -> None:
+    workspace = make_workspace(trials=24)
+    launch = workspace.start(faults=[SHORT_LOCK_TIMEOUT])
     workspace.wait_for_trials(3)
     with closing(sqlite3.connect(workspace.folder / "optuna.db", timeout=30)) as other:
         other.isolation_level = None
@@ -35,7 +35,7 @@ def test_a_full_disk_is_reported_and_the_study_continues_later(workspace: Worksp
     full = {"file_size": size + 65536}
     output = workspace.run(expect=1, faults=[full, SHORT_TIMEOUT])
     assert "the same launch continues" in output
-    assert len(read_trials(workspace.storage, "houses")) < 40
+    assert len(read_trials(workspace.storage, "houses")) < workspace.trials
     workspace.run()
     workspace.check()
 
@@ -57,7 +57,7 @@ def test_a_study_survives_a_restart_of_postgresql(
     name = f"test_{uuid.uuid4().hex}"
     postgres.psql(f"create database {name}")
     storage = str(postgres.get_uri(name)).replace("postgresql://", "postgresql+psycopg://")
-    workspace = make_workspace(storage=storage, trials=60)
+    workspace = make_workspace(storage=storage, trials=40)
     launch = workspace.start()
 
     def begun() -> bool:
@@ -66,7 +66,7 @@ def test_a_study_survives_a_restart_of_postgresql(
         except Exception:  # the tables do not exist yet
             return False
 
-    workspace.wait_for(begun, "the third trial")
+    workspace.wait_for(begun, "the third trial", pause=0.2)
     postgres.stop()
     time.sleep(3)
     postgres.ensure_postgres_running()

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from checker import read_trials
 from conftest import Workspace
 
 from storage.records import LOST_REASON
 
-ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("GROVEKEEPER_FAULT_ROUNDS", "4"))
 SEED = 0
 AT_ONCE = 3
 # Trials of a study that is killed during its trials several times: some are left each time.
@@ -25,28 +26,11 @@ def kill(at: str, when: str, call: int) -> dict[str, object]:
 
 # Each launch of a study is killed at the next step; the last one ends.
 STEPS = {
-    "start": {
+    "start and end": {
         "after the study is made": kill("optuna:create_study", "after", 1),
         "before anything is noted": kill("search.service.launch:initialize_study", "before", 1),
         "after the first note": kill("storage.studies.study:Study._put", "after", 1),
         "between the first notes": kill("storage.studies.study:Study._put", "after", 3),
-    },
-    "trials": {
-        "after an ask": kill("search.optimization.proposer:Proposer.propose", "after", 3),
-        "after a submission": kill(
-            "search.workers.dask_workers:DaskWorkers.grow_to_end", "after", 3
-        ),
-        "before a trial is entered": kill("storage.studies.study:Study.enter_trial", "before", 2),
-        "after a trial is entered": kill("storage.studies.study:Study.enter_trial", "after", 2),
-    },
-    "runs": {
-        "before a run is made": kill("storage.tracking.runs:Runs.create", "before", 2),
-        "after a run is made": kill("storage.tracking.runs:Runs.create", "after", 1),
-        "after a run is written": kill("storage.tracking.runs:Runs.write", "after", 2),
-        "before a run is ended": kill("storage.tracking.runs:Runs.set_status", "before", 2),
-        "after a run is ended": kill("storage.tracking.runs:Runs.set_status", "after", 1),
-    },
-    "champion": {
         "before the refit": kill("search.model.finalize:make_champion", "before", 1),
         "after the refit": kill("search.model.finalize:make_champion", "after", 1),
         "before the model's files": kill(
@@ -54,12 +38,23 @@ STEPS = {
         ),
         "before the registration": kill("storage.registry.client:Registry.register", "before", 1),
         "within the registration": kill("mlflow:MlflowClient.create_model_version", "after", 1),
-    },
-    "end": {
-        "after the registration": kill("storage.registry.client:Registry.register", "after", 1),
         "before the report": kill("storage.tracking.study_run:StudyRun._write_report", "before", 1),
         "after the report": kill("storage.tracking.study_run:StudyRun._write_report", "after", 1),
         "before the last note": kill("search.service.launch:_Launch._finish", "before", 1),
+    },
+    "trials and runs": {
+        "after an ask": kill("search.optimization.proposer:Proposer.propose", "after", 3),
+        "after a submission": kill(
+            "search.workers.dask_workers:DaskWorkers.grow_to_end", "after", 3
+        ),
+        "before a trial is entered": kill("storage.studies.study:Study.enter_trial", "before", 2),
+        "after a trial is entered": kill("storage.studies.study:Study.enter_trial", "after", 2),
+        "before a run is made": kill("storage.tracking.runs:Runs.create", "before", 2),
+        "after a run is made": kill("storage.tracking.runs:Runs.create", "after", 1),
+        "after a run is written": kill("storage.tracking.runs:Runs.write", "after", 2),
+        "before a run is ended": kill("storage.tracking.runs:Runs.set_status", "before", 2),
+        "after a run is ended": kill("storage.tracking.runs:Runs.set_status", "after", 1),
+        "after the registration": kill("storage.registry.client:Registry.register", "after", 1),
     },
 }
 STEPS_OF_LONG_TRIALS = {
@@ -78,7 +73,7 @@ STEPS_OF_LONG_TRIALS = {
 def test_a_study_survives_kills_at_the_steps_of_a_launch(
     make_workspace: Callable[..., Workspace], part: str
 ) -> None:
-    workspace = make_workspace(**{"trials": MANY_TRIALS} if part in {"trials", "runs"} else {})
+    workspace = make_workspace(**{"trials": MANY_TRIALS} if "runs" in part else {})
     for step, fault in STEPS[part].items():
         assert workspace.start(faults=[fault]).wait() == -9, step
     workspace.run()
@@ -88,14 +83,26 @@ def test_a_study_survives_kills_at_the_steps_of_a_launch(
 def test_a_study_survives_kills_at_the_steps_of_long_trials(
     make_workspace: Callable[..., Workspace],
 ) -> None:
+    """Its trials are shown as interrupted after its coordinator died, and not as failed."""
     workspace = make_workspace(trials=MANY_TRIALS)
     short_round = {"set": "storage.studies.trial_writer:_ROUND", "to": 0.01}
     written_at_once = {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}
     faults = [LONG_TRIALS, short_round, written_at_once]
     for step, fault in STEPS_OF_LONG_TRIALS.items():
         assert workspace.start(faults=[*faults, fault]).wait() == -9, step
+        if step == "after a score is entered":
+            states = {t.state for t in read_trials(workspace.storage, "houses")}
+            assert "RUNNING" in states
+            assert "lost" in workspace.run("show", "houses")
+            assert "is not running but lost" in workspace.run("stop", "houses", expect=1)
     workspace.run(faults=faults)
     workspace.check()
+    lost = [t for t in read_trials(workspace.storage, "houses") if t.attributes.get("interrupted")]
+    assert lost
+    assert {t.attributes["reason"] for t in lost} == {LOST_REASON}
+    shown = workspace.run("show", "houses")
+    assert f"{len(lost)} interrupted" in shown
+    assert "failed" not in shown
 
 
 def test_a_study_survives_kills_at_random_times(make_workspace: Callable[..., Workspace]) -> None:
@@ -127,23 +134,3 @@ def _seconds_of_a_launch(workspace: Workspace) -> float:
     workspace.run()
     workspace.check()
     return time.monotonic() - began
-
-
-def test_trials_that_a_dead_coordinator_left_running_are_shown_as_interrupted(
-    workspace: Workspace,
-) -> None:
-    from checker import read_trials
-
-    faults = [LONG_TRIALS, {"set": "storage.studies.trial_writer:_YOUNG_SECONDS", "to": 0.0}]
-    workspace.start(faults=[*faults, kill("storage.studies.study:Study.report", "after", 3)]).wait()
-    assert "RUNNING" in {t.state for t in read_trials(workspace.storage, "houses")}
-    assert "lost" in workspace.run("show", "houses")
-    assert "is not running but lost" in workspace.run("stop", "houses", expect=1)
-    workspace.run()
-    workspace.check()
-    lost = [t for t in read_trials(workspace.storage, "houses") if t.attributes.get("interrupted")]
-    assert lost
-    assert {t.attributes["reason"] for t in lost} == {LOST_REASON}
-    shown = workspace.run("show", "houses")
-    assert f"{len(lost)} interrupted" in shown
-    assert "failed" not in shown

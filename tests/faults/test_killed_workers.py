@@ -8,14 +8,12 @@ from contextlib import suppress
 import psutil
 from checker import read_trials
 from conftest import Workspace
-from processes import command_server
 
 
 def test_a_trial_that_kills_three_workers_fails_and_the_study_continues(
-    make_workspace: Callable[..., Workspace],
+    workspace: Workspace,
 ) -> None:
-    workspace = make_workspace(server=command_server("worker_killer"))
-    workspace.run()
+    workspace.run(faults=[{"import": "worker_killer"}])
     workspace.check()
     (failed,) = [t for t in read_trials(workspace.storage, "houses") if t.state == "FAIL"]
     assert failed.attributes["reason"].startswith("killed 3 workers one after another")
@@ -25,7 +23,7 @@ def test_a_trial_that_kills_three_workers_fails_and_the_study_continues(
 def test_only_the_trees_of_a_killed_worker_are_lost(
     make_workspace: Callable[..., Workspace],
 ) -> None:
-    workspace = make_workspace(trials=60)
+    workspace = make_workspace(trials=40)
     known = set(_workers())
     launch = workspace.start("--workers", "2")
     workspace.wait_for_trials(2)

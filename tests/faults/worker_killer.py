@@ -1,22 +1,27 @@
-"""Imported by workers: the trial at one place kills them, as the kernel does without memory."""
+"""Imported by a launch: one trial kills its workers, as the kernel does without memory."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
-from search.forest.oob import OobSums
-from search.workers import base
+from search.workers.base import GrowthRequest
+from search.workers.dask_workers import DaskWorkers
 
 PLACE = 2
 
-_grow = base.grow
+_submit = DaskWorkers._submit
 
 
-def grow(rows: Any, params: Any, seed: int, place: int, chunks: range) -> Iterator[OobSums]:
-    if place == PLACE:
+def submit(workers: DaskWorkers, task: Callable[..., Any], *arguments: Any) -> Any:
+    return _submit(workers, run_or_die, task, *arguments)
+
+
+def run_or_die(task: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a task on a worker, which imports this module to find the function."""
+    if any(isinstance(one, GrowthRequest) and one.place == PLACE for one in arguments):
         os.kill(os.getpid(), signal.SIGKILL)
-    return _grow(rows, params, seed, place, chunks)
+    return task(*arguments)
 
 
-base.grow = grow  # type: ignore[assignment]
+DaskWorkers._submit = submit  # type: ignore[method-assign]
