@@ -30,7 +30,8 @@ class Guarded:
         environment = {
             name: value for name, value in os.environ.items() if name not in _TELEMETRY_OFF
         }
-        environment |= {"PYTHONPATH": str(GUARD), "GROVEKEEPER_GUARD": str(self._log)} | more
+        path = os.pathsep.join([str(GUARD), str(GUARD.parents[1])])
+        environment |= {"PYTHONPATH": path, "GROVEKEEPER_GUARD": str(self._log)} | more
         subprocess.run(
             command, cwd=self._folder, env=environment, check=True, capture_output=True, timeout=300
         )
@@ -49,12 +50,15 @@ def guarded(tmp_path: Path) -> Guarded:
     return Guarded(tmp_path)
 
 
-# One process runs these commands, because each process would import everything again.
+# One process runs these commands, because each process would import everything again. The figures
+# of the first launch are drawn, and those of these commands are empty.
 COMMANDS = """
 import sys
+from empty_figures import render_empty_figures
 from search.cli.app import run
 
 if __name__ == "__main__":
+    render_empty_figures()
     for command in (
         ("sync",),
         ("show", "diabetes"),

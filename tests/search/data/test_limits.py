@@ -1,28 +1,28 @@
 """Memory used by reading a table, measured in a separate process."""
 
 import gzip
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from processes import COMMAND, environment
 
 from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.environment import free_memory
 from search.errors import DataError
 
-MAX_BYTES = 100_000_000
+MAX_BYTES = 40_000_000
 # Peak while reading: the table, the current piece and its text.
 MAX_PEAK = 3 * MAX_BYTES
 READ = f"""
-import resource, sys
+import os, resource
 import pandas, pyarrow.parquet, pyarrow.dataset, sqlalchemy, fsspec
 from search.data.limits import Limits
 from search.environment import free_memory
@@ -33,7 +33,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 try:
-    read_table(sys.argv[1], sys.argv[2] or None, Limits(max_bytes={MAX_BYTES}))
+    read_table(os.environ["SOURCE"], os.environ.get("QUERY"), Limits(max_bytes={MAX_BYTES}))
 except DataError as error:
     print(peak() - before, error)
 """
@@ -61,57 +61,50 @@ def test_a_table_that_was_accepted_before_may_take_all_free_memory() -> None:
         ALL_FREE_MEMORY.check(10, ALL_FREE_MEMORY.memory * 2)
 
 
-def write_gzip(path: Path, head: bytes, block: bytes, times: int) -> None:
-    with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(head)
-        for _ in range(times):
-            file.write(block)
+def write_gzip(folder: Path, head: bytes, block: bytes, times: int, tail: bytes = b"") -> str:
+    """Write a table whose block is repeated; a file of gzip may have several members."""
+    members = [gzip.compress(part, 1) for part in (head, block, tail)]
+    (folder / "t.csv.gz").write_bytes(members[0] + members[1] * times + members[2])
+    return str(folder / "t.csv.gz")
 
 
 def numbers(folder: Path) -> str:
-    write_gzip(folder / "t.csv.gz", b"a,b\n", b"1,2\n" * 2**20, 300)
-    return str(folder / "t.csv.gz")
+    return write_gzip(folder, b"a,b\n", b"1,2\n" * 2**20, 300)
 
 
 def words(folder: Path) -> str:
     block = b"".join(b"word %d,w%d\n" % (i, i) for i in range(100_000))
-    write_gzip(folder / "t.csv.gz", b"a,b\n", block, 500)
-    return str(folder / "t.csv.gz")
+    return write_gzip(folder, b"a,b\n", block, 500)
 
 
 def a_line(folder: Path) -> str:
-    write_gzip(folder / "t.csv.gz", b"a,b\n", b"q" * 10**7, 120)
-    return str(folder / "t.csv.gz")
+    return write_gzip(folder, b"a,b\n", b"q" * 10**7, 120)
 
 
 def a_cell(folder: Path) -> str:
-    write_gzip(folder / "t.csv.gz", b'a,b\n1,"', b"q\n" * 10**7, 60)
-    return str(folder / "t.csv.gz")
+    return write_gzip(folder, b'a,b\n1,"', (b"q" * 99 + b"\n") * 10**5, 60)
 
 
 def a_header(folder: Path) -> str:
-    write_gzip(folder / "t.csv.gz", b"", b"column," * 10**6, 100)
-    return str(folder / "t.csv.gz")
+    return write_gzip(folder, b"", b"column," * 10**6, 100)
 
 
 def parquet(folder: Path) -> str:
     table = pa.table({"a": np.zeros(10**6), "b": ["q" * 50] * 10**6})
     with pq.ParquetWriter(folder / "t.parquet", table.schema, compression="zstd") as writer:
-        for _ in range(60):
+        for _ in range(24):
             writer.write_table(table)
     return str(folder / "t.parquet")
 
 
 def commas(folder: Path) -> str:
-    write_gzip(folder / "t.csv.gz", b"a,b\n1,2\n", b"," * 10**7, 20)
-    return str(folder / "t.csv.gz")
+    return write_gzip(folder, b"a,b\n1,2\n", b"," * 10**7, 20)
 
 
 def zeros_then_a_word(folder: Path) -> str:
-    """Numbers that take 8 bytes each, and 200 bytes as text."""
-    with gzip.open(folder / "t.csv.gz", "wb", compresslevel=1) as file:
-        file.write(b"a,b\n" + (b"0" * 200 + b"1,2\n") * 2_000_000 + b"x,2\n")
-    return str(folder / "t.csv.gz")
+    """Numbers that take 8 bytes each, and 40 bytes as text."""
+    block = (b"0" * 24 + b"1,2\n") * 10_000
+    return write_gzip(folder, b"a,b\n", block, 120, b"x,2\n")
 
 
 def write_parquet(folder: Path, column: "pa.Array", **options: Any) -> str:
@@ -132,7 +125,7 @@ def dates(folder: Path) -> str:
 
 
 def a_page(folder: Path) -> str:
-    zeros = pa.array(np.zeros(4 * 10**7))
+    zeros = pa.array(np.zeros(2 * 10**7))
     size = {"row_group_size": 10**9, "data_page_size": 10**9, "compression": "zstd"}
     return write_parquet(folder, zeros, use_dictionary=False, **size)
 
@@ -170,7 +163,7 @@ def test_an_endless_query_and_an_endless_pipe_are_refused_early(tmp_path: Path) 
     sqlite3.connect(tmp_path / "empty.db").close()
     endless = "with recursive n(x) as (select 1 union all select x + 1 from n) select x, x from n"
     query = endless.replace("x, x from", "x, 'text ' || x as t from")
-    growth, message = reading(f"sqlite:///{tmp_path}/empty.db", query)
+    growth, message = reading(f"sqlite:///{tmp_path}/empty.db", query=query)
     assert growth < MAX_PEAK, message
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -180,17 +173,20 @@ def test_an_endless_query_and_an_endless_pipe_are_refused_early(tmp_path: Path) 
         finally:
             pipe.kill()
     assert growth < MAX_PEAK, message
-    assert "takes more than 100 MB in memory" in message
+    assert "takes more than 40 MB in memory" in message
 
 
-def reading(source: str, query: str = "", piped: object = None) -> tuple[int, str]:
+def reading(
+    source: str, query: str | None = None, piped: IO[bytes] | None = None
+) -> tuple[int, str]:
     """Read a table in a separate process; return its growth in bytes and its error message."""
+    asked = {"GROVEKEEPER_TEST_PROGRAM": "python", "SOURCE": source}
     done = subprocess.run(
-        [sys.executable, "-c", READ, source, query],
-        stdin=piped,  # type: ignore[call-overload]
+        [COMMAND, READ],
+        stdin=piped,
         capture_output=True,
         text=True,
-        env=os.environ,
+        env=environment() | asked | ({} if query is None else {"QUERY": query}),
         check=False,
     )
     assert done.returncode == 0, done.stderr
