@@ -24,7 +24,7 @@ class MlflowServer:
             return
         code = f"import mlflow_server; mlflow_server.serve('{self._folder}', {self.port})"
         log = self._folder / "server.log"
-        self._process = Fork([code], self._folder, log, program="python")
+        self._process = Fork(["-c", code], self._folder, log, program="python")
         wait_until_up(f"{self.address}/health", self._process, log)
 
     def signal(self, number: int) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from processes import COMMAND, environment
+from processes import PYTHON, environment
 
 from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.environment import free_memory
@@ -180,9 +180,9 @@ def reading(
     source: str, query: str | None = None, piped: IO[bytes] | None = None
 ) -> tuple[int, str]:
     """Read a table in a separate process; return its growth in bytes and its error message."""
-    asked = {"GROVEKEEPER_TEST_PROGRAM": "python", "SOURCE": source}
+    asked = {"SOURCE": source}
     done = subprocess.run(
-        [COMMAND, READ],
+        [PYTHON, "-c", READ],
         stdin=piped,
         capture_output=True,
         text=True,
