@@ -49,16 +49,13 @@ def files_containing(folder: Path, secret: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_query_is_stored_with_its_study(shell: Shell, shop: str) -> None:
+def test_a_query_is_stored_with_its_study_which_is_reproduced_from_a_copy_of_its_table(
+    shell: Shell, shop: str
+) -> None:
     summary = shell.json("launch", "--data", shop, "--query", QUERY, *SHORT)
     assert (summary["study"], summary["state"]) == ("shop", "finished")
     promoted = shell("promote", "shop")
     assert "shop version 1 is now in Staging" in promoted.stdout
-
-
-@pytest.mark.slow
-def test_a_study_on_a_query_is_reproduced_from_a_copy_of_its_table(shell: Shell, shop: str) -> None:
-    shell("launch", "--data", shop, "--query", QUERY, *SHORT)
     assert shell.json("reproduce", "shop")["reproduced"]
     assert shell.json("reproduce", "shop", "--trial", "1")["reproduced"]
     (shell.folder / "shop.db").rename(shell.folder / "moved.db")
