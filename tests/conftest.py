@@ -18,6 +18,7 @@ from hypothesis import settings
 from mlflow_stores import copy_store, make_tables, make_tables_once, make_tables_quickly
 from optuna_stores import look_up_version_once
 from processes import START_TIMEOUT, free_port
+from quick_skops import write_compact_json
 from shared import made_once, served_once
 from sqlalchemy import make_url
 from xdist.scheduler import LoadScopeScheduling
@@ -77,10 +78,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_stores() -> None:
-    """Let Optuna and MLflow open databases in this process without importing migrations."""
+    """Let this process open databases without importing migrations, and save models quickly."""
     look_up_version_once()
     if "mlflow" in sys.modules:  # the modules of the tests have been imported
         make_tables_quickly()
+        write_compact_json()
 
 
 @pytest.fixture

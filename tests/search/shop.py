@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow_stores import copy_store
-from quick_skops import write_compact_json
+from shared import made_once
 
 from search.model.champion import make_champion
 from search.model.provenance import Provenance
@@ -23,10 +24,10 @@ from search.study.spec import make_spec
 from storage.records import ModelVersion, Move, Stage
 from storage.registry.client import Registry, open_registry
 
-write_compact_json()
-
 GOOD = {"max_features": 0.7, "min_samples_leaf": 2}
 WEAK = {"max_features": 0.7, "min_samples_leaf": 60}
+# Numbers that are not short decimals.
+ODD = {"max_features": 0.4 + 0.3 + 1e-9, "min_samples_leaf": 2, "max_samples": 1e-5 + 0.9}
 
 
 def table(rows: int = 400, *, signal: float = 3.0, seed: int = 0) -> pd.DataFrame:
@@ -118,3 +119,20 @@ class Shop:
         assert held == [v.version for v in versions if stage.lower() in v.aliases]
         assert len(held) <= 1
         return held[0] if held else None
+
+
+def three_versions(empty_mlflow: Path) -> Shop:
+    """Return a registry with three versions, the second of which is worse, to copy.
+
+    Its folder is shared by all tests; `empty_mlflow` is the folder of an empty store.
+    """
+
+    def make(folder: Path) -> None:
+        shop = Shop(copy_store(empty_mlflow, folder), folder)
+        with chdir(folder):
+            shop.add(ODD)
+            shop.add(WEAK)
+            shop.add(GOOD, trees=9)
+
+    folder = made_once("shop", make)
+    return Shop(f"sqlite:///{folder}/mlflow.db", folder, made=3)

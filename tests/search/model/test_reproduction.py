@@ -1,19 +1,14 @@
 """Versions are trained again from their record, and compared bit by bit."""
 
-from contextlib import chdir
 from pathlib import Path
 
 import pytest
-from mlflow_stores import copy_store
-from shop import GOOD, Shop, table
+from shop import GOOD, ODD, Shop, table, three_versions
 
 from search import environment
 from search.model.provenance import Provenance
 from search.model.reproduction import reproduce_version
 from search.model.serialization import LoadedModel, load_model
-
-# Numbers that are not short decimals.
-ODD = {"max_features": 0.1 + 0.2, "min_samples_leaf": 3, "max_samples": 1e-5 + 0.5}
 
 
 @pytest.fixture
@@ -21,24 +16,16 @@ def shop(mlflow_file: str, tmp_path: Path) -> Shop:
     return Shop(mlflow_file, tmp_path)
 
 
-@pytest.fixture(scope="module")
-def original(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    folder = tmp_path_factory.mktemp("original")
-    shop = Shop(copy_store(empty_mlflow, folder), folder)
-    with chdir(folder):
-        shop.add(ODD)
-    return shop
-
-
 @pytest.fixture
-def loaded(original: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+def loaded(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """A version, whose table is in the working directory."""
     monkeypatch.chdir(tmp_path)
-    registry = original.copy_to(tmp_path).registry
+    registry = three_versions(empty_mlflow).copy_to(tmp_path).registry
     return load_model(registry, registry.versions("houses")[0])
 
 
-@pytest.mark.parametrize("holdout", [0.2, pytest.param(0.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("holdout", [0.2, 0.0])
 def test_a_version_of_a_raw_table_is_reproduced_bit_by_bit(
     shop: Shop, mixed_csv: Path, holdout: float
 ) -> None:

@@ -3,17 +3,16 @@
 import json
 import warnings
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
-from mlflow_stores import copy_store
-from shop import GOOD, WEAK, Shop, table
+from shop import GOOD, WEAK, Shop, table, three_versions
 
 from search.errors import StudyError, UsageError
 from search.model.provenance import HOLDOUT_PREFIX, REFIT_TAG
+from search.promotion import evaluation
 from search.promotion.history import BY_HAND, History, StageDocument, history
 from search.promotion.promote import check_reason
 from storage.errors import NotFoundError, StorageError
@@ -22,26 +21,23 @@ from storage.registry import transitions
 from storage.registry.client import Registry
 
 
-@pytest.fixture(scope="module")
-def original(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    folder = tmp_path_factory.mktemp("original")
-    shop = Shop(copy_store(empty_mlflow, folder), folder)
-    with chdir(folder):
-        shop.add(GOOD)
-        shop.add(WEAK)
-        shop.add(GOOD, trees=9)
-    return shop
+@pytest.fixture
+def small_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reduce scikit-learn's default forest, whose score is shown and decides nothing."""
+    monkeypatch.setattr(evaluation, "_DEFAULT_TREES", 5)
 
 
 @pytest.fixture
-def shop(original: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(
+    small_default: None, empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shop:
     """A registry with three versions, the second of which is worse than the others."""
     monkeypatch.chdir(tmp_path)
-    return original.copy_to(tmp_path)
+    return three_versions(empty_mlflow).copy_to(tmp_path)
 
 
 @pytest.fixture
-def empty_shop(mlflow_file: str, tmp_path: Path) -> Shop:
+def empty_shop(small_default: None, mlflow_file: str, tmp_path: Path) -> Shop:
     return Shop(mlflow_file, tmp_path)
 
 
@@ -82,6 +78,7 @@ def test_a_worse_version_is_refused_and_recorded_and_may_be_forced(shop: Shop) -
     assert actions == ["promote", "refuse", "force"]
 
 
+@pytest.mark.slow
 def test_by_default_the_best_version_is_promoted(shop: Shop) -> None:
     shop.promote(2)
     rmse = {
@@ -198,41 +195,35 @@ def classes() -> pd.DataFrame:
     return houses
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "role",
-    [
-        {"weight": "weight", "group": "owner"},
-        pytest.param({"time": "age"}, marks=pytest.mark.slow),
-    ],
-)
-def test_the_gate_supports_classes_groups_times_and_weights(
-    empty_shop: Shop, role: dict[str, str]
-) -> None:
-    houses = classes()
-    houses["weight"] = 1.0
-    houses["owner"] = houses.index // 4
-    path = empty_shop.write(houses, "classes.csv")
+def promote_two_classifiers(shop: Shop, houses: pd.DataFrame, **roles: str) -> None:
+    path = shop.write(houses, "classes.csv")
     for number, trees in enumerate((5, 6), 1):
-        empty_shop.add(GOOD, trees, data=path, target="dear", **role)
-        move = empty_shop.promote(number, tolerance=1.0)
+        shop.add(GOOD, trees, data=path, target="dear", **roles)
+        move = shop.promote(number, tolerance=1.0)
         assert move is not None
         assert move.judgement is not None
         assert move.judgement.metric == "brier"
 
 
 @pytest.mark.slow
-def test_versions_with_different_classes_cannot_be_compared(empty_shop: Shop) -> None:
+def test_the_gate_supports_classes_groups_and_weights_and_refuses_other_classes(
+    empty_shop: Shop,
+) -> None:
     houses = classes()
-    empty_shop.add(GOOD, 5, data=empty_shop.write(houses, "classes.csv"), target="dear")
-    move = empty_shop.promote(1)
-    assert move is not None
-    assert move.judgement is not None
-    assert move.judgement.metric == "brier"
+    houses["weight"] = 1.0
+    houses["owner"] = houses.index // 4
+    roles = {"weight": "weight", "group": "owner"}
+    promote_two_classifiers(empty_shop, houses, **roles)
     houses["dear"] = houses["dear"].replace({"no": "never"})
-    empty_shop.add(GOOD, 5, data=empty_shop.write(houses, "others.csv"), target="dear")
+    others = empty_shop.write(houses, "others.csv")
+    empty_shop.add(GOOD, 5, data=others, target="dear", **roles)
     with pytest.raises(StudyError, match="predicts other classes"):
-        empty_shop.promote(2)
+        empty_shop.promote(3)
+
+
+@pytest.mark.slow
+def test_the_gate_supports_classes_and_times(empty_shop: Shop) -> None:
+    promote_two_classifiers(empty_shop, classes(), time="age")
 
 
 @pytest.mark.slow
@@ -389,6 +380,7 @@ def test_a_version_is_not_moved_if_the_stage_changed_while_it_was_judged(shop: S
     assert [m.version for m in history(shop.registry, "houses").moves] == [1]
 
 
+@pytest.mark.slow
 def test_an_interrupted_move_is_completed_by_the_next_call(shop: Shop) -> None:
     first, gone, _ = shop.registry.versions("houses")
     more = {"action": "promote", "incumbent": None}
