@@ -122,6 +122,7 @@ def test_class_labels_are_kept() -> None:
     assert (forest.classes_[forest.predict_proba(X).argmax(axis=1)] == forest.predict(X)).all()
 
 
+@pytest.mark.slow
 def test_rows_are_scored_only_by_trees_that_saw_no_row_of_their_group() -> None:
     random = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 10)
@@ -133,6 +134,7 @@ def test_rows_are_scored_only_by_trees_that_saw_no_row_of_their_group() -> None:
     assert grouped.best_score_ < 0.2
 
 
+@pytest.mark.slow
 def test_groups_may_have_any_values_and_be_few() -> None:
     X, y = load_diabetes(return_X_y=True)
     by_number = np.arange(len(y)) % 3
@@ -150,6 +152,7 @@ def test_groups_may_have_any_values_and_be_few() -> None:
             ForestSearchRegressor(trials=2).fit(X, y, groups=groups)
 
 
+@pytest.mark.slow
 def test_weights_decide_which_rows_count() -> None:
     random = np.random.default_rng(0)
     X = random.normal(size=(300, 2))

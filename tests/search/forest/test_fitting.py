@@ -28,7 +28,7 @@ def make_training_set(n_classes: int, *, weighted: bool, missing: bool) -> Train
     return TrainingSet(X, y, n_classes, weights=weights)
 
 
-@pytest.mark.parametrize("n_classes", [0, 2, 3])
+@pytest.mark.parametrize("n_classes", [0, pytest.param(2, marks=pytest.mark.slow), 3])
 @settings(max_examples=20)
 @given(data=st.data())
 def test_a_forest_grown_in_parts_equals_one_that_is_fitted_at_once(

@@ -82,7 +82,7 @@ def test_nodes_are_as_many_as_in_scikit_learns_forest(
 
 
 @pytest.mark.parametrize("splitter", KINDS)
-@pytest.mark.parametrize("samples", [1.0, 0.4])
+@pytest.mark.parametrize("samples", [pytest.param(1.0, marks=pytest.mark.slow), 0.4])
 def test_out_of_bag_score_agrees_with_scikit_learns(
     diabetes: TrainingSet, splitter: str, samples: float
 ) -> None:

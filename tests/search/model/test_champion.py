@@ -213,7 +213,7 @@ def test_there_are_no_scores_without_a_hold_out(mixed_csv: Path) -> None:
     assert make_champion(dataset, metric_of(dataset), PARAMS, 5, 0, jobs=1).holdout == {}
 
 
-@pytest.mark.parametrize("splitter", ["best", "random"])
+@pytest.mark.parametrize("splitter", ["best", pytest.param("random", marks=pytest.mark.slow)])
 def test_the_saved_model_predicts_raw_rows_as_the_pipeline_does(
     houses: Dataset, tmp_path: Path, splitter: str
 ) -> None:
@@ -241,12 +241,14 @@ def test_the_saved_model_accepts_the_values_of_training_and_more(
     np.testing.assert_array_equal(model.predict(row[row.columns[::-1]]), expected)
 
 
+@pytest.mark.slow
 def test_a_missing_column_is_a_schema_error(houses: Dataset, tmp_path: Path) -> None:
     save(houses, tmp_path / "model")
     with pytest.raises(MlflowException, match="rooms"):
         load(tmp_path / "model").predict(houses.features.drop(columns="rooms"))
 
 
+@pytest.mark.slow
 def test_a_model_takes_rows_with_and_without_dropped_columns(
     mixed_table: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -600,6 +600,7 @@ def test_a_score_can_be_maximized(
         assert trial.value < best.scores[trial.steps or 0]
 
 
+@pytest.mark.slow
 def test_with_folds_trials_are_compared_at_rungs_that_are_multiples_of_the_folds(
     book: StudyBook, two_workers: Workers, few: TrainingSet
 ) -> None:
@@ -690,6 +691,7 @@ def test_scores_on_a_sample_are_those_of_trees_grown_on_its_rows(
     assert best.steps == 64
 
 
+@pytest.mark.slow
 def test_trials_that_wait_are_running_and_continue_after_an_interruption(
     book: StudyBook, few: TrainingSet
 ) -> None:
@@ -710,6 +712,7 @@ def test_trials_that_wait_are_running_and_continue_after_an_interruption(
         assert all(record.scores for record in records)
 
 
+@pytest.mark.slow
 def test_a_trial_interrupted_on_all_rows_continues_from_the_last_sample(
     book: StudyBook, few: TrainingSet
 ) -> None:

@@ -75,6 +75,7 @@ def test_another_role_of_a_column_is_another_problem(storage: str, mixed_csv: Pa
         find_study(problem_of(weight="garden", **common), storage)
 
 
+@pytest.mark.slow
 def test_other_lists_of_columns_are_another_problem(storage: str, mixed_csv: Path) -> None:
     common = {"data": str(mixed_csv), "target": "price", "study": "s", "categorical": ["rooms"]}
     first = problem_of(drop=["note", "sold"], **common)

@@ -79,7 +79,7 @@ def workers(request: pytest.FixtureRequest, few: TrainingSet) -> Workers:
     return inline
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("parts", [1, pytest.param(2, marks=pytest.mark.slow), 4])
 def test_sums_are_bit_for_bit_equal_for_any_number_of_parts(
     workers: Workers, few: TrainingSet, parts: int
 ) -> None:
