@@ -57,7 +57,7 @@ def test_launch_makes_a_study_and_a_registered_model(launched: Shell) -> None:
     assert set(summary) == {
         *("study", "state", "metric", "direction", "trials", "lease", "best", "holdout"),
         *("model", "mirror", "mlflow", "seconds", "evaluation", "covered", "champion"),
-        "format_version",
+        *("classes", "positive", "format_version"),
     }
     assert (summary["study"], summary["state"], summary["lease"]) == ("diabetes", "finished", None)
     assert (summary["metric"], summary["direction"]) == ("rmse", "minimize")

@@ -28,6 +28,8 @@ TABLE: list[tuple[str, Any, Any, Any]] = [
     ("time", "flag", "file", None),
     ("drop", ("flag", "other"), ("file",), ()),
     ("categorical", ("flag",), ("file", "other"), ()),
+    ("positive", "flag", "file", None),
+    ("na", ("-999", "flag"), ("file",), ()),
     ("evaluation", "cv", "oob", "auto"),
     ("folds", 3, 4, 5),
     ("trials", 7, 8, 50),
