@@ -7,6 +7,7 @@ from collections.abc import Callable
 from checker import note, read_trials
 from conftest import STUDY, Workspace
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from processes import free_port
 from servers import LossyProxy, MlflowServer
 
@@ -19,8 +20,19 @@ SHORT_TIMEOUT = {"set": "search.service.launch:_MIRROR_TIMEOUT", "to": 3.0}
 
 def count_runs(workspace: Workspace, server: MlflowServer) -> int:
     client, uid = MlflowClient(server.address), note(workspace.storage, STUDY, "uid")
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return len(client.search_runs(experiments, f"tags.`grovekeeper.study_uid` = '{uid}'"))
+    counts: list[int] = []
+
+    def is_answered() -> bool:
+        try:
+            experiments = [one.experiment_id for one in client.search_experiments()]
+            runs = client.search_runs(experiments, f"tags.`grovekeeper.study_uid` = '{uid}'")
+        except MlflowException:  # a server that was just resumed may drop connections
+            return False
+        counts.append(len(runs))
+        return True
+
+    workspace.wait_for(is_answered, "an answer of the server", pause=0.2)
+    return counts[-1]
 
 
 def wait_for_more_runs(workspace: Workspace, server: MlflowServer) -> None:
