@@ -1,5 +1,6 @@
 """Fixtures that several test packages share: tables, databases, an MLflow server."""
 
+import functools
 import getpass
 import os
 import subprocess
@@ -163,8 +164,11 @@ def postgres() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
-    """Return the address of a new database on a real MariaDB server at each call."""
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Return the address of a new database on a real MariaDB server at each call.
+
+    The database is empty, or a copy of the database that is named as its template.
+    """
     folder, port = tmp_path_factory.mktemp("mariadb"), free_port()
     own = ["--no-defaults", f"--datadir={folder}/data", f"--user={getpass.getuser()}"]
     install = ["mariadb-install-db", *own, "--auth-root-authentication-method=normal"]
@@ -180,10 +184,16 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], s
             stderr=log,
         )
 
+    as_root = ["--no-defaults", f"--socket={folder}/socket", "-uroot"]
+
     def run(statement: str) -> int:
-        client = ["mariadb", "--no-defaults", f"--socket={folder}/socket", "-uroot"]
-        command = [*client, "-e", statement]
+        command = ["mariadb", *as_root, "-e", statement]
         return subprocess.run(command, check=False, capture_output=True).returncode
+
+    @functools.cache
+    def dump(database: str) -> bytes:
+        command = ["mariadb-dump", *as_root, database]
+        return subprocess.run(command, check=True, capture_output=True).stdout
 
     deadline = time.monotonic() + START_TIMEOUT
     while run("create user tester@'127.0.0.1' identified by 'secret'"):
@@ -192,9 +202,12 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], s
         time.sleep(0.1)
     assert run("grant all on *.* to tester@'127.0.0.1'") == 0
 
-    def new() -> str:
+    def new(template: str | None = None) -> str:
         name = f"test_{uuid.uuid4().hex}"
         assert run(f"create database {name}") == 0
+        if template is not None:
+            command = ["mariadb", *as_root, name]
+            subprocess.run(command, input=dump(template), check=True)
         return f"mysql+pymysql://tester:secret@127.0.0.1:{port}/{name}"
 
     yield new

@@ -31,9 +31,9 @@ def dask_scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     ]
 )
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Return the address of a new database of each kind; a Dask scheduler serves one of them.
+    """Return the address of a new database of each kind, with Optuna's tables.
 
-    The database has Optuna's tables, except on MariaDB.
+    A Dask scheduler serves one of them.
     """
     import dask
 
@@ -42,7 +42,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(request.getfixturevalue("postgres")(tables))
         return
     if request.param == "mariadb":
-        yield str(request.getfixturevalue("mariadb")())
+        tables = request.getfixturevalue("mariadb_tables")
+        yield str(request.getfixturevalue("mariadb")(tables))
         return
     file = f"sqlite:///{tmp_path}/optuna.db"
     copy_tables(tmp_path / "optuna.db")
@@ -58,12 +59,23 @@ def postgres_tables(postgres: Callable[..., str]) -> str:
     """Return the name of a PostgreSQL database with Optuna's tables, to copy."""
 
     def make(folder: Path) -> None:
-        template = StudyBook(postgres(), create=True)
-        name = template.rdb.engine.url.database
-        close_book(template)
-        (folder / "name").write_text(str(name))
+        (folder / "name").write_text(make_tables(postgres()))
 
     return (made_once("postgres-tables", make) / "name").read_text()
+
+
+@pytest.fixture(scope="session")
+def mariadb_tables(mariadb: Callable[..., str]) -> str:
+    """Return the name of a MariaDB database with Optuna's tables, to copy."""
+    return make_tables(mariadb())
+
+
+def make_tables(url: str) -> str:
+    """Make Optuna's tables in an empty database, and return its name."""
+    template = StudyBook(url, create=True)
+    name = template.rdb.engine.url.database
+    close_book(template)
+    return str(name)
 
 
 @pytest.fixture
