@@ -122,7 +122,8 @@ def test_a_move_to_a_deleted_version_fails_once_and_does_not_block_others(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tracking_uri", "when"),
-    [("sqlite", "before"), ("sqlite", "after"), ("server", "before")],
+    # A crash before a call leaves the same as one after the call before it.
+    [("sqlite", "after"), ("server", "before")],
     indirect=["tracking_uri"],
 )
 def test_the_next_settle_completes_a_move_after_a_crash_at_any_call(

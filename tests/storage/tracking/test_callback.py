@@ -2,8 +2,6 @@
 
 import itertools
 import logging
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ import mlflow
 import optuna
 import pytest
 from examples import close
+from forks import Fork
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import Trial
@@ -377,13 +376,13 @@ def test_a_concurrent_sync_keeps_the_runs_of_newer_trials(
 
 
 SCRIPT = """
-import sys
+import os
 import optuna
 from storage import MLflowMirror
 
-study = optuna.load_study(study_name="houses", storage=sys.argv[1])
-study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=15,
-               callbacks=[MLflowMirror(sys.argv[2])])
+study = optuna.load_study(study_name="houses", storage=os.environ["THEIRS"])
+study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=8,
+               callbacks=[MLflowMirror(os.environ["OURS"])])
 """
 
 
@@ -394,14 +393,14 @@ def test_several_processes_share_the_runs_of_a_study_and_close_at_exit(
     address = f"sqlite:///{tmp_path}/theirs.db"
     storage = optuna.storages.RDBStorage(address)
     study = optuna.create_study(study_name="houses", storage=storage)
-    command = [sys.executable, "-c", SCRIPT, address, uri]
-    scripts = [subprocess.Popen(command, cwd=tmp_path) for _ in range(3)]
-    assert [script.wait(120) for script in scripts] == [0, 0, 0]
+    log, given = tmp_path / "log", {"THEIRS": address, "OURS": uri}
+    scripts = [Fork(["-c", SCRIPT], tmp_path, log, program="python", **given) for _ in range(3)]
+    assert [script.wait(120) for script in scripts] == [0, 0, 0], log.read_text()
     study_run, *trials = all_runs(uri, "houses")
-    assert [run.data.tags["optuna.trial.number"] for run in trials] == [str(n) for n in range(45)]
+    assert [run.data.tags["optuna.trial.number"] for run in trials] == [str(n) for n in range(24)]
     assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {study_run.info.run_id}
-    values = [study.trials[n].value for n in range(45)]
+    values = [study.trials[n].value for n in range(24)]
     assert [run.data.metrics["value"] for run in trials] == values
     assert study_run.info.status == "FINISHED"
-    assert study_run.data.metrics["trials_complete"] == 45
+    assert study_run.data.metrics["trials_complete"] == 24
     close(storage)
