@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from empty_figures import empty_figures
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
@@ -102,11 +103,17 @@ def report(filled: Study) -> Report:
     return make_report(filled)
 
 
+def undrawn(study: Study) -> Report:
+    """Return the report of a study; its figures have their axes, but are empty in the page."""
+    with empty_figures():
+        return make_report(study)
+
+
 def figures_of(study: Study, guide: str | None = None) -> dict[str, Figure]:
-    """Return the figures on the search, by name."""
+    """Return the figures on the search, by name, without drawing them."""
     if guide:
         study.write(StudyNotes(guide=guide))
-    return search_figures(make_report(study))
+    return search_figures(undrawn(study))
 
 
 def search_figures(report: Report) -> dict[str, Figure]:
@@ -236,7 +243,7 @@ def test_without_trials_every_figure_gives_a_reason(study: Study) -> None:
     figures = figures_of(study)
     assert set(missing(figures)) == set(figures)
     assert set(figures) == {"history", "time", "curves", "importance", "slices", "parallel"}
-    assert "Trials: none." in make_report(study).html
+    assert "Trials: none." in undrawn(study).html
 
 
 def test_without_a_complete_trial_only_the_curves_are_shown(study: Study) -> None:
@@ -247,7 +254,7 @@ def test_without_a_complete_trial_only_the_curves_are_shown(study: Study) -> Non
     assert set(missing(figures)) == {"history", "time", "importance", "slices", "parallel"}
     assert set(missing(figures).values()) == {"No trial is complete yet."}
     assert figures["curves"].text == "1 trials, 1 of them pruned"
-    assert "Trials: 1 pruned, 1 failed, 1 running." in make_report(study).html
+    assert "Trials: 1 pruned, 1 failed, 1 running." in undrawn(study).html
 
 
 def test_one_trial_has_a_history_and_nothing_to_compare(study: Study) -> None:
@@ -311,7 +318,7 @@ def test_failed_trials_are_counted_but_not_drawn(study: Study) -> None:
     assert missing(figures) == {}
     assert figures["history"].text == "best rmse 42 at trial 19 of 22"
     assert 0 not in [x for x, _ in points(figures["history"])]
-    assert "2 failed" in make_report(study).html
+    assert "2 failed" in undrawn(study).html
 
 
 def test_categories_are_drawn_in_the_order_of_their_choices(filled: Study, report: Report) -> None:
@@ -440,7 +447,7 @@ def test_infinite_values_are_left_out(study: Study) -> None:
     fill(study)
     add(study, float("inf"), max_features=0.5, max_depth=4, min_samples_leaf=1)
     add(study, float("-inf"), max_features=0.5, max_depth=4, min_samples_leaf=1)
-    figures = figures_of(study)
+    figures = search_figures(make_report(study))
     assert missing(figures) == {}
     assert figures["history"].text == "best rmse 42 at trial 18 of 22"
 
@@ -451,7 +458,7 @@ def test_parameters_that_some_trials_lack_are_drawn(study: Study) -> None:
     for place in range(6):
         add(study, 70.0 + place, max_features=0.5 + place / 20)
     add(study, 80.0, max_depth=4)
-    assert missing(figures_of(study)) == {}
+    assert missing(search_figures(make_report(study))) == {}
 
 
 @pytest.mark.slow
@@ -459,7 +466,7 @@ def test_a_changed_range_is_drawn(study: Study) -> None:
     fill(study)
     wide: dict[str, BaseDistribution] = {"max_features": FloatDistribution(0.01, 2.0)}
     add(study, 70.0, "COMPLETE", wide, None, max_features=1.5)
-    assert missing(figures_of(study)) == {}
+    assert missing(search_figures(make_report(study))) == {}
 
 
 def test_the_first_of_several_objectives_is_drawn(book: StudyBook) -> None:
@@ -474,7 +481,7 @@ def test_the_first_of_several_objectives_is_drawn(book: StudyBook) -> None:
                 distributions={name: SPACE[name] for name in ("max_features", "min_samples_leaf")},
             )
         )
-    figures = figures_of(book.open("theirs"))
+    figures = search_figures(make_report(book.open("theirs")))
     assert figures["history"].text == "best value 11 at trial 11 of 12"
     assert "time" in figures
     assert set(missing(figures)) <= {"time", "curves"}
