@@ -15,7 +15,7 @@ from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
-CANDIDATES = 50  # of successive halving
+CANDIDATES = 50  # number for successive halving
 # Share of the budget in which the recipe starts trials.
 _SEARCHING = 0.8
 

@@ -35,7 +35,7 @@ _TESTS = Path(__file__).parent
 settings.register_profile("without deadlines", deadline=None)
 settings.load_profile("without deadlines")
 
-# Before MLflow is imported anywhere: no telemetry.
+# Switch telemetry off before MLflow is imported anywhere.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 for name in ("OPTUNA_STORAGE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
     os.environ.pop(name, None)

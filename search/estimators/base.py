@@ -217,7 +217,7 @@ class _ForestSearch(BaseEstimator):  # type: ignore[misc]
         is_binary = classes is not None and len(classes) == 2  # noqa: PLR2004
         options = self._options(roles) | {
             "data": table,
-            # As in scikit-learn, and without a study; `launch` would choose the rarer class.
+            # scikit-learn takes the last class as positive; `launch` would choose the rarer one.
             "positive": classes[1] if classes is not None and is_binary else None,
             "study": self.study,
             "target": columns["target"],

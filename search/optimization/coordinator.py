@@ -207,7 +207,7 @@ class Coordinator:
         It can continue from there, because the trees that it grew before are not needed any more.
         """
         last = self._rounds.last_wait(record.scores)
-        # With a guide, the score in the study's metric is not stored.
+        # The score in the study's metric is not stored if a guide is used.
         if not record.interrupted or last is None or self._plan.metric.guide is not None:
             return None
         scores = {step: score for step, score in record.scores.items() if step <= last.step}

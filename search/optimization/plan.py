@@ -104,7 +104,7 @@ def make_plan(problem: Problem, began: float, reserve: Callable[[TreeCost], floa
         seed=spec.seed,
         trials=spec.trials,
         initial_params=initial_params,
-        # On a sample of the rows, all trials are compared before any of them continues.
+        # All trials are compared on a sample of the rows before any of them continues.
         n_unpruned=0 if training_set.rungs[0].keep else n_unpruned,
         deadline=None if spec.timeout is None else began + spec.timeout,
         reserve=lambda cost: min(reserve(cost), (spec.timeout or 0.0) * _MOST_RESERVED),

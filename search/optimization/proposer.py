@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-# When the in-memory study has this many finished trials, only the best and the newest are kept.
+# Only the best and the newest trials are kept when the in-memory study has this many finished ones.
 _MAX_TRIALS = 300
 _N_BEST, _N_NEWEST = 60, 140
 # Attempts to find a forest that was not grown before: by the sampler, then at random. Search spaces

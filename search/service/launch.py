@@ -169,7 +169,7 @@ class _Launch:
         self._grow: GrowElsewhere | None = None
         # Number of trees of the champion that grow at the same time.
         self._jobs: Callable[[], int] = lambda: problem.spec.workers or cores()
-        # When the current phase was last noted in the database, on the monotonic clock.
+        # Monotonic time at which the current phase was last noted in the database.
         self._shown = 0.0
         self._notes = read_initialized(study)
         # Some of the seconds are the sum over all launches, the others those of the last one.

@@ -298,7 +298,7 @@ def _check_same(problem: Problem, study: Study) -> bool:
     now, then = problem.identity().model_dump(), known.model_dump()
     classes = problem.dataset.classes
     if classes is not None and "positive" in now and "positive" not in then:
-        then["positive"] = str(classes[-1])  # as earlier versions always chose
+        then["positive"] = str(classes[-1])  # earlier versions always chose it
     differ = [
         f"{key} is {_short(now.get(key))}, was {_short(then.get(key))}"
         for key in then | now

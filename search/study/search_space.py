@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _INTEGERS = frozenset({"min_samples_leaf", "max_depth"})
 _SHARES = frozenset({"max_features", "max_samples"})
 _LARGEST_LEAF = 64
-# On tables with at least this many training rows, leaves have at least this many rows: smaller ones
+# Leaves have at least this many rows on tables with at least this many training rows: smaller ones
 # are rarely better there, and make models three to four times as large.
 _MANY_ROWS, _SMALLEST_LEAF = 100_000, 3
 _CRITERIA = {

@@ -112,7 +112,7 @@ def _group_folds(
     if n_classes and np.bincount(y).min() >= spec.folds:
         divide = StratifiedGroupKFold(spec.folds, shuffle=True, random_state=spec.seed)
     else:
-        divide = GroupKFold(spec.folds)  # without shuffling, it balances the sizes of the folds
+        divide = GroupKFold(spec.folds)  # balances the sizes of the folds if it does not shuffle
     return tuple(divide.split(y, y, groups))
 
 

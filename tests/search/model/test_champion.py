@@ -268,7 +268,7 @@ def test_a_model_takes_rows_with_and_without_dropped_columns(
     np.testing.assert_array_equal(champion.pipeline.predict(other), expected)
     with pytest.raises(MlflowException, match="size"):
         model.predict(rows.drop(columns="size"))
-    with warnings.catch_warnings():  # of its own type hints
+    with warnings.catch_warnings():  # MLflow warns of its own type hints
         warnings.simplefilter("ignore")
         from mlflow.pyfunc import scoring_server
     # MLflow's server answers requests with this function.
