@@ -291,7 +291,8 @@ def load_dataset(
     share = description.holdout
     keys = features.columns if description.group is None else [description.group]
     digest, hashes = digest_and_row_hashes(table, keys)
-    out = _held_out_mask(hashes, roles, share)
+    codes = None if classes is None else y
+    out = _held_out_mask(hashes, roles, share, codes)
     _check_parts(y, out, share, classes)
     for part, rows in {"training set": ~out, "hold-out": out}.items():
         if roles.weights is not None and rows.any() and not roles.weights[rows].any():
@@ -339,13 +340,15 @@ def _class_counts(y: NDArray[Any], classes: NDArray[Any] | None) -> dict[str, in
     return {str(classes[k]): int(counts[k]) for k in order}
 
 
-def _held_out_mask(hashes: NDArray[np.uint64], roles: Roles, share: float) -> NDArray[np.bool_]:
+def _held_out_mask(
+    hashes: NDArray[np.uint64], roles: Roles, share: float, classes: NDArray[Any] | None
+) -> NDArray[np.bool_]:
     """Select the latest rows if there are times, else whole groups or rows by their hashes."""
     if not share:
         return np.zeros(len(hashes), dtype=bool)
     if roles.times is not None:
         return np.asarray(roles.times > np.quantile(roles.times, 1 - share))
-    return select_held_out(hashes, share)
+    return select_held_out(hashes, share, classes)
 
 
 def _check_cells(table: "pd.DataFrame", target: str, dropped: Sequence[str]) -> None:

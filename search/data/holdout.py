@@ -1,8 +1,9 @@
 """Selects the held-out rows by a hash of each row's values.
 
 The target is not hashed. A row therefore stays on its side when the table grows, is sorted, or
-gains equal rows, and equal rows are always on the same side. Values are hashed one by one: a single
-text in a column of numbers turns the whole column into text, and must not move the other rows.
+gains equal rows, and equal rows are always on the same side. The only exceptions are a few rows of
+a class that would be on one side only. Values are hashed one by one: a single text in a column of
+numbers turns the whole column into text, and must not move the other rows.
 """
 
 import hashlib
@@ -119,12 +120,30 @@ def duplicate_codes(table: "pd.DataFrame") -> NDArray[np.intp] | None:
     return codes if codes.max() < len(codes) - 1 else None
 
 
-def select_held_out(hashes: Hashes, share: float) -> NDArray[np.bool_]:
+def select_held_out(
+    hashes: Hashes, share: float, classes: NDArray[np.intp] | None = None
+) -> NDArray[np.bool_]:
     """Select about `share` of the rows by their hashes.
+
+    Every class has rows on both sides, unless all its rows have one hash: the rows with its first
+    hash are held out, and those with its last hash are not. This matters for rare classes only.
+
+    Parameters
+    ----------
+    classes : array of shape (n_rows,)
+        Classes as codes from 0; ``None`` in a regression.
 
     Returns
     -------
     boolean array of shape (n_rows,)
         True for held-out rows.
     """
-    return np.asarray(hashes.astype(np.float64) < share * 2.0**64)
+    held_out = np.asarray(hashes.astype(np.float64) < share * 2.0**64)
+    if classes is None:
+        return held_out
+    first = np.full(classes.max() + 1, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first, classes, hashes)
+    last = np.zeros_like(first)
+    np.maximum.at(last, classes, hashes)
+    divided = first < last
+    return (held_out | np.isin(hashes, first[divided])) & ~np.isin(hashes, last[divided])

@@ -145,6 +145,16 @@ def test_names_and_texts_that_are_too_long_are_refused_by_column(tmp_path: Path)
         make_dataset("frame", table=frame)
 
 
+@pytest.mark.parametrize("group", [None, "household"])
+def test_classes_with_two_rows_are_trained_and_held_out(group: str | None) -> None:
+    target = [*["common"] * 400, *(f"rare {place // 2}" for place in range(40))]
+    frame = pd.DataFrame({"x": np.arange(440), "household": np.arange(440) % 430, "y": target})
+    dataset = make_dataset("frame", "y", holdout=0.2, table=frame, group=group)
+    assert set(dataset.y) == set(dataset.held_out_y) == set(range(21))
+    if group is not None:
+        assert not set(dataset.features["x"] % 430) & set(dataset.held_out_features["x"] % 430)
+
+
 @pytest.mark.parametrize(
     ("target", "says"),
     [

@@ -60,6 +60,32 @@ def test_a_larger_hold_out_contains_the_smaller(
     assert not (sides_of(table, share) & ~sides_of(table, share + more)).any()
 
 
+hashes_and_classes = st.lists(
+    st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 3)), min_size=1, max_size=30
+)
+
+
+@settings(max_examples=50)
+@given(hashes_and_classes, st.floats(0.01, 0.5), st.floats(0.0, 0.4))
+def test_every_class_is_on_both_sides_if_its_rows_differ(
+    rows: list[tuple[int, int]], share: float, more: float
+) -> None:
+    hashes = np.array([row[0] for row in rows], dtype=np.uint64)
+    classes = np.array([row[1] for row in rows])
+    held_out = select_held_out(hashes, share, classes)
+    plain = select_held_out(hashes, share)
+    for code in np.unique(classes):
+        own = classes == code
+        others = set(hashes[~own])
+        if len(set(hashes[own])) > 1 and not others & set(hashes[own]):
+            assert len(set(held_out[own])) == 2
+        if len(set(plain[own])) == 2 and not others & set(hashes):
+            np.testing.assert_array_equal(held_out[own], plain[own])
+    assert not (held_out & ~select_held_out(hashes, share + more, classes)).any()
+    for value in hashes:
+        assert len(set(held_out[hashes == value])) == 1
+
+
 @pytest.mark.parametrize(
     ("values", "odd"),
     [
