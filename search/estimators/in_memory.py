@@ -9,8 +9,8 @@ from search.monitoring.status import SearchStatus
 from search.optimization.coordinator import Coordinator
 from search.optimization.plan import make_plan
 from search.study.problem import Problem
+from search.workers.factory import local_workers
 from search.workers.inline import InlineWorkers
-from search.workers.local import LocalWorkers
 from search.workers.task_sizing import TaskSizer
 from storage.records import TrialRecord
 from storage.studies.trials import template_of
@@ -54,7 +54,7 @@ def search_in_memory(
 
     observer.begin(status)
     try:
-        with InlineWorkers() if jobs == 1 else LocalWorkers(jobs) as workers:
+        with InlineWorkers() if jobs == 1 else local_workers(jobs) as workers:
             workers.load(problem.training_set)
             task_sizer = TaskSizer(workers.count, problem.training_set.X.size)
             plan = make_plan(problem, time.monotonic(), lambda _: 0.0)

@@ -1,18 +1,34 @@
-"""Chooses a study's workers: local processes, or a Dask cluster at a scheduler's address."""
+"""Chooses a study's workers: local processes, this process, or a Dask cluster."""
 
+import logging
+import multiprocessing
 from collections.abc import Callable
 
 from search.environment import cores
 from search.study.spec import StudySpec
 from search.workers import local
 from search.workers.base import Workers
+from search.workers.inline import InlineWorkers
 from search.workers.local import LocalWorkers
+
+_logger = logging.getLogger(__name__)
 
 
 def prepare(spec: StudySpec) -> None:
     """Start preparing local workers in the background if the study uses them."""
-    if scheduler_of(spec) is None:
+    if scheduler_of(spec) is None and _may_start_processes():
         local.prepare()
+
+
+def _may_start_processes() -> bool:
+    """Whether this process can have child processes.
+
+    The workers of `multiprocessing.Pool` and of Celery must not have any. Those of joblib cannot,
+    because their start method, which children inherit, is unknown to Python.
+    """
+    method = multiprocessing.get_start_method(allow_none=True)
+    is_known = method is None or method in multiprocessing.get_all_start_methods()
+    return is_known and not multiprocessing.current_process().daemon
 
 
 def scheduler_of(spec: StudySpec) -> str | None:
@@ -34,7 +50,18 @@ def workers_for(spec: StudySpec, uid: str, check: Callable[[], None]) -> Workers
     """
     address = scheduler_of(spec)
     if address is None:
-        return LocalWorkers(spec.workers or cores())
+        return local_workers(spec.workers or cores())
     from search.workers.remote import RemoteWorkers
 
     return RemoteWorkers(address, uid, check)
+
+
+def local_workers(count: int) -> Workers:
+    """Return worker processes on this machine, or this process if it cannot start any."""
+    if _may_start_processes():
+        return LocalWorkers(count)
+    _logger.info(
+        "trees grow in this process, because it is a worker of a process pool, which cannot start "
+        "processes"
+    )
+    return InlineWorkers()
