@@ -97,6 +97,9 @@ class LocalWorkers(DaskWorkers):
         settings = {
             "distributed.worker.multiprocessing-method": method,
             "distributed.scheduler.allowed-failures": _ALLOWED_FAILURES,
+            # Dask measures this time on the wall clock: when the clock is set forward, all workers
+            # would count as dead. Dead local workers are noticed by their closed connections.
+            "distributed.scheduler.worker-ttl": None,
             # The profiler of the dashboard samples tasks 100 times a second, which takes CPU time.
             "distributed.worker.profile.enabled": False,
         }
