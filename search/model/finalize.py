@@ -108,9 +108,11 @@ class Finalizer:
         mlflow_client.load()  # it must be imported before scikit-learn and skrub
         fitting = self._fitting_memory(chosen.params, trees)
         if fitting < trees:
-            trees, wanted = fitting, wanted.model_copy(update={"trees": fitting})
+            earlier = self._earlier_trees(wanted, fitting) or fitting
+            wanted = wanted.model_copy(update={"trees": earlier})
             if spec.register_model and self._is_registered(wanted):
                 return Seconds()
+            trees, wanted = fitting, wanted.model_copy(update={"trees": fitting})
         self._write(StudyNotes(importance=importance(self._study.optuna)))
         jobs = spec.workers or cores()
         champion = make_champion(
@@ -170,6 +172,16 @@ class Finalizer:
                 size(fit.free),
             )
         return fit.trees
+
+    def _earlier_trees(self, wanted: ChampionNote, fitting: int) -> int | None:
+        """Return how many trees the same champion had if twice as many do not fit now.
+
+        The free memory changes between launches, which is no reason for another version.
+        """
+        earlier = read_notes(self._study).champion
+        if earlier is None or (earlier.name, earlier.trial) != (wanted.name, wanted.trial):
+            return None
+        return earlier.trees if fitting < 2 * earlier.trees else None
 
     def _is_registered(self, wanted: ChampionNote) -> bool:
         """Whether the champion is registered already, and the study's notes are about it."""

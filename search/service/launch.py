@@ -3,13 +3,14 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from search.environment import cores
 from search.errors import StudyError
-from search.forest.fitting import GrowElsewhere
+from search.forest.fitting import GrowElsewhere, Part
 from search.forest.memory import check_memory
 from search.formatting import runs_behind
 from search.model.champion import MIN_TREES, TreeCost, affordable_trees, forecast_seconds
@@ -227,6 +228,8 @@ class _Launch:
         self._observer.begin(self._status)
         if self._statistics.finished >= spec.trials and not self._statistics.counts["running"]:
             self._open_mirror()
+            if scheduler_of(spec) is not None:
+                self._grow = partial(self._grow_on_cluster, stack)
             return "finished"
         rows = problem.training_set
         trees = MIN_TREES if spec.trees == "auto" else spec.trees
@@ -271,6 +274,15 @@ class _Launch:
             trial_writer.close()
             search = _add(self._before.search, time.monotonic() - clock)
             self._took(Seconds(search=search, growing=round(self._growing, 2)))
+
+    def _grow_on_cluster(
+        self, stack: ExitStack, params: Mapping[str, Any], seed: int, trees: int
+    ) -> Iterator[Part]:
+        """Grow the champion on a cluster to which this launch has not connected before."""
+        problem = self._problem
+        workers = workers_for(problem.spec, self._study.uid, self._lease.check)
+        stack.enter_context(workers).load(problem.training_set)
+        return cast("GrowElsewhere", workers.forest_grower)(params, seed, trees)
 
     def _take_written(self, record: TrialRecord) -> None:
         """Take a trial's record as it was written to the database; called by the writer."""

@@ -21,11 +21,20 @@ def test_a_study_on_a_cluster_equals_the_one_on_this_machine(
     try:
         servers.add_worker()
         servers.add_worker()
-        found = shell.json("launch", "--trials", "10", "--scheduler", servers.address)
+        options = ["--trials", "10", "--scheduler", servers.address]
+        found = shell.json("launch", *options)
+        assert found["model"] == {"name": "diabetes", "version": 1}
+        for worker in servers.workers:
+            worker.kill()
+        # A larger champion of the finished study grows on the cluster, too.
+        larger = shell.fork("launch", *options, "--trees", "120")
+        wait_for_output(shell.log, "no worker is left: waiting for one")
+        servers.add_worker()
+        assert larger.wait(120) == 0, shell.log.read_text()
+        assert shell.json("show", "diabetes")["model"]["version"] == 2
     finally:
         servers.stop()
     assert found["state"] == "finished"
-    assert found["model"] == {"name": "diabetes", "version": 1}
     assert_agreement(shell.storage, shell.tracking_uri, "diabetes")
     done = shell.json("reproduce", "diabetes", "--trial", "0")
     here = launched.json("reproduce", "diabetes", "--trial", "0")
@@ -82,6 +91,14 @@ def wait_for_trials(path: Path, count: int) -> None:
                 if connection.execute(query).fetchone()[0] >= count:
                     return
     pytest.fail("the study does not begin")
+
+
+def wait_for_output(log: Path, text: str) -> None:
+    """Wait until the output of a forked command has this text."""
+    deadline = time.monotonic() + 120
+    while not log.exists() or text not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
 
 
 @pytest.mark.faults

@@ -124,6 +124,7 @@ def test_a_champion_has_fewer_trees_if_not_all_fit_into_memory_unless_they_were_
     trees = summary["champion"]["trees"]
     assert 1 <= trees < 100
     assert f"champion: {trees} instead of 1" in capfd.readouterr()[1]
+    monkeypatch.setattr("search.model.champion.free_memory", lambda: 1_300_000)
     again = launch(StudySpec(**asked), **stores).summary
     assert again["model"] == summary["model"]
     with pytest.raises(StudyError, match=r"a champion of 500 trees takes .* --trees \d+"):
