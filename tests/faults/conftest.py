@@ -21,6 +21,7 @@ from storage.studies.study import StudyBook
 
 STUDY = "houses"
 TRIALS = 8
+SHORT_TIMEOUT = {"set": "storage.database:_WRITE_TIMEOUT", "to": 2.0}
 HERE = Path(__file__).parent
 
 
@@ -116,9 +117,9 @@ def make_workspace(
     """Return a function that makes workspaces, with the defaults replaced by its arguments."""
     workspaces: list[Workspace] = []
 
-    def make(**given: Any) -> Workspace:
-        folder = tmp_path / f"workspace-{len(workspaces)}"
-        folder.mkdir()
+    def make(folder: Path | None = None, **given: Any) -> Workspace:
+        folder = folder or tmp_path / f"workspace-{len(workspaces)}"
+        folder.mkdir(exist_ok=True)
         shutil.copy(table, folder)
         copy_database(empty_optuna, folder / "optuna.db")
         own = {

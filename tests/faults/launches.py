@@ -28,6 +28,11 @@ class Launch:
     def kill(self, number: int = signal.SIGKILL) -> None:
         self._fork.send_signal(number)
 
+    def is_suspended(self) -> bool:
+        """Whether all threads are stopped, which SIGSTOP does not wait for."""
+        tasks = Path(f"/proc/{self._fork.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in tasks)
+
     def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for the command, and return its exit code; negative for a signal."""
         try:

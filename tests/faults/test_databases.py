@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from checker import read_trials
-from conftest import Workspace
+from conftest import SHORT_TIMEOUT, Workspace
 
-SHORT_TIMEOUT = {"set": "storage.database:_WRITE_TIMEOUT", "to": 2.0}
 SHORT_LOCK_TIMEOUT = {"set": "storage.database:_LOCK_TIMEOUT", "to": 0.5}
 
 

@@ -23,6 +23,7 @@ def suspend(workspace: Workspace, launch: Launch) -> None:
     """Stop a process outside of transactions, in which it would lock the file for all others."""
     for _ in range(200):
         launch.kill(signal.SIGSTOP)
+        workspace.wait_for(launch.is_suspended, "the suspension", pause=0.001)
         if not any(is_locked(workspace.folder / name) for name in ("optuna.db", "mlflow.db")):
             return
         launch.kill(signal.SIGCONT)

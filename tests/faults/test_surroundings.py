@@ -1,0 +1,162 @@
+"""Disks and folders that a launch does not expect, and commands that run at once."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from checker import check
+from conftest import SHORT_TIMEOUT, STUDY, Workspace
+from mlflow import MlflowClient
+from processes import COMMAND, INSTALLED, environment
+
+MEGABYTE = 1_000_000
+SHORT_TIMEOUTS = [
+    SHORT_TIMEOUT,
+    {"set": "search.model.registration:_TIMEOUT", "to": 2.0},
+    {"set": "search.service.launch:_MIRROR_TIMEOUT", "to": 2.0},
+]
+ODD_NAME = "größe 100% #1 ?a=b&c [x] 'q'"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Return a function that mounts a file system of so many bytes, or changes its size."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(size: int) -> Path:
+        options = f"size={size}" + (",remount" if folder.is_mount() else "")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)  # noqa: S607
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S607
+
+
+@pytest.mark.parametrize(
+    ("room", "trials", "options"),
+    [(MEGABYTE, 200, []), (900_000, 8, ["--trees", "1000"])],
+    ids=["during the search", "while the champion is saved"],
+)
+def test_a_disk_that_fills_up_is_reported_and_the_study_continues_later(
+    room: int,
+    trials: int,
+    options: list[str],
+    make_workspace: Callable[..., Workspace],
+    small_disk: Callable[[int], Path],
+) -> None:
+    folder = small_disk(100 * MEGABYTE)
+    workspace = make_workspace(folder, trials=trials)
+    used = sum(file.stat().st_blocks * 512 for file in folder.rglob("*"))
+    small_disk(used + room)
+    output = workspace.run(*options, expect=1, faults=SHORT_TIMEOUTS)
+    assert "No space left" in output or "full" in output
+    small_disk(100 * MEGABYTE)
+    workspace.run(*options)
+    workspace.check()
+
+
+def test_six_studies_are_launched_at_once_in_an_empty_folder(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    workspace = make_workspace(trials=4)
+    for store in workspace.folder.glob("*.db"):
+        store.unlink()
+    options = ["--data", "houses.csv", "--trials", "4", "--trees", "10", "--workers", "1"]
+    launches = [workspace.start("launch", f"s{place}", *options) for place in range(6)]
+    for launch in launches:
+        assert launch.wait() == 0, launch.output()
+    for place in range(6):
+        check(workspace.storage, workspace.tracking_uri, f"s{place}", 4)
+
+
+def test_two_promotions_at_once_leave_one_version_in_the_stage(workspace: Workspace) -> None:
+    workspace.run()
+    workspace.run("launch", "again", "--data", "houses.csv", "--model", STUDY, "--trials", "3")
+    moves = [workspace.start("promote", STUDY, "--version", version) for version in "12"]
+    codes = [move.wait() for move in moves]
+    assert 0 in codes, [move.output() for move in moves]
+    for move, code in zip(moves, codes, strict=True):
+        assert code in {0, 1, 3}, move.output()
+        assert "Traceback" not in move.output()
+    client = MlflowClient(workspace.tracking_uri)
+    versions = client.search_model_versions(f"name = '{STUDY}'")
+    staged = [version for version in versions if version.current_stage == "Staging"]
+    assert len(staged) == 1
+    alias = client.get_model_version_by_alias(STUDY, "staging")
+    assert alias.version == staged[0].version
+    last = json.loads(workspace.run("history", STUDY, "--json"))["moves"][0]
+    assert str(last["version"]) == str(alias.version)
+
+
+def test_the_whole_way_in_a_folder_with_an_odd_name(
+    make_workspace: Callable[..., Workspace], tmp_path: Path
+) -> None:
+    folder = tmp_path / ODD_NAME
+    workspace = make_workspace(folder)
+    for store in workspace.folder.glob("*.db"):
+        store.unlink()
+    (folder / "houses.csv").rename(folder / "haus #2 50%.csv")
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("launch", "s", "--data", "haus #2 50%.csv", "--trials", "3", "--trees", "10")
+    run("promote", "haus-2-50")
+    assert json.loads(run("reproduce", "haus-2-50", "--json"))["reproduced"]
+    run("report", "s", "-o", "bericht #1.html")
+    assert (folder / "bericht #1.html").exists()
+    assert "s" in run("studies")
+    run("sync", "s")
+    assert sorted(path.name for path in folder.glob("*.db")) == ["mlflow.db", "optuna.db"]
+
+
+@pytest.mark.parametrize("command", ["show houses", "show houses --json", "--help", "studies"])
+def test_a_reader_that_stops_early_is_no_error(command: str, workspace: Workspace) -> None:
+    workspace.run()
+    stores = ["--storage", workspace.storage, "--tracking-uri", workspace.tracking_uri]
+    with subprocess.Popen(
+        [COMMAND, *stores, *command.split()],
+        cwd=workspace.folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_a_folder_without_write_permission_is_named_in_one_line(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    folder = make_workspace().folder
+    for store in folder.glob("*.db"):
+        store.unlink()
+    folder.chmod(0o500)
+    # The bits count even for root without these capabilities.
+    user = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    done = subprocess.run(
+        [*user, INSTALLED, "launch", "--data", "houses.csv"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    folder.chmod(0o700)
+    assert done.returncode == 1
+    assert "cannot write mlflow.db: no permission" in done.stderr.splitlines()[-1]
