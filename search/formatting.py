@@ -22,6 +22,11 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def shorten(text: str, length: int = 40) -> str:
+    """Return a text with at most so many characters, for a message."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def written(value: Any) -> Any:
     """Return a hyperparameter's value for TOML, which has no null: "none" for ``None``."""
     return "none" if value is None else value

@@ -34,6 +34,8 @@ def launch(
     categorical: Annotated[list[str] | None, study_option("categorical", "COLUMN")] = None,
     positive: Annotated[str | None, study_option("positive", "CLASS")] = None,
     na: Annotated[list[str] | None, study_option("na", "WORD")] = None,
+    decimal: Annotated[str | None, study_option("decimal", "MARK")] = None,
+    thousands: Annotated[str | None, study_option("thousands", "MARK")] = None,
     evaluation: Annotated[str | None, study_option("evaluation", "auto|oob|cv")] = None,
     folds: Annotated[str | None, study_option("folds", "N")] = None,
     trials: Annotated[str | None, study_option("trials", "N")] = None,

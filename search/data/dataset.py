@@ -1,7 +1,7 @@
 """`Dataset`: the features and the target of a table, divided into training and held-out rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from shlex import quote
 from threading import RLock
@@ -28,9 +28,11 @@ from search.data.holdout import digest_and_row_hashes, duplicate_codes, select_h
 from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.merging import merge_values
 from search.data.missing import NOTES, mark_missing
+from search.data.numbers import Numbers, Rules, read_numbers
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
 from search.data.target import (
+    check_bad_target,
     choose_positive,
     detect_task,
     encode_target,
@@ -75,6 +77,8 @@ class Dataset:
         Dropped columns of the held-out rows: an older model that uses them can still be judged.
     notes
         A sentence about each default that was chosen, and about rows that were left out.
+    rewritten
+        Rules by column: text of these features was rewritten before it was read as numbers.
     """
 
     description: ResolvedDescription
@@ -87,6 +91,7 @@ class Dataset:
     held_out_roles: Roles = Roles()
     held_out_dropped: "pd.DataFrame | None" = None
     notes: tuple[str, ...] = ()
+    rewritten: Mapping[str, Rules] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -245,17 +250,9 @@ def load_dataset(
     DataError
         When the table cannot be read, or nothing can be learned from it.
     """
-    source, query, task = description.source, description.query, description.task
-    if table is None:
-        table = read_table(address or source, query, limits)
-    else:
-        table = table.copy(deep=False)  # its columns are copied when they are replaced
-    notes = list(table.attrs.get(NOTES, ()))
-    notes += mark_missing(table, description.na)
-    if query is not None and "order by" not in " ".join(query.lower().split()):
-        notes.append(
-            "--query has no `order by`: a study can continue only if its rows keep their order"
-        )
+    source, task = description.source, description.task
+    table, numbers = _read(description, address, table, limits)
+    notes = list(numbers.notes)
     target = str(table.columns[-1]) if description.target is None else description.target
     if description.target is None and source != DIABETES:
         notes.append(
@@ -267,7 +264,7 @@ def load_dataset(
     if not present.all():
         missing = int((~present).sum())
         notes.append(f"{missing} of {len(table)} rows have no '{target}' and are left out")
-        table = table[present].reset_index(drop=True)
+        table = table[present]  # its index numbers the rows of the whole table
     table[target] = infer_target_type(table[target])
     description = description.model_copy(update={"target": target})
     roles = read_roles(table, description)
@@ -276,6 +273,8 @@ def load_dataset(
     if description.drop and features.shape[1] == 0:
         raise UsageError(f"--drop leaves no column of {source} to learn from: drop fewer columns")
     _check_features(features, source)
+    if (bad := numbers.bad.get(target)) is not None:
+        check_bad_target(target, bad, task)
     chosen = task or detect_task(table[target])
     if task is None and source != DIABETES:
         notes.append(f"task: {chosen}, detected from '{target}' (choose another with --task)")
@@ -309,7 +308,28 @@ def load_dataset(
         held_out_roles=roles.select(out),
         held_out_dropped=table.loc[out, list(description.drop)].reset_index(drop=True),
         notes=tuple(notes),
+        rewritten={name: rules for name, rules in numbers.rules.items() if name in features},
     )
+
+
+def _read(
+    description: DataDescription, address: str | None, table: "pd.DataFrame | None", limits: Limits
+) -> "tuple[pd.DataFrame, Numbers]":
+    """Read a table, its missing cells, and its numbers with marks; all notes are in `Numbers`."""
+    query = description.query
+    if table is None:
+        table = read_table(address or description.source, query, limits, description.text)
+    else:
+        table = table.copy(deep=False)  # its columns are copied when they are replaced
+    notes = [*table.attrs.get(NOTES, ()), *mark_missing(table, description.na)]
+    others = (description.group, *description.drop, *description.categorical)
+    numbers = read_numbers(table, others, description.decimal, description.thousands)
+    notes += numbers.notes
+    if query is not None and "order by" not in " ".join(query.lower().split()):
+        notes.append(
+            "--query has no `order by`: a study can continue only if its rows keep their order"
+        )
+    return table, replace(numbers, notes=tuple(notes))
 
 
 def load_again(

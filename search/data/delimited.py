@@ -7,10 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from search.data.limits import Limits
 from search.data.missing import NOTES, read_dashes, restore_words
+from search.data.numbers import DECIMAL, decimal_marks
 from search.formatting import size
 
 if TYPE_CHECKING:
@@ -26,13 +29,27 @@ _BYTES_PER_VALUE = 64
 _MIN_PIECE_BYTES = 8_000_000
 # Bytes that the parser keeps for a field in addition to its text.
 _BYTES_PER_FIELD = 16
-_COMMA_NUMBER = r"\s*[+-]?\d*(?:,\d+)?(?:[eE][+-]?\d+)?\s*"
+# Rows that decide whether numbers are read with decimal commas.
+_DECIMAL_ROWS = 1000
 # Attribute of a piece: the number of row label columns, in a table whose rows have more fields than
 # its header.
 _LABELS = "labels"
 _MAX_LABEL_COLUMNS = 20
 
 Opener = Callable[[], AbstractContextManager["io.BufferedReader[Any]"]]
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """What the user says of a text file.
+
+    Attributes
+    ----------
+    decimal
+        Decimal mark of its numbers; ``None`` to detect it.
+    """
+
+    decimal: str | None = None
 
 
 class _CheckedStream(io.RawIOBase):
@@ -98,15 +115,22 @@ class _CheckedStream(io.RawIOBase):
 
 
 def read_delimited(
-    open_text: Opener, tabs: bool, limits: Limits, piece_values: int = PIECE_VALUES
+    open_text: Opener,
+    tabs: bool,
+    limits: Limits,
+    piece_values: int = PIECE_VALUES,
+    text: TextFormat = TextFormat(),
 ) -> "pd.DataFrame":
     """Read a CSV or TSV file; see `search.data.missing` for the cells that are missing.
+
+    If numbers have decimal commas, those with points stay text, as a point may separate thousands:
+    see `search.data.numbers`.
 
     Parameters
     ----------
     open_text
-        Opens the text at its beginning. It is called again if cells are missing, or if a column
-        holds numbers in one piece and text in another.
+        Opens the text at its beginning. It is called again if cells are missing, if a column holds
+        numbers in one piece and text in another, or if numbers have decimal commas.
     tabs
         Whether tabs separate the columns. Otherwise the header decides.
     piece_values
@@ -124,9 +148,18 @@ def read_delimited(
     def read(
         dtype: Mapping[str, str] | None = None, names: Sequence[str] = ()
     ) -> "Iterator[pd.DataFrame]":
-        return _read_pieces(open_text, tabs, limits, piece_values, dtype, names)
+        return _read_pieces(open_text, tabs, limits, piece_values, dtype, names, decimal)
 
-    pieces = limits.collect(read(), _bytes_of)
+    decimal = text.decimal or "."
+    parsed = read()
+    if text.decimal is None:
+        first = next(parsed)
+        if decimal_marks(first.head(_DECIMAL_ROWS)) == {","}:
+            decimal = ","
+            parsed = read()
+        else:
+            parsed = chain([first], parsed)
+    pieces = limits.collect(parsed, _bytes_of)
     if len(pieces) > 1:
         _unify_types(pieces, read, limits)
     notes = restore_words(pieces, read)
@@ -137,14 +170,11 @@ def read_delimited(
         names = table.columns[labels:]
         table = table.iloc[:, :-labels].set_axis(names, axis=1)
     table.attrs[NOTES] = (*notes, *read_dashes(table))
-    for name in table.select_dtypes("str").columns:
-        values = table[name].dropna()
-        commas = values[values.str.contains(",", regex=False)]
-        if len(commas) and values.str.fullmatch(_COMMA_NUMBER).all():
-            raise ValueError(
-                f"column '{name}' has numbers with commas ({commas.iloc[0]!s:.40}): write decimals "
-                "with points, and thousands without a separator"
-            )
+    if decimal == "," and text.decimal is None:
+        remedy = "choose another decimal mark with --decimal"
+        table.attrs[NOTES] += (f"numbers are read with decimal commas ({remedy})",)
+    if any((column % 1).any() for _, column in table.select_dtypes("float").items()):
+        table.attrs[DECIMAL] = decimal
     return table
 
 
@@ -155,6 +185,7 @@ def _read_pieces(
     piece_values: int,
     dtype: Mapping[str, str] | None,
     names: Sequence[str],
+    decimal: str,
 ) -> "Iterator[pd.DataFrame]":
     """Yield the pieces of a table.
 
@@ -181,7 +212,7 @@ def _read_pieces(
         _check_names(header, separator)
         values = min(piece_values, limits.memory // _BYTES_PER_VALUE)
         options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "dtype": dtype}
-        options["low_memory"] = False
+        options |= {"low_memory": False, "decimal": decimal}
         rows = max(1, values // columns)
         labels = _n_fields(text.second, separator) - _n_fields(text.header, separator)
         if labels > _MAX_LABEL_COLUMNS:

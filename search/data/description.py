@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from search.data.addresses import TableAddress
+from search.data.delimited import TextFormat
 from search.types import Task
 
 # Columns that describe rows, and the words that users read for them.
@@ -58,6 +59,8 @@ class DataDescription(BaseModel):
         The class that scores of two classes such as f1 are about; ``None`` for the rarer one.
     na
         Words that mean that a value is missing, sorted.
+    decimal, thousands
+        Marks of numbers that are written as text; ``None`` if the table shows them.
     """
 
     # Unknown fields are kept: a later version may have written them.
@@ -75,6 +78,13 @@ class DataDescription(BaseModel):
     categorical: Annotated[tuple[str, ...], CANONICAL] = ()
     positive: str | None = None
     na: Annotated[tuple[str, ...], CANONICAL] = ()
+    decimal: str | None = None
+    thousands: str | None = None
+
+    @property
+    def text(self) -> TextFormat:
+        """How a CSV or TSV file is written."""
+        return TextFormat(decimal="," if self.thousands == "." else self.decimal)
 
     @property
     def roles(self) -> dict[str, str]:

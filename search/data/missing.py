@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.data.numbers import is_number_column
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -58,14 +60,17 @@ def restore_words(
 
 
 def _is_text(parts: "Sequence[pd.Series]") -> bool:
-    """Whether a column holds text that is not dates."""
+    """Whether a column holds text that is neither dates nor numbers with marks."""
+    import pandas as pd
     from pandas.api.types import is_string_dtype
     from pandas.tseries.api import guess_datetime_format
 
     values = next((values for part in parts if len(values := part.dropna())), None)
     if values is None or values.dtype == object or not is_string_dtype(values):
         return False
-    return guess_datetime_format(values.iloc[0]) is None
+    if guess_datetime_format(values.iloc[0]) is not None:
+        return False
+    return not is_number_column(pd.concat(parts))
 
 
 def _notes(found: Mapping[str, Counter[str]], texts: Sequence[str]) -> Iterator[str]:
@@ -86,11 +91,15 @@ def _rows(count: int) -> str:
 
 
 def read_dashes(table: "pd.DataFrame") -> Iterator[str]:
-    """Turn columns of text into numbers whose only other values are dashes; yield notes."""
+    """Make dashes missing in columns of text whose other values are numbers; yield notes.
+
+    Columns of numbers without marks become numbers.
+    """
     for name in table.select_dtypes("str").columns:
         is_dash = table[name] == _DASH
-        if is_dash.any() and (numbers := _as_numbers(table[name].mask(is_dash))) is not None:
-            table[name] = numbers
+        if is_dash.any() and is_number_column(values := table[name].mask(is_dash)):
+            numbers = _as_numbers(values)
+            table[name] = values if numbers is None else numbers
             yield f"column '{name}': '{_DASH}' ({_rows(int(is_dash.sum()))}) read as missing"
 
 

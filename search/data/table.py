@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from search.data.addresses import DIABETES, FRAME, STDIN, TableAddress
-from search.data.delimited import read_delimited
+from search.data.delimited import TextFormat, read_delimited
 from search.data.limits import Limits
 from search.data.parquet import MAGIC, read_folder, read_parquet
 from search.data.sources import READABLE, ByteSource, find_source, is_readable_here
@@ -25,7 +25,12 @@ _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _BLOCK = 1 << 20
 
 
-def read_table(source: str, query: str | None = None, limits: Limits = Limits()) -> "pd.DataFrame":
+def read_table(
+    source: str,
+    query: str | None = None,
+    limits: Limits = Limits(),
+    text: TextFormat = TextFormat(),
+) -> "pd.DataFrame":
     """Read a table.
 
     Parameters
@@ -35,6 +40,8 @@ def read_table(source: str, query: str | None = None, limits: Limits = Limits())
         standard input; ``diabetes`` for scikit-learn's data, unless a file has that name.
     query
         The select statement that reads it from a database.
+    text
+        How a CSV or TSV file is written.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def read_table(source: str, query: str | None = None, limits: Limits = Limits())
     elif address.is_database:
         raise UsageError(f"--data {address} is a database: say what to read with --query")
     else:
-        table = _read_bytes(address, limits)
+        table = _read_bytes(address, limits, text)
     table.columns = pd.Index([str(name) for name in table.columns])
     if table.empty:
         raise DataError(f"--data {address} has no rows ({table.shape[1]} columns)")
@@ -61,7 +68,7 @@ def read_table(source: str, query: str | None = None, limits: Limits = Limits())
     return table
 
 
-def _read_bytes(address: TableAddress, limits: Limits) -> "pd.DataFrame":
+def _read_bytes(address: TableAddress, limits: Limits, text: TextFormat) -> "pd.DataFrame":
     if not is_readable_here(address):
         if address.full == FRAME:
             raise DataError(
@@ -77,7 +84,7 @@ def _read_bytes(address: TableAddress, limits: Limits) -> "pd.DataFrame":
         return _diabetes()
     try:
         with closing(find_source(address)) as source:
-            return _with_index_as_column(_read(source, address.file_name.lower(), limits))
+            return _with_index_as_column(_read(source, address.file_name.lower(), limits, text))
     except SearchError:
         raise
     except FileNotFoundError as error:
@@ -110,7 +117,7 @@ def _reason(error: Exception) -> str:
     return reason
 
 
-def _read(source: ByteSource, name: str, limits: Limits) -> "pd.DataFrame":
+def _read(source: ByteSource, name: str, limits: Limits, text: TextFormat) -> "pd.DataFrame":
     """Detect the format by the first bytes, as the file's name may be missing or wrong."""
     if source.files:
         return read_folder(source, limits)
@@ -127,7 +134,8 @@ def _read(source: ByteSource, name: str, limits: Limits) -> "pd.DataFrame":
     name = name.removesuffix(".gz")
     if name.endswith((".parquet", ".pq")):
         raise ValueError("it is not a Parquet file")
-    return read_delimited(lambda: _decompressed(source), name.endswith(".tsv"), limits)
+    tabs = name.endswith(".tsv")
+    return read_delimited(lambda: _decompressed(source), tabs, limits, text=text)
 
 
 @contextmanager

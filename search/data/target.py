@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search.data.numbers import BadCells
 from search.errors import DataError, UsageError
+from search.formatting import shorten
 from search.types import Task
 
 if TYPE_CHECKING:
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 
 # Integers with at most this many distinct values are classes.
 _MAX_INTEGER_CLASSES = 10
-# Classes that a message lists, and the length to which it shortens their names.
-_MOST_LISTED, _LONGEST_NAME = 10, 40
+# Classes that a message lists.
+_MOST_LISTED = 10
 # All whole numbers below this limit are represented exactly as float64.
 _EXACT_FLOATS = 2**53
 
@@ -58,8 +61,31 @@ def detect_task(target: "pd.Series") -> Task:
     return "classification" if few and len(values) < len(target) else "regression"
 
 
+def check_bad_target(target: str, bad: BadCells, task: Task | None) -> None:
+    """Raise `DataError` if a target is a number, but not in every row.
+
+    Parameters
+    ----------
+    bad
+        The cells that are not numbers.
+    task
+        ``None`` to detect it: a few distinct numbers beside other cells are classes.
+    """
+    is_regression = task == "regression" or (task is None and bad.n_numbers > _MAX_INTEGER_CLASSES)
+    if is_regression:
+        raise DataError(
+            f"the target '{target}' is a number, but not in every row: {bad}; correct such cells, "
+            f"or leave their rows out with --na {quote(bad.first)}"
+        )
+
+
 def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Encode the target for a forest.
+
+    Parameters
+    ----------
+    target
+        Its index is the number of the row in the table, from 0.
 
     Returns
     -------
@@ -85,17 +111,14 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
             "learn"
         )
     if pd.api.types.is_numeric_dtype(target):
-        count = int(np.isinf(target.to_numpy(dtype=np.float64)).sum())
-        if count:
+        infinite = np.flatnonzero(np.isinf(target.to_numpy(dtype=np.float64)))
+        if len(infinite):
             raise DataError(
-                f"the target '{name}' has {count} infinite values: leave these rows out"
+                f"the target '{name}' has {len(infinite):,} infinite values, the first in row "
+                f"{target.index[infinite[0]] + 1:,}: leave these rows out"
             )
     if task == "regression":
-        if not pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target):
-            example = next(str(v) for v in target)
-            msg = f"--task regression: the target '{name}' is not a number ('{example[:40]}')"
-            raise UsageError(msg)
-        return target.to_numpy(dtype=np.float64), None
+        return _as_numbers(target), None
     if pd.api.types.is_bool_dtype(target):
         values = target.astype(object).to_numpy().astype(bool)
     elif pd.api.types.is_numeric_dtype(target):
@@ -120,6 +143,22 @@ def encode_target(target: "pd.Series", task: Task) -> tuple[NDArray[Any], NDArra
         )
         raise DataError(msg)
     return codes.astype(np.int64), classes
+
+
+def _as_numbers(target: "pd.Series") -> NDArray[np.float64]:
+    """Return a target as numbers, also if they are text."""
+    import pandas as pd
+
+    is_number = pd.api.types.is_numeric_dtype(target) or pd.api.types.is_bool_dtype(target)
+    numbers = target if is_number else pd.to_numeric(target.astype(object), errors="coerce")
+    bad = np.flatnonzero(numbers.isna())
+    if len(bad):
+        raise UsageError(
+            f"--task regression: the target '{target.name}' is not a number in {len(bad):,} of "
+            f"{len(target):,} rows, the first is '{shorten(str(target.iloc[bad[0]]))}' in row "
+            f"{target.index[bad[0]] + 1:,}"
+        )
+    return np.asarray(numbers, dtype=np.float64)
 
 
 def choose_positive(
@@ -173,7 +212,7 @@ def list_classes(counts: Mapping[str, int], positive: str | None) -> str:
     """
     names = list(counts)[:_MOST_LISTED]
     texts = [
-        f"{_short(name)} ({counts[name]:,} rows{', positive' if name == positive else ''})"
+        f"{shorten(name)} ({counts[name]:,} rows{', positive' if name == positive else ''})"
         for name in names
     ]
     more = len(counts) - len(names)
@@ -187,13 +226,9 @@ def similar_classes(counts: Mapping[str, int]) -> Iterator[str]:
         return "".join(name.split()).casefold()
 
     for _, group in groupby(sorted(counts, key=plain), plain):
-        names = [f"'{_short(name)}'" for name in group]
+        names = [f"'{shorten(name)}'" for name in group]
         if len(names) > 1:
             yield (
                 f"the classes {', '.join(names[:-1])} and {names[-1]} differ only in case and "
                 "spaces: if they are one class, give them one name in the table"
             )
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

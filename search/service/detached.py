@@ -87,7 +87,7 @@ def _with_table(spec: StudySpec) -> StudySpec:
     if table is None:
         if not is_readable_here(TableAddress(spec.address)):
             return spec
-        table = read_table(spec.address, spec.query, spec.limits)
+        table = read_table(spec.address, spec.query, spec.limits, spec.description.text)
         spec = spec.with_table(table)
     load_problem(spec)
     n_bytes = int(table.memory_usage(deep=True).sum())

@@ -9,6 +9,7 @@ from search.data.addresses import PIPED, TableAddress
 from search.data.dataset import Dataset, load_dataset
 from search.data.description import DataDescription
 from search.data.hints import column_hints
+from search.data.numbers import read_numbers
 from search.data.roles import check_column
 from search.data.table import read_table
 from search.data.target import (
@@ -53,6 +54,9 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     """
     address = TableAddress(source)
     table = read_table(source, query)
+    hints: tuple[str, ...] = ()
+    with suppress(DataError):  # `launch` says what to choose
+        hints = read_numbers(table).notes
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
     values = infer_target_type(table[column][rows_with_target(table, column)])
@@ -70,15 +74,15 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
         "metric": f"or {', '.join(rest)}, or another scorer of scikit-learn",
     }
     dataset, classes = _dataset(table, column), list[str]()
-    hints = () if dataset is None else column_hints(dataset)
     if dataset is not None and dataset.classes is not None:
         counts, positive = dataset.class_counts, dataset.description.positive
         classes = ["#", f"# Classes of {_line(column)}: {_line(list_classes(counts, positive))}"]
-        hints = (*similar_classes(counts), *hints)
+        hints += tuple(similar_classes(counts))
         if positive is not None:
             (other_class,) = set(counts) - {positive}
             examples |= {"positive": positive}
             comments |= {"positive": f"or {toml_value(other_class)}"}
+    hints += () if dataset is None else column_hints(dataset)
     lines = [
         f"#:schema {SCHEMA.as_uri()}",
         f"# A study of {_line(address.redacted)}: {len(table):,} rows, {table.shape[1]} columns.",

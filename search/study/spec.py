@@ -194,6 +194,22 @@ class StudySpec(BaseModel):
             examples=[["-999"]],
         ),
     ] = ()
+    decimal: Annotated[
+        Literal[".", ","] | None,
+        Field(
+            description="Decimal mark of numbers such as 1,234, which the table leaves open. "
+            "Default: read from the table.",
+            examples=[","],
+        ),
+    ] = None
+    thousands: Annotated[
+        Literal[",", "."] | None,
+        Field(
+            description="Thousands mark of numbers such as 1,234, which the table leaves open. "
+            "Default: read from the table.",
+            examples=[","],
+        ),
+    ] = None
     evaluation: Annotated[
         Evaluation,
         Field(

@@ -30,6 +30,8 @@ TABLE: list[tuple[str, Any, Any, Any]] = [
     ("categorical", ("flag",), ("file", "other"), ()),
     ("positive", "flag", "file", None),
     ("na", ("-999", "flag"), ("file",), ()),
+    ("decimal", ",", ".", None),
+    ("thousands", ".", ",", None),
     ("evaluation", "cv", "oob", "auto"),
     ("folds", 3, 4, 5),
     ("trials", 7, 8, 50),

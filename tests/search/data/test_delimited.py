@@ -2,12 +2,13 @@
 
 import gzip
 import io
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import example, given, reject, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from table_errors import error_of
 
@@ -51,12 +52,9 @@ def test_a_table_read_in_pieces_equals_the_table_read_at_once(
 ) -> None:
     lines = ["a,b,c", *(",".join(map(quoted, row)) for row in rows)]
     text = "\n".join(lines).encode()
-    try:
-        whole = read(text)
-    except ValueError as error:
-        if "numbers with commas" not in str(error):
-            raise
-        reject()
+    # The rows of the first piece decide whether numbers have decimal commas.
+    assume(not any(re.search(r",\d", cell) for row in rows for cell in row))
+    whole = read(text)
     pieces = read(text, piece_values=piece)
     assert [str(value) for value in pieces.to_numpy().ravel()] == [
         str(value) for value in whole.astype(pieces.dtypes.to_dict()).to_numpy().ravel()
@@ -124,7 +122,6 @@ ROWS = "".join(f"{i},{i % 7},{i}.5\n" for i in range(60))
         (gzip.compress(f"a,b,y\n{ROWS}".encode())[:-8] + b"12345678", "CRC"),
         (b"\x1f\x8b\x08\0 no gzip", "cannot read --data"),
         (b"a,b,a\n1,2,3\n", "2 columns are called 'a': rename them"),
-        (b"a;b\n1,5;2\n;3\n2,25e3;4\n", "column 'a' has numbers with commas (1,5): write"),
         (b"", "is empty"),
         (b"\n\n", "is empty"),
         (b"a,b\n" + b"," * 3000, "its second line has 2,999 fields more than its first"),

@@ -75,8 +75,18 @@ def test_a_target_has_the_type_of_its_values() -> None:
     ("values", "task", "error", "says"),
     [
         ([3, 3, 3], "regression", DataError, "is 3 in all 3 rows that have one"),
-        (["a", "b"] * 2, "regression", UsageError, "'y' is not a number ('a')"),
-        ([1.0, np.inf, -np.inf], "regression", DataError, "'y' has 2 infinite values"),
+        (
+            ["a", "b"] * 2,
+            "regression",
+            UsageError,
+            "'y' is not a number in 4 of 4 rows, the first is 'a' in row 1",
+        ),
+        (
+            [1.0, np.inf, -np.inf],
+            "regression",
+            DataError,
+            "'y' has 2 infinite values, the first in row 2",
+        ),
         (list("abcd"), "classification", DataError, "has 4 classes in 4 rows"),
     ],
 )
