@@ -124,8 +124,11 @@ def _weights(column: "pd.Series") -> Array:
     numbers: Array = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(numbers) | (numbers < 0))
     if len(bad):
-        value = column.iloc[bad[0]]
-        msg = f"--weight '{column.name}' holds {value!s:.40}: weights are numbers from 0 up"
+        value, row = column.iloc[bad[0]], column.index[bad[0]] + 1
+        msg = (
+            f"--weight '{column.name}' holds {value!s:.40} in row {row:,}: weights are numbers "
+            "from 0 up"
+        )
         raise DataError(msg)
     if not numbers.any():
         raise DataError(f"--weight '{column.name}' is 0 in every row")

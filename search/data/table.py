@@ -9,6 +9,8 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import numpy as np
+
 from search.data.addresses import DIABETES, FRAME, STDIN, TableAddress
 from search.data.delimited import TextFormat, read_delimited
 from search.data.limits import Limits
@@ -161,9 +163,18 @@ def _temporary_copy(stream: "BufferedReader[Any]", limits: Limits) -> Iterator[B
 
 
 def _with_index_as_column(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Turn the index into a column if it holds data: an unnamed first column, a Parquet index."""
+    """Turn the index into a column if it holds data: an unnamed first column, a Parquet index.
+
+    An index that repeats a column is left out. One that only has its name gets another name.
+    """
     import pandas as pd
 
+    for name in table.index.names:
+        if name is not None and name in table.columns:
+            if np.array_equal(table.index.get_level_values(name), table[name]):
+                table = table.reset_index(level=name, drop=True)
+            else:
+                table = table.rename_axis(index={name: f"{name} (index)"})
     is_default = table.index.name is None and table.index.equals(pd.RangeIndex(len(table)))
     return table if is_default else table.reset_index()
 

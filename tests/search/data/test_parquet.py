@@ -47,6 +47,20 @@ def test_a_file_is_read_as_pandas_reads_it(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(read_table(str(path)), expected)
 
 
+def test_an_index_that_is_named_like_a_column_is_read(tmp_path: Path) -> None:
+    def read(table: pd.DataFrame) -> list[str]:
+        table.to_parquet(tmp_path / "t.parquet")
+        found = read_table(str(tmp_path / "t.parquet"))
+        assert found["y"].tolist() == TABLE["y"].tolist()
+        return list(found.columns)
+
+    table = TABLE[["x", "y"]]
+    assert read(table.set_index("x", drop=False)) == ["x", "y"]
+    assert read(table.set_index(table["y"].rename("x") + 3)) == ["x (index)", "x", "y"]
+    both = table.set_index([table["x"], table["y"].rename("z")])
+    assert read(both) == ["z", "x", "y"]
+
+
 def test_columns_of_many_types_become_features(tmp_path: Path) -> None:
     TABLE.to_parquet(tmp_path / "t.parquet")
     dataset = make_dataset(str(tmp_path / "t.parquet"), "y")

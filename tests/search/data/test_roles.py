@@ -182,7 +182,11 @@ def test_a_column_with_two_roles_is_refused(description: DataDescription, says: 
 @pytest.mark.parametrize(
     ("role", "values", "says"),
     [
-        ("weight", [1, 2, -0.5, 1], "--weight 'it' holds -0.5: weights are numbers from 0 up"),
+        (
+            "weight",
+            [1, 2, -0.5, 1],
+            "--weight 'it' holds -0.5 in row 3: weights are numbers from 0 up",
+        ),
         ("weight", ["1", "heavy", "2", "3"], "--weight 'it' holds heavy"),
         ("weight", [1.0, np.inf, 2.0, 3.0], "--weight 'it' holds inf"),
         ("weight", [0, 0, 0, 0], "--weight 'it' is 0 in every row"),
