@@ -36,6 +36,10 @@ def launch(
     na: Annotated[list[str] | None, study_option("na", "WORD")] = None,
     decimal: Annotated[str | None, study_option("decimal", "MARK")] = None,
     thousands: Annotated[str | None, study_option("thousands", "MARK")] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help=description("header"), show_default=False),
+    ] = None,
     evaluation: Annotated[str | None, study_option("evaluation", "auto|oob|cv")] = None,
     folds: Annotated[str | None, study_option("folds", "N")] = None,
     trials: Annotated[str | None, study_option("trials", "N")] = None,

@@ -16,7 +16,10 @@ PIPED = "-"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9.+-]*)(?:://|::)")
 _DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
-_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
+_SUFFIXES = (
+    *(".gz", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"),
+    *(".parquet", ".pq", ".feather", ".arrow"),
+)
 _DATABASE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 
 

@@ -29,6 +29,7 @@ from search.data.limits import ALL_FREE_MEMORY, Limits
 from search.data.merging import merge_values
 from search.data.missing import NOTES, mark_missing
 from search.data.numbers import Numbers, Rules, read_numbers
+from search.data.outliers import extreme_target_notes, footer_notes
 from search.data.roles import Roles, check_column, read_roles
 from search.data.table import read_table
 from search.data.target import (
@@ -250,6 +251,8 @@ def load_dataset(
     DataError
         When the table cannot be read, or nothing can be learned from it.
     """
+    import pandas as pd
+
     source, task = description.source, description.task
     table, numbers = _read(description, address, table, limits)
     notes = list(numbers.notes)
@@ -279,6 +282,8 @@ def load_dataset(
     if task is None and source != DIABETES:
         notes.append(f"task: {chosen}, detected from '{target}' (choose another with --task)")
     y, classes = encode_target(table[target], chosen)
+    if classes is None:
+        notes += extreme_target_notes(pd.Series(y, table.index, name=target))
     counts = _class_counts(y, classes)
     names = [] if classes is None else [str(label) for label in classes]
     positive = choose_positive(target, counts, names, description.positive)
@@ -329,6 +334,7 @@ def _read(
         notes.append(
             "--query has no `order by`: a study can continue only if its rows keep their order"
         )
+    notes += footer_notes(table)
     return table, replace(numbers, notes=tuple(notes))
 
 

@@ -3,18 +3,18 @@
 import codecs
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from search.data.headers import doubts_about_names, find_header, n_fields, separator_of
 from search.data.limits import Limits
 from search.data.missing import NOTES, read_dashes, restore_words
 from search.data.numbers import DECIMAL, decimal_marks
-from search.formatting import size
+from search.formatting import shorten, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,10 @@ _DECIMAL_ROWS = 1000
 # its header.
 _LABELS = "labels"
 _MAX_LABEL_COLUMNS = 20
+# Records that are searched for a header, and bytes from which no more are read.
+_MAX_START_RECORDS, _MAX_START_BYTES = 20, 1_000_000
+# Attribute of a piece: the text of the lines before the header.
+_SKIPPED = "skipped"
 
 Opener = Callable[[], AbstractContextManager["io.BufferedReader[Any]"]]
 
@@ -47,9 +51,12 @@ class TextFormat:
     ----------
     decimal
         Decimal mark of its numbers; ``None`` to detect it.
+    header
+        Whether the first row holds the names of the columns. If not, they are x0, x1, ….
     """
 
     decimal: str | None = None
+    header: bool = True
 
 
 class _CheckedStream(io.RawIOBase):
@@ -58,21 +65,44 @@ class _CheckedStream(io.RawIOBase):
     Attributes
     ----------
     header, second
-        The first two records that are not empty; the parser, too, skips empty lines.
+        The header and the record after it. Empty records do not count, as the parser skips them.
+    skipped
+        The text of the lines before the header, which the parser reads as empty lines.
     piece_bytes
         Bytes that the parser has taken for the current piece; the reader resets it.
     separator
         Separator of the fields; empty until it is known.
     """
 
-    def __init__(self, stream: "io.BufferedReader[Any]", memory: int) -> None:
+    def __init__(
+        self, stream: "io.BufferedReader[Any]", memory: int, tabs: bool, has_header: bool
+    ) -> None:
         self._stream = stream
         self._max_piece_bytes = max(memory, _MIN_PIECE_BYTES)
         self.piece_bytes = 0
         self.separator = b""
         self._lookahead = io.BytesIO()
-        self.header, self.second = self._read_nonempty(), self._read_nonempty()
-        self._lookahead.seek(0)
+        records, ends = [b""], [0]
+
+        def read() -> Iterator[str]:
+            while record := self._read_nonempty():
+                records.append(record)
+                ends.append(self._lookahead.tell())
+                yield record.decode("utf-8-sig", errors="replace")
+                if len(records) > _MAX_START_RECORDS or ends[-1] > _MAX_START_BYTES:
+                    return
+
+        number, self.named_separator = find_header(read(), tabs, has_header)
+        while len(records) < number + 3 and (record := self._read_nonempty()):
+            records.append(record)
+        self.header, self.second = [*records, b"", b""][number + 1 : number + 3]
+        text = self._lookahead.getvalue()
+        lines = text[: ends[number]].decode("utf-8-sig", errors="replace").splitlines()
+        self.skipped = tuple(line.strip() for line in lines if line.strip())
+        # Empty lines keep the numbers of lines in the parser's messages.
+        self._lookahead = io.BytesIO(
+            b"\n" * text[: ends[number]].count(b"\n") + text[ends[number] :]
+        )
 
     def _read_nonempty(self) -> bytes:
         record = self._read_record()
@@ -148,33 +178,37 @@ def read_delimited(
     def read(
         dtype: Mapping[str, str] | None = None, names: Sequence[str] = ()
     ) -> "Iterator[pd.DataFrame]":
-        return _read_pieces(open_text, tabs, limits, piece_values, dtype, names, decimal)
+        return _read_pieces(open_text, tabs, limits, piece_values, dtype, names, form)
 
-    decimal = text.decimal or "."
+    form, notes = text, list[str]()
     parsed = read()
     if text.decimal is None:
         first = next(parsed)
+        parsed = chain([first], parsed)
         if decimal_marks(first.head(_DECIMAL_ROWS)) == {","}:
-            decimal = ","
+            form = replace(text, decimal=",")
             parsed = read()
-        else:
-            parsed = chain([first], parsed)
+            remedy = "choose another decimal mark with --decimal"
+            notes.append(f"numbers are read with decimal commas ({remedy})")
     pieces = limits.collect(parsed, _bytes_of)
     if len(pieces) > 1:
         _unify_types(pieces, read, limits)
-    notes = restore_words(pieces, read)
+    if skipped := pieces[0].attrs.get(_SKIPPED):
+        listed = ", ".join(f"'{shorten(line)}'" for line in skipped)
+        notes.append(f"lines before the table are skipped: {listed}")
+    notes += restore_words(pieces, read)
     labels = pieces[0].attrs.get(_LABELS, 0)
     table = pd.concat(pieces, ignore_index=True)
     if labels and table.iloc[:, -labels:].isna().all(axis=None):
         # Each row ends with separators; the first columns are not labels.
         names = table.columns[labels:]
         table = table.iloc[:, :-labels].set_axis(names, axis=1)
-    table.attrs[NOTES] = (*notes, *read_dashes(table))
-    if decimal == "," and text.decimal is None:
-        remedy = "choose another decimal mark with --decimal"
-        table.attrs[NOTES] += (f"numbers are read with decimal commas ({remedy})",)
+    notes += read_dashes(table)
+    if text.header:
+        notes += doubts_about_names(table)
+    table.attrs[NOTES] = tuple(notes)
     if any((column % 1).any() for _, column in table.select_dtypes("float").items()):
-        table.attrs[DECIMAL] = decimal
+        table.attrs[DECIMAL] = form.decimal or "."
     return table
 
 
@@ -185,7 +219,7 @@ def _read_pieces(
     piece_values: int,
     dtype: Mapping[str, str] | None,
     names: Sequence[str],
-    decimal: str,
+    form: TextFormat,
 ) -> "Iterator[pd.DataFrame]":
     """Yield the pieces of a table.
 
@@ -198,23 +232,28 @@ def _read_pieces(
     import pandas as pd
 
     with open_text() as stream:
-        text = _CheckedStream(stream, limits.memory)
+        text = _CheckedStream(stream, limits.memory, tabs, form.header)
         header = text.header.decode("utf-8-sig")
         if "\r" in header.rstrip("\r\n") and '"' not in header:
             raise ValueError("its lines end with carriage returns only: save it with line feeds")
-        separator = "\t" if tabs else _separator(header)
+        separator = text.named_separator or ("\t" if tabs else separator_of(header))
+        fields = n_fields(header, separator)
         columns = header.count(separator) + 1
         if columns > _MAX_COLUMNS or len(text.header) == _MAX_HEADER_BYTES:
             raise ValueError(
                 f"its first line has {columns:,} columns and {len(header):,} characters; at most "
                 f"{_MAX_COLUMNS:,} columns are read"
             )
-        _check_names(header, separator)
+        if form.header:
+            _check_names(header, separator)
         values = min(piece_values, limits.memory // _BYTES_PER_VALUE)
         options: dict[str, Any] = {"sep": separator, "encoding": "utf-8-sig", "dtype": dtype}
-        options |= {"low_memory": False, "decimal": decimal}
+        options |= {"low_memory": False, "decimal": form.decimal or "."}
+        if not form.header:
+            options |= {"header": None, "names": [f"x{k}" for k in range(fields)]}
         rows = max(1, values // columns)
-        labels = _n_fields(text.second, separator) - _n_fields(text.header, separator)
+        labels = n_fields(text.second.decode("utf-8-sig"), separator) - fields
+        labels = labels if form.header else 0
         if labels > _MAX_LABEL_COLUMNS:
             raise ValueError(f"its second line has {labels:,} fields more than its first")
         if names:
@@ -226,11 +265,10 @@ def _read_pieces(
             for piece in reader:
                 text.piece_bytes = 0
                 if text.header.strip() and labels > 0:
-                    labelled = piece.reset_index()
-                    labelled.attrs[_LABELS] = labels
-                    yield labelled
-                else:
-                    yield piece
+                    piece = piece.reset_index()  # noqa: PLW2901
+                    piece.attrs[_LABELS] = labels
+                piece.attrs[_SKIPPED] = text.skipped
+                yield piece
 
 
 def _check_names(header: str, separator: str) -> None:
@@ -239,21 +277,10 @@ def _check_names(header: str, separator: str) -> None:
         names = next(csv.reader([header], delimiter=separator), [])
         for name, times in Counter(filter(None, names)).most_common(1):
             if times > 1:
-                raise ValueError(f"{times} columns are called '{name}': rename them")
-
-
-def _n_fields(record: bytes, separator: str) -> int:
-    """Count the fields; 0 if one of them is longer than the csv module reads."""
-    try:
-        return len(next(csv.reader([record.decode("utf-8-sig")], delimiter=separator), ()))
-    except csv.Error:
-        return 0
-
-
-def _separator(header: str) -> str:
-    """Return the first of comma, semicolon and tab that the header has outside of quotes."""
-    unquoted = re.sub(r'"[^"]*"', "", header)
-    return next((mark for mark in (",", ";", "\t") if mark in unquoted), ",")
+                raise ValueError(
+                    f"{times} columns are called '{name}': rename them, or add --no-header if the "
+                    "first line is not a header"
+                )
 
 
 def _bytes_of(piece: "pd.DataFrame") -> int:

@@ -61,6 +61,8 @@ class DataDescription(BaseModel):
         Words that mean that a value is missing, sorted.
     decimal, thousands
         Marks of numbers that are written as text; ``None`` if the table shows them.
+    header
+        Whether the first row of a CSV or TSV file holds the names of the columns.
     """
 
     # Unknown fields are kept: a later version may have written them.
@@ -80,11 +82,12 @@ class DataDescription(BaseModel):
     na: Annotated[tuple[str, ...], CANONICAL] = ()
     decimal: str | None = None
     thousands: str | None = None
+    header: bool = True
 
     @property
     def text(self) -> TextFormat:
         """How a CSV or TSV file is written."""
-        return TextFormat(decimal="," if self.thousands == "." else self.decimal)
+        return TextFormat("," if self.thousands == "." else self.decimal, self.header)
 
     @property
     def roles(self) -> dict[str, str]:

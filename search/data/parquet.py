@@ -1,9 +1,9 @@
 """Reads Parquet: a file, or a folder whose ``name=value`` subfolders become columns."""
 
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from search.data.limits import Limits, bytes_in_pandas
+from search.data.arrow import to_pandas
+from search.data.limits import Limits
 from search.data.sources import ByteSource
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def read_parquet(file: BinaryIO, limits: Limits) -> "pd.DataFrame":
     with pq.ParquetFile(file) as parquet:
         limits.check(parquet.metadata.num_rows, _largest_group(parquet.metadata))
         schema = parquet.schema_arrow
-        return _to_pandas(schema, parquet.iter_batches(_batch_rows(schema)), limits)
+        return to_pandas(schema, parquet.iter_batches(_batch_rows(schema)), limits)
 
 
 def read_folder(source: ByteSource, limits: Limits) -> "pd.DataFrame":
@@ -60,7 +60,7 @@ def read_folder(source: ByteSource, limits: Limits) -> "pd.DataFrame":
     batches = dataset.to_batches(
         batch_size=_batch_rows(schema), batch_readahead=1, fragment_readahead=1
     )
-    return _to_pandas(schema, batches, limits)
+    return to_pandas(schema, batches, limits)
 
 
 def _batch_rows(schema: "pa.Schema") -> int:
@@ -72,20 +72,3 @@ def _largest_group(metadata: "pq.FileMetaData") -> int:
     # The columns are not asked: for a damaged one, Arrow would end the process.
     groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
     return max((group.total_byte_size for group in groups), default=0)
-
-
-def _to_pandas(
-    schema: "pa.Schema", batches: "Iterable[pa.RecordBatch]", limits: Limits
-) -> "pd.DataFrame":
-    import pyarrow as pa
-
-    kept = limits.collect(_validated(batches), bytes_in_pandas)
-    frame: pd.DataFrame = pa.Table.from_batches(kept, schema).to_pandas()
-    return frame
-
-
-def _validated(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-    """Raise for invalid UTF-8 and for offsets out of range: a damaged file could crash Arrow."""
-    for batch in batches:
-        batch.validate(full=True)
-        yield batch

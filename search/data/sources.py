@@ -14,7 +14,7 @@ from search.errors import DataError, UsageError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-READABLE = "a CSV, TSV (also .gz) or Parquet file"
+READABLE = "a CSV, TSV, JSON Lines (also .gz), Feather or Parquet file"
 _PARQUET = (".parquet", ".pq")
 _WEB = ("http", "https")
 # Seconds to wait for a connection, and for the next byte.

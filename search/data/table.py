@@ -3,7 +3,7 @@
 import gzip
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from search.data import arrow, parquet
 from search.data.addresses import DIABETES, FRAME, STDIN, TableAddress
 from search.data.delimited import TextFormat, read_delimited
 from search.data.limits import Limits
-from search.data.parquet import MAGIC, read_folder, read_parquet
+from search.data.parquet import read_folder
 from search.data.sources import READABLE, ByteSource, find_source, is_readable_here
 from search.data.sql import read_query
 from search.errors import DataError, SearchError, UsageError
@@ -23,7 +24,9 @@ from storage.errors import first_line
 if TYPE_CHECKING:
     import pandas as pd
 
-_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+_GZIP, _ZIP, _OLD_FEATHER = b"\x1f\x8b", b"PK\x03\x04", b"FEA1"
+_JSON_LINES, _JSON_ARRAY = re.compile(rb'\s*\{\s*"'), re.compile(rb"\s*\[\s*[{\[]")
+_START_BYTES = 100
 _BLOCK = 1 << 20
 
 
@@ -124,20 +127,33 @@ def _read(source: ByteSource, name: str, limits: Limits, text: TextFormat) -> "p
     if source.files:
         return read_folder(source, limits)
     with _decompressed(source) as stream:
-        magic = stream.peek(len(MAGIC))[: len(MAGIC)]
-        if magic == MAGIC:
+        start = stream.peek(_START_BYTES)[:_START_BYTES]
+        if (reader := _binary_reader(start)) is not None:
             is_gzip = isinstance(stream.raw, gzip.GzipFile)
             if source.system is None and stream.seekable() and not is_gzip:
-                return read_parquet(stream, limits)
+                return reader(stream, limits)
             with _temporary_copy(stream, limits) as file:
-                return read_parquet(file, limits)
-    if magic == _ZIP:
+                return reader(file, limits)
+    if start.startswith(_ZIP):
         raise ValueError("spreadsheets and archives are not read; export it as CSV")
+    if start.startswith(_OLD_FEATHER):
+        raise ValueError("Feather files of version 1 are not read; write it again as version 2")
+    if _JSON_ARRAY.match(start):
+        raise ValueError("it is a JSON array; write one object per line (JSON Lines)")
     name = name.removesuffix(".gz")
     if name.endswith((".parquet", ".pq")):
         raise ValueError("it is not a Parquet file")
     tabs = name.endswith(".tsv")
     return read_delimited(lambda: _decompressed(source), tabs, limits, text=text)
+
+
+def _binary_reader(start: bytes) -> "Callable[[BinaryIO, Limits], pd.DataFrame] | None":
+    """Return what reads a file that begins with these bytes; ``None`` for delimited text."""
+    if start.startswith(parquet.MAGIC):
+        return parquet.read_parquet
+    if start.startswith(arrow.MAGIC):
+        return arrow.read_feather
+    return arrow.read_json_lines if _JSON_LINES.match(start) else None
 
 
 @contextmanager

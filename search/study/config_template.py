@@ -9,6 +9,7 @@ from search.data.addresses import PIPED, TableAddress
 from search.data.dataset import Dataset, load_dataset
 from search.data.description import DataDescription
 from search.data.hints import column_hints
+from search.data.missing import NOTES
 from search.data.numbers import read_numbers
 from search.data.roles import check_column
 from search.data.table import read_table
@@ -54,9 +55,9 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     """
     address = TableAddress(source)
     table = read_table(source, query)
-    hints: tuple[str, ...] = ()
+    hints: tuple[str, ...] = table.attrs.get(NOTES, ())
     with suppress(DataError):  # `launch` says what to choose
-        hints = read_numbers(table).notes
+        hints += read_numbers(table).notes
     column = str(table.columns[-1]) if target is None else target
     check_column(table, column, "target")
     values = infer_target_type(table[column][rows_with_target(table, column)])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NAME_RULE = "use up to 100 letters, digits, '.', '_' and '-'"
 # Boolean options. All other options reject booleans, which Python would accept as 0 and 1.
-_BOOLEANS = ("register", "detach")
+_BOOLEANS = ("header", "register", "detach")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 Evaluation = Literal["auto", "oob", "cv"]
@@ -96,10 +96,10 @@ class StudySpec(BaseModel):
         str,
         Field(
             min_length=1,
-            description="Table to learn from: path or address (https://…, s3://…) of a CSV, TSV "
-            "(also .gz) or Parquet file or of a folder of Parquet files, address of a database, "
-            "- for standard input, or diabetes. Passwords and signatures in an address are not "
-            "stored.",
+            description="Table to learn from: path or address (https://…, s3://…) of a CSV, TSV, "
+            "JSON Lines (also .gz), Feather or Parquet file or of a folder of Parquet files, "
+            "address of a database, - for standard input, or diabetes. Passwords and signatures "
+            "in an address are not stored.",
         ),
     ] = DIABETES
     query: Annotated[
@@ -210,6 +210,13 @@ class StudySpec(BaseModel):
             examples=[","],
         ),
     ] = None
+    header: Annotated[
+        bool,
+        Field(
+            description="Whether the first row of a CSV or TSV file holds the names of the "
+            "columns. Without a header, they are x0, x1, …."
+        ),
+    ] = True
     evaluation: Annotated[
         Evaluation,
         Field(
@@ -345,7 +352,7 @@ class StudySpec(BaseModel):
         not_boolean = set(_options()).difference(_BOOLEANS, ["positive"])  # a class may be True
         for name, value in given.items():
             if isinstance(value, bool) and name in not_boolean:
-                booleans = " and ".join(_BOOLEANS)
+                booleans = f"{', '.join(_BOOLEANS[:-1])} and {_BOOLEANS[-1]}"
                 raise UsageError(f"invalid {name} {value}: only {booleans} are true or false")
         if isinstance(given.get("space"), Mapping):
             given["space"] = {name: _plain(value) for name, value in given["space"].items()}

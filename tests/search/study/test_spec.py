@@ -72,7 +72,10 @@ def space(**asked: Any) -> dict[str, Any]:
         ),
         ({"data": ""}, "invalid data ''"),
         ({"regster": True}, "there is no option 'regster' (did you mean 'register'?)"),
-        ({"trials": True}, "invalid trials True: only register and detach are true or false"),
+        (
+            {"trials": True},
+            "invalid trials True: only header, register and detach are true or false",
+        ),
         ({"space": {"max_features": [[1]]}}, "= [[1]]: give a value, a list of values"),
     ],
 )
