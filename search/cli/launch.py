@@ -36,6 +36,7 @@ def launch(
     na: Annotated[list[str] | None, study_option("na", "WORD")] = None,
     decimal: Annotated[str | None, study_option("decimal", "MARK")] = None,
     thousands: Annotated[str | None, study_option("thousands", "MARK")] = None,
+    dates: Annotated[str | None, study_option("dates", "day-first|month-first")] = None,
     header: Annotated[
         bool | None,
         typer.Option("--header/--no-header", help=description("header"), show_default=False),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.addresses import DIABETES, TableAddress, resolve_table
+from search.data.dates import read_dates
 from search.data.description import DataDescription, ResolvedDescription
 from search.data.encoding import (
     DEFAULT,
@@ -79,7 +80,8 @@ class Dataset:
     notes
         A sentence about each default that was chosen, and about rows that were left out.
     rewritten
-        Rules by column: text of these features was rewritten before it was read as numbers.
+        Rules by column: text of these features was rewritten before it was read as numbers or
+        dates.
     """
 
     description: ResolvedDescription
@@ -320,7 +322,10 @@ def load_dataset(
 def _read(
     description: DataDescription, address: str | None, table: "pd.DataFrame | None", limits: Limits
 ) -> "tuple[pd.DataFrame, Numbers]":
-    """Read a table, its missing cells, and its numbers with marks; all notes are in `Numbers`."""
+    """Read a table: its missing cells, its numbers with marks, and its dates.
+
+    All notes and rules are in `Numbers`.
+    """
     query = description.query
     if table is None:
         table = read_table(address or description.source, query, limits, description.text)
@@ -329,13 +334,15 @@ def _read(
     notes = [*table.attrs.get(NOTES, ()), *mark_missing(table, description.na)]
     others = (description.group, *description.drop, *description.categorical)
     numbers = read_numbers(table, others, description.decimal, description.thousands)
-    notes += numbers.notes
+    target = description.target or table.columns[-1]
+    dates, date_notes = read_dates(table, (target, *others), description.dates)
+    notes += (*numbers.notes, *date_notes)
     if query is not None and "order by" not in " ".join(query.lower().split()):
         notes.append(
             "--query has no `order by`: a study can continue only if its rows keep their order"
         )
     notes += footer_notes(table)
-    return table, replace(numbers, notes=tuple(notes))
+    return table, replace(numbers, notes=tuple(notes), rules=numbers.rules | dates)
 
 
 def load_again(

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from search.data.addresses import TableAddress
+from search.data.dates import DateOrder
 from search.data.delimited import TextFormat
 from search.types import Task
 
@@ -61,6 +62,8 @@ class DataDescription(BaseModel):
         Words that mean that a value is missing, sorted.
     decimal, thousands
         Marks of numbers that are written as text; ``None`` if the table shows them.
+    dates
+        Order of day and month in columns whose dates do not show it; ``None`` for the default.
     header
         Whether the first row of a CSV or TSV file holds the names of the columns.
     """
@@ -82,6 +85,7 @@ class DataDescription(BaseModel):
     na: Annotated[tuple[str, ...], CANONICAL] = ()
     decimal: str | None = None
     thousands: str | None = None
+    dates: DateOrder | None = None
     header: bool = True
 
     @property

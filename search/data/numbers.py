@@ -280,10 +280,10 @@ def _examine(column: "pd.Series") -> _Column | None:
     """Examine a column; ``None`` if it is not one of text, or most values are not numbers."""
     import pandas as pd
 
-    values = _texts(column)
+    values = texts_of(column)
     if values is None:
         return None
-    notations, least = _notations(_sample(values))
+    notations, least = _notations(sample_of(values))
     if not notations:
         return None
     codes, distinct = pd.factorize(values)
@@ -324,7 +324,7 @@ def _full_matches(texts: "pd.Series", pattern: str) -> NDArray[np.bool_]:
     return np.asarray(texts.str.fullmatch(pattern), dtype=bool)
 
 
-def _texts(column: "pd.Series") -> "pd.Series | None":
+def texts_of(column: "pd.Series") -> "pd.Series | None":
     """Return a column that holds texts, or texts and numbers, as one of text."""
     import pandas as pd
 
@@ -338,7 +338,7 @@ def _texts(column: "pd.Series") -> "pd.Series | None":
     return column.map(str, na_action="ignore").astype("str")
 
 
-def _sample(values: "pd.Series") -> list[str]:
+def sample_of(values: "pd.Series") -> list[str]:
     """Return some values, evenly spaced."""
     present = values.dropna()
     places = np.unique(np.linspace(0, len(present) - 1, _SAMPLE).astype(int))

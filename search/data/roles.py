@@ -151,7 +151,8 @@ def _times(column: "pd.Series") -> Array:
     if any(not np.array_equal(first, other) for other in others):
         raise DataError(
             f"--time '{column.name}' holds dates such as {column.iloc[0]}, whose day and month "
-            "cannot be told apart: write them as 2024-12-31"
+            "cannot be told apart: say which comes first by --dates day-first or --dates "
+            "month-first"
         )
     return first
 

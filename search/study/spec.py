@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from search.data.addresses import DIABETES, FRAME, TableAddress
+from search.data.dates import DateOrder
 from search.data.description import CANONICAL, DataDescription
 from search.data.limits import Limits
 from search.errors import UsageError
@@ -208,6 +209,15 @@ class StudySpec(BaseModel):
             description="Thousands mark of numbers such as 1,234, which the table leaves open. "
             "Default: read from the table.",
             examples=[","],
+        ),
+    ] = None
+    dates: Annotated[
+        DateOrder | None,
+        Field(
+            description="Order of day and month in dates such as 02/06/2024, in columns that do "
+            "not show it by a number above 12. Default: day-first with points, otherwise as in "
+            "other columns, or month-first.",
+            examples=["day-first"],
         ),
     ] = None
     header: Annotated[

@@ -32,6 +32,7 @@ TABLE: list[tuple[str, Any, Any, Any]] = [
     ("na", ("-999", "flag"), ("file",), ()),
     ("decimal", ",", ".", None),
     ("thousands", ".", ",", None),
+    ("dates", "day-first", "month-first", None),
     ("header", False, True, True),
     ("evaluation", "cv", "oob", "auto"),
     ("folds", 3, 4, 5),

@@ -87,7 +87,7 @@ def test_all_dates_of_a_column_are_parsed_in_one_format(values: list[str]) -> No
 
 
 def test_dates_with_ambiguous_days_and_months_are_refused() -> None:
-    with pytest.raises(DataError, match=r"such as 10/02/2023, .*: write them as 2024-12-31"):
+    with pytest.raises(DataError, match=r"such as 10/02/2023, .* by --dates day-first"):
         read(["10/02/2023", "01/03/2023", "02/11/2023", "12/12/2023"], "time")
     assert read(["01/01/2023", "02/02/2023", "03/03/2023", "04/04/2023"], "time") is not None
 

@@ -46,7 +46,13 @@ def exported(storage: str, **options: Any) -> tuple[Problem, str | None]:
         {"time": "age", "folds": 4},
         {"weight": "age"},
         {"drop": ["street", "age"]},
-        {"categorical": ["street"], "drop": ["age"], "na": ["-999"], "decimal": ","},
+        {
+            "categorical": ["street"],
+            "drop": ["age"],
+            "na": ["-999"],
+            "decimal": ",",
+            "dates": "day-first",
+        },
         {
             "space": {
                 "max_depth": ["none", 4, 8],
