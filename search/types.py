@@ -3,3 +3,4 @@
 from typing import Literal
 
 Task = Literal["regression", "classification"]
+DateOrder = Literal["day-first", "month-first"]

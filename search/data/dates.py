@@ -7,16 +7,16 @@ default the month comes first, as the encoder takes it.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.data.numbers import Rules, sample_of, texts_of
+from search.data.numbers import Rules, rewrite, sample_of, texts_of
+from search.types import DateOrder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DateOrder = Literal["day-first", "month-first"]
 _DATE = r"\s*([0-9]{1,2})([/.\-])([0-9]{1,2})[/.\-]([0-9]{4}|[0-9]{2})(?:[^0-9].*)?"
 _MAX_MONTH, _MAX_DAY = 12, 31
 # Columns that are named in the notes.
@@ -94,8 +94,6 @@ def read_dates(
 def rewritten(column: "pd.Series", rules: Rules) -> "pd.Series":
     """Apply the rules to the distinct texts of a column."""
     import pandas as pd
-
-    from search.data.numbers import rewrite
 
     codes, distinct = pd.factorize(column)
     texts = rewrite(pd.Series(distinct, dtype="str"), rules)

@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from search.data.headers import doubts_about_names, find_header, n_fields, separ
 from search.data.limits import Limits
 from search.data.missing import NOTES, read_dashes, restore_words
 from search.data.numbers import DECIMAL, decimal_marks
+from search.data.text_format import TextFormat
 from search.formatting import shorten, size
 
 if TYPE_CHECKING:
@@ -41,22 +42,6 @@ _MAX_START_RECORDS, _MAX_START_BYTES = 20, 1_000_000
 _SKIPPED = "skipped"
 
 Opener = Callable[[], AbstractContextManager["io.BufferedReader[Any]"]]
-
-
-@dataclass(frozen=True)
-class TextFormat:
-    """What the user says of a text file.
-
-    Attributes
-    ----------
-    decimal
-        Decimal mark of its numbers; ``None`` to detect it.
-    header
-        Whether the first row holds the names of the columns. If not, they are x0, x1, ….
-    """
-
-    decimal: str | None = None
-    header: bool = True
 
 
 class _CheckedStream(io.RawIOBase):
@@ -207,7 +192,8 @@ def read_delimited(
     if text.header:
         notes += doubts_about_names(table)
     table.attrs[NOTES] = tuple(notes)
-    if any((column % 1).any() for _, column in table.select_dtypes("float").items()):
+    has_fractions = any((column % 1).any() for _, column in table.select_dtypes("float").items())
+    if has_fractions or form.decimal == ",":
         table.attrs[DECIMAL] = form.decimal or "."
     return table
 

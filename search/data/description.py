@@ -6,9 +6,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from search.data.addresses import TableAddress
-from search.data.dates import DateOrder
-from search.data.delimited import TextFormat
-from search.types import Task
+from search.data.text_format import TextFormat
+from search.types import DateOrder, Task
 
 # Columns that describe rows, and the words that users read for them.
 ROLES = {"weight": "weights", "group": "groups", "time": "time"}

@@ -245,17 +245,22 @@ def read_numbers(
             columns[name] = found
     known = {mark for column in columns.values() for mark in column.decimals}
     known.update(table.attrs.get(DECIMAL, ()))
+    has_commas = table.attrs.get(DECIMAL) == ","
     result, notes = Numbers(), []
     for name, column in columns.items():
         if column.bad is not None:
             result.bad[name] = column.bad
             remedy = f"if such cells are missing, add --na {quote(column.bad.first)}"
             notes.append(f"column '{name}': {column.bad}; the column is read as text ({remedy})")
-        elif (chosen := _choose(name, column, (decimal, thousands), known)) is not None:
+            continue
+        chosen = _choose(name, column, (decimal, thousands), known)
+        # The parser of a file with decimal commas leaves numbers with points as text.
+        is_python = column.is_plain and (chosen is None or chosen.has("."))
+        if chosen is not None and (has_commas or not is_python):
             table[name] = _numbers(table[name], column, chosen)
             result.rules[name] = chosen.notations[0].rules
             notes.append(_note(name, column, chosen))
-    if table.attrs.get(DECIMAL) == ",":  # the parser of the file has read decimal commas
+    if has_commas:
         for name in table.select_dtypes("float").columns:
             result.rules.setdefault(name, Notation(",", ".").rules)
     more = len(notes) - _MOST_NOTES
@@ -394,7 +399,9 @@ def _readings(texts: "pd.Series", notations: Sequence[Notation]) -> Iterator[_Re
 def _choose(
     name: str, column: _Column, asked: tuple[str | None, str | None], known: Collection[str]
 ) -> _Reading | None:
-    """Return the reading of a column; ``None`` to leave it as it is.
+    """Return the reading of a column.
+
+    ``None`` if there are several, and one of them is in Python's notation.
 
     Parameters
     ----------
@@ -410,8 +417,7 @@ def _choose(
         if len(chosen) != 1 and len(known) == 1:
             chosen = [reading for reading in column.readings if reading.has(*known)]
     if len(chosen) == 1:
-        is_python = column.is_plain and chosen[0].has(".")
-        return None if is_python else chosen[0]
+        return chosen[0]
     if column.is_plain:
         return None
     place = int(np.flatnonzero(first.numbers != others[0].numbers)[0])
@@ -441,7 +447,7 @@ def _note(name: str, column: _Column, reading: _Reading) -> str:
     if is_blank.any():
         blank = int(np.append(is_blank, False)[column.codes].sum())
         parts.append(f"cells of spaces ({blank:,} row{'s'[: blank != 1]}) are read as missing")
-    return f"column '{name}': {'; '.join(parts)}"
+    return f"column '{name}': {'; '.join(parts) or 'its numbers have decimal points'}"
 
 
 def _first_changed(texts: "pd.Series", numbers: NDArray[np.float64]) -> int | None:

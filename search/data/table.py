@@ -13,11 +13,12 @@ import numpy as np
 
 from search.data import arrow, parquet
 from search.data.addresses import DIABETES, FRAME, STDIN, TableAddress
-from search.data.delimited import TextFormat, read_delimited
+from search.data.delimited import read_delimited
 from search.data.limits import Limits
 from search.data.parquet import read_folder
 from search.data.sources import READABLE, ByteSource, find_source, is_readable_here
 from search.data.sql import read_query
+from search.data.text_format import TextFormat
 from search.errors import DataError, SearchError, UsageError
 from storage.errors import first_line
 

@@ -20,11 +20,10 @@ from pydantic import (
 )
 
 from search.data.addresses import DIABETES, FRAME, TableAddress
-from search.data.dates import DateOrder
 from search.data.description import CANONICAL, DataDescription
 from search.data.limits import Limits
 from search.errors import UsageError
-from search.types import Task
+from search.types import DateOrder, Task
 from storage.errors import did_you_mean
 
 if TYPE_CHECKING:

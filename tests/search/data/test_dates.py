@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from made import make_dataset
 
-from search.data.dates import DateOrder, read_dates, rewritten
+from search.data.dates import read_dates, rewritten
 from search.errors import DataError
+from search.types import DateOrder
 
 UNCLEAR = ["02/06/2024", "03/06/2024", None, "11/12/2023"]
 DAY_FIRST = ["2024-06-02", "2024-06-03", None, "2023-12-11"]

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from search.data.delimited import TextFormat
 from search.data.missing import NOTES
 from search.data.table import read_table
+from search.data.text_format import TextFormat
 from search.errors import DataError
 
 DATA = "name;size;price\nx;2;3.5\ny;3;4.5\n"

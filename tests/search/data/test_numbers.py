@@ -227,6 +227,14 @@ def test_points_separate_thousands_in_a_file_with_decimal_commas(tmp_path: Path,
     assert "column 'menge': text such as '2.500' is read as a number (2500)" in notes
 
 
+def test_numbers_with_points_in_a_file_with_decimal_commas_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a;b\n1,5;2.25\n7,25;3.5\n")
+    table = read_table(str(tmp_path / "t.csv"))
+    notes = read_numbers(table).notes
+    assert table.to_dict("list") == {"a": [1.5, 7.25], "b": [2.25, 3.5]}
+    assert notes == ("column 'b': its numbers have decimal points",)
+
+
 def test_decimal_points_of_a_file_decide_what_its_commas_mean(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('a,b\n"1,234",0.5\n999,1.25\n"12,500",3\n')
     table = read_table(str(tmp_path / "t.csv"))
