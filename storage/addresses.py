@@ -74,6 +74,18 @@ class StoreAddress:
         parts = urlsplit(self.url.rstrip("/"))
         return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that the environment sets for this server, without its secrets."""
+        from urllib.request import getproxies, proxy_bypass
+
+        parts = urlsplit(self.url)
+        if parts.hostname is None or proxy_bypass(parts.netloc.rpartition("@")[2]):
+            return None
+        proxies = getproxies()
+        proxy = proxies.get("http" if parts.scheme == "http" else "https") or proxies.get("all")
+        return None if proxy is None else redact(proxy)
+
     def parse(self) -> "URL":
         """Return the parts of a database's address.
 

@@ -7,7 +7,8 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from storage.addresses import StoreAddress
-from storage.errors import DatabaseError, NotFoundError, driver_said, first_line
+from storage.errors import DatabaseError, NotFoundError
+from storage.redaction import cause_of
 from storage.retry import retry
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _engine(url: str, options: str) -> "Iterator[Engine]":
         msg = f"cannot open {StoreAddress(url)}: {error}; install the driver that the address names"
         raise DatabaseError(msg) from error
     except SQLAlchemyError as error:
-        cause = driver_said(error)
+        cause = cause_of(error, url)
         raise DatabaseError(f"cannot open {StoreAddress(url)}: {cause}; check {options}") from error
 
 
@@ -205,7 +206,7 @@ def retry_write(write: Callable[[], T], url: str, give_up: Callable[[], bool] = 
     from sqlalchemy.exc import SQLAlchemyError
 
     def describe(error: Exception) -> str:
-        return f"cannot write to {StoreAddress(url)}: {driver_said(error.__cause__ or error)}"
+        return f"cannot write to {StoreAddress(url)}: {cause_of(error.__cause__ or error, url)}"
 
     passing = (StorageInternalError, SQLAlchemyError, DatabaseError)
     try:
@@ -286,5 +287,5 @@ def _open(url: str, *, skip_table_creation: bool = True, **engine_kwargs: Any) -
         )
         raise DatabaseError(msg) from error
     except (StorageInternalError, SQLAlchemyError, AssertionError) as error:
-        msg = f"cannot open {address}: {first_line(error)}"
+        msg = f"cannot open {address}: {cause_of(error, url)}"
         raise DatabaseError(msg) from error

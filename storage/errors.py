@@ -2,6 +2,7 @@
 
 StorageError
 ├── DatabaseError      a database or tracking store that cannot be opened or used
+│   └── PermanentError     an error that stays until somebody changes something: do not retry
 ├── SchedulerError     a Dask scheduler that does not answer
 ├── NotFoundError      a study, model or database that is not there (also a LookupError)
 ├── StudyBusyError     another coordinator holds the study's lease
@@ -10,6 +11,9 @@ StorageError
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# Characters of another program's message that fit into a line of ours.
+_LONGEST_CAUSE = 160
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -24,12 +28,25 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def shorten(text: str) -> str:
+    """Return a text of another program as one short line.
+
+    Remove secrets first: half an address may not be recognised as one.
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_CAUSE else f"{line[: _LONGEST_CAUSE - 2].rstrip()} …"
+
+
 class StorageError(Exception):
     """Base class of the package's errors; the message says what failed and what to do."""
 
 
 class DatabaseError(StorageError):
     """A database or tracking store cannot be opened or used."""
+
+
+class PermanentError(DatabaseError):
+    """An error of a store that a retry cannot mend, such as a run that a user deleted."""
 
 
 class SchedulerError(StorageError):

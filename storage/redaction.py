@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
+from storage.errors import driver_said, shorten
+
 HIDDEN = "***"
 
 # A password may hold an unescaped "@" or "/": it ends at the last "@".
@@ -62,6 +64,17 @@ def redact_text(text: str, *addresses: str) -> str:
     for address in filter(None, addresses):
         text = text.replace(address, redact(address))
     return re.sub(r"\S+", lambda word: redact(word[0]), text)
+
+
+def cause_of(error: BaseException, *addresses: str) -> str:
+    """Return what an error of another program says, as one short line without secrets.
+
+    Parameters
+    ----------
+    addresses
+        As in `redact_text`.
+    """
+    return shorten(redact_text(driver_said(error), *addresses))
 
 
 def redact_message(message: str, address: str, *, is_file: bool) -> str:

@@ -59,7 +59,7 @@ def retry(
                 raise
             if describe is not None and lasts > _WARN_AFTER and not warned:
                 warned = True
-                _logger.warning("%s; trying again", describe(error))
+                _logger.warning("%s; trying again", describe(error), extra={"cause": error})
         time.sleep(pause)
         attempt += 1
         pause = min(2 * pause, longest_pause)

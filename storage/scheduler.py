@@ -3,7 +3,8 @@
 import logging
 from typing import TYPE_CHECKING
 
-from storage.errors import SchedulerError, first_line
+from storage.errors import SchedulerError
+from storage.redaction import cause_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -28,7 +29,7 @@ def connect(address: str, timeout: float = 8.0) -> "Client":
     try:
         return Client(address, timeout=timeout, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        reason = first_line(error)
+        reason = cause_of(error)
         raise SchedulerError(
             f"no Dask scheduler answers at {address} ({reason}): start one with "
             "`dask scheduler`, or leave --scheduler out to grow on this machine"

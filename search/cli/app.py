@@ -33,8 +33,8 @@ from search.cli.signals import Stopped
 from search.errors import SearchError, UsageError
 from search.monitoring.display import Display
 from search.stores import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
-from storage.errors import StorageError, first_line
-from storage.redaction import redact_text
+from storage.errors import StorageError
+from storage.redaction import cause_of, redact_text
 
 _GC_THRESHOLD = 50_000
 # Longer error lines are shortened: a crafted name must not hide the rest of the message.
@@ -106,7 +106,7 @@ def global_options(
     if given is not None:
         given.storage, given.tracking_uri = storage, tracking_uri
         given.debug, given.quiet = debug, quiet
-        given.display = context.with_resource(Display(quiet=quiet))
+        given.display = context.with_resource(Display(quiet=quiet, debug=debug))
 
 
 def main() -> NoReturn:
@@ -136,7 +136,7 @@ def run(arguments: list[str]) -> int:
         return stop.exit_code
     except Exception as error:
         text = (
-            f"{type(error).__name__}: {first_line(error)} "
+            f"{type(error).__name__}: {cause_of(error, options.storage, options.tracking_uri)} "
             "(put --debug before the command to see the traceback)"
         )
         return _fail(text, 1, options)

@@ -73,10 +73,10 @@ def open_registry(context: typer.Context, model: str) -> "Iterator[Registry]":
     """Open the configured registry for a model, and turn MLflow's errors into one line."""
     from search.study.spec import check_name
     from storage.registry import client as registry
-    from storage.tracking import client as mlflow_client
+    from storage.tracking.failures import explained
 
     check_name("model", model)
     uri = globals_of(context).tracking_uri
     opened = registry.open_registry(uri)
-    with mlflow_client.explained(uri):
+    with explained(uri):
         yield opened

@@ -8,8 +8,8 @@ import typer
 from search.cli.options import Json, globals_of
 from search.cli.output import print_json, print_result
 from search.cli.signals import StopSignals
-from storage.errors import DatabaseError, NotFoundError, first_line
-from storage.redaction import redact
+from storage.errors import DatabaseError, NotFoundError
+from storage.redaction import cause_of, redact
 from storage.retry import retry
 
 if TYPE_CHECKING:
@@ -74,4 +74,6 @@ def _poll(poller: "StudyPoller", storage: str) -> None:
         name = poller.status.study
         raise NotFoundError(f"study '{name}' was deleted while it was watched") from None
     except errors as error:
-        raise DatabaseError(f"{redact(storage)} does not answer: {first_line(error)}") from error
+        raise DatabaseError(
+            f"{redact(storage)} does not answer: {cause_of(error, storage)}"
+        ) from error

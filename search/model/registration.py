@@ -17,11 +17,12 @@ from search.model.model_card import describe
 from search.model.plots import artifact_path, save_plots
 from search.model.provenance import Provenance, identity_tags
 from search.study.problem import Problem
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, PermanentError
 from storage.records import ModelVersion
+from storage.redaction import cause_of
 from storage.registry.client import Registry, folder_digest
 from storage.retry import retry
-from storage.tracking.client import explain
+from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ _TIMEOUT = 60.0
 class Registration:
     """Registers a study's champion as one version, even if a step fails.
 
-    Steps that MLflow fails are retried for a minute. Before registering again, the registry is
-    searched for a version that an earlier attempt registered.
+    Steps that MLflow fails are retried for a minute if a retry can help. Before registering again,
+    the registry is searched for a version that an earlier attempt registered.
 
     Parameters
     ----------
@@ -119,8 +120,8 @@ class Registration:
             self._check()
             return act()
 
-        def reason(error: Exception) -> str:
-            return str(explain(self._mirror.tracking_uri, error))
+        def explained(error: Exception) -> DatabaseError:
+            return explain(self._mirror.tracking_uri, error)
 
         errors = (MlflowException, OSError, DatabaseError)
         try:
@@ -128,10 +129,11 @@ class Registration:
                 attempt,
                 errors,
                 timeout=_TIMEOUT,
-                describe=lambda error: f"the champion is not registered yet: {reason(error)}",
+                give_up=lambda error: isinstance(explained(error), PermanentError),
+                describe=lambda error: f"the champion is not registered yet: {explained(error)}",
             )
         except errors as error:
-            msg = f"the champion is not registered: {reason(error)}. Launch again to register it"
+            msg = f"the champion is not registered: {explained(error)}. Launch again to register it"
             raise StudyError(msg) from error
 
 
@@ -206,4 +208,4 @@ def _save(
     try:
         serialization.save_model(champion.pipeline, dataset, folder, about)
     except MlflowException as error:
-        raise StudyError(f"the champion cannot be saved: {error}") from error
+        raise StudyError(f"the champion cannot be saved: {cause_of(error)}") from error

@@ -19,8 +19,8 @@ import numpy as np
 from search.data.dataset import Dataset
 from search.errors import StudyError
 from search.model.provenance import SHA_TAG, Provenance
-from storage.errors import first_line
 from storage.records import ModelVersion
+from storage.redaction import cause_of
 from storage.registry.client import Registry, folder_digest
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
             pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
             _check(pipeline, sum(part.get("__loader__") == "TreeNode" for part in parts))
         except UntrustedTypesFoundException as error:
-            raise StudyError(f"{model} is not loaded: {error}") from error
+            raise StudyError(f"{model} is not loaded: {cause_of(error)}") from error
         except Exception as error:  # a forged file can raise any exception
-            reason = first_line(error)
+            reason = cause_of(error)
             raise StudyError(f"{model} is not loaded because it is damaged: {reason}") from error
     return LoadedModel(version, pipeline, provenance)
 

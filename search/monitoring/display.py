@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+import traceback
 from importlib.util import find_spec
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from search.formatting import visible
 from search.monitoring.messages import messages_to
 from search.monitoring.status import SEARCHING, SearchStatus
+from storage.redaction import redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +29,19 @@ _REFRESHES_PER_SECOND = 4
 
 
 class Display:
-    """Shows the progress of a search, and within a `with` block this project's log messages."""
+    """Shows the progress of a search, and within a `with` block this project's log messages.
 
-    def __init__(self, *, quiet: bool) -> None:
+    Parameters
+    ----------
+    quiet
+        Show nothing.
+    debug
+        Show the tracebacks of the errors that messages are about (their `cause`).
+    """
+
+    def __init__(self, *, quiet: bool, debug: bool = False) -> None:
         self._quiet = quiet
+        self._debug = debug
         self._live: Any = None
 
     def __enter__(self) -> Self:
@@ -48,7 +59,9 @@ class Display:
         self._messages.__exit__(kind, error, trace)
 
     def _show_message(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text, cause = record.getMessage(), getattr(record, "cause", None)
+        if self._debug and cause is not None:
+            text = redact_text("".join(traceback.format_exception(cause))) + text
         live = self._live  # another thread may end it at any time
         if live is not None:
             live.console.print(visible(text), highlight=False, markup=False, soft_wrap=True)

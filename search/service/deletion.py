@@ -8,6 +8,7 @@ from storage.errors import LeaseLostError
 from storage.leases.lease import Lease
 from storage.studies.study import Study
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
 
 
@@ -50,6 +51,6 @@ def delete(study: Study, tracking_uri: str) -> Deleted:
         except LeaseLostError:
             raise
         except Exception as error:
-            raise mlflow_client.explain(tracking_uri, error) from error
+            raise explain(tracking_uri, error) from error
         study.delete()
     return Deleted(study.name, trials, runs)

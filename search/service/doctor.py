@@ -12,11 +12,12 @@ from search.errors import SearchError
 from search.formatting import size
 from search.stores import Stores
 from storage import database
-from storage.errors import DatabaseError, NotFoundError, StorageError, first_line
-from storage.redaction import redact
+from storage.errors import DatabaseError, NotFoundError, StorageError
+from storage.redaction import cause_of, redact
 from storage.registry.client import Registry
 from storage.studies.study import StudyBook
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explained
 
 _LIBRARIES = ("optuna", "mlflow", "distributed")
 # Bytes below which the machine check warns.
@@ -61,7 +62,7 @@ def _run(name: str, check: Callable[[], str]) -> CheckResult:
     except (SearchError, StorageError) as error:
         return CheckResult(name, fit=False, text=str(error))
     except Exception as error:  # any error is a result
-        return CheckResult(name, fit=False, text=f"{type(error).__name__}: {first_line(error)}")
+        return CheckResult(name, fit=False, text=f"{type(error).__name__}: {cause_of(error)}")
 
 
 def _versions() -> str:
@@ -105,7 +106,7 @@ def _mlflow(tracking_uri: str) -> str:
     mlflow_client.check(tracking_uri)
     if mlflow_client.is_new(tracking_uri):
         return f"{place} does not exist yet: the first launch creates it"
-    with mlflow_client.explained(tracking_uri):
+    with explained(tracking_uri):
         names = Registry(tracking_uri).names()
     return f"{place}: {_counted(len(names), 'registered model', 'registered models')}"
 

@@ -380,7 +380,8 @@ class _Launch:
         if not level and state != "failed":  # the error is the message then
             failure = self._mirror_writer.failure
             why = f" ({failure})" if failure else ""
-            _logger.warning("MLflow is %s%s", runs_behind(mirror.behind), why)
+            text = f"MLflow is {runs_behind(mirror.behind)}{why}"
+            _logger.warning("%s", text, extra={"cause": failure})
 
 
 def _add(before: float | None, seconds: float) -> float:

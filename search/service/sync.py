@@ -15,6 +15,7 @@ from storage.studies.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.studies.statistics import TrialStatistics
 from storage.studies.study import Study
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
 from storage.tracking.study_run import experiment_of
 
@@ -84,7 +85,7 @@ def _sync_foreign(study: Study, tracking_uri: str) -> Synced:
     try:
         experiment = experiment_of(tracking_uri, uid)
     except Exception as error:
-        raise mlflow_client.explain(tracking_uri, error) from error
+        raise explain(tracking_uri, error) from error
     name = experiment.name if experiment else study.name
     return _update_mirror(Mirror(tracking_uri, name, shared=True), record, trials)
 
@@ -113,7 +114,7 @@ def _update_mirror(
     except LeaseLostError:
         raise
     except Exception as error:
-        raise mlflow_client.explain(mirror.tracking_uri, error) from error
+        raise explain(mirror.tracking_uri, error) from error
     return Synced(record.name, len(trials), changed, deleted)
 
 

@@ -24,6 +24,7 @@ from search.forest.training_set import LOCATIONS, TrainingSet, make_folder
 from search.formatting import size
 from search.workers.base import PendingGrowth
 from search.workers.dask_workers import DaskWorkers, training_set_of
+from storage.redaction import cause_of
 from storage.scheduler import connect
 
 if TYPE_CHECKING:
@@ -196,7 +197,9 @@ class RemoteWorkers(DaskWorkers):
         try:
             self._client.register_plugin(self._plugin)
         except Exception as error:
-            raise StudyError(f"the training set cannot be sent to the workers: {error}") from error
+            raise StudyError(
+                f"the training set cannot be sent to the workers: {cause_of(error)}"
+            ) from error
 
     def _check_memory(self, training_set: TrainingSet) -> None:
         workers = self._client.scheduler_info(n_workers=-1)["workers"]

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import NoReturn, Self
 
-from storage.errors import DatabaseError, LeaseLostError, StudyBusyError, driver_said
+from storage.errors import DatabaseError, LeaseLostError, StudyBusyError
 from storage.host import this_host, this_user
 from storage.leases.store import DURATION, Holder, Leases
+from storage.redaction import cause_of
 
 RENEW_EVERY = 5.0
 
@@ -92,7 +93,7 @@ class Lease:
             try:
                 self._renew()  # we were suspended or disconnected: is the lease still ours?
             except SQLAlchemyError as error:
-                cause = driver_said(error)
+                cause = cause_of(error)
                 msg = f"the database of study {self._study} does not answer: {cause}"
                 raise DatabaseError(msg) from error
         if self._lost.is_set():

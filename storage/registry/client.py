@@ -15,6 +15,7 @@ from storage.addresses import StoreAddress
 from storage.errors import NotFoundError, did_you_mean
 from storage.records import ModelVersion, Stage
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explain, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +126,7 @@ class Registry:
                 artifact_uri=source, dst_path=str(folder), tracking_uri=self._uri
             )
         except (MlflowException, OSError) as error:
-            raise mlflow_client.explain(self._uri, error) from error
+            raise explain(self._uri, error) from error
         return Path(path)
 
     def versions(self, name: str) -> list[ModelVersion]:
@@ -137,7 +138,7 @@ class Registry:
             When the model does not exist or has no version.
         """
         model = self._model(name)
-        with mlflow_client.explained(self._uri), _quiet():
+        with explained(self._uri), _quiet():
             found = self._search(name)
         if not found:
             raise self._not_found(name)
@@ -197,7 +198,7 @@ class Registry:
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise self._not_found(name) from error
-            raise mlflow_client.explain(self._uri, error) from error
+            raise explain(self._uri, error) from error
 
     def _not_found(self, name: str) -> NotFoundError:
         names = self.names()
@@ -249,7 +250,7 @@ def open_registry(tracking_uri: str) -> Registry:
     try:
         registry.names()
     except Exception as error:
-        raise mlflow_client.explain(tracking_uri, error) from error
+        raise explain(tracking_uri, error) from error
     return registry
 
 

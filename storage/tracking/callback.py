@@ -10,11 +10,12 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from storage.errors import DatabaseError, StorageError, first_line
+from storage.errors import DatabaseError, StorageError
 from storage.records import StudyState
-from storage.redaction import redact
+from storage.redaction import cause_of, redact
 from storage.studies.foreign import foreign_study, foreign_trial, foreign_uid
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
 from storage.tracking.mirror_writer import MirrorWriter
 
@@ -196,7 +197,7 @@ class _MirroredStudy:
             active = mlflow.start_run(run_id=run, nested=True)
         except MlflowException as error:
             if "active experiment ID" not in str(error):
-                raise mlflow_client.explain(mirror.tracking_uri, error) from error
+                raise explain(mirror.tracking_uri, error) from error
             raise StorageError(
                 "mlflow.set_experiment names another experiment than the study's runs are in: give "
                 "its name to MLflowMirror(experiment=...), or leave set_experiment out"
@@ -220,7 +221,7 @@ class _MirroredStudy:
                     break
         except Exception as error:
             _logger.warning(
-                "study '%s' cannot be read: %s", self._study.study_name, first_line(error)
+                "study '%s' cannot be read: %s", self._study.study_name, cause_of(error)
             )
             return
         if not level:

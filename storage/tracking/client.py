@@ -1,4 +1,4 @@
-"""Check the address of MLflow's store, open a client on it and explain its errors in one line."""
+"""Check the address of MLflow's store and open a client on it."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from storage import database
 from storage.addresses import StoreAddress
-from storage.errors import DatabaseError, first_line
-from storage.redaction import redact_text
+from storage.errors import DatabaseError
+from storage.tracking.failures import no_answer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -185,35 +185,4 @@ def _ping(server: StoreAddress) -> None:
             "write / as %2F, ? as %3F and # as %23"
         ) from None
     except (OSError, HTTPException) as error:
-        cause = getattr(error, "reason", error)
-        msg = (
-            f"the MLflow server {server} does not answer ({cause}): "
-            "start it, or name another store with --tracking-uri or MLFLOW_TRACKING_URI"
-        )
-        raise DatabaseError(msg) from error
-
-
-def explain(tracking_uri: str, error: Exception) -> DatabaseError:
-    """Convert an error of MLflow to a `DatabaseError` whose one line says what to do."""
-    if isinstance(error, DatabaseError):
-        return error
-    place = StoreAddress(tracking_uri)
-    text = str(error)
-    if "out-of-date database schema" in text or "Can't locate revision" in text:
-        return DatabaseError(
-            f"{place} was made by another version of MLflow: back it up, then run "
-            f"`mlflow db upgrade {place}`"
-        )
-    said = redact_text(first_line(error), tracking_uri.rstrip("/"))
-    return DatabaseError(f"MLflow at {place}: {said} (check --tracking-uri or MLFLOW_TRACKING_URI)")
-
-
-@contextmanager
-def explained(tracking_uri: str) -> Iterator[None]:
-    """Convert errors of MLflow within the block to a `DatabaseError` of one line."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        raise explain(tracking_uri, error) from error
+        raise DatabaseError(f"the MLflow server {server}{no_answer(error, server)}") from error

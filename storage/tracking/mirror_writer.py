@@ -12,7 +12,7 @@ from contextvars import copy_context
 
 from storage.errors import DatabaseError, LeaseLostError
 from storage.records import StudyRecord, TrialRecord
-from storage.tracking.client import explain
+from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
 
 # Seconds between two rounds. The changes of one round are written together.

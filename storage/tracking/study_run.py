@@ -10,8 +10,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.errors import DatabaseError, first_line
+from storage.errors import DatabaseError
 from storage.records import DataRecord, StudyRecord
+from storage.redaction import cause_of
 from storage.tracking import client as mlflow_client
 from storage.tracking import views
 from storage.tracking.runs import Runs
@@ -174,7 +175,8 @@ class StudyRun:
         except Exception as error:
             _logger.warning(
                 "the report was not stored with the run (%s): `grovekeeper sync` tries again",
-                first_line(error),
+                cause_of(error),
+                extra={"cause": error},
             )
             return False
         self._runs.write(

@@ -78,6 +78,19 @@ def test_messages_are_printed_on_stderr_with_control_characters_escaped(
     assert capsys.readouterr() == ("", "locked \\u001b[2J\n")
 
 
+@pytest.mark.parametrize("debug", [True, False])
+def test_debug_shows_the_errors_that_messages_are_about_without_secrets(
+    debug: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ConnectionError("no answer from http://ann:s3cret@host:5000")
+    with Display(quiet=False, debug=debug):
+        logging.getLogger("storage.x").warning("MLflow is down", extra={"cause": error})
+    printed = capsys.readouterr().err
+    assert printed.endswith("MLflow is down\n")
+    assert ("ConnectionError: no answer from http://ann:***@host:5000" in printed) is debug
+    assert "s3cret" not in printed
+
+
 def test_a_quiet_display_leaves_warnings_to_the_callers_handlers(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from storage.errors import DatabaseError
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
 from storage.tracking.runs import Runs
 
@@ -411,7 +412,7 @@ def test_the_error_on_an_older_schema_names_the_upgrade_command(
     connection.close()
     with pytest.raises(MlflowException) as error:
         Mirror(uri, "houses").connect()
-    assert f"run `mlflow db upgrade {uri}`" in str(mlflow_client.explain(uri, error.value))
+    assert f"run `mlflow db upgrade {uri}`" in str(explain(uri, error.value))
 
 
 @pytest.mark.slow

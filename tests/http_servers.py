@@ -1,0 +1,57 @@
+"""Small HTTP servers that answer as MLflow servers and the proxies before them do."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+# What nginx sends, padded as long pages of other servers are.
+PAGE = "<html>\r\n<head><title>{status}</title></head>\r\n<body>{body}</body>\r\n</html>\r\n"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def send(self, status: int, content: bytes, kind: str = "text/html") -> None:
+        """Send an answer after the whole request has been read."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def read(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+@contextmanager
+def _serving(handler: type[_Handler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def answering(status: int, body: str = "") -> Iterator[str]:
+    """Answer every request with a page; yield the server's address."""
+    page = PAGE.format(status=status, body=body or "nginx" * 100).encode()
+
+    class Handler(_Handler):
+        def do_GET(self) -> None:
+            self.read()
+            self.send(status, page)
+
+        do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 names of http.server
+
+    with _serving(Handler) as address:
+        yield address
