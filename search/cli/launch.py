@@ -50,6 +50,9 @@ def launch(
     detach: Annotated[
         bool | None, typer.Option("--detach", help=description("detach"), show_default=False)
     ] = None,
+    restore: Annotated[
+        bool | None, typer.Option("--restore", help=description("restore"), show_default=False)
+    ] = None,
     seed: Annotated[str | None, study_option("seed", "N")] = None,
     holdout: Annotated[str | None, study_option("holdout", "SHARE")] = None,
     trees: Annotated[str | None, study_option("trees", "N|auto")] = None,

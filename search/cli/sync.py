@@ -15,6 +15,12 @@ def sync(
     study: Annotated[
         str | None, typer.Argument(help="Name of the study. Default: all that grovekeeper made.")
     ] = None,
+    restore: Annotated[
+        bool,
+        typer.Option(
+            "--restore", help="Restore the experiment and the study's run if they were deleted."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Bring MLflow up to date with Optuna's database.
@@ -37,9 +43,9 @@ def sync(
     done = []
     for each in ours:
         try:
-            done.append(sync_study(each, options.tracking_uri))
+            done.append(sync_study(each, options.tracking_uri, restore=restore))
         except StudyBusyError as error:
-            if study:
+            if study and not restore:
                 raise
             options.say(f"{error}; its coordinator keeps the mirror up to date")
     if json:

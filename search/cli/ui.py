@@ -82,8 +82,7 @@ def _pages_of(name: str | None, storage: str, tracking_uri: str) -> Callable[[st
     uid, experiment = notes.uid, None if notes.mirror is None else notes.mirror.experiment_id
     if uid is None:  # made by another tool
         uid = foreign_uid(study.optuna)
-        found = experiment_of(tracking_uri, uid)
-        experiment = None if found is None else str(found.experiment_id)
+        experiment = experiment_of(tracking_uri, uid)
     if experiment is None:
         raise StudyError(f"study '{name}' is not in MLflow: run `grovekeeper sync {name}`")
     return lambda server: [

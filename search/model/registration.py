@@ -72,7 +72,7 @@ class Registration:
         Raises
         ------
         StudyError
-            If MLflow did not recover within a minute.
+            If MLflow did not recover within a minute, or the study's run was deleted.
         """
         return self._retry(lambda: self._find(trial, trees))
 
@@ -89,7 +89,8 @@ class Registration:
         Raises
         ------
         StudyError
-            If MLflow did not recover within a minute, or the champion cannot be saved.
+            If MLflow did not recover within a minute, the study's run was deleted, or the champion
+            cannot be saved.
         """
         found = self._retry(lambda: self._find(trial, champion.trees))
         return found or self._register(champion, trial, findings)
@@ -118,6 +119,7 @@ class Registration:
 
         def attempt() -> T:
             self._check()
+            self._mirror.check_active()
             return act()
 
         def explained(error: Exception) -> DatabaseError:

@@ -39,7 +39,7 @@ from search.study.spec import StudySpec
 from search.workers.factory import prepare, scheduler_of, workers_for
 from search.workers.task_sizing import TaskSizer
 from storage import database
-from storage.errors import LeaseLostError
+from storage.errors import LeaseLostError, PermanentError
 from storage.leases.lease import Lease
 from storage.records import StudyState, TrialRecord
 from storage.studies.study import Study
@@ -110,10 +110,12 @@ def launch(
     experiment = (study and read_notes(study).experiment) or spec.experiment
     if experiment != spec.experiment:
         _logger.warning("the study's runs are in the experiment '%s': it stays there", experiment)
-    mirror_writer = MirrorWriter(Mirror(stores.tracking_uri, experiment, report))
-    if not mlflow_client.is_new(stores.tracking_uri):
-        mirror_writer.wait_connected()
+    uid = "" if study is None else study.uid
+    mirror = Mirror(stores.tracking_uri, experiment, report, uid=uid, restore=spec.restore)
+    mirror_writer = MirrorWriter(mirror)
     try:
+        if not mlflow_client.is_new(stores.tracking_uri):
+            mirror_writer.wait_connected()
         study = study or create_study(problem, stores.storage)
         # The writer is closed before the lease is released: the next holder has its own writer.
         lease = Lease(study.book.leases, spec.study)
@@ -164,6 +166,7 @@ class _Launch:
         self._lease = lease
         self._stop = stop
         self._stop_requested = False
+        self._said_failure = False
         # Seconds of a core for a tree of the best forest; 0 if this launch has grown none.
         self._tree_cost = TreeCost()
         # Grows the champion; None if it grows in this process.
@@ -323,7 +326,18 @@ class _Launch:
         self._write(StudyNotes(doing=doing))
 
     def _mirror(self) -> MirrorNote:
-        """Return the state of the mirror: runs, missing runs, and where they are."""
+        """Return the state of the mirror: runs, missing runs, and where they are.
+
+        If it waits for the user, who must restore a run for instance, say so once.
+        """
+        failure = self._mirror_writer.failure
+        if isinstance(failure, PermanentError) and not self._said_failure:
+            self._said_failure = True
+            _logger.warning(
+                "%s. The search does not need it: no trial is lost",
+                failure,
+                extra={"cause": failure},
+            )
         behind = self._mirror_writer.behind
         runs = max(0, sum(self._statistics.counts.values()) - behind)
         return MirrorNote.at(self._mirror_writer.mirror.location(), runs=runs, behind=behind)
@@ -365,7 +379,8 @@ class _Launch:
         self._status.state = state
         self._record()
         level = self._mirror_writer.wait_level(_INTERRUPTED_WAIT if interrupted else _QUIET_WAIT)
-        if not level and not interrupted:
+        permanent = isinstance(self._mirror_writer.failure, PermanentError)
+        if not level and not interrupted and not permanent:
             _logger.info(
                 "waiting for MLflow, %s (Ctrl-C leaves the rest to `grovekeeper sync %s`)",
                 runs_behind(self._mirror_writer.behind),

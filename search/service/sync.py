@@ -17,7 +17,6 @@ from storage.studies.study import Study
 from storage.tracking import client as mlflow_client
 from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
-from storage.tracking.study_run import experiment_of
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,18 @@ class Synced:
     deleted: int
 
 
-def sync(study: Study, tracking_uri: str) -> Synced:
+def sync(study: Study, tracking_uri: str, *, restore: bool = False) -> Synced:
     """Write every trial that MLflow does not show or shows differently.
 
     The sync holds the study's lease, because a running coordinator updates its mirror itself. If
     the last coordinator died, its running trials are ended first. Studies made by other tools have
     no lease: they are mirrored in their current state, even while another process works on them.
+
+    Parameters
+    ----------
+    restore
+        Restore the experiment and the study's run if they were deleted. This does not need the
+        lease: a running coordinator continues with them.
 
     Raises
     ------
@@ -55,10 +60,18 @@ def sync(study: Study, tracking_uri: str) -> Synced:
         While the study runs.
     DatabaseError
         When MLflow's store cannot be used.
+    PermanentError
+        When the experiment or the study's run was deleted, and is not to be restored.
     """
     mlflow_client.check(tracking_uri)
-    if read_notes(study).spec is None:
-        return _sync_foreign(study, tracking_uri)
+    before = read_notes(study)
+    if before.spec is None:
+        return _sync_foreign(study, tracking_uri, restore=restore)
+    if restore and before.uid:
+        try:
+            Mirror(tracking_uri, before.experiment, uid=before.uid, restore=True).connect()
+        except Exception as error:
+            raise explain(tracking_uri, error) from error
     with Lease(study.book.leases, study.name) as lease:
         notes = read_initialized(study)
         # We hold the lease: a coordinator that the notes say is running has died.
@@ -74,7 +87,7 @@ def sync(study: Study, tracking_uri: str) -> Synced:
     return done
 
 
-def _sync_foreign(study: Study, tracking_uri: str) -> Synced:
+def _sync_foreign(study: Study, tracking_uri: str, *, restore: bool) -> Synced:
     known = study.optuna.get_trials(deepcopy=False)
     if not any(trial.datetime_start for trial in known):
         raise StudyError(f"study '{study.name}' has no trial yet: nothing to mirror")
@@ -82,12 +95,8 @@ def _sync_foreign(study: Study, tracking_uri: str) -> Synced:
     is_running = any(trial.state == "RUNNING" for trial in trials)
     uid = foreign_uid(study.optuna)
     record = foreign_study(study.optuna, uid, "running" if is_running else "finished")
-    try:
-        experiment = experiment_of(tracking_uri, uid)
-    except Exception as error:
-        raise explain(tracking_uri, error) from error
-    name = experiment.name if experiment else study.name
-    return _update_mirror(Mirror(tracking_uri, name, shared=True), record, trials)
+    mirror = Mirror(tracking_uri, study.name, uid=uid, restore=restore, shared=True)
+    return _update_mirror(mirror, record, trials)
 
 
 def _update_mirror(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NAME_RULE = "use up to 100 letters, digits, '.', '_' and '-'"
 # Boolean options. All other options reject booleans, which Python would accept as 0 and 1.
-_BOOLEANS = ("header", "register", "detach")
+_BOOLEANS = ("header", "register", "detach", "restore")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 Evaluation = Literal["auto", "oob", "cv"]
@@ -286,6 +286,12 @@ class StudySpec(BaseModel):
         Field(
             description="Run the coordinator on the Dask cluster, too, and return when the study "
             "has started."
+        ),
+    ] = False
+    restore: Annotated[
+        bool,
+        Field(
+            description="Restore the MLflow experiment and the study's run if they were deleted."
         ),
     ] = False
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Seed of everything random.")] = 0

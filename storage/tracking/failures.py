@@ -50,7 +50,10 @@ def _explain(place: StoreAddress, error: Exception) -> DatabaseError:
         )
     if found := re.search(r"The (run|experiment) (\S+) must be in the 'active' state", text):
         kind, identity = found.groups()
-        return PermanentError(f"the {kind} {identity} was deleted in MLflow: restore it there")
+        return PermanentError(
+            f"the {kind} {identity} was deleted in MLflow: `grovekeeper sync STUDY --restore` "
+            "restores it"
+        )
     kind_of = PermanentError if http_status(error) in _PERMANENT else DatabaseError
     return kind_of(f"MLflow at {place}{reason(error, place)}")
 

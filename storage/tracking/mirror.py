@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING
 
 from storage import database
 from storage.addresses import StoreAddress
-from storage.errors import DatabaseError
+from storage.errors import PermanentError
 from storage.records import FINISHED_STATES, RunLocation, StudyRecord, TrialRecord
 from storage.tracking import client as mlflow_client
 from storage.tracking import views
-from storage.tracking.runs import Runs, Shown
-from storage.tracking.study_run import KIND_TAG, LENT_TAG, STUDY_TAG, UID_TAG, StudyRun, runs_of
+from storage.tracking.runs import Runs, Shown, is_active, search_everywhere
+from storage.tracking.study_run import (
+    KIND_TAG,
+    LENT_TAG,
+    STUDY_TAG,
+    UID_TAG,
+    StudyRun,
+    condition_of,
+    runs_of,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +54,10 @@ _FIRST_ANALYSIS = 200
 class Mirror:
     """Writes the records of one study to MLflow. It is not thread-safe.
 
+    The study's experiment is the one that has the study's run, whatever its name is now, or else
+    the named one. If a user deleted the experiment or the run, the mirror restores them or raises
+    `PermanentError`.
+
     Every method raises the errors of MLflow; the caller decides whether to retry. MLflow may have
     carried out a call that failed, so a retry first looks up the trial's run. It reads the run
     again, or creates a new one if the run does not exist or was deleted.
@@ -55,6 +67,10 @@ class Mirror:
     report
         Creates the report of the study and returns its files by name; called when the study has
         ended.
+    uid
+        The study's uid if the study exists already: `connect` then looks for its run.
+    restore
+        Whether to restore the experiment and the study's run if a user deleted them.
     study_run
         Id of an existing run to use as the study's run if the study has none yet. The mirror does
         not change the status and the note of this run.
@@ -69,9 +85,13 @@ class Mirror:
         experiment: str,
         report: Callable[[], Mapping[str, bytes]] = dict,
         *,
+        uid: str = "",
+        restore: bool = False,
         study_run: str | None = None,
         shared: bool = False,
     ) -> None:
+        self._uid = uid
+        self._restore = restore
         self._lent_run = study_run
         self._shared = shared
         self._report = report
@@ -108,12 +128,37 @@ class Mirror:
         self._client = mlflow_client.connect(self.tracking_uri)
         if new:
             database.enable_wal(self.tracking_uri)
-        self._known_experiment()
+        self._find_experiment()
         from mlflow.tracking.context.registry import resolve_tags
 
         # Resolving the tags is slow. It is done here because `adopt` must create a run immediately
         # after it has found none.
         self._context = resolve_tags()
+
+    def check_active(self) -> None:
+        """Check that the study's run and its experiment were not deleted; restore them if wanted.
+
+        Other threads may call this method once the study's run exists.
+
+        Raises
+        ------
+        PermanentError
+            If they were deleted, and are not to be restored.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(self.run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise PermanentError(
+                f"the run of study '{self._name}' was deleted in MLflow for good: launch again to "
+                "make the runs again"
+            ) from error
+        experiment = self._client.get_experiment(run.info.experiment_id)
+        if not (is_active(run.info) and is_active(experiment)):
+            self._restore_or_raise(experiment, run)
 
     def adopt(self, study: StudyRecord, *, thoroughly: bool = False) -> None:
         """Find or create the study's run, and read what MLflow shows of its trials.
@@ -124,9 +169,9 @@ class Mirror:
             Also read the metrics of ended runs and look for the report, because a user may have
             changed them by hand.
         """
-        self.experiment_id = self._find_experiment()
-        self._runs = Runs(self._client, self.experiment_id)
         self._uid, self._name = study.uid, study.name
+        self.experiment_id = self._find_experiment() or self._create_experiment()
+        self._runs = Runs(self._client, self.experiment_id)
         self._metrics, self._guide = (study.metric, *study.others), study.guide
         self._steps_param = study.steps_param
         found = runs_of(self._runs, self._uid)
@@ -209,15 +254,15 @@ class Mirror:
         `check` is called before each deletion and raises if another process now owns the study.
         """
         self._client = mlflow_client.connect(self.tracking_uri)
-        experiment = self._client.get_experiment_by_name(self._experiment)
-        if experiment is None or experiment.lifecycle_stage != "active":
-            return 0
-        runs = Runs(self._client, experiment.experiment_id)
-        found = list(runs.search(f"tags.`{UID_TAG}` = '{uid}'"))
+        named = self._client.get_experiment_by_name(self._experiment)
+        places = {named.experiment_id} if named is not None and is_active(named) else set()
+        everywhere = search_everywhere(self._client, f"tags.`{UID_TAG}` = '{uid}'")
+        found = [run for run in everywhere if is_active(run.info)]
         for run in sorted(found, key=lambda run: run.data.tags.get(KIND_TAG) == "study"):
             check()
-            runs.delete(run)
-        views.delete(self._client, experiment.experiment_id, uid)
+            self._client.delete_run(run.info.run_id)
+        for place in places | {run.info.experiment_id for run in found}:
+            views.delete(self._client, place, uid)
         return len(found)
 
     def run_of(self, number: int) -> str | None:
@@ -268,33 +313,64 @@ class Mirror:
     def _is_lent(self, run: "Run") -> bool:
         return run.info.run_id == self._lent_run or LENT_TAG in run.data.tags
 
-    def _find_experiment(self) -> str:
-        from mlflow.exceptions import MlflowException
-
+    def _find_experiment(self) -> str | None:
+        """Return the id of the study's experiment; ``None`` if it is new."""
         if self._lent_run:
             return str(self._client.get_run(self._lent_run).info.experiment_id)
-        known = self._known_experiment()
-        if known is not None:
-            return known
+        named = self._client.get_experiment_by_name(self._experiment)
+        if self._uid:
+            if named is not None and is_active(named):
+                runs = Runs(self._client, named.experiment_id)
+                if runs_of(runs, self._uid):
+                    return runs.experiment_id
+            for run in search_everywhere(self._client, condition_of(self._uid))[:1]:
+                experiment = self._client.get_experiment(run.info.experiment_id)
+                if not (is_active(run.info) and is_active(experiment)):
+                    self._restore_or_raise(experiment, run)
+                elif experiment.name != self._experiment:
+                    _logger.info(
+                        "the study's runs are in the experiment '%s', not in '%s': they stay there",
+                        experiment.name,
+                        self._experiment,
+                    )
+                self._experiment = experiment.name
+                return str(experiment.experiment_id)
+        if named is None:
+            return None
+        if not is_active(named):
+            self._restore_or_raise(named)
+        return str(named.experiment_id)
+
+    def _create_experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
         try:
             return str(self._client.create_experiment(self._experiment))
         except MlflowException:  # another process may have just created it
-            known = self._known_experiment()
+            known = self._find_experiment()
             if known is None:
                 raise
             return known
 
-    def _known_experiment(self) -> str | None:
-        found = self._client.get_experiment_by_name(self._experiment)
-        if found is None:
-            return None
-        if found.lifecycle_stage != "active":
-            msg = (
-                f"the experiment '{self._experiment}' was deleted in MLflow: restore it there, "
-                "or name another with --experiment"
+    def _restore_or_raise(self, experiment: "Experiment", run: "Run | None" = None) -> None:
+        """Restore a deleted experiment, or else a deleted run of a study in it."""
+        gone, study = not is_active(experiment), run and run.data.tags.get(STUDY_TAG)
+        what = f"the experiment '{experiment.name}'" if gone else f"the run of study '{study}'"
+        if self._restore:
+            if gone:
+                self._client.restore_experiment(experiment.experiment_id)
+            elif run is not None:
+                self._client.restore_run(run.info.run_id)
+            _logger.info("%s was deleted in MLflow and is restored", what)
+            return
+        if study:
+            raise PermanentError(
+                f"{what} was deleted in MLflow: `grovekeeper sync {study} --restore` restores it"
             )
-            raise DatabaseError(msg)
-        return str(found.experiment_id)
+        raise PermanentError(
+            f"{what} was deleted in MLflow: restore it with --restore, or name another with "
+            "--experiment"
+        )
 
     def _find_or_create(self, trial: TrialRecord, *, look: bool) -> Shown:
         found: list[Run] = []

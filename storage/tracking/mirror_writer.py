@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextvars import copy_context
 
-from storage.errors import DatabaseError, LeaseLostError
+from storage.errors import DatabaseError, LeaseLostError, PermanentError
 from storage.records import StudyRecord, TrialRecord
 from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
@@ -19,6 +19,7 @@ from storage.tracking.mirror import Mirror
 _ROUND = 1.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_POLL_INTERVAL = 0.1
 
 
 class MirrorWriter:
@@ -78,8 +79,15 @@ class MirrorWriter:
             raise failure
 
     def wait_adopted(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the study's run; return whether it exists."""
-        return self._adopted.wait(timeout)
+        """Wait up to `timeout` seconds for the study's run; return whether it exists.
+
+        The wait ends early after an error that no retry can mend.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._adopted.wait(_POLL_INTERVAL):
+            if time.monotonic() > deadline or isinstance(self.failure, PermanentError):
+                return False
+        return True
 
     def put_trial(self, record: TrialRecord) -> None:
         """Queue the newest record of a trial."""
@@ -182,6 +190,8 @@ class MirrorWriter:
             if not self._adopted.is_set():
                 self.mirror.adopt(study)
                 self._adopted.set()
+            elif self._failure is not None:  # what is written to may have been deleted
+                self.mirror.check_active()
             for trial in trials:
                 if self._closing:
                     return

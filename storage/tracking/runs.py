@@ -19,7 +19,7 @@ from storage.tracking.client import pages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Experiment, Metric, Run, RunInfo
 
 # Maximum number of metric points, and of params and of tags, in one request. MLflow allows 1000
 # points, 100 params and 100 tags.
@@ -30,6 +30,10 @@ _DIGEST_LENGTH = 8
 # MLflow's databases store infinity as the largest float.
 _GREATEST = 1.7976931348623157e308
 _ENDED = ("FINISHED", "KILLED", "FAILED")
+_ACTIVE = "active"
+# Maximum number of experiments that one request searches.
+_MAX_EXPERIMENTS = 500
+_ORDER = ("attributes.start_time ASC", "attributes.run_id ASC")
 
 
 @dataclass
@@ -73,7 +77,7 @@ class Runs:
                 [self.experiment_id],
                 condition,
                 max_results=self._page_size,
-                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+                order_by=list(_ORDER),
                 page_token=token,
             )
         )
@@ -163,6 +167,34 @@ class Runs:
     def delete(self, run: "Run") -> None:
         """Delete a run as the UI does; a user can restore it there."""
         self.client.delete_run(run.info.run_id)
+
+
+def search_everywhere(client: "MlflowClient", condition: str) -> "list[Run]":
+    """Return the runs in all experiments that meet `condition`, also deleted ones.
+
+    Active runs are first; among them, and among the deleted ones, the oldest is first.
+    """
+    from mlflow.entities import ViewType
+
+    def experiments(token: str | None) -> Any:
+        return client.search_experiments(ViewType.ALL, page_token=token)
+
+    ids = [experiment.experiment_id for experiment in pages(experiments)]
+    found: list[Run] = []
+    for part in _parts(ids, _MAX_EXPERIMENTS):
+
+        def runs(token: str | None, part: Sequence[str] = part) -> Any:
+            return client.search_runs(
+                list(part), condition, ViewType.ALL, order_by=list(_ORDER), page_token=token
+            )
+
+        found += pages(runs)
+    return sorted(found, key=lambda run: not is_active(run.info))
+
+
+def is_active(entity: "RunInfo | Experiment") -> bool:
+    """Whether a run or an experiment is not deleted."""
+    return str(entity.lifecycle_stage) == _ACTIVE
 
 
 @lru_cache(maxsize=10_000)

@@ -10,15 +10,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, PermanentError
 from storage.records import DataRecord, StudyRecord
 from storage.redaction import cause_of
 from storage.tracking import client as mlflow_client
 from storage.tracking import views
-from storage.tracking.runs import Runs
+from storage.tracking.runs import Runs, is_active, search_everywhere
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, Experiment, Run
+    from mlflow.entities import DatasetInput, Run
 
 _logger = logging.getLogger(__name__)
 
@@ -45,21 +45,20 @@ _DIGEST_LENGTH = 32
 
 def runs_of(runs: Runs, uid: str) -> "list[Run]":
     """Find a study's own runs, oldest first; a lost response may have left more than one."""
-    return list(runs.search(f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{uid}'"))
+    return list(runs.search(condition_of(uid)))
 
 
-def experiment_of(tracking_uri: str, uid: str) -> "Experiment | None":
-    """Return the experiment that contains a study's run; ``None`` if there is none."""
+def condition_of(uid: str) -> str:
+    """Return the condition that a study's own run meets."""
+    return f"tags.`{KIND_TAG}` = 'study' and tags.`{UID_TAG}` = '{uid}'"
+
+
+def experiment_of(tracking_uri: str, uid: str) -> str | None:
+    """Return the id of the experiment that contains a study's run; ``None`` if there is none."""
     if mlflow_client.is_new(tracking_uri):
         return None
-    client = mlflow_client.connect(tracking_uri)
-    for experiment in mlflow_client.pages(
-        lambda token: client.search_experiments(page_token=token)
-    ):
-        if runs_of(Runs(client, experiment.experiment_id), uid):
-            found: Experiment = experiment
-            return found
-    return None
+    found = search_everywhere(mlflow_client.connect(tracking_uri), condition_of(uid))
+    return next((str(run.info.experiment_id) for run in found if is_active(run.info)), None)
 
 
 class StudyRun:
@@ -147,7 +146,7 @@ class StudyRun:
     def _find(self) -> "Run":
         found = [run for run in runs_of(self._runs, self._uid) if run.info.run_id == self.id]
         if not found:
-            raise DatabaseError(f"the run of study {self._name} was deleted: restore it in MLflow")
+            raise PermanentError(f"the run of study '{self._name}' was deleted in MLflow")
         return found[0]
 
     def _note(self, study: StudyRecord, *, reported: bool) -> dict[str, str]:
@@ -175,7 +174,7 @@ class StudyRun:
         except Exception as error:
             _logger.warning(
                 "the report was not stored with the run (%s): `grovekeeper sync` tries again",
-                cause_of(error),
+                str(error) if isinstance(error, DatabaseError) else cause_of(error),
                 extra={"cause": error},
             )
             return False

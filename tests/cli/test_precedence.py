@@ -41,6 +41,7 @@ TABLE: list[tuple[str, Any, Any, Any]] = [
     ("workers", 3, 4, None),
     ("scheduler", "tcp://flag:1", "tcp://file:1", None),
     ("detach", True, False, False),
+    ("restore", True, False, False),
     ("seed", 7, 8, 0),
     ("holdout", 0.3, 0.4, 0.2),
     ("trees", 70, 80, "auto"),

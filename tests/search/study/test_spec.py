@@ -74,7 +74,7 @@ def space(**asked: Any) -> dict[str, Any]:
         ({"regster": True}, "there is no option 'regster' (did you mean 'register'?)"),
         (
             {"trials": True},
-            "invalid trials True: only header, register and detach are true or false",
+            "invalid trials True: only header, register, detach and restore are true or false",
         ),
         ({"space": {"max_features": [[1]]}}, "= [[1]]: give a value, a list of values"),
     ],

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from examples import BEGIN, study_record, trial
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, PermanentError
 from storage.tracking import client as mlflow_client
 from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
@@ -332,18 +333,63 @@ def test_a_run_that_a_user_deleted_is_created_again(mirror: Mirror) -> None:
     assert run.info.status == "FINISHED"
 
 
-def test_a_deleted_study_run_is_an_error_until_it_is_restored(mirror: Mirror) -> None:
+def test_a_renamed_experiment_is_found_by_the_runs_of_the_study(
+    mirror: Mirror, tracking_uri: str, experiment: str, caplog: pytest.LogCaptureFixture
+) -> None:
     record = study_record()
     mirror.adopt(record)
-    MlflowClient(mirror.tracking_uri).delete_run(mirror.run_id)
-    done = dataclasses.replace(record, state="finished")
-    with pytest.raises(MlflowException):
-        mirror.write_study(done)
-    with pytest.raises(DatabaseError, match="the run of study houses was deleted"):
-        mirror.write_study(done)
-    MlflowClient(mirror.tracking_uri).restore_run(mirror.run_id)
-    mirror.write_study(done)
-    assert MlflowClient(mirror.tracking_uri).get_run(mirror.run_id).info.status == "FINISHED"
+    mirror.write_trial(trial(0))
+    client, name = MlflowClient(tracking_uri), f"{experiment}-renamed"
+    client.rename_experiment(mirror.experiment_id, name)
+    client.create_experiment(experiment)  # another one takes the name
+    caplog.set_level("INFO")
+    again = Mirror(tracking_uri, experiment, uid=record.uid)
+    again.connect()
+    again.adopt(record)
+    assert (again.experiment_id, again.run_id) == (mirror.experiment_id, mirror.run_id)
+    assert not again.write_trial(trial(0))
+    ours = [one.getMessage() for one in caplog.records if one.name.startswith("storage")]
+    assert ours == [
+        f"the study's runs are in the experiment '{name}', not in '{experiment}': they stay there"
+    ]
+    assert Mirror(tracking_uri, experiment).delete(record.uid, lambda: None) == 2
+
+
+def delete(client: MlflowClient, mirror: Mirror, what: str) -> None:
+    if what == "run":
+        client.delete_run(mirror.run_id)
+    else:
+        client.delete_experiment(mirror.experiment_id)
+
+
+@pytest.mark.parametrize("what", ["run", "experiment"])
+def test_a_deleted_run_or_experiment_is_an_error_until_it_is_restored(
+    mirror: Mirror, tracking_uri: str, experiment: str, what: str
+) -> None:
+    record = study_record()
+    mirror.adopt(record)
+    mirror.write_trial(trial(0))
+    client = MlflowClient(tracking_uri)
+    delete(client, mirror, what)
+    named = "the run of study 'houses'" if what == "run" else f"the experiment '{experiment}'"
+    says = f"{named} was deleted in MLflow: `grovekeeper sync houses --restore` restores it"
+    again = Mirror(tracking_uri, experiment, uid=record.uid)
+    for act in (mirror.check_active, again.connect, lambda: again.adopt(record)):
+        with pytest.raises(PermanentError, match=re.escape(says)):
+            act()
+    assert len(client.search_runs([mirror.experiment_id])) == (what == "run")
+    Mirror(tracking_uri, experiment, uid=record.uid, restore=True).connect()
+    mirror.check_active()
+    mirror.write_study(dataclasses.replace(record, state="finished"))
+    again.connect()
+    again.adopt(record)
+    assert again.run_id == mirror.run_id
+    assert len(children(mirror)) == 1
+    delete(client, mirror, what)
+    restoring = Mirror(tracking_uri, experiment, restore=True)
+    restoring.connect()
+    restoring.adopt(record)
+    assert restoring.run_id == mirror.run_id
 
 
 def test_metrics_whose_response_was_lost_are_written_once(mirror: Mirror) -> None:
@@ -454,6 +500,7 @@ class Once:
 
 sys.meta_path.insert(0, Once())
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explain
 from storage.tracking.mirror import Mirror
 try:
     import mlflow

@@ -7,7 +7,7 @@ import pytest
 from examples import study_record, trial
 from mlflow import MlflowClient
 
-from storage.errors import DatabaseError
+from storage.errors import DatabaseError, PermanentError
 from storage.records import StudyRecord, TrialRecord
 from storage.tracking.mirror import Mirror
 from storage.tracking.mirror_writer import MirrorWriter
@@ -141,3 +141,26 @@ def test_closing_does_not_wait_for_a_missing_study_record(mlflow_file: str) -> N
     mirror_writer.wait_connected()
     mirror_writer.put_trial(trial(0))
     assert not mirror_writer.close(0.2)
+
+
+@pytest.mark.parametrize("restores", ["the mirror", "a user"])
+def test_a_run_deleted_meanwhile_is_said_and_written_once_it_is_restored(
+    mlflow_file: str, restores: str
+) -> None:
+    mirror_writer = MirrorWriter(Mirror(mlflow_file, "houses", restore=restores == "the mirror"))
+    study = study_record()
+    mirror_writer.put_study(study)
+    assert mirror_writer.wait_level(60)
+    client, run = MlflowClient(mlflow_file), mirror_writer.mirror.run_id
+    client.delete_experiment(mirror_writer.mirror.experiment_id)
+    mirror_writer.put_trial(trial(0))
+    mirror_writer.put_study(study)
+    if restores == "a user":
+        assert not mirror_writer.wait_level(1.5)
+        assert isinstance(mirror_writer.failure, PermanentError)
+        assert "the experiment 'houses' was deleted" in str(mirror_writer.failure)
+        client.restore_experiment(mirror_writer.mirror.experiment_id)
+    assert mirror_writer.close(60)
+    runs = client.search_runs([mirror_writer.mirror.experiment_id])
+    assert len(runs) == 2
+    assert run in {found.info.run_id for found in runs}

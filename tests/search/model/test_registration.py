@@ -1,0 +1,58 @@
+"""Registration: errors that no retry mends are raised at once, and say what to do."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from mlflow import MlflowClient
+from shop import table
+
+from search import StudySpec, launch
+from search.errors import StudyError
+from search.model.registration import Registration
+from storage.errors import StorageError
+from storage.records import StudyRecord
+from storage.tracking.mirror import Mirror
+
+
+def test_a_deleted_run_ends_the_registration_at_once(mlflow_file: str) -> None:
+    mirror = Mirror(mlflow_file, "houses")
+    mirror.connect()
+    now = datetime.now(UTC)
+    mirror.adopt(StudyRecord("houses", "abc", "rmse", "rmse", "running", {}, None, now))
+    MlflowClient(mlflow_file).delete_run(mirror.run_id)
+    registration = Registration(cast("Any", None), "abc", mirror, lambda: None)
+    began = time.monotonic()
+    with pytest.raises(StudyError) as raised:
+        registration.find(0, 10)
+    assert time.monotonic() - began < 10  # the retries would take a minute
+    assert str(raised.value) == (
+        "the champion is not registered: the run of study 'houses' was deleted in MLflow: "
+        "`grovekeeper sync houses --restore` restores it. Launch again to register it"
+    )
+
+
+def spec_of(trials: int = 1, **more: Any) -> StudySpec:
+    asked: dict[str, Any] = {"data": table(80), "target": "price", "study": "houses", "workers": 1}
+    return StudySpec(**asked, trials=trials, trees=10, **more)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Any type hint")  # when MLflow's models are imported
+def test_a_launch_finds_a_renamed_experiment_and_restores_a_deleted_one(
+    tmp_path: Path, mlflow_file: str
+) -> None:
+    stores = {"storage": f"sqlite:///{tmp_path}/optuna.db", "tracking_uri": mlflow_file}
+    place = launch(spec_of(), **stores).summary["mlflow"]["experiment_id"]
+    client = MlflowClient(mlflow_file)
+    client.rename_experiment(place, "homes")
+    launch(spec_of(trials=2), **stores)
+    assert [one.name for one in client.search_experiments()] == ["homes", "Default"]
+    assert len(client.search_runs([place])) == 1 + 2
+    client.delete_experiment(place)
+    with pytest.raises(StorageError, match=r"the experiment 'homes' was deleted .* --restore"):
+        launch(spec_of(trials=3), **stores)
+    launch(spec_of(trials=3, restore=True), **stores)
+    assert len(client.search_runs([place])) == 1 + 3
