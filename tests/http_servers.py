@@ -55,3 +55,45 @@ def answering(status: int, body: str = "") -> Iterator[str]:
 
     with _serving(Handler) as address:
         yield address
+
+
+class Artifacts:
+    """The files of an artifact server, and the sizes of all files that were sent to it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.files: dict[str, bytes] = {}
+        self.sent: list[int] = []
+        self.location = ""
+
+
+@contextmanager
+def artifact_server(limit: int = 10**9) -> Iterator[Artifacts]:
+    """Serve artifacts as `mlflow server --artifacts-only` does, behind a limit on requests."""
+    artifacts = Artifacts(limit)
+
+    class Handler(_Handler):
+        def do_PUT(self) -> None:
+            content = self.read()
+            artifacts.sent.append(len(content))
+            if len(content) > artifacts.limit:
+                self.send(413, PAGE.format(status=413, body="nginx" * 100).encode())
+                return
+            artifacts.files[self.path] = content
+            self.send(200, b"{}", "application/json")
+
+        def do_GET(self) -> None:
+            if "?path=" in self.path:  # lists a folder; a file has no files below it
+                self.send(200, b'{"files": []}', "application/json")
+                return
+            content = artifacts.files.get(self.path)
+            self.send(404 if content is None else 200, content or b"")
+
+        def do_DELETE(self) -> None:
+            for path in [path for path in artifacts.files if path.startswith(self.path)]:
+                del artifacts.files[path]
+            self.send(200, b"{}", "application/json")
+
+    with _serving(Handler) as address:
+        artifacts.location = f"{address}/api/2.0/mlflow-artifacts/artifacts/1"
+        yield artifacts

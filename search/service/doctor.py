@@ -1,4 +1,4 @@
-"""`doctor`: checks everything that a launch needs. Creates and changes nothing."""
+"""`doctor`: checks everything that a launch needs. What it creates to check, it deletes."""
 
 import shutil
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from storage.errors import DatabaseError, NotFoundError, StorageError
 from storage.redaction import cause_of, redact
 from storage.registry.client import Registry
 from storage.studies.study import StudyBook
+from storage.tracking import artifacts
 from storage.tracking import client as mlflow_client
 from storage.tracking.failures import explained
 
@@ -105,9 +106,11 @@ def _mlflow(tracking_uri: str) -> str:
     place = redact(tracking_uri)
     mlflow_client.check(tracking_uri)
     if mlflow_client.is_new(tracking_uri):
+        artifacts.check_folder(Path(artifacts.DEFAULT_FOLDER))
         return f"{place} does not exist yet: the first launch creates it"
     with explained(tracking_uri):
         names = Registry(tracking_uri).names()
+        artifacts.try_out_all(mlflow_client.connect(tracking_uri))
     return f"{place}: {_counted(len(names), 'registered model', 'registered models')}"
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from search.environment import cores
@@ -44,7 +45,9 @@ from storage.leases.lease import Lease
 from storage.records import StudyState, TrialRecord
 from storage.studies.study import Study
 from storage.studies.trial_writer import TrialWriter
+from storage.tracking import artifacts
 from storage.tracking import client as mlflow_client
+from storage.tracking.failures import explained
 from storage.tracking.mirror import Mirror
 from storage.tracking.mirror_writer import MirrorWriter
 
@@ -114,8 +117,7 @@ def launch(
     mirror = Mirror(stores.tracking_uri, experiment, report, uid=uid, restore=spec.restore)
     mirror_writer = MirrorWriter(mirror)
     try:
-        if not mlflow_client.is_new(stores.tracking_uri):
-            mirror_writer.wait_connected()
+        _check_mirror(mirror_writer, with_artifacts=spec.register_model)
         study = study or create_study(problem, stores.storage)
         # The writer is closed before the lease is released: the next holder has its own writer.
         lease = Lease(study.book.leases, spec.study)
@@ -128,6 +130,19 @@ def launch(
         return summarize(study)
     finally:
         mirror_writer.close()
+
+
+def _check_mirror(mirror_writer: MirrorWriter, *, with_artifacts: bool) -> None:
+    """Check that MLflow will take the runs and the model; a new store is made later."""
+    mirror = mirror_writer.mirror
+    if mlflow_client.is_new(mirror.tracking_uri):
+        if with_artifacts:
+            artifacts.check_folder(Path(artifacts.DEFAULT_FOLDER))
+        return
+    mirror_writer.wait_connected()
+    if with_artifacts:
+        with explained(mirror.tracking_uri):
+            mirror.check_artifacts()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from storage.addresses import StoreAddress
 from storage.errors import NotFoundError, did_you_mean
 from storage.records import ModelVersion, Stage
+from storage.tracking import artifacts
 from storage.tracking import client as mlflow_client
 from storage.tracking.failures import explain, explained
 
@@ -65,10 +66,18 @@ class Registry:
         self._client.finalize_logged_model(model.model_id, "FAILED")
 
     def log_folder(self, model: "LoggedModel", folder: Path) -> None:
-        """Upload a model's folder and mark the model as ready."""
+        """Upload a model's folder and mark the model as ready.
+
+        Raises
+        ------
+        DatabaseError
+            When the files cannot be stored.
+        """
         from mlflow.entities import LoggedModelOutput
 
-        self._client.log_model_artifacts(model.model_id, str(folder))
+        artifacts.check_place(self._client, self._client.get_experiment(model.experiment_id))
+        with artifacts.explained(self._uri, model.artifact_location):
+            self._client.log_model_artifacts(model.model_id, str(folder))
         self._client.finalize_logged_model(model.model_id, "READY")
         run_id = model.source_run_id
         if run_id is not None:
@@ -77,7 +86,8 @@ class Registry:
     def log_pictures(self, run_id: str, folder: Path, name: str) -> None:
         """Upload a folder's files as artifacts of a run, below `name`."""
         if any(folder.iterdir()):
-            self._client.log_artifacts(run_id, str(folder), name)
+            with artifacts.explained(self._uri, self._client.get_run(run_id).info.artifact_uri):
+                self._client.log_artifacts(run_id, str(folder), name)
 
     def register(
         self, name: str, model: "LoggedModel", tags: Mapping[str, str], description: str
@@ -118,15 +128,13 @@ class Registry:
             When the files cannot be downloaded.
         """
         from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
 
-        try:
+        with explained(self._uri):
             source = self._client.get_model_version_download_uri(version.name, str(version.version))
+        with artifacts.explained(self._uri, source):
             path = download_artifacts(
                 artifact_uri=source, dst_path=str(folder), tracking_uri=self._uri
             )
-        except (MlflowException, OSError) as error:
-            raise explain(self._uri, error) from error
         return Path(path)
 
     def versions(self, name: str) -> list[ModelVersion]:

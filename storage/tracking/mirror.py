@@ -6,6 +6,7 @@ record is therefore idempotent, and an outdated mirror is updated by writing eve
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from storage import database
 from storage.addresses import StoreAddress
 from storage.errors import PermanentError
 from storage.records import FINISHED_STATES, RunLocation, StudyRecord, TrialRecord
+from storage.tracking import artifacts, views
 from storage.tracking import client as mlflow_client
-from storage.tracking import views
 from storage.tracking.runs import Runs, Shown, is_active, search_everywhere
 from storage.tracking.study_run import (
     KIND_TAG,
@@ -134,6 +135,27 @@ class Mirror:
         # Resolving the tags is slow. It is done here because `adopt` must create a run immediately
         # after it has found none.
         self._context = resolve_tags()
+
+    def check_artifacts(self) -> None:
+        """Write, read and delete a small artifact; create the experiment if it is new.
+
+        Raises
+        ------
+        DatabaseError
+            If that fails, so that the study's model could not be stored. A new experiment is then
+            deleted, because an experiment keeps the place of its artifacts.
+        """
+        known = self._find_experiment()
+        experiment = self._client.get_experiment(known or self._create_experiment())
+        try:
+            artifacts.try_out(self._client, experiment)
+        except Exception:
+            if known is None:
+                with suppress(Exception):
+                    name = f"{experiment.name} {experiment.experiment_id}"
+                    self._client.rename_experiment(experiment.experiment_id, name)
+                    self._client.delete_experiment(experiment.experiment_id)
+            raise
 
     def check_active(self) -> None:
         """Check that the study's run and its experiment were not deleted; restore them if wanted.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from storage.errors import DatabaseError, PermanentError
 from storage.records import DataRecord, StudyRecord
 from storage.redaction import cause_of
+from storage.tracking import artifacts, views
 from storage.tracking import client as mlflow_client
-from storage.tracking import views
 from storage.tracking.runs import Runs, is_active, search_everywhere
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class StudyRun:
             with tempfile.TemporaryDirectory(prefix="grovekeeper-") as folder:
                 for name, content in files.items():
                     (Path(folder) / name).write_bytes(content)
-                self._client.log_artifacts(self.id, folder, _REPORT)
+                self._upload(Path(folder))
         except Exception as error:
             _logger.warning(
                 "the report was not stored with the run (%s): `grovekeeper sync` tries again",
@@ -182,6 +182,13 @@ class StudyRun:
             self._shown, {}, {}, {_REPORT_DIGEST_TAG: _report_digest(study)}, datetime.now(UTC)
         )
         return True
+
+    def _upload(self, folder: Path) -> None:
+        experiment = self._client.get_experiment(self._experiment_id)
+        artifacts.check_place(self._client, experiment)
+        uri = self._client.tracking_uri
+        with artifacts.explained(uri, experiment.artifact_location):
+            self._client.log_artifacts(self.id, str(folder), _REPORT)
 
 
 def _report_digest(study: StudyRecord) -> str:

@@ -17,6 +17,7 @@ from storage.tracking.runs import key_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 _TAG = "mlflow.sharedViewState."
 _KNOWN_MAJOR = "3"
@@ -66,6 +67,11 @@ def delete(client: "MlflowClient", experiment_id: str, uid: str) -> None:
     key = _TAG + _key(uid)
     if key in client.get_experiment(experiment_id).tags:
         client.delete_experiment_tag(experiment_id, key)
+
+
+def has_studies(experiment: "Experiment") -> bool:
+    """Return whether an experiment holds views of studies."""
+    return any(name.startswith(_TAG + _key("")) for name in experiment.tags)
 
 
 def _key(uid: str) -> str:

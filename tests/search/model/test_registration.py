@@ -41,6 +41,20 @@ def spec_of(trials: int = 1, **more: Any) -> StudySpec:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Any type hint")  # when MLflow's models are imported
+def test_a_launch_whose_artifacts_cannot_be_stored_ends_before_the_search(
+    tmp_path: Path, mlflow_file: str
+) -> None:
+    stores = {"storage": f"sqlite:///{tmp_path}/optuna.db", "tracking_uri": mlflow_file}
+    MlflowClient(mlflow_file).create_experiment("houses", f"{tmp_path}/gone/mlruns/1")
+    with pytest.raises(StorageError, match="there is no folder"):
+        launch(spec_of(), **stores)
+    assert not (tmp_path / "gone").exists()
+    assert not (tmp_path / "optuna.db").exists()
+    launch(spec_of(experiment="others"), **stores)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Any type hint")  # when MLflow's models are imported
 def test_a_launch_finds_a_renamed_experiment_and_restores_a_deleted_one(
     tmp_path: Path, mlflow_file: str
 ) -> None:
