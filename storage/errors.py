@@ -3,6 +3,7 @@
 StorageError
 ├── DatabaseError      a database or tracking store that cannot be opened or used
 │   └── PermanentError     an error that stays until somebody changes something: do not retry
+│       └── TooLargeError      a file exceeds the limit on the size of a request
 ├── SchedulerError     a Dask scheduler that does not answer
 ├── NotFoundError      a study, model or database that is not there (also a LookupError)
 ├── StudyBusyError     another coordinator holds the study's lease
@@ -47,6 +48,10 @@ class DatabaseError(StorageError):
 
 class PermanentError(DatabaseError):
     """An error of a store that a retry cannot mend, such as a run that a user deleted."""
+
+
+class TooLargeError(PermanentError):
+    """A file exceeds the limit that a server, or a proxy before it, sets on requests."""
 
 
 class SchedulerError(StorageError):

@@ -17,7 +17,7 @@ from search.model.model_card import describe
 from search.model.plots import artifact_path, save_plots
 from search.model.provenance import Provenance, identity_tags
 from search.study.problem import Problem
-from storage.errors import DatabaseError, PermanentError
+from storage.errors import DatabaseError, PermanentError, TooLargeError
 from storage.records import ModelVersion
 from storage.redaction import cause_of
 from storage.registry.client import Registry, folder_digest
@@ -32,6 +32,10 @@ T = TypeVar("T")
 
 # Seconds for which failed calls of MLflow are retried.
 _TIMEOUT = 60.0
+_SMALLER = (
+    " or make the model smaller: fewer --trees, or a new study with a larger min_samples_leaf in "
+    "[space]"
+)
 
 
 class Registration:
@@ -135,8 +139,9 @@ class Registration:
                 describe=lambda error: f"the champion is not registered yet: {explained(error)}",
             )
         except errors as error:
-            msg = f"the champion is not registered: {explained(error)}. Launch again to register it"
-            raise StudyError(msg) from error
+            smaller = _SMALLER if isinstance(error, TooLargeError) else ""
+            msg = f"the champion is not registered: {explained(error)}{smaller}"
+            raise StudyError(f"{msg}. Launch again to register it") from error
 
 
 def register(

@@ -70,13 +70,15 @@ class Registry:
 
         Raises
         ------
+        TooLargeError
+            When a file exceeds the server's limit on the size of a request.
         DatabaseError
             When the files cannot be stored.
         """
         from mlflow.entities import LoggedModelOutput
 
         artifacts.check_place(self._client, self._client.get_experiment(model.experiment_id))
-        with artifacts.explained(self._uri, model.artifact_location):
+        with artifacts.explained(self._uri, model.artifact_location, folder):
             self._client.log_model_artifacts(model.model_id, str(folder))
         self._client.finalize_logged_model(model.model_id, "READY")
         run_id = model.source_run_id
@@ -86,7 +88,9 @@ class Registry:
     def log_pictures(self, run_id: str, folder: Path, name: str) -> None:
         """Upload a folder's files as artifacts of a run, below `name`."""
         if any(folder.iterdir()):
-            with artifacts.explained(self._uri, self._client.get_run(run_id).info.artifact_uri):
+            with artifacts.explained(
+                self._uri, self._client.get_run(run_id).info.artifact_uri, folder
+            ):
                 self._client.log_artifacts(run_id, str(folder), name)
 
     def register(

@@ -13,11 +13,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from storage.addresses import StoreAddress
-from storage.errors import DatabaseError, PermanentError
+from storage.errors import DatabaseError, PermanentError, TooLargeError
 from storage.redaction import redact
 from storage.tracking import views
 from storage.tracking.client import pages
-from storage.tracking.failures import http_status, reason
+from storage.tracking.failures import http_status, lost_connection, reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 # MLflow's folder for artifacts of a store that is a database, in the working directory.
 DEFAULT_FOLDER = "mlruns"
-_UNAVAILABLE = 503
+_TOO_LARGE, _UNAVAILABLE = 413, 503
 _WHAT = "artifacts, such as models"
+# Bytes below which an upload that was cut off was not too large.
+_LARGE = 1_000_000
+_LEAST = 1000
 
 
 def check_place(client: "MlflowClient", experiment: "Experiment") -> None:
@@ -140,23 +143,32 @@ def check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def explained(tracking_uri: str, location: str) -> Iterator[None]:
+def explained(tracking_uri: str, location: str, folder: Path | None = None) -> Iterator[None]:
     """Convert errors while artifacts are written or read to a `DatabaseError` of one line.
+
+    Parameters
+    ----------
+    folder
+        The folder that is uploaded.
 
     Raises
     ------
+    TooLargeError
+        If one of its files is too large.
     DatabaseError
-        For any error.
+        For all other errors.
     """
     try:
         yield
     except DatabaseError:
         raise
     except Exception as error:  # the libraries of object stores have errors of their own
-        raise _explain(tracking_uri, location, error) from error
+        raise _explain(tracking_uri, location, error, folder) from error
 
 
-def _explain(tracking_uri: str, location: str, error: Exception) -> DatabaseError:
+def _explain(
+    tracking_uri: str, location: str, error: Exception, folder: Path | None
+) -> DatabaseError:
     where, said = _where(tracking_uri, location), str(error)
     # MLflow's client drops the text of this answer, in which the server says so.
     if _is_served(location) and http_status(error) == _UNAVAILABLE:
@@ -176,8 +188,40 @@ def _explain(tracking_uri: str, location: str, error: Exception) -> DatabaseErro
             f"there is no folder {local}: if MLflow's folder was moved, move it back, or link the "
             "old place to the new one with `ln -s NEW OLD`"
         )
+    files = [] if folder is None else [path for path in folder.rglob("*") if path.is_file()]
+    largest = max((path.stat().st_size for path in files), default=0)
+    if http_status(error) == _TOO_LARGE and largest:
+        limit = _limit(tracking_uri, location, largest)
+        return TooLargeError(
+            f"{where} rejects a file of {_size(largest)} (413 Request Entity Too Large): its limit "
+            f"on the size of a request is {limit}. Raise it (in nginx: client_max_body_size)"
+        )
     at = StoreAddress(tracking_uri if _is_served(location) else location)
-    return DatabaseError(f"{_WHAT}, are not available: {where}{reason(error, at)}")
+    cut_off = largest >= _LARGE and lost_connection(error) is not None
+    hint = f" (or a file of {_size(largest)} exceeds a limit)" if cut_off else ""
+    return DatabaseError(f"{_WHAT}, are not available: {where}{reason(error, at)}{hint}")
+
+
+def _limit(tracking_uri: str, location: str, rejected: int) -> str:
+    """Return in words how large a request may be, by uploading smaller and smaller files."""
+    repository, name = _open(tracking_uri, location), f"grovekeeper-check-{uuid.uuid4().hex}"
+    size = rejected // 2
+    with tempfile.TemporaryDirectory(prefix="grovekeeper-") as temporary:
+        file = Path(temporary, "zeros")
+        while size > _LEAST:
+            with file.open("wb") as zeros:
+                zeros.truncate(size)
+            try:
+                repository.log_artifact(str(file), name)
+            except Exception as error:
+                if http_status(error) != _TOO_LARGE:
+                    break
+                size //= 2
+            else:
+                with suppress(Exception):
+                    repository.delete_artifacts(name)
+                return f"between {_size(size)} and {_size(2 * size)}"
+    return f"below {_size(2 * size)}"
 
 
 def _local_folder(tracking_uri: str, location: str) -> Path | None:
@@ -223,3 +267,7 @@ def _where(tracking_uri: str, location: str) -> str:
     if _is_served(location):
         return f"the MLflow server {redact(tracking_uri)}"
     return redact(location, is_file=True)
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.3g} MB"

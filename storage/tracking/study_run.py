@@ -187,7 +187,7 @@ class StudyRun:
         experiment = self._client.get_experiment(self._experiment_id)
         artifacts.check_place(self._client, experiment)
         uri = self._client.tracking_uri
-        with artifacts.explained(uri, experiment.artifact_location):
+        with artifacts.explained(uri, experiment.artifact_location, folder):
             self._client.log_artifacts(self.id, str(folder), _REPORT)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from http_servers import artifact_server
 from mlflow import MlflowClient
 from shop import table
 
@@ -37,6 +38,21 @@ def test_a_deleted_run_ends_the_registration_at_once(mlflow_file: str) -> None:
 def spec_of(trials: int = 1, **more: Any) -> StudySpec:
     asked: dict[str, Any] = {"data": table(80), "target": "price", "study": "houses", "workers": 1}
     return StudySpec(**asked, trials=trials, trees=10, **more)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Any type hint")  # when MLflow's models are imported
+def test_a_model_that_is_too_large_is_said_at_once(tmp_path: Path, mlflow_file: str) -> None:
+    stores = {"storage": f"sqlite:///{tmp_path}/optuna.db", "tracking_uri": mlflow_file}
+    with artifact_server(limit=5_000) as server:
+        MlflowClient(mlflow_file).create_experiment("houses", server.location)
+        began = time.monotonic()
+        with pytest.raises(StudyError, match=r"rejects a file of .* MB .* fewer --trees"):
+            launch(spec_of(), **stores)
+        assert time.monotonic() - began < 45
+        assert len(server.sent) == len({*server.sent})
+        server.limit = 10**9
+        assert launch(spec_of(), **stores).summary["model"] == {"name": "houses", "version": 1}
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow_stores import copy_store
 from processes import free_port
 
-from storage.errors import DatabaseError, PermanentError
+from storage.errors import DatabaseError, PermanentError, TooLargeError
 from storage.registry.client import Registry
 from storage.tracking import artifacts
 from storage.tracking.mirror import Mirror
@@ -164,6 +164,27 @@ def test_a_new_experiment_whose_artifacts_cannot_be_stored_is_deleted(
     with pytest.raises(DatabaseError, match="does not answer"):
         mirror.check_artifacts()
     assert MlflowClient(mlflow_file).get_experiment_by_name("houses") is None
+
+
+def test_a_file_above_the_limit_of_requests_is_said_with_its_size_and_the_limit(
+    mlflow_file: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.skops").write_bytes(bytes(5_830_000))
+    client, registry = MlflowClient(mlflow_file), Registry(mlflow_file)
+    with artifact_server(limit=1_000_000) as server:
+        place = client.create_experiment("houses", server.location)
+        model = registry.new_model(place, client.create_run(place).info.run_id, "model")
+        with pytest.raises(TooLargeError) as raised:
+            registry.log_folder(model, folder)
+        assert server.sent.count(5_830_000) == 1
+        assert server.files == {}
+    text = str(raised.value)
+    assert "rejects a file of 5.83 MB" in text
+    assert "between 0.729 MB and 1.46 MB" in text
+    assert "client_max_body_size" in text
+    assert "<html>" not in text
 
 
 @pytest.mark.slow
