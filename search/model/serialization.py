@@ -4,11 +4,15 @@ Only the types listed here are ever written or read: scikit-learn's tree and enc
 `SelectCols` and the parts of its `TableVectorizer`. A model is loaded only if its files are, to the
 byte, those that were registered, and if the nodes of its trees stay within their arrays, which
 scikit-learn does not check. The file is compressed, which MLflow does not do.
+
+MLflow's pyfunc flavor reads the rows with a copy of `search.model.served` in the folder.
 """
 
+import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from mlflow.models import Model
     from mlflow.models.signature import ModelSignature
     from sklearn.tree._tree import Tree
+
+    from search.model.served import RowReader
 
 TRUSTED_TYPES = (
     "datetime.timedelta",
@@ -89,6 +95,10 @@ _REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "skrub", "numpy", "pandas")
 _EXAMPLE_ROWS = 3
 # Name of the file that MLflow's scikit-learn flavor writes.
 _FILE = "model.skops"
+# Name of the folder of a model that MLflow imports the loader from.
+_CODE = "code"
+# Python would write this folder when it imports the loader, which would change the model's files.
+_CACHE, _NO_CACHE = "__pycache__", "This file keeps Python from writing a cache here.\n"
 # The fastest level: higher ones take longer to write and save little more.
 _COMPRESSION_LEVEL = 1
 # scikit-learn's index of a child that does not exist.
@@ -97,11 +107,19 @@ _LEAF = -1
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A version, its pipeline and its record."""
+    """A version, its pipeline, its record, and what its rows need to be read."""
 
     version: ModelVersion
     pipeline: Any
     provenance: Provenance
+    taught: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reader(self) -> "RowReader":
+        """Reads rows of other tables as the training table was read."""
+        from search.model.served import RowReader
+
+        return RowReader(self.pipeline, self.taught)
 
 
 def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
@@ -116,6 +134,8 @@ def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
     import skops.io
     from mlflow.models import Model
     from skops.io.exceptions import UntrustedTypesFoundException
+
+    from search.model.served import read_taught
 
     model = version.title
     registered = version.tags.get(SHA_TAG)
@@ -137,12 +157,13 @@ def load_model(registry: Registry, version: ModelVersion) -> LoadedModel:
             _check_estimators(parts)
             pipeline = skops.io.load(folder / _FILE, trusted=list(TRUSTED_TYPES))
             _check(pipeline, sum(part.get("__loader__") == "TreeNode" for part in parts))
+            known = read_taught(folder)
         except UntrustedTypesFoundException as error:
             raise StudyError(f"{model} is not loaded: {cause_of(error)}") from error
         except Exception as error:  # a forged file can raise any exception
             reason = cause_of(error)
             raise StudyError(f"{model} is not loaded because it is damaged: {reason}") from error
-    return LoadedModel(version, pipeline, provenance)
+    return LoadedModel(version, pipeline, provenance, known)
 
 
 def _parts_of(file: Path) -> list[dict[str, Any]]:
@@ -268,8 +289,42 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
         pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
     )
     _compress(folder / _FILE)
+    _add_loader(folder, model, dataset)
     model.model_size_bytes = get_total_file_size(folder)
     model.save(str(folder / MLMODEL_FILE_NAME))
+
+
+def _add_loader(folder: Path, model: "Model", dataset: Dataset) -> None:
+    """Let MLflow's pyfunc flavor read rows as the training table was read."""
+    from mlflow import pyfunc
+
+    from search.model import served
+
+    source = Path(served.__file__).read_bytes()
+    # Several models may be loaded into one process, each with the loader that was saved with it.
+    module = f"grovekeeper_served_{hashlib.sha256(source).hexdigest()[:12]}"
+    code = folder / _CODE
+    code.mkdir()
+    (code / f"{module}.py").write_bytes(source)
+    (code / _CACHE).write_text(_NO_CACHE)
+    (folder / served.TAUGHT_FILE).write_text(json.dumps(taught(dataset)))
+    model.flavors[pyfunc.FLAVOR_NAME] |= {pyfunc.MAIN: module, pyfunc.CODE: _CODE}
+
+
+def taught(dataset: Dataset) -> dict[str, Any]:
+    """Return what `RowReader` needs to know of the training table."""
+    from pandas.api.types import infer_dtype
+
+    table, features = dataset.vectorized, dataset.features
+    dates = {}
+    for name in table.vectorizer.kind_to_columns_["datetime"]:
+        seconds = table.rows[table.vectorizer.input_to_outputs_[name][-1]]
+        dates[name] = [float(seconds.min()), float(seconds.max())]
+    return {
+        "missing": list(dataset.description.na),
+        "booleans": [n for n in features if infer_dtype(features[n], skipna=True) == "boolean"],
+        "dates": dates,
+    }
 
 
 def _compress(file: Path) -> None:

@@ -205,7 +205,14 @@ def _predict_incumbent(incumbent: LoadedModel, dataset: Dataset) -> Array:
             f"{incumbent.version.title} predicts other classes than the candidate: the two cannot "
             "be compared"
         )
-    return predict(incumbent.pipeline, rows[columns], dataset.task)
+    try:
+        read = incumbent.reader.read(rows[columns])
+    except ValueError as error:
+        raise StudyError(
+            f"{incumbent.version.title} cannot read the candidate's table ({error}): the two "
+            "cannot be compared"
+        ) from None
+    return predict(incumbent.pipeline, read, dataset.task)
 
 
 def _compare(dataset: Dataset, metric: Metric, candidate: Array, incumbent: Array) -> Comparison:

@@ -268,13 +268,10 @@ def test_a_model_of_another_program_is_refused(
 def test_loading_runs_no_code_of_the_model_and_unpickles_nothing(shop: Shop) -> None:
     """The folder contains code, names a loader and a file, and has a pickle: all are ignored."""
     folder = folder_of(shop)
-    (folder / "code").mkdir()
     (folder / "code" / "grovekeeper_was_here.py").write_text("raise SystemExit('code was run')")
     (folder / "model.pkl").write_bytes(b"\x80\x04cposix\nsystem\n.")
     about = folder / "MLmodel"
-    text = about.read_text().replace(
-        "loader_module: mlflow.sklearn", "code: code\n    loader_module: grovekeeper_was_here"
-    )
+    text = re.sub("loader_module: .*", "loader_module: grovekeeper_was_here", about.read_text())
     assert "grovekeeper_was_here" in text
     about.write_text(text.replace("pickled_model: model.skops", "pickled_model: ../model.pkl"))
     made = register_again(shop, folder)

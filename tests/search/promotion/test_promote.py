@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
@@ -178,6 +179,25 @@ def test_a_version_that_drops_a_column_is_compared_with_one_that_uses_it(
     empty_shop.add(GOOD, trees=9, data=path, drop=["number"])
     empty_shop.promote(3, tolerance=1.0)
     assert not any("not known" in text for text in empty_shop.messages)
+
+
+def test_an_incumbent_reads_dates_that_the_candidates_table_spells_otherwise(
+    empty_shop: Shop,
+) -> None:
+    houses, days = table(), pd.date_range("2023-01-01", periods=400)
+    houses["price"] = np.arange(400.0)
+    spelled = [houses.assign(sold=days.strftime(form)) for form in ("%Y-%m-%d", "%Y/%m/%d")]
+    for number, rows in enumerate(spelled):
+        empty_shop.add(GOOD, data=empty_shop.write(rows, f"{number}.csv"))
+    empty_shop.promote(1)
+    move = empty_shop.promote(2, tolerance=1.0)
+    assert move is not None
+    assert move.judgement is not None
+    assert move.judgement.incumbent < 50  # a constant forecast is wrong by 115
+    unknown = spelled[0].assign(sold="spring " + days.strftime("%Y"))
+    empty_shop.add(GOOD, data=empty_shop.write(unknown, "2.csv"))
+    with pytest.raises(StudyError, match=r"cannot read the candidate's table \(column 'sold'"):
+        empty_shop.promote(3)
 
 
 @pytest.mark.slow
