@@ -5,7 +5,8 @@ categories as they are. A scikit-learn `ColumnTransformer` then encodes the cate
 of categories is the best on every table, so a study searches over those of `encodings_for`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +40,15 @@ _FOLDS = 5
 _PERIODS = 10
 
 
+@contextmanager
+def default_output() -> Iterator[None]:
+    """Let transformers return their default output, whatever scikit-learn is configured for."""
+    from sklearn import config_context
+
+    with config_context(transform_output="default"):
+        yield
+
+
 @dataclass(frozen=True)
 class Encoded:
     """Training rows as numbers, and the fitted transformers that encode other rows.
@@ -56,6 +66,7 @@ class Encoded:
     steps: tuple[tuple[str, Any], ...]
     sources: Mapping[str, list[str]]
 
+    @default_output()
     def transform(self, features: "pd.DataFrame") -> "pd.DataFrame":
         """Encode raw rows as the pipeline does."""
         rows = features
@@ -92,6 +103,7 @@ class Vectorized:
         return tuple(name for name, levels in self.levels.items() if levels <= _MAX_LEVELS)
 
 
+@default_output()
 def vectorize(features: "pd.DataFrame", categorical: Sequence[str] = ()) -> Vectorized:
     """Encode everything but the categories of a table.
 
@@ -210,6 +222,7 @@ def count_columns(table: Vectorized, encoding: Encoding, n_classes: int) -> int:
     return other + ordinal + (target if "target" in encoding else 0)
 
 
+@default_output()
 def encode(
     table: Vectorized,
     encoding: Encoding,

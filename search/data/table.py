@@ -14,6 +14,7 @@ import numpy as np
 from search.data import arrow, parquet
 from search.data.addresses import DIABETES, FRAME, STDIN, TableAddress
 from search.data.delimited import read_delimited
+from search.data.frames import with_plain_types
 from search.data.limits import Limits
 from search.data.parquet import read_folder
 from search.data.sources import READABLE, ByteSource, find_source, is_readable_here
@@ -71,7 +72,7 @@ def read_table(
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
         raise DataError(f"two columns of --data {address} are called '{twice[0]}': rename one")
-    return table
+    return with_plain_types(table)
 
 
 def _read_bytes(address: TableAddress, limits: Limits, text: TextFormat) -> "pd.DataFrame":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from search.data.dataset import Dataset
+from search.data.encoding import default_output
 from search.environment import free_memory
 from search.errors import StudyError
 from search.forest.fitting import (
@@ -296,6 +297,7 @@ def _bytes_of(forest: Any, dataset: Dataset) -> int:
     return int(n_nodes * node_bytes(dataset.n_classes))
 
 
+@default_output()
 def predict(pipeline: Any, rows: Any, task: str) -> "NDArray[Any]":
     """Predict raw rows: values for a regression, class probabilities for a classification."""
     if task == "classification":

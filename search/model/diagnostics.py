@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.data.dataset import Dataset
+from search.data.encoding import default_output
 from search.forest.growing import ENCODING
 from search.forest.metrics import Metric
 from search.model.champion import Champion, predict
@@ -72,6 +73,7 @@ class Diagnostics:
         return counts
 
 
+@default_output()
 def examine(champion: Champion, dataset: Dataset, metric: Metric) -> Diagnostics | None:
     """Examine a champion on the held-out rows; return ``None`` if no rows were held out."""
     if not len(dataset.held_out_y):

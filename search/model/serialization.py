@@ -15,13 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 
 from search.data.dataset import Dataset
-from search.errors import StudyError
+from search.errors import DataError, StudyError
 from search.model.provenance import SHA_TAG, Provenance
 from storage.records import ModelVersion
 from storage.redaction import cause_of
@@ -259,6 +260,41 @@ def _is_sound(tree: "Tree", n_features: int) -> bool:
         and np.all((tree.feature >= 0) & (tree.feature < n_features), where=inner)
         and np.all(right == _LEAF, where=~inner)
     )
+
+
+def check_encoder(dataset: Dataset) -> None:
+    """Raise `DataError` if a champion could not be saved because of a column of the table.
+
+    The fitted encoder of one column of each type is serialized, except for types that can always be
+    saved, because skops takes a second to import.
+    """
+    table = dataset.features
+    firsts = {str(kind): name for name, kind in table.dtypes[::-1].items() if not _is_plain(kind)}
+    if not firsts:
+        return
+    import skops.io
+
+    for name in firsts.values():
+        try:
+            content = skops.io.dumps(dataset.vectorized.vectorizer.all_processing_steps_[name])
+            found = skops.io.get_untrusted_types(data=content)
+            reason = ", ".join(sorted({*found}.difference(TRUSTED_TYPES)))
+        except Exception as error:  # skops raises errors of many types
+            reason = cause_of(error)
+        if reason:
+            raise DataError(
+                f"column '{name}' of type {table[name].dtype} cannot be saved with a model "
+                f"({reason}): convert it, or leave it out (--drop {quote(name)})"
+            )
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether a type is one of NumPy, without time zones, or a type of texts."""
+    import pandas as pd
+
+    if isinstance(dtype, np.dtype):
+        return dtype.kind in "biufM"
+    return isinstance(dtype, pd.StringDtype | pd.CategoricalDtype)
 
 
 def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") -> None:

@@ -16,6 +16,7 @@ from search.forest.memory import check_memory
 from search.formatting import runs_behind
 from search.model.champion import MIN_TREES, TreeCost, affordable_trees, forecast_seconds
 from search.model.finalize import MAKING, Finalizer
+from search.model.serialization import check_encoder
 from search.monitoring.observer import Observer, StopSource
 from search.monitoring.status import SearchStatus
 from search.optimization.coordinator import Coordinator, End
@@ -98,6 +99,8 @@ def launch(
     for warning in stores.check():
         _logger.warning("%s", warning)
     problem = load_problem(spec)
+    if spec.register_model:
+        check_encoder(problem.dataset)
     study = find_study(problem, stores.storage)
     memory = None
     if scheduler_of(spec) is None:

@@ -1,19 +1,28 @@
 """Studies on tables in memory: frames and arrays."""
 
 import pickle
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import dateutil.tz
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
+from made import make_dataset
 from shop import table
+from sklearn import config_context
 
 from search import StudySpec
 from search.data.frames import to_pandas
 from search.data.table import read_table
 from search.errors import DataError, UsageError
+from search.forest.metrics import METRICS
+from search.model.champion import make_champion, predict
+from search.model.serialization import check_encoder
 from search.study.problem import load_problem
 
 HOUSES = table(200)
@@ -59,6 +68,102 @@ def test_the_index_is_ignored_and_the_frame_is_not_modified() -> None:
 def test_other_types_are_refused(given: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message.replace("(", r"\(").replace(")", r"\)")):
         StudySpec(data=given)
+
+
+def zone(library: str, name: str) -> Any:
+    """Return a time zone of another library."""
+    module = pytest.importorskip(library)
+    find = {"pytz": "timezone", "dateutil.tz": "gettz"}[library]
+    return getattr(module, find)(name)
+
+
+@pytest.mark.parametrize("library", ["pytz", "dateutil.tz"])
+@pytest.mark.parametrize(("name", "hour"), [("Europe/Paris", 13), ("UTC", 12)])
+def test_time_zones_of_other_libraries_become_those_of_the_standard_library(
+    library: str, name: str, hour: int
+) -> None:
+    times = pd.Series(pd.date_range("2024-01-01 12:00", periods=3, tz=zone(library, name)))
+    read = to_pandas(pd.DataFrame({"at": times}))["at"]
+    assert isinstance(read.dt.tz, ZoneInfo | timezone)
+    assert (read == times).all()
+    utc = pd.Series(pd.date_range("2024-01-01 12:00", periods=1, tz="UTC"))
+    assert utc.dt.tz_convert(read.dt.tz).dt.hour[0] == hour
+
+
+def test_a_time_zone_without_a_name_becomes_its_offset_or_utc() -> None:
+    offset = dateutil.tz.tzoffset("here", 5400)
+    named = timezone(timedelta(hours=1), "CET")
+    local = dateutil.tz.tzlocal()
+    for given, wanted in ((offset, "UTC+01:30"), (named, "UTC+01:00"), (local, None)):
+        times = pd.Series(pd.date_range("2024-01-01", periods=3, tz=given))
+        read = to_pandas(pd.DataFrame({"at": times}))["at"]
+        assert isinstance(read.dt.tz, timezone)
+        assert wanted in (None, str(read.dt.tz))
+        assert (read == times).all()
+
+
+def exotic(rows: int = 60) -> dict[str, pd.Series]:
+    """Make columns of types that skops cannot save, or whose values have them."""
+    random = np.random.default_rng(0)
+    days, codes = pd.date_range("2024-01-01", periods=rows, freq="37h"), random.integers(0, 4, rows)
+    paris, tokyo = zone("dateutil.tz", "Europe/Paris"), ZoneInfo("Asia/Tokyo")
+    return {
+        "zoned": pd.Series(days.tz_localize("UTC").tz_convert(paris)),
+        "date32": pd.Series(days.date).astype("date32[pyarrow]"),
+        "timestamp": pd.Series(days).astype("timestamp[us][pyarrow]"),
+        "zoned_arrow": pd.Series(days.tz_localize("UTC")).convert_dtypes(dtype_backend="pyarrow"),
+        "text": pd.Series([f"level {code}" for code in codes]).astype(pd.ArrowDtype(pa.string())),
+        "boolean": pd.Series(codes > 1).astype("bool[pyarrow]"),
+        "long": pd.Series(random.normal(size=rows).astype(np.longdouble)),
+        "mixed": pd.Series([day.tz_localize((paris, tokyo)[k % 2]) for k, day in enumerate(days)]),
+        "times": pd.Series(list(days.to_pydatetime()), dtype=object),
+    }
+
+
+def test_a_table_of_any_type_can_be_encoded_and_saved(tmp_path: Path) -> None:
+    frame = pd.DataFrame(exotic()).assign(price=np.arange(60.0))
+    frame.drop(columns=["long", "mixed", "zoned"]).to_parquet(tmp_path / "t.parquet")
+    for read in (to_pandas(frame), read_table(str(tmp_path / "t.parquet"))):
+        dataset = make_dataset("t", "price", table=read)
+        check_encoder(dataset)
+        assert all(
+            isinstance(dtype, np.dtype | pd.StringDtype | pd.DatetimeTZDtype)
+            for dtype in dataset.features.dtypes
+        )
+        dates = dataset.vectorized.vectorizer.kind_to_columns_["datetime"]
+        assert set(dates) == set(read) & {
+            "zoned",
+            "date32",
+            "timestamp",
+            "zoned_arrow",
+            "mixed",
+            "times",
+        }
+        dataset.encode().transform(dataset.features)
+
+
+def test_a_column_that_cannot_be_saved_is_refused() -> None:
+    """A study gets such a table only if another library changes."""
+    frame = pd.DataFrame({"rooms": [1, 2] * 30, "price": np.arange(60.0)})
+    dataset = make_dataset("t", "price", table=frame.astype({"rooms": "Int64"}))
+    check_encoder(dataset)
+    steps = dataset.vectorized.vectorizer.all_processing_steps_
+    steps["rooms"].append(dateutil.tz.tzlocal())
+    with pytest.raises(DataError, match=r"column 'rooms' of type Int64 cannot be saved.*dateutil"):
+        check_encoder(dataset)
+
+
+@pytest.mark.parametrize("output", ["pandas", "polars"])
+def test_encoding_does_not_depend_on_the_output_that_scikit_learn_is_configured_for(
+    output: str,
+) -> None:
+    frame = pd.DataFrame({"text": ["a", "b", "c"] * 20, "price": np.arange(60.0)})
+    wanted = make_dataset("t", "price", table=frame)
+    with config_context(transform_output=output):
+        found = make_dataset("t", "price", table=frame)
+        pd.testing.assert_frame_equal(found.encode("target").X, wanted.encode("target").X)
+        champion = make_champion(found, METRICS["rmse"], {}, 2, seed=0, jobs=1)
+        assert len(predict(champion.pipeline, frame[["text"]], "regression")) == len(frame)
 
 
 def test_sparse_columns_become_dense() -> None:
