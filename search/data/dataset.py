@@ -22,6 +22,7 @@ from search.data.encoding import (
     cross_fitting,
     encode,
     encodings_for,
+    select_columns,
     to_float32,
     vectorize,
 )
@@ -82,6 +83,9 @@ class Dataset:
     rewritten
         Rules by column: text of these features was rewritten before it was read as numbers or
         dates.
+    vectorizes_numbers
+        Whether a `TableVectorizer` encodes the table even if it needs none. The encoded rows are
+        the same.
     """
 
     description: ResolvedDescription
@@ -95,6 +99,7 @@ class Dataset:
     held_out_dropped: "pd.DataFrame | None" = None
     notes: tuple[str, ...] = ()
     rewritten: Mapping[str, Rules] = field(default_factory=dict)
+    vectorizes_numbers: bool = False
 
     @property
     def task(self) -> Task:
@@ -120,6 +125,8 @@ class Dataset:
 
         The rows in the default encoding and in the last other one are cached.
         """
+        if self.is_numeric:
+            return select_columns(self.features, self.X)
         name = encoding or DEFAULT
         with _ENCODING:
             if name not in self._encoded:
@@ -171,6 +178,8 @@ class Dataset:
     @cached_property
     def is_numeric(self) -> bool:
         """Whether all columns are measured numbers, each with a value: they need no encoding."""
+        if self.vectorizes_numbers:
+            return False
         numbers = all(
             isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self.features.dtypes
         )

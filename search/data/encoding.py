@@ -267,6 +267,24 @@ def encode(
     return Encoded(to_float32(X), steps, sources)
 
 
+def select_columns(features: "pd.DataFrame", X: "pd.DataFrame") -> Encoded:
+    """Encode a table of measured numbers, of which only the columns need to be selected.
+
+    A `TableVectorizer` has several objects for each column, which take most of the time to make and
+    to save a model of thousands of columns.
+
+    Parameters
+    ----------
+    X
+        The table as float32.
+    """
+    from skrub import SelectCols
+
+    names = list(features.columns)
+    steps = (("table", SelectCols(names).fit(features)),)
+    return Encoded(X, steps, {name: [name] for name in names})
+
+
 def to_float32(rows: "pd.DataFrame") -> "pd.DataFrame":
     """Return the rows as one float32 matrix, which `to_numpy` returns without a copy."""
     import pandas as pd

@@ -105,7 +105,8 @@ def digest_and_row_hashes(table: "pd.DataFrame", keys: Collection[str]) -> tuple
 def _add_column(combined: Hashes, name: str, hashes: Hashes) -> Hashes:
     import pandas as pd
 
-    key = pd.util.hash_array(np.array([name], dtype=object), hash_key=_SALT)[0]
+    names = np.array([name], dtype=object)
+    key = pd.util.hash_array(names, hash_key=_SALT, categorize=False)[0]
     return _mix_bits(combined + key) ^ hashes
 
 

@@ -231,7 +231,8 @@ def make_champion(
         done += len(part[1])
         progress(done)
     forest = assemble(make(), rows, dataset.labels, weights, parts)
-    pipeline = Pipeline([*_selection(dataset), *encoded.steps, ("forest", forest)])
+    selection = [] if dataset.is_numeric else _selection(dataset)
+    pipeline = Pipeline([*selection, *encoded.steps, ("forest", forest)])
     holdout = {}
     if len(dataset.held_out_y):
         predicted = predict(pipeline, dataset.held_out_features, dataset.task)

@@ -78,17 +78,24 @@ def examine(champion: Champion, dataset: Dataset, metric: Metric) -> Diagnostics
     """Examine a champion on the held-out rows; return ``None`` if no rows were held out."""
     if not len(dataset.held_out_y):
         return None
-    columns, losses = permutation_importance(champion, dataset, metric)
-    forecast = predict(champion.pipeline, dataset.held_out_features, dataset.task)
+    # Encoding a table of many columns takes seconds, whatever its number of rows.
+    rows = champion.pipeline[:-1].transform(dataset.held_out_features)
+    columns, losses = permutation_importance(champion, dataset, metric, rows)
+    forecast = predict(champion.pipeline[-1], rows, dataset.task)
     return Diagnostics(columns, losses, forecast)
 
 
 def permutation_importance(
-    champion: Champion, dataset: Dataset, metric: Metric
+    champion: Champion, dataset: Dataset, metric: Metric, encoded: "pd.DataFrame"
 ) -> tuple[list[str], NDArray[Any]]:
     """Compute the permutation importance of raw columns on held-out rows (Breiman 2001).
 
     At most 1,000 rows are used. Each column is shuffled five times.
+
+    Parameters
+    ----------
+    encoded
+        All held-out rows as numbers.
 
     Returns
     -------
@@ -97,7 +104,7 @@ def permutation_importance(
     """
     import pandas as pd
 
-    table, forest = champion.pipeline[:-1], champion.pipeline[-1]
+    forest = champion.pipeline[-1]
     random = np.random.default_rng(0)
     n_rows = len(dataset.held_out_y)
     shuffled = random.permutation(n_rows)
@@ -105,7 +112,7 @@ def permutation_importance(
         firsts = np.unique(dataset.held_out_y[shuffled], return_index=True)[1]
         shuffled = np.concatenate([shuffled[firsts], np.delete(shuffled, firsts)])
     chosen = np.sort(shuffled[:_MOST_ROWS])
-    rows = table.transform(dataset.held_out_features.iloc[chosen])
+    rows = encoded.iloc[chosen].reset_index(drop=True)
     y = dataset.held_out_y[chosen]
     weights = dataset.held_out_roles.weights
     weights = None if weights is None else weights[chosen]

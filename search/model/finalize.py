@@ -127,6 +127,7 @@ class Finalizer:
         )
         for text in messages(champion, chosen.enough_steps, chosen.covered):
             _logger.info("%s", text)
+        show("examining the champion on the held-out rows")
         findings = examine(champion, problem.dataset, problem.metric)
         model = read_notes(self._study).model
         if model is not None and not model.is_of(wanted):

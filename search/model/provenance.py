@@ -5,6 +5,7 @@ covers it. Only this module reads and writes it, and names the tags of a version
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,7 +22,7 @@ from storage.tracking.study_run import STUDY_TAG, UID_TAG
 
 # Metadata key of the record.
 _KEY = "grovekeeper"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 
 # Tags of a registered version.
 TRIAL_TAG = "grovekeeper.trial"
@@ -71,11 +72,14 @@ class Provenance(BaseModel):
         Versions of Python, this project and its libraries by name, and the machine type.
     refit_of
         For a version that was refitted on every row, the version that was evaluated for it.
+    vectorized
+        Whether the pipeline has a `TableVectorizer`, as those of all records of format 1 have.
+        Since format 2, tables of measured numbers have none.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    format_version: int = _FORMAT_VERSION
+    format_version: int = 1
     study: str
     study_uid: str
     trial: int
@@ -87,6 +91,7 @@ class Provenance(BaseModel):
     content: str
     versions: dict[str, str]
     refit_of: int | None = None
+    vectorized: bool = True
 
     def tags(self, holdout: Mapping[str, float], sha256: str) -> dict[str, str]:
         """Return all tags of a version.
@@ -119,6 +124,7 @@ class Provenance(BaseModel):
         """Record how a champion was just made."""
         spec = problem.spec
         return cls(
+            format_version=_FORMAT_VERSION,
             study=spec.study,
             study_uid=study_uid,
             trial=trial,
@@ -129,11 +135,13 @@ class Provenance(BaseModel):
             data=problem.dataset.description,
             content=fingerprint(champion.pipeline),
             versions=installed(),
+            vectorized=not problem.dataset.is_numeric,
         )
 
     def refit(self, dataset: Dataset) -> Champion:
         """Train the same forest on a dataset's training rows, on all cores."""
         metric = METRICS[self.metric].with_positive(dataset.positive)
+        dataset = replace(dataset, vectorizes_numbers=self.vectorized)
         return make_champion(dataset, metric, self.params, self.trees, self.seed, cores())
 
     def metadata(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Only the types listed here are ever written or read: scikit-learn's tree and encoders, skrub's
 `SelectCols` and the parts of its `TableVectorizer`. A model is loaded only if its files are, to the
 byte, those that were registered, and if the nodes of its trees stay within their arrays, which
-scikit-learn does not check. The file is compressed, which MLflow does not do.
+scikit-learn does not check. The file is compressed, and has no part twice, unlike MLflow's.
 
 MLflow's pyfunc flavor reads the rows with a copy of `search.model.served` in the folder.
 """
@@ -191,7 +191,7 @@ def _check_estimators(parts: list[dict[str, Any]]) -> None:
 def _check(pipeline: Any, n_trees: int) -> None:
     """Raise `ValueError` if a pipeline is not an encoder of rows and a forest of valid trees.
 
-    A selection of columns may precede the vectorizer.
+    A selection of columns may precede the vectorizer. It is all that a table of numbers has.
 
     Parameters
     ----------
@@ -226,11 +226,9 @@ def _check(pipeline: Any, n_trees: int) -> None:
         raise ValueError(f"it is not a pipeline but {type(pipeline).__name__}")
     steps = [step for _, step in pipeline.steps]
     kinds = [type(step) for step in steps]
-    encoders = kinds[1:-1] if kinds[:1] == [SelectCols] else kinds[:-1]
-    if (
-        encoders not in ([TableVectorizer], [TableVectorizer, ColumnTransformer])
-        or kinds[-1] not in forests
-    ):
+    vectorizers = ([TableVectorizer], [TableVectorizer, ColumnTransformer])
+    known = [[SelectCols], *vectorizers, *([SelectCols, *kinds] for kinds in vectorizers)]
+    if kinds[:-1] not in known or kinds[-1] not in forests:
         names = ", ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"its steps are {names}, not encoders of rows and a forest")
     forest = steps[-1]
@@ -307,24 +305,29 @@ def save_model(pipeline: Any, dataset: Dataset, folder: Path, model: "Model") ->
 
     Raises
     ------
-    mlflow.exceptions.MlflowException
+    StudyError
         If the pipeline holds a type that is not in `TRUSTED_TYPES`; the message names it.
     """
     import mlflow.sklearn
+    import skops.io
     from mlflow.models.model import MLMODEL_FILE_NAME
     from mlflow.utils.file_utils import get_total_file_size
+    from sklearn.base import clone
 
     mlflow.sklearn.save_model(
-        pipeline,
+        clone(pipeline),  # its file is replaced
         str(folder),
         mlflow_model=model,
         serialization_format="skops",
         skops_trusted_types=list(TRUSTED_TYPES),
-        signature=signature(pipeline, dataset),
+        signature=signature(dataset),
         input_example=_example(dataset),
         pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
     )
-    _compress(folder / _FILE)
+    _write(pipeline, folder / _FILE)
+    unknown = {*skops.io.get_untrusted_types(file=folder / _FILE)}.difference(TRUSTED_TYPES)
+    if unknown:
+        raise StudyError(f"the champion cannot be saved: it holds {', '.join(sorted(unknown))}")
     _add_loader(folder, model, dataset)
     model.model_size_bytes = get_total_file_size(folder)
     model.save(str(folder / MLMODEL_FILE_NAME))
@@ -351,25 +354,52 @@ def taught(dataset: Dataset) -> dict[str, Any]:
     """Return what `RowReader` needs to know of the training table."""
     from pandas.api.types import infer_dtype
 
+    known: dict[str, Any] = {"missing": list(dataset.description.na)}
+    if dataset.is_numeric:
+        return known
     table, features = dataset.vectorized, dataset.features
     dates = {}
     for name in table.vectorizer.kind_to_columns_["datetime"]:
         seconds = table.rows[table.vectorizer.input_to_outputs_[name][-1]]
         dates[name] = [float(seconds.min()), float(seconds.max())]
-    return {
-        "missing": list(dataset.description.na),
+    return known | {
         "booleans": [n for n in features if infer_dtype(features[n], skipna=True) == "boolean"],
         "dates": dates,
     }
 
 
-def _compress(file: Path) -> None:
-    """Compress the members of a ZIP file, one at a time."""
-    packed = file.with_suffix(".packed")
-    with ZipFile(file) as source, ZipFile(packed, "w") as target:
-        for member in source.infolist():
-            target.writestr(member, source.read(member), ZIP_DEFLATED, _COMPRESSION_LEVEL)
-    packed.replace(file)
+def _write(pipeline: Any, file: Path) -> None:
+    """Write a pipeline as `skops.io.dump` does, but compressed, and each of its parts only once.
+
+    skops writes a part again wherever it is referred to. In a `TableVectorizer` of many columns,
+    that is ten times as much, and takes most of the time of a registration.
+    """
+    import skops
+    from skops.io._utils import SaveContext, get_state
+
+    with ZipFile(file, "w", ZIP_DEFLATED, compresslevel=_COMPRESSION_LEVEL) as archive:
+        context = SaveContext(archive)
+        schema = _without_repetitions(get_state(pipeline, context), set())
+        schema |= {"protocol": context.protocol, "_skops_version": skops.__version__}
+        archive.writestr("schema.json", json.dumps(schema))
+
+
+def _without_repetitions(part: Any, known: set[int]) -> Any:
+    """Return a part of a schema, in which objects that are known are only referred to by their id.
+
+    skops reads the content of objects in the order in which it is written, so an object is known to
+    it before the first reference.
+    """
+    if isinstance(part, list | tuple):
+        return [_without_repetitions(value, known) for value in part]
+    if not isinstance(part, dict):
+        return part
+    number = part.get("__id__")
+    if part.get("__loader__") == "ObjectNode" and isinstance(number, int):
+        if number in known:
+            return {"__id__": number}
+        known.add(number)
+    return {name: _without_repetitions(value, known) for name, value in part.items()}
 
 
 def _example(dataset: Dataset) -> "pd.DataFrame":
@@ -382,7 +412,7 @@ def _example(dataset: Dataset) -> "pd.DataFrame":
     return pd.DataFrame(plain["data"], columns=rows.columns, dtype=object)
 
 
-def signature(pipeline: Any, dataset: Dataset) -> "ModelSignature":
+def signature(dataset: Dataset) -> "ModelSignature":
     """Return a signature that names the columns and allows any type in each.
 
     Dropped columns are optional: the model takes rows of the original table, with and without them.
@@ -393,8 +423,8 @@ def signature(pipeline: Any, dataset: Dataset) -> "ModelSignature":
     from mlflow.models.signature import infer_signature
     from mlflow.types.schema import AnyType, ColSpec, Schema
 
-    rows = dataset.features.head(_EXAMPLE_ROWS)
-    outputs = infer_signature(model_output=pipeline.predict(rows)).outputs
+    # Predictions have the type of the target.
+    outputs = infer_signature(model_output=dataset.labels[:_EXAMPLE_ROWS]).outputs
     needed = [ColSpec(AnyType(), str(name)) for name in dataset.features.columns]
     ignored = [ColSpec(AnyType(), name, required=False) for name in dataset.description.drop]
     inputs = Schema([*needed, *ignored])

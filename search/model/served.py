@@ -64,7 +64,8 @@ class RowReader:
     Parameters
     ----------
     pipeline
-        A fitted pipeline whose step "table" is a skrub `TableVectorizer`.
+        A fitted pipeline. Its step "table" is a skrub `TableVectorizer`, or `SelectCols` if all
+        columns are numbers.
     taught
         ``missing``, the words that mean missing in the training table; ``booleans``, the names of
         its columns of booleans; ``dates``, the first and the last value of each column of dates,
@@ -76,12 +77,16 @@ class RowReader:
 
         table = pipeline.named_steps["table"]
         booleans, dates = frozenset(taught.get("booleans", ())), taught.get("dates", {})
-        self._words = frozenset(taught.get("missing", ()))
-        self._numbers = {number for word in self._words if (number := _number(word)) is not None}
+        self._words: frozenset[Any] = frozenset(taught.get("missing", ()))
+        numbers = (_number(word) for word in self._words)
+        self._numbers = frozenset(number for number in numbers if number is not None)
         self._levels = dict(_levels(pipeline))
         self._readers: dict[str, Callable[[pd.Series], pd.Series]] = {}
-        for name, kind in table.column_to_kind_.items():
-            steps = table.all_processing_steps_[name]
+        kinds = getattr(table, "column_to_kind_", None)
+        if kinds is None:
+            kinds = dict.fromkeys(table.get_feature_names_out(), "numeric")
+        for name, kind in kinds.items():
+            steps = getattr(table, "all_processing_steps_", {}).get(name, ())
             if kind == "datetime":
                 fitted = next(step for step in steps if isinstance(step, ToDatetime))
                 read = partial(_read_dates, fitted=fitted, span=dates.get(name, _ANY_DATES))
@@ -125,7 +130,10 @@ class RowReader:
         """Return a column without the words that mean missing in the training table."""
         if not self._words:
             return column
-        missing = column.isin(self._numbers if is_numeric_dtype(column) else self._words)
+        words = self._numbers if is_numeric_dtype(column) else self._words
+        if column.dtype == object:
+            words = self._words | self._numbers
+        missing = column.isin(words)
         return column.mask(missing) if missing.any() else column
 
 

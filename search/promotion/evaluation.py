@@ -271,4 +271,7 @@ def _default_forest(dataset: Dataset, seed: int) -> Array:
 
 def _features(loaded: LoadedModel) -> list[str]:
     """Return the columns that a version was trained on, in their order."""
-    return [str(name) for name in loaded.pipeline.named_steps["table"].feature_names_in_]
+    table = loaded.pipeline.named_steps["table"]
+    # A table of numbers has only a selection of columns.
+    names = getattr(table, "feature_names_in_", None)
+    return [str(name) for name in (table.get_feature_names_out() if names is None else names)]

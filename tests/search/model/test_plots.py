@@ -13,7 +13,7 @@ from search.data.dataset import Dataset
 from search.forest.metrics import get_metric
 from search.model import diagnostics
 from search.model.champion import make_champion
-from search.model.diagnostics import examine, permutation_importance
+from search.model.diagnostics import examine
 from search.model.plots import save_plots
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -95,7 +95,9 @@ def test_columns_that_determine_the_target_are_the_most_important(
     dataset = houses(tmp_path)
     metric = get_metric(name, "regression")
     champion = make_champion(dataset, metric, {}, 50, 0, jobs=2)
-    names, losses = permutation_importance(champion, dataset, metric)
+    found = examine(champion, dataset, metric)
+    assert found is not None
+    names, losses = found.columns, found.losses
     assert set(names[:2]) == {"size", "age"}
     assert set(names) == {"size", "age", "street", "note"}
     medians = np.median(losses, axis=1)
@@ -116,7 +118,9 @@ def test_importance_is_computed_on_rows_of_every_class(
     dataset = make_dataset(str(tmp_path / "t.parquet"), "kind", holdout=0.6)
     metric = get_metric("roc_auc", dataset.task)
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
-    names, losses = permutation_importance(champion, dataset, metric)
+    found = examine(champion, dataset, metric)
+    assert found is not None
+    names, losses = found.columns, found.losses
     assert names == ["size", "luck"]
     assert np.isfinite(losses).all()
 
@@ -126,5 +130,7 @@ def test_an_empty_column_has_no_importance(tmp_path: Path) -> None:
     dataset = make_dataset(str(tmp_path / "houses.parquet"), "price", holdout=0.2)
     metric = get_metric(None, "regression")
     champion = make_champion(dataset, metric, {}, 20, 0, jobs=2)
-    names, _ = permutation_importance(champion, dataset, metric)
+    found = examine(champion, dataset, metric)
+    assert found is not None
+    names = found.columns
     assert set(names) == {"size", "age", "street"}

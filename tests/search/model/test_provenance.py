@@ -107,7 +107,7 @@ def test_unknown_fields_are_kept(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         (None, "was not registered by grovekeeper"),
-        ({"format_version": 2}, r"has format 2, .* reads up to format 1: upgrade grovekeeper"),
+        ({"format_version": 3}, r"has format 3, .* reads up to format 2: upgrade grovekeeper"),
         ({"trees": "many"}, r"cannot read the record of how version 1 of m was made \(trees: "),
     ],
 )

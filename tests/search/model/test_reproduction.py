@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from shop import GOOD, ODD, Shop, table, three_versions
 
 from search import environment
+from search.data.dataset import load_again
+from search.model.fingerprint import fingerprint
 from search.model.provenance import Provenance
 from search.model.reproduction import reproduce_version
 from search.model.serialization import LoadedModel, load_model
@@ -38,6 +41,19 @@ def test_a_version_of_a_raw_table_is_reproduced_bit_by_bit(
     rows = int(str(done.compared["predictions"][0]).split()[0])
     assert rows > 150 if holdout == 0 else 20 < rows < 90
     assert done.changed == ()
+
+
+def test_a_version_of_format_1_is_reproduced_with_its_encoder(loaded: LoadedModel) -> None:
+    """Tables of numbers had a `TableVectorizer`, which has no part in new versions."""
+    old = loaded.provenance.model_copy(update={"format_version": 1, "vectorized": True})
+    champion = old.refit(load_again(old.data))
+    assert [type(step).__name__ for _, step in champion.pipeline.steps][:1] == ["TableVectorizer"]
+    assert [type(step).__name__ for _, step in loaded.pipeline.steps][:1] == ["SelectCols"]
+    first = old.model_copy(update={"content": fingerprint(champion.pipeline)})
+    done = reproduce_version(LoadedModel(loaded.version, champion.pipeline, first))
+    assert done.succeeded
+    rows = table(50)[["size", "age", "street"]]
+    np.testing.assert_array_equal(champion.pipeline.predict(rows), loaded.pipeline.predict(rows))
 
 
 def test_a_changed_table_is_reported_and_nothing_is_refitted(loaded: LoadedModel) -> None:

@@ -1,5 +1,6 @@
 """A model is loaded only if it is unchanged and contains only trusted types."""
 
+import json
 import os
 import re
 import sys
@@ -21,6 +22,7 @@ from sklearn.preprocessing import OrdinalEncoder
 from sklearn.svm import SVC
 
 from search.errors import StudyError
+from search.model.fingerprint import fingerprint
 from search.model.provenance import ROLES_TAG, SHA_TAG
 from search.model.serialization import TRUSTED_TYPES, load_model
 from storage.errors import DatabaseError
@@ -99,6 +101,24 @@ def test_the_file_is_compressed_and_its_recorded_size_is_right(shop: Shop) -> No
     stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     recorded = mlflow.models.Model.load(str(folder)).model_size_bytes
     assert recorded == pytest.approx(stored, abs=100)  # the file that records it changes as well
+
+
+def test_a_loaded_model_is_the_champion_and_its_file_has_no_object_twice(
+    shop: Shop, mixed_csv: Path
+) -> None:
+    loaded = load_model(shop.registry, shop.add(data=str(mixed_csv), trees=2))
+    assert fingerprint(loaded.pipeline) == loaded.provenance.content
+    parts: list[dict[str, Any]] = []
+
+    def note(part: dict[str, Any]) -> dict[str, Any]:
+        parts.append(part)
+        return part
+
+    newest = max(shop.client.search_logged_models(["0"]), key=lambda m: m.creation_timestamp)
+    with ZipFile(newest.artifact_location.removeprefix("file://") + "/model.skops") as archive:
+        json.loads(archive.read("schema.json"), object_hook=note)
+    objects = [part["__id__"] for part in parts if part.get("__loader__") == "ObjectNode"]
+    assert len(objects) == len(set(objects))
 
 
 def test_a_forged_type_is_refused_even_if_the_digest_is_right(shop: Shop) -> None:
@@ -187,9 +207,9 @@ def hide_another(pipeline: Any) -> None:
         (change_a_node("feature", -3), "has nodes outside its arrays"),
         (change_a_leaf, "has nodes outside its arrays"),
         (widen, "has other columns or another type"),
-        (put_another_last, "its steps are TableVectorizer, OrdinalEncoder, not"),
+        (put_another_last, "its steps are SelectCols, OrdinalEncoder, not"),
         (put_another_first, "its steps are OrdinalEncoder, RandomForestRegressor, not"),
-        (put_another_before, "its steps are TableVectorizer, TableVectorizer, RandomForest"),
+        (put_another_before, "its steps are SelectCols, SelectCols, RandomForest"),
         (leave_one_step, "its steps are RandomForestRegressor, not"),
         (hide_a_tree, "there are trees outside its forest"),
         (

@@ -252,6 +252,22 @@ def test_numbers_are_dates_in_the_unit_that_is_nearest_to_the_training_table(fir
     assert read["day"][0].year == (1970 if first == 1 else 2286)
 
 
+def test_a_table_of_numbers_is_read_without_a_vectorizer() -> None:
+    houses = pd.DataFrame({"size": np.arange(60), "age": np.arange(60) / 7})
+    houses["price"] = np.arange(60.0)
+    dataset = make_dataset("houses", "price", table=houses, na=["-1"])
+    pipeline = make_champion(dataset, METRICS["rmse"], {}, 2, seed=0, jobs=1).pipeline
+    reader = RowReader(pipeline, taught(dataset))
+    rows = pd.DataFrame({"size": ["7", 7.0, pd.NA, -1, "NA"], "age": [1, "1", 1, None, "-1"]})
+    read = reader.read(rows.astype(object))
+    assert read["size"][:2].tolist() == [7, 7]
+    assert read["size"][2:].isna().all()
+    assert read["age"].isna().tolist() == [False, False, False, True, True]
+    assert len(set(pipeline.predict(read)[:2])) == 1
+    with pytest.raises(ValueError, match="column 'age' holds numbers: cannot read 'old' in row 1"):
+        reader.read(pd.DataFrame({"size": [1], "age": ["old"]}))
+
+
 def test_the_server_reads_every_spelling(model: Model) -> None:
     rows = rows_of(SPELLINGS)
     wanted = answer(model, {"dataframe_records": [ROW]}) * len(rows)
