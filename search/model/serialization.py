@@ -365,6 +365,7 @@ def taught(dataset: Dataset) -> dict[str, Any]:
     return known | {
         "booleans": [n for n in features if infer_dtype(features[n], skipna=True) == "boolean"],
         "dates": dates,
+        "rewritten": {name: list(map(list, rules)) for name, rules in dataset.rewritten.items()},
     }
 
 

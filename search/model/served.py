@@ -69,7 +69,8 @@ class RowReader:
     taught
         ``missing``, the words that mean missing in the training table; ``booleans``, the names of
         its columns of booleans; ``dates``, the first and the last value of each column of dates,
-        in seconds since 1970. Each may be left out.
+        in seconds since 1970; ``rewritten``, by column the regular expressions, and what replaces
+        their matches, that turned its text into numbers or dates. Each may be left out.
     """
 
     def __init__(self, pipeline: Any, taught: Mapping[str, Any]) -> None:
@@ -81,6 +82,10 @@ class RowReader:
         numbers = (_number(word) for word in self._words)
         self._numbers = frozenset(number for number in numbers if number is not None)
         self._levels = dict(_levels(pipeline))
+        self._rules = {
+            name: [(re.compile(pattern), replacement) for pattern, replacement in rules]
+            for name, rules in taught.get("rewritten", {}).items()
+        }
         self._readers: dict[str, Callable[[pd.Series], pd.Series]] = {}
         kinds = getattr(table, "column_to_kind_", None)
         if kinds is None:
@@ -112,7 +117,7 @@ class RowReader:
         remarks: list[str] = []
         for name, read in self._readers.items():
             given = rows[name]
-            column = read(self._without_words(given))
+            column = read(self._rewritten(self._without_words(given)))
             if column is not given:
                 changed[name] = column
             if name in self._levels:
@@ -135,6 +140,20 @@ class RowReader:
             words = self._words | self._numbers
         missing = column.isin(words)
         return column.mask(missing) if missing.any() else column
+
+    def _rewritten(self, column: pd.Series) -> pd.Series:
+        """Return a column with its text rewritten as that of the training table was."""
+        rules = self._rules.get(str(column.name))
+        if rules is None or is_numeric_dtype(column) or is_datetime64_any_dtype(column):
+            return column
+
+        def rewrite(value: Any) -> Any:
+            if isinstance(value, str):
+                for pattern, replacement in rules:
+                    value = pattern.sub(replacement, value)
+            return value
+
+        return column.astype(object).map(rewrite)
 
 
 def _levels(pipeline: Any) -> Iterator[tuple[str, frozenset[Any]]]:

@@ -188,6 +188,21 @@ def test_every_spelling_is_read_as_the_same_value(reader: RowReader, name: str) 
         assert reader.read(typed)[name][0] == wanted, value
 
 
+def test_text_is_rewritten_as_the_training_table_was(tmp_path: Path) -> None:
+    lines = [f"$1,{k:03}.50;{k},5;{k} kg;{k % 12 + 1}/6/2024;{k}.25;{k}" for k in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["price;length;mass;sold;plain;y", *lines]))
+    data = make_dataset(str(tmp_path / "t.csv"), "y", dates="day-first")
+    pipeline = make_champion(data, METRICS["rmse"], {}, 2, seed=0, jobs=1).pipeline
+    reader = RowReader(pipeline, json.loads(json.dumps(taught(data))))
+    raw = {"price": "$1,007.50", "length": "7,5", "mass": "7 kg", "sold": "8/6/2024"}
+    plain = {"price": 1007.5, "length": "7.5", "mass": 7, "sold": "2024-06-08"}
+    rows = [row | {"plain": "7.25"} for row in (raw, plain)]
+    found = reader.read(pd.DataFrame(rows, dtype=object))
+    wanted = data.features.iloc[[7]].assign(sold=pd.Timestamp("2024-06-08"))
+    for row in (0, 1):
+        assert found.iloc[row].tolist() == wanted.iloc[0].tolist()
+
+
 @pytest.mark.parametrize("name", list(ROW))
 def test_missing_values_are_read_as_in_training(reader: RowReader, name: str) -> None:
     words = () if name in ("zone", "owned", "about") else ("", "NA", " null ", "-")
