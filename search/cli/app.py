@@ -110,7 +110,7 @@ def global_options(
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 or 143 stopped."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 128 + N signal N."""
     # Importing the libraries creates many objects that are never garbage. Collecting repeatedly
     # while they are imported costs a short launch a second, and collecting at exit another.
     gc.set_threshold(_GC_THRESHOLD)

@@ -23,6 +23,8 @@ _START_TIMEOUT = 60
 # A trial fails when more workers than this have died on its task. A remote cluster has its own
 # setting.
 _ALLOWED_FAILURES = 2
+# Signals that a terminal sends to all its processes.
+_OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)
 
 
 def prepare() -> None:
@@ -33,25 +35,26 @@ def prepare() -> None:
     """
     if _has_forkserver():
         multiprocessing.set_forkserver_preload(_PRELOAD)
-        with _ignoring_interrupts():
+        with _ignoring_terminal():
             forkserver.ensure_running()
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Make processes that start in this context ignore Ctrl-C.
+def _ignoring_terminal() -> Iterator[None]:
+    """Make processes that start in this context ignore Ctrl-C and the end of the terminal.
 
-    A terminal sends Ctrl-C to all its processes. Workers would print a traceback, but the
-    coordinator ends them.
+    A terminal sends these signals to all its processes. Workers would print a traceback or end at
+    once, but the coordinator ends them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _OF_TERMINALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _has_forkserver() -> bool:

@@ -62,6 +62,18 @@ def test_launch_and_watch_show_the_same_panel_and_ctrl_c_ends_only_the_watching(
     assert "\x1b" not in out + printed
 
 
+@pytest.mark.slow
+def test_a_launch_is_interrupted_cleanly_if_its_terminal_is_closed(houses: Shell) -> None:
+    launch = Terminal(houses.folder, "launch", "--data", "houses.csv", "--trials", "300")
+    launch.wait_for(lambda text: "running " in text and "trees a second" in text)
+    os.close(launch.keyboard)
+    os.kill(launch.process.pid, signal.SIGHUP)  # as the system does for the terminal's own session
+    assert launch.process.wait(PATIENCE) == 128 + signal.SIGHUP
+    shown = houses.json("show", "houses")
+    assert (shown["state"], shown["lease"]) == ("interrupted", None)
+    assert shown["trials"]["running"] == 0
+
+
 def test_a_finished_study_is_shown_once(launched: Shell) -> None:
     watch = Terminal(launched.folder, "watch", "diabetes")
     assert watch.end() == 0
