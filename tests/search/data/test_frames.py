@@ -1,5 +1,6 @@
 """Studies on tables in memory: frames and arrays."""
 
+import importlib
 import pickle
 from datetime import timedelta, timezone
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_other_types_are_refused(given: Any, error: type[Exception], message: st
 
 def zone(library: str, name: str) -> Any:
     """Return a time zone of another library."""
-    module = pytest.importorskip(library)
+    module = importlib.import_module(library)
     find = {"pytz": "timezone", "dateutil.tz": "gettz"}[library]
     return getattr(module, find)(name)
 
