@@ -82,7 +82,12 @@ class Registry:
             self._client.log_model_artifacts(model.model_id, str(folder))
         self._client.finalize_logged_model(model.model_id, "READY")
         run_id = model.source_run_id
-        if run_id is not None:
+        if run_id is None:
+            return
+        outputs = self._client.get_run(run_id).outputs
+        noted = {output.model_id for output in outputs.model_outputs} if outputs else set()
+        # MLflow rejects an output that it has already, as when the answer to this call was lost.
+        if model.model_id not in noted:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
 
     def log_pictures(self, run_id: str, folder: Path, name: str) -> None:

@@ -32,6 +32,23 @@ def test_a_version_is_found_by_its_tags(registry: Registry, name: str, tmp_path:
     assert registry.find(name, {"trial": "9"}) is None
 
 
+def test_the_folder_of_a_model_can_be_uploaded_again(
+    registry: Registry, tracking_uri: str, name: str, tmp_path: Path
+) -> None:
+    client = MlflowClient(tracking_uri)
+    experiment = client.create_experiment(name)
+    run = client.create_run(experiment).info.run_id
+    model = registry.new_model(experiment, run, "model")
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "MLmodel").write_text("{}")
+    for _ in range(2):
+        registry.log_folder(model, folder)
+    outputs = client.get_run(run).outputs
+    assert outputs is not None
+    assert [output.model_id for output in outputs.model_outputs] == [model.model_id]
+
+
 @pytest.mark.slow
 def test_all_pages_of_models_and_versions_are_read(
     registry: Registry, tracking_uri: str, name: str, tmp_path: Path
