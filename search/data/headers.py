@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _SEPARATORS = (",", ";", "\t", "|")
 # Rows in which names are looked for, and names that a note lists.
 _NAME_ROWS, _MOST_NAMES = 1000, 3
+_MOST_PARSED = 100_000
 
 
 def find_header(
@@ -84,7 +85,14 @@ def _is_value(field: str) -> bool:
 
 
 def n_fields(record: str, separator: str) -> int:
-    """Count the fields; 0 if one of them is longer than the csv module reads."""
+    """Count the fields; 0 if one of them is longer than the csv module reads.
+
+    If there may be too many for a table, marks within quotes count as well: a list of millions of
+    fields would take much memory.
+    """
+    marks = record.count(separator)
+    if marks > _MOST_PARSED:
+        return marks + 1
     try:
         return len(next(csv.reader([record], delimiter=separator), ()))
     except csv.Error:
