@@ -251,7 +251,9 @@ def _read_categories(column: pd.Series, levels: frozenset[str]) -> pd.Series:
         alike.setdefault(_number(level), []).append(level)
     alike.pop(None, None)
 
-    def spelled(value: Any) -> str:
+    def spelled(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return value
         text = _as_text(value)
         found = [text] if text in levels else alike.get(_number(text), ())
         return found[0] if len(found) == 1 else text
