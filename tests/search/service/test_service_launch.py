@@ -70,7 +70,8 @@ def test_a_launch_shows_the_trees_of_the_champion_and_its_registration(
     run_launch(StudySpec(**asked, workers=1), stores, phases, NeverStops())
     steps = [phase for phase, _ in groupby(phases.seen)]
     assert steps[0] == "searching"
-    assert steps[-2] == "making the champion, 10 of 10 trees"
+    assert steps[-3] == "making the champion, 10 of 10 trees"
+    assert steps[-2] == "examining the champion on the held-out rows"
     assert re.fullmatch(r"registering the model, [\d.]+ kB in memory", steps[-1])
 
 
