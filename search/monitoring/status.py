@@ -4,11 +4,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING
 
-from search.study.notes import GrowingNote
 from search.study.ranking import score_name, score_now
 from storage.records import FINISHED_STATES, Direction, StudyState, TrialRecord
 from storage.studies.statistics import BusyTime, TrialStatistics, by_end, steps_run
+
+if TYPE_CHECKING:
+    from search.study.notes import GrowingNote  # pydantic takes long to import
 
 # Number of finished trials that the pace is estimated from.
 _RECENT = 20
@@ -46,7 +49,7 @@ class SearchStatus:
     trials: InitVar[Iterable[TrialRecord]] = ()
     state: StudyState = "running"
     workers: int | None = None
-    growing: list[GrowingNote] = field(default_factory=list)
+    growing: "list[GrowingNote]" = field(default_factory=list)
     doing: str = SEARCHING
     guide: str | None = None
     behind: Callable[[], int | None] = lambda: None
