@@ -1,11 +1,14 @@
 """The ranking of a study's trials."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from search.errors import StudyError
 from storage.records import Direction, TrialRecord, sign
 from storage.studies.statistics import TrialStatistics
-from storage.studies.study import Study
+
+if TYPE_CHECKING:
+    from storage.studies.study import Study
 
 
 def score_now(trial: TrialRecord) -> float | None:
@@ -31,7 +34,7 @@ def best_first(trials: Sequence[TrialRecord], direction: Direction) -> list[Tria
     return sorted(ranked, key=lambda t: (sign(direction) * (t.value or 0.0), t.number))
 
 
-def best_of(study: Study) -> TrialRecord:
+def best_of(study: "Study") -> TrialRecord:
     """Return the study's best trial, or the best so far; see `TrialStatistics.candidate`.
 
     Raises
