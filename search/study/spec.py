@@ -406,6 +406,14 @@ class StudySpec(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _check_marks(self) -> Self:
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise UsageError(
+                f"--decimal and --thousands are both '{self.decimal}': they must be different"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_query(self) -> Self:
         data = TableAddress(self.data)
         if self.query is None and data.is_database:

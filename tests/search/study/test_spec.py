@@ -76,6 +76,10 @@ def space(**asked: Any) -> dict[str, Any]:
             {"trials": True},
             "invalid trials True: only header, register, detach and restore are true or false",
         ),
+        (
+            {"decimal": ",", "thousands": ","},
+            "--decimal and --thousands are both ',': they must be different",
+        ),
         ({"space": {"max_features": [[1]]}}, "= [[1]]: give a value, a list of values"),
     ],
 )
