@@ -29,7 +29,7 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def shorten(text: str) -> str:
+def short_line(text: str) -> str:
     """Return a text of another program as one short line.
 
     Remove secrets first: half an address may not be recognised as one.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from storage.errors import driver_said, shorten
+from storage.errors import driver_said, short_line
 
 HIDDEN = "***"
 
@@ -74,7 +74,7 @@ def cause_of(error: BaseException, *addresses: str) -> str:
     addresses
         As in `redact_text`.
     """
-    return shorten(redact_text(driver_said(error), *addresses))
+    return short_line(redact_text(driver_said(error), *addresses))
 
 
 def redact_message(message: str, address: str, *, is_file: bool) -> str:

@@ -41,7 +41,7 @@ _CONVENTIONS = (
     *((".", ","), (".", _INDIAN), (".", " "), (".", "'")),
     *((",", "."), (",", " "), (",", "'")),
 )
-# What text of a number has with some thousands marks; other numbers need not be read with them.
+# Some thousands marks are considered only if the text of a number matches such a pattern.
 _SHOWN = {_INDIAN: ",[0-9][0-9],", " ": f"[0-9]{_SPACE}[0-9]", "'": "['\u2019]"}
 _APOSTROPHE, _MINUS = "['\u2019]", "\u2212"
 _SIGN = f"[+\\-{_MINUS}]?{_SPACE}*"

@@ -90,7 +90,7 @@ def extreme_target_notes(target: "pd.Series") -> Iterator[str]:
         usual = max(
             _DEVIATIONS * np.sqrt(rest[n_rest - 1] / n_rest), _GAP * distances[order[n_rest - 1]]
         )
-        # Where all others are equal, each other value is extreme.
+        # `usual` is 0 if all other values are equal: then no value is called extreme.
         if share >= _LEAST_SHARE and 0 < usual < distances[order[n_rest]]:
             row = order[-1]
             yield (

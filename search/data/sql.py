@@ -12,7 +12,7 @@ from uuid import UUID
 from search.data.addresses import TableAddress
 from search.data.limits import Limits, bytes_in_pandas
 from search.errors import DataError, SearchError
-from storage.errors import driver_said, shorten
+from storage.errors import driver_said, short_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def _connect(address: TableAddress) -> "Iterator[Connection]":
         driver = _DRIVERS.get(address.dialect, "an address that SQLAlchemy has a driver for")
         raise DataError(f"cannot open --data {address}: {error}; give {driver}") from None
     except Exception as error:  # SQLAlchemy does not wrap every error of every driver
-        said = shorten(address.redact_message(driver_said(error)))
+        said = short_line(address.redact_message(driver_said(error)))
         hint = ""
         if address.is_redacted:
             hint = "; its password was not stored: give the full address with --data"

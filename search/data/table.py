@@ -21,7 +21,7 @@ from search.data.sources import READABLE, ByteSource, find_source, is_readable_h
 from search.data.sql import read_query
 from search.data.text_format import TextFormat
 from search.errors import DataError, SearchError, UsageError
-from storage.errors import first_line, shorten
+from storage.errors import first_line, short_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,14 +96,14 @@ def _read_bytes(address: TableAddress, limits: Limits, text: TextFormat) -> "pd.
         raise
     except FileNotFoundError as error:
         said = first_line(error.__cause__) if error.__cause__ else ""
-        cause = f" ({shorten(address.redact_message(said))})" if said else ""
+        cause = f" ({short_line(address.redact_message(said))})" if said else ""
         raise DataError(f"--data {address} is not found{cause}: give {READABLE}") from None
     except MemoryError:
         raise DataError(
             f"--data {address} does not fit into memory: leave rows or columns out"
         ) from None
     except Exception as error:  # a damaged file makes the libraries raise errors of many types
-        reason = shorten(address.redact_message(_reason(error)))
+        reason = short_line(address.redact_message(_reason(error)))
         # The cause, which --debug prints, may quote the secrets.
         cause_shown = error if address.redacted == address.full else None
         raise DataError(f"cannot read --data {address}: {reason}") from cause_shown

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from http.client import responses
 
 from storage.addresses import StoreAddress
-from storage.errors import DatabaseError, PermanentError, first_line, shorten
+from storage.errors import DatabaseError, PermanentError, first_line, short_line
 from storage.redaction import redact_text
 
 _OPTIONS = "--tracking-uri or MLFLOW_TRACKING_URI"
-# What to do about an answer of a server, by its HTTP status.
+# Remedies for an answer of a server, by its HTTP status.
 _REMEDIES = {
     401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     403: "ask for the permission to write there",
@@ -83,7 +83,7 @@ def reason(error: Exception, place: StoreAddress) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f": {error.strerror}"
     said = re.sub(r"^(\([\w.]+\)|[A-Z_]+:) ", "", first_line(error))
-    return f": {shorten(redact_text(said, place.url.rstrip('/')))}"
+    return f": {short_line(redact_text(said, place.url.rstrip('/')))}"
 
 
 def http_status(error: BaseException) -> int | None:
@@ -116,7 +116,7 @@ def no_answer(error: Exception, place: StoreAddress) -> str:
     elif "timed out" in said.lower():
         cause = "timed out"
     else:
-        cause = shorten(redact_text(said, place.url.rstrip("/")))
+        cause = short_line(redact_text(said, place.url.rstrip("/")))
     remedy = "check the proxy" if place.proxy else "start it"
     return (
         f" does not answer ({cause}{_through(place)}): {remedy}, or name another store with "
