@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-# What nginx sends, padded as long pages of other servers are.
+# An error page of nginx.
 PAGE = "<html>\r\n<head><title>{status}</title></head>\r\n<body>{body}</body>\r\n</html>\r\n"
 
 
@@ -29,7 +29,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serving(handler: type[_Handler]) -> Iterator[str]:
+def serving_with(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve requests with a handler; yield the server's address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -53,7 +54,7 @@ def answering(status: int, body: str = "") -> Iterator[str]:
 
         do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 names of http.server
 
-    with _serving(Handler) as address:
+    with serving_with(Handler) as address:
         yield address
 
 
@@ -94,6 +95,6 @@ def artifact_server(limit: int = 10**9) -> Iterator[Artifacts]:
                 del artifacts.files[path]
             self.send(200, b"{}", "application/json")
 
-    with _serving(Handler) as address:
+    with serving_with(Handler) as address:
         artifacts.location = f"{address}/api/2.0/mlflow-artifacts/artifacts/1"
         yield artifacts

@@ -5,11 +5,13 @@ import functools
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -49,6 +51,13 @@ def environment() -> dict[str, str]:
         # Commands of the command server start MLflow's server as a fork, too.
         "GROVEKEEPER_TEST_PYTHON": PYTHON,
     }
+
+
+def run_program(command: Sequence[str], folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a folder, with the environment of this process, and return its output."""
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False
+    )
 
 
 @functools.cache

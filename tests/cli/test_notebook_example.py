@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Shell, environment
-from processes import PYTHON
+from conftest import Shell
+from processes import PYTHON, run_program
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/watching.md"
 PRINTED = """
@@ -33,14 +32,7 @@ def block(words: str) -> str:
 
 def python(folder: Path, code: str) -> Any:
     """Run code as a script in a folder and return the JSON that it prints."""
-    done = subprocess.run(
-        [PYTHON, "-c", code],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_program([PYTHON, "-c", code], folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -1,7 +1,6 @@
 """The Python interface: in a script without a main guard, in a notebook, and its result."""
 
 import json
-import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -13,7 +12,7 @@ import nbformat
 import optuna
 import pytest
 from mlflow_stores import make_tables
-from processes import environment
+from processes import environment, run_program
 from rich.console import Console
 from settled import summary_of
 
@@ -67,14 +66,7 @@ def printed(folder: Path) -> Any:
     for place in (folder, elsewhere):
         make_tables(place / "mlflow.db")
     (folder / "script.py").write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_program([sys.executable, "script.py"], folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "4/4 trials" in done.stderr

@@ -1,10 +1,9 @@
 """Models that are fitted while the user's autologging is on."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
-from processes import PYTHON, environment
+from processes import PYTHON, run_program
 
 SCRIPT = """
 import mlflow
@@ -26,12 +25,5 @@ assert mlflow.search_runs(search_all_experiments=True).shape[0] == 1
 
 @pytest.mark.slow
 def test_nothing_is_autologged_and_autologging_is_on_afterwards(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [PYTHON, "-c", SCRIPT],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_program([PYTHON, "-c", SCRIPT], tmp_path)
     assert done.returncode == 0, done.stderr
