@@ -207,7 +207,7 @@ class StudySpec(BaseModel):
         Field(
             description="Thousands mark of numbers such as 1,234, which the table leaves open. "
             "Default: read from the table.",
-            examples=[","],
+            examples=["."],
         ),
     ] = None
     dates: Annotated[
