@@ -172,10 +172,11 @@ def check(tracking_uri: str) -> None:
 def _ping(server: StoreAddress) -> None:
     from http.client import HTTPException, InvalidURL
     from urllib.error import HTTPError
-    from urllib.request import urlopen
+    from urllib.request import build_opener
 
     try:
-        urlopen(f"{server.without_login}/health", timeout=_PING_TIMEOUT).close()  # noqa: S310 http(s)
+        # `urlopen` would keep to the proxies of the first request of the process.
+        build_opener().open(f"{server.without_login}/health", timeout=_PING_TIMEOUT).close()
     except HTTPError:
         return  # the server answers; the first real request will show whether it grants access
     except (InvalidURL, ValueError):

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,6 +159,16 @@ def test_the_server_loads_no_models_and_listens_on_loopback_only(server: Server)
         if connection.status == psutil.CONN_LISTEN
     ]
     assert set(listening) == {"127.0.0.1"}
+
+
+def test_a_proxy_does_not_stand_between_the_command_and_its_server(
+    tmp_path: Path, empty_mlflow: Path
+) -> None:
+    address, dead = copy_store(empty_mlflow, tmp_path), f"http://127.0.0.1:{free_port()}"
+    with ui(tmp_path, tracking_uri=address, HTTP_PROXY=dead, http_proxy=dead) as (port, process):
+        while f"MLflow UI: http://127.0.0.1:{port}" not in (tmp_path / "ui.log").read_text():
+            assert process.poll() is None
+            time.sleep(0.1)
 
 
 def test_listening_on_all_addresses_prints_a_warning(tmp_path: Path, empty_mlflow: Path) -> None:
