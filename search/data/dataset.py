@@ -22,6 +22,7 @@ from search.data.encoding import (
     cross_fitting,
     encode,
     encodings_for,
+    measured_numbers,
     select_columns,
     to_float32,
     vectorize,
@@ -84,8 +85,7 @@ class Dataset:
         Rules by column: text of these features was rewritten before it was read as numbers or
         dates.
     vectorizes_numbers
-        Whether a `TableVectorizer` encodes the table even if it needs none. The encoded rows are
-        the same.
+        Whether measured numbers pass through a `TableVectorizer`, too, which does not change them.
     """
 
     description: ResolvedDescription
@@ -113,7 +113,9 @@ class Dataset:
 
         # Several threads would add in another order, which changes the last bits.
         with threadpool_limits(1):
-            return vectorize(self.features, self.description.categorical)
+            return vectorize(
+                self.features, self.description.categorical, numbers=self.vectorizes_numbers
+            )
 
     @cached_property
     def encodings(self) -> tuple[Encoding, ...]:
@@ -180,11 +182,8 @@ class Dataset:
         """Whether all columns are measured numbers, each with a value: they need no encoding."""
         if self.vectorizes_numbers:
             return False
-        numbers = all(
-            isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in self.features.dtypes
-        )
-        is_measured = numbers and not self.description.categorical
-        return is_measured and bool(self.features.notna().any().all())
+        numbers = measured_numbers(self.features, self.description.categorical)
+        return len(numbers) == len(self.features.columns)
 
     @property
     def n_classes(self) -> int:

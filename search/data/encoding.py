@@ -1,8 +1,9 @@
 """Encodes a table as numbers, in one of several ways that a study can choose from.
 
-A skrub `TableVectorizer` turns numbers, dates and free text into float32 columns and leaves
-categories as they are. A scikit-learn `ColumnTransformer` then encodes the categories. No encoding
-of categories is the best on every table, so a study searches over those of `encodings_for`.
+A skrub `TableVectorizer` turns dates, free text and other columns into numbers. It leaves
+categories as they are, and columns of measured numbers do not pass through it. A scikit-learn
+`ColumnTransformer` then encodes the categories. No encoding of categories is the best on every
+table, so a study searches over those of `encodings_for`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,17 +82,23 @@ class Vectorized:
 
     Attributes
     ----------
+    step
+        The fitted transformer of raw rows.
     vectorizer
-        A fitted skrub `TableVectorizer`.
+        The fitted skrub `TableVectorizer` that is `step`, or a part of it.
+    sources
+        Columns of `rows` by the raw column that they encode.
     rows
-        The training rows: float32 columns, and columns of categories.
+        The training rows: columns of numbers, and columns of categories.
     texts, codes
         Names of the columns of free text, and of whole numbers that are categories.
     levels
         Number of levels of each category by name, codes included.
     """
 
+    step: Any
     vectorizer: Any
+    sources: Mapping[str, list[str]]
     rows: "pd.DataFrame"
     texts: tuple[str, ...]
     codes: tuple[str, ...]
@@ -104,7 +111,9 @@ class Vectorized:
 
 
 @default_output()
-def vectorize(features: "pd.DataFrame", categorical: Sequence[str] = ()) -> Vectorized:
+def vectorize(
+    features: "pd.DataFrame", categorical: Sequence[str] = (), *, numbers: bool = False
+) -> Vectorized:
     """Encode everything but the categories of a table.
 
     Parameters
@@ -113,9 +122,13 @@ def vectorize(features: "pd.DataFrame", categorical: Sequence[str] = ()) -> Vect
         The training rows.
     categorical
         Columns that hold categories, whatever their values look like.
+    numbers
+        Whether measured numbers pass through the `TableVectorizer`, too. It does not change them,
+        but has several objects for each column, which take most of the time to make and to save a
+        model of many columns.
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
-    from skrub import StringEncoder, ToFloat
+    from skrub import ApplyToCols, StringEncoder, ToFloat
 
     kinds = features[list(categorical)].dtypes.items()
     codes = [name for name, kind in kinds if is_numeric_dtype(kind) and not is_bool_dtype(kind)]
@@ -124,13 +137,40 @@ def vectorize(features: "pd.DataFrame", categorical: Sequence[str] = ()) -> Vect
     categories += [name for name in categorical if name not in codes]
     encoders = [(StringEncoder(random_state=0), texts), (ToFloat(), codes)]
     vectorizer = make_vectorizer([(encoder, names) for encoder, names in encoders if names])
+    unchanged = [] if numbers else measured_numbers(features, categorical)
+    others = list(features.columns.difference(unchanged, sort=False))
+    step = ApplyToCols(vectorizer, others) if unchanged else vectorizer
     # skrub cleans texts value by value, which takes seconds on large tables, but categories by
     # their levels.
     known = features.astype(dict.fromkeys(categories, "category"))
-    rows = vectorizer.fit_transform(known)
-    found = (*(name for name in rows if rows[name].dtype.kind != "f"), *codes)
+    rows = step.fit_transform(known)
+    vectorizer = step.transformer_ if unchanged else step
+    # An output has another name if a column of numbers has its name.
+    names = vectorizer.all_outputs_
+    given = dict(zip(names, step.created_outputs_ if unchanged else names, strict=True))
+    # skrub names an output for an empty column, but drops it from the encoded table.
+    made = {
+        name: [given[output] for output in outputs if output in given]
+        for name, outputs in vectorizer.input_to_outputs_.items()
+    }
+    sources = {name: [name] for name in unchanged} | {n: made[n] for n in others if made[n]}
+    found = (*(n for n in rows if rows[n].dtype.kind not in "iuf"), *codes)
     levels = {name: int(rows[name].nunique()) for name in found if name in rows}
-    return Vectorized(vectorizer, rows, tuple(texts), tuple(codes), levels)
+    return Vectorized(step, vectorizer, sources, rows, tuple(texts), tuple(codes), levels)
+
+
+def measured_numbers(features: "pd.DataFrame", categorical: Sequence[str] = ()) -> list[str]:
+    """Return the names of the columns of measured numbers that have values: they need no encoding.
+
+    Parameters
+    ----------
+    categorical
+        Columns that hold categories, whatever their values look like.
+    """
+    kinds = features.dtypes.items()
+    numbers = [n for n, kind in kinds if isinstance(kind, np.dtype) and kind.kind in "iuf"]
+    measured = features[[name for name in numbers if name not in categorical]]
+    return list(measured.columns[measured.notna().any()])
 
 
 def make_vectorizer(specific: Sequence[tuple[Any, list[str]]] = ()) -> Any:
@@ -246,12 +286,8 @@ def encode(
         Called if the target is used: the target encoding of a training row is learned from other
         rows, so that its own target does not leak into it (cross-fitting).
     """
-    made = table.vectorizer.input_to_outputs_
-    # skrub names an output for an empty column, but drops it from the encoded table.
-    outputs = {name: [c for c in columns if c in table.rows] for name, columns in made.items()}
-    outputs = {name: columns for name, columns in outputs.items() if columns}
     if not table.levels:
-        return Encoded(to_float32(table.rows), (("table", table.vectorizer),), outputs)
+        return Encoded(to_float32(table.rows), (("table", table.step),), table.sources)
     encoder = _make_encoder(table, encoding, n_classes)
     targets = any(name == "target" for name, *_ in encoder.transformers)
     if targets:
@@ -262,16 +298,15 @@ def encode(
         encoder.set_params(target__cv=_FOLDS)
         encoder.named_transformers_["target"].set_params(cv=_FOLDS)
     made_of = _columns_made(encoder, list(X.columns), n_classes)
-    sources = {name: [m for c in columns for m in made_of[c]] for name, columns in outputs.items()}
-    steps = (("table", table.vectorizer), ("categories", encoder))
+    sources = {
+        name: [m for c in columns for m in made_of[c]] for name, columns in table.sources.items()
+    }
+    steps = (("table", table.step), ("categories", encoder))
     return Encoded(to_float32(X), steps, sources)
 
 
 def select_columns(features: "pd.DataFrame", X: "pd.DataFrame") -> Encoded:
     """Encode a table of measured numbers, of which only the columns need to be selected.
-
-    A `TableVectorizer` has several objects for each column, which take most of the time to make and
-    to save a model of thousands of columns.
 
     Parameters
     ----------

@@ -242,9 +242,9 @@ def make_champion(
 
 
 def _selection(dataset: Dataset) -> list[tuple[str, Any]]:
-    """Return the step that leaves out dropped columns, which the vectorizer would refuse."""
-    if not dataset.description.drop:
-        return []
+    """Return the step that leaves out all other columns, such as dropped ones."""
+    if dataset.vectorizes_numbers and not dataset.description.drop:
+        return []  # as in records of format 1
     from skrub import SelectCols
 
     features = dataset.features

@@ -73,8 +73,8 @@ class Provenance(BaseModel):
     refit_of
         For a version that was refitted on every row, the version that was evaluated for it.
     vectorized
-        Whether the pipeline has a `TableVectorizer`, as those of all records of format 1 have.
-        Since format 2, tables of measured numbers have none.
+        Whether measured numbers pass through the pipeline's `TableVectorizer`, as in all records of
+        format 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -135,7 +135,7 @@ class Provenance(BaseModel):
             data=problem.dataset.description,
             content=fingerprint(champion.pipeline),
             versions=installed(),
-            vectorized=not problem.dataset.is_numeric,
+            vectorized=problem.dataset.vectorizes_numbers,
         )
 
     def refit(self, dataset: Dataset) -> Champion:

@@ -42,7 +42,9 @@ TRUSTED_TYPES = (
     "numpy.dtype",
     "pandas.DatetimeTZDtype",
     "sklearn.tree._tree.Tree",
+    "skrub._apply_to_cols.ApplyToCols",
     "skrub._apply_to_each_col.ApplyToEachCol",
+    "skrub._apply_to_sub_frame.ApplyToSubFrame",
     "skrub._check_input.CheckInputDataFrame",
     "skrub._clean_categories.CleanCategories",
     "skrub._clean_null_strings.CleanNullStrings",
@@ -191,7 +193,7 @@ def _check_estimators(parts: list[dict[str, Any]]) -> None:
 def _check(pipeline: Any, n_trees: int) -> None:
     """Raise `ValueError` if a pipeline is not an encoder of rows and a forest of valid trees.
 
-    A selection of columns may precede the vectorizer. It is all that a table of numbers has.
+    A selection of columns may precede the other encoders. It is all that a table of numbers has.
 
     Parameters
     ----------
@@ -213,7 +215,7 @@ def _check(pipeline: Any, n_trees: int) -> None:
         ExtraTreeRegressor,
     )
     from sklearn.tree._tree import Tree
-    from skrub import SelectCols, TableVectorizer
+    from skrub import ApplyToCols, SelectCols, TableVectorizer
 
     trees = (DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor)
     forests = (
@@ -226,8 +228,12 @@ def _check(pipeline: Any, n_trees: int) -> None:
         raise ValueError(f"it is not a pipeline but {type(pipeline).__name__}")
     steps = [step for _, step in pipeline.steps]
     kinds = [type(step) for step in steps]
-    vectorizers = ([TableVectorizer], [TableVectorizer, ColumnTransformer])
-    known = [[SelectCols], *vectorizers, *([SelectCols, *kinds] for kinds in vectorizers)]
+    tables = [
+        [kind, *more]
+        for kind in (TableVectorizer, ApplyToCols)
+        for more in ([], [ColumnTransformer])
+    ]
+    known = [[SelectCols], *tables, *([SelectCols, *kinds] for kinds in tables)]
     if kinds[:-1] not in known or kinds[-1] not in forests:
         names = ", ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"its steps are {names}, not encoders of rows and a forest")
@@ -360,7 +366,7 @@ def taught(dataset: Dataset) -> dict[str, Any]:
     table, features = dataset.vectorized, dataset.features
     dates = {}
     for name in table.vectorizer.kind_to_columns_["datetime"]:
-        seconds = table.rows[table.vectorizer.input_to_outputs_[name][-1]]
+        seconds = table.rows[table.sources[name][-1]]
         dates[name] = [float(seconds.min()), float(seconds.max())]
     return known | {
         "booleans": [n for n in features if infer_dtype(features[n], skipna=True) == "boolean"],

@@ -64,8 +64,9 @@ class RowReader:
     Parameters
     ----------
     pipeline
-        A fitted pipeline. Its step "table" is a skrub `TableVectorizer`, or `SelectCols` if all
-        columns are numbers.
+        A fitted pipeline. Its step "table" is skrub's `SelectCols` if all columns are numbers, or
+        else a `TableVectorizer`, perhaps within `ApplyToCols`, which leaves other columns of
+        numbers as they are.
     taught
         ``missing``, the words that mean missing in the training table; ``booleans``, the names of
         its columns of booleans; ``dates``, the first and the last value of each column of dates,
@@ -87,11 +88,12 @@ class RowReader:
             for name, rules in taught.get("rewritten", {}).items()
         }
         self._readers: dict[str, Callable[[pd.Series], pd.Series]] = {}
-        kinds = getattr(table, "column_to_kind_", None)
-        if kinds is None:
-            kinds = dict.fromkeys(table.get_feature_names_out(), "numeric")
+        vectorizer = getattr(table, "transformer_", table)
+        names = getattr(table, "columns_", getattr(table, "all_inputs_", ()))
+        kinds = dict.fromkeys(names, "numeric")
+        kinds |= getattr(vectorizer, "column_to_kind_", {})
         for name, kind in kinds.items():
-            steps = getattr(table, "all_processing_steps_", {}).get(name, ())
+            steps = getattr(vectorizer, "all_processing_steps_", {}).get(name, ())
             if kind == "datetime":
                 fitted = next(step for step in steps if isinstance(step, ToDatetime))
                 read = partial(_read_dates, fitted=fitted, span=dates.get(name, _ANY_DATES))

@@ -79,6 +79,23 @@ def test_columns_named_categorical_are_categories_whatever_they_hold() -> None:
     assert np.isnan(found[2:, 0]).all()
 
 
+def test_columns_of_measured_numbers_stay_as_they_are() -> None:
+    """Even if they have the name of a component of a text, or other columns are empty."""
+    frame = columns().assign(about_07=np.arange(600), empty=np.nan)
+    houses = dataset(frame)
+    assert not {"area", "about_07"} & set(houses.vectorized.vectorizer.feature_names_in_)
+    for encoding in ALL:
+        encoded = houses.encode(encoding)
+        rows = encoded.transform(houses.features)
+        for name in ("area", "about_07"):
+            (made,) = encoded.sources[name]
+            np.testing.assert_array_equal(encoded.X[made], houses.features[name].astype("float32"))
+            np.testing.assert_array_equal(rows[made], houses.features[name])
+        assert "empty" not in encoded.sources
+        made = [name for made in encoded.sources.values() for name in made]
+        assert sorted(made) == sorted(encoded.X)
+
+
 def test_a_table_of_numbers_with_codes_is_encoded() -> None:
     frame = columns()[["area"]].assign(shop=np.arange(600) % 50)
     assert dataset(frame).is_numeric
