@@ -135,12 +135,20 @@ def run(arguments: list[str]) -> int:
     except Stopped as stop:
         return stop.exit_code
     except Exception as error:
-        text = (
-            f"{type(error).__name__}: {cause_of(error, options.storage, options.tracking_uri)} "
-            "(put --debug before the command to see the traceback)"
-        )
+        cause = cause_of(error, options.storage, options.tracking_uri)
+        hint = "(put --debug before the command to see the traceback)"
+        if _is_of_database(error):
+            text = f"a database cannot be used: {cause}; run the same command again {hint}"
+        else:
+            text = f"{type(error).__name__}: {cause} {hint}"
         return _fail(text, 1, options)
     return code if isinstance(code, int) else 0
+
+
+def _is_of_database(error: Exception) -> bool:
+    """Whether SQLAlchemy raised an error, which may not have been imported."""
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")
+    return sqlalchemy is not None and isinstance(error, sqlalchemy.SQLAlchemyError)
 
 
 def _fail(message: str, code: int, options: Globals) -> int:

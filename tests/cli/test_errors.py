@@ -2,8 +2,10 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -203,3 +205,19 @@ def test_too_many_classes_are_refused_with_the_memory_they_need(
     printed = capfd.readouterr().err
     assert re.search(r"200000 rows x 20000 classes need \S+ \wB in each of \d+ workers", printed)
     assert os.listdir() == ["many.csv"]
+
+
+def test_a_database_that_stays_locked_is_named_in_one_line(
+    launched: Shell,
+    here: Here,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(launched.folder)
+    monkeypatch.setattr("storage.database._LOCK_TIMEOUT", 0.2)
+    with closing(sqlite3.connect("optuna.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        assert here("delete", "diabetes", "--yes") == 1
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    said = "a database cannot be used: database is locked; run the same command again"
+    assert line.startswith(f"grovekeeper: {said}")
