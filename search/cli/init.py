@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from search.cli.options import Query, study_option
+from search.cli.options import Header, Query, study_option
 from search.cli.output import echo
 from search.errors import StudyError, UsageError
 
@@ -14,6 +14,7 @@ def init(
     data: Annotated[str, typer.Argument(help="The table, as launch --data takes it.")],
     target: Annotated[str | None, study_option("target", "COLUMN")] = None,
     query: Query = None,
+    header: Header = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -36,7 +37,7 @@ def init(
     path = output or Path(f"{TableAddress(data).study_name}.toml")
     if path.exists():
         raise UsageError(f"{path} already exists: choose another file with --output")
-    text = config_template(data, target, str(path), query)
+    text = config_template(data, target, str(path), query, header=header is not False)
     try:
         path.write_bytes(text.encode())
     except UnicodeEncodeError:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.cli.options import Json, Query, globals_of, study_option
+from search.cli.options import Header, Json, Query, globals_of, study_option
 from search.cli.output import echo, print_json, print_result
 from search.cli.signals import Stopped, StopSignals
 from search.formatting import runs_behind
@@ -37,10 +37,7 @@ def launch(
     decimal: Annotated[str | None, study_option("decimal", "MARK")] = None,
     thousands: Annotated[str | None, study_option("thousands", "MARK")] = None,
     dates: Annotated[str | None, study_option("dates", "day-first|month-first")] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option("--header/--no-header", help=description("header"), show_default=False),
-    ] = None,
+    header: Header = None,
     evaluation: Annotated[str | None, study_option("evaluation", "auto|oob|cv")] = None,
     folds: Annotated[str | None, study_option("folds", "N")] = None,
     trials: Annotated[str | None, study_option("trials", "N")] = None,

@@ -53,6 +53,10 @@ def study_option(name: str, metavar: str) -> Any:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
 Query = Annotated[str | None, study_option("query", "SELECT")]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help=description("header"), show_default=False),
+]
 Reason = Annotated[
     str | None, typer.Option(help="Reason, kept in the model's history.", metavar="TEXT")
 ]

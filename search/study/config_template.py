@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.data.addresses import PIPED, TableAddress
 from search.data.dataset import Dataset, load_dataset
@@ -20,6 +20,7 @@ from search.data.target import (
     rows_with_target,
     similar_classes,
 )
+from search.data.text_format import TextFormat
 from search.errors import DataError, UsageError
 from search.forest.metrics import names_for
 from search.study.config_export import space_lines, toml_value
@@ -36,7 +37,9 @@ _WIDTH = 40
 _LINE_LENGTH = 100
 
 
-def config_template(source: str, target: str | None, file: str, query: str | None = None) -> str:
+def config_template(
+    source: str, target: str | None, file: str, query: str | None = None, *, header: bool = True
+) -> str:
     """Return the text of a configuration file for a table, with every option and its default.
 
     Parameters
@@ -47,6 +50,8 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
         Default: the last column.
     file
         Path of the configuration file, which the text mentions.
+    header
+        Whether the first row of a CSV or TSV file holds the names of the columns.
 
     Raises
     ------
@@ -54,7 +59,7 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
         If the table cannot be read or has no such column.
     """
     address = TableAddress(source)
-    table = read_table(source, query)
+    table = read_table(source, query, text=TextFormat(header=header))
     hints: tuple[str, ...] = table.attrs.get(NOTES, ())
     with suppress(DataError):  # `launch` says what to choose
         hints += read_numbers(table).notes
@@ -67,8 +72,12 @@ def config_template(source: str, target: str | None, file: str, query: str | Non
     rows = round(len(table) * (1 - StudySpec.model_fields["holdout"].default))
     space = make_space(task, rows, table.shape[1] - 1, {})
     name = address.study_name
-    given = {"data": source if source == PIPED else address.redacted, "target": column}
+    given: dict[str, Any] = {
+        "data": source if source == PIPED else address.redacted,
+        "target": column,
+    }
     given |= {"query": query} if query is not None else {}
+    given |= {} if header else {"header": header}
     examples = {"task": task, "metric": first, "study": name, "experiment": name, "model": name}
     comments = {
         "task": f'or "{other}"',

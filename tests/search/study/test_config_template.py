@@ -79,6 +79,17 @@ def test_it_lists_the_classes_and_names_the_positive_one(tmp_path: Path) -> None
     assert '# positive = "left"  # or "stayed"\n' in text
 
 
+def test_a_table_without_a_header_stays_without_one(tmp_path: Path) -> None:
+    table(200).to_csv(tmp_path / "houses.csv", index=False, header=False)
+    text = config_template(str(tmp_path / "houses.csv"), None, "houses.toml", header=False)
+    assert re.search(r"#   x0 +\w+, \d+ values\n", text)
+    found = tomllib.loads(text)
+    assert (
+        load_problem(make_spec(found)).identity()
+        == load_problem(make_spec({"data": found["data"], "header": False})).identity()
+    )
+
+
 def test_it_gives_hints_on_columns(tmp_path: Path) -> None:
     made = table(200).assign(number=range(200), **{"the\ncost": lambda t: 3 * t["price"]})
     made.to_parquet(tmp_path / "houses.parquet")
