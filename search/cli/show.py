@@ -9,6 +9,7 @@ from search.cli.output import check_formats, echo, print_csv, print_json, print_
 
 if TYPE_CHECKING:
     from search.report.summary import StudySummary
+    from storage.records import TrialRecord
 
 _BEST = 5
 
@@ -46,9 +47,16 @@ def show(
     best = best_first(trials, opened.direction)[:_BEST]
     if best:
         echo("")
-        rows = [[t.number, t.value, t.steps, params_listed(t.params)] for t in best]
-        columns = ["trial", metric, "trees", "hyperparameters"]
+        rows = [[t.number, t.value, t.steps, _model_size(t), params_listed(t.params)] for t in best]
+        columns = ["trial", metric, "trees", "size", "hyperparameters"]
         print_table(columns, rows, title="The best trials")
+
+
+def _model_size(trial: "TrialRecord") -> str | None:
+    """Return the forecast size of a champion of this trial."""
+    from search.formatting import size
+
+    return None if trial.model_bytes is None else f"{size(trial.model_bytes):>8}"
 
 
 def _rows(summary: "StudySummary") -> list[tuple[str, str]]:

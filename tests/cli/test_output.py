@@ -54,7 +54,7 @@ def test_show_lists_the_best_trials_in_order(launched: Shell) -> None:
     summary = launched.json("show", "diabetes")
     _, shown = launched("show", "diabetes").stdout.split("The best trials\n")
     heading, *lines = shown.splitlines()
-    assert heading.split() == ["trial", "rmse", "trees", "hyperparameters"]
+    assert heading.split() == ["trial", "rmse", "trees", "size", "hyperparameters"]
     scores = [float(line.split()[1]) for line in lines]
     assert len(scores) == min(5, summary["trials"]["complete"])
     assert scores == sorted(scores)
