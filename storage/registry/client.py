@@ -154,25 +154,21 @@ class Registry:
         NotFoundError
             When the model does not exist or has no version.
         """
-        model = self._model(name)
-        with explained(self._uri), _quiet():
-            found = self._search(name)
+        found = self._search(name, {})
         if not found:
             raise self._not_found(name)
-        aliases: dict[int, list[str]] = {}
-        for alias, number in model.aliases.items():
-            aliases.setdefault(int(number), []).append(alias)
-        versions = [_version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
-        return sorted(versions, key=lambda version: version.version)
+        return found
 
     def find(self, name: str, tags: Mapping[str, str]) -> ModelVersion | None:
-        """Return the newest version of `name` that has all of `tags`."""
+        """Return the newest version of `name` that has all of `tags`.
+
+        Their values must have no quotes.
+        """
         try:
-            versions = self.versions(name)
+            found = self._search(name, tags)
         except NotFoundError:
             return None
-        matching = [v for v in versions if tags.items() <= v.tags.items()]
-        return matching[-1] if matching else None
+        return found[-1] if found else None
 
     def move(self, version: ModelVersion, stage: Stage) -> None:
         """Move a version and the stage's alias to `stage`, and archive the stage's old version."""
@@ -225,15 +221,23 @@ class Registry:
             f"models: {known}"
         )
 
-    def _search(self, name: str) -> list[Any]:
-        condition = f"name = '{name}'"
-        return list(
-            mlflow_client.pages(
-                lambda token: self._client.search_model_versions(
-                    condition, max_results=self._page_size, page_token=token
+    def _search(self, name: str, tags: Mapping[str, str]) -> list[ModelVersion]:
+        """Return the versions of a model that have all tags, oldest first."""
+        aliases: dict[int, list[str]] = {}
+        for alias, number in self._model(name).aliases.items():
+            aliases.setdefault(int(number), []).append(alias)
+        parts = [f"name = '{name}'", *(f"tags.`{key}` = '{text}'" for key, text in tags.items())]
+        condition = " and ".join(parts)
+        with explained(self._uri), _quiet():
+            found = list(
+                mlflow_client.pages(
+                    lambda token: self._client.search_model_versions(
+                        condition, max_results=self._page_size, page_token=token
+                    )
                 )
             )
-        )
+        versions = [_version(v, tuple(sorted(aliases.get(int(v.version), ())))) for v in found]
+        return sorted(versions, key=lambda version: version.version)
 
     def names(self) -> list[str]:
         """Names of all registered models, sorted."""
