@@ -198,6 +198,7 @@ def _become_a_command(request: dict[str, Any], streams: list[int]) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, which ignores it
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
