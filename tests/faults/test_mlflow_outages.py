@@ -1,4 +1,4 @@
-"""The MLflow server is stopped, suspended or restarted, or its answers are lost."""
+"""The MLflow server is stopped, suspended or restarted, or its answers are lost or spoiled."""
 
 import signal
 import time
@@ -9,7 +9,7 @@ from conftest import STUDY, Workspace
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from processes import free_port
-from servers import LossyProxy, MlflowServer
+from servers import FaultyProxy, MlflowServer
 
 # Trials enough for a study to last longer than it takes to stop the server.
 MANY = 30
@@ -82,13 +82,13 @@ def test_a_server_that_stays_down_is_reported_and_it_or_another_one_is_synced_la
     assert client.get_run(other).info.lifecycle_stage == "active"
 
 
-def test_lost_answers_make_no_duplicate_run(
+def test_lost_late_and_garbled_answers_make_no_duplicate_run(
     make_workspace: Callable[..., Workspace], server: MlflowServer
 ) -> None:
-    proxy = LossyProxy(server.port, lose_every=13)
+    proxy = FaultyProxy(server.port, every=11, faults=("lose", "garble", "delay"))
     workspace = make_workspace(tracking_uri=proxy.address, trials=25)
     workspace.run()
-    assert proxy.lost > 3
+    assert proxy.spoiled > 3
     proxy.close()
     workspace.tracking_uri = server.address
     workspace.check()
