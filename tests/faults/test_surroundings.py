@@ -1,8 +1,10 @@
 """Disks and folders that a launch does not expect, and commands that run at once."""
 
 import json
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,31 @@ SHORT_TIMEOUTS = [
     {"set": "search.service.launch:_MIRROR_TIMEOUT", "to": 2.0},
 ]
 ODD_NAME = "größe 100% #1 ?a=b&c [x] 'q'"
+
+
+# Copies of study 1 without its trials, and of version 1.
+MANY_STUDIES = """
+    create temporary table n as
+        with recursive n(k) as (select 2 union all select k + 1 from n where k <= 300)
+        select k from n;
+    insert into studies (study_id, study_name) select k, 'copy-' || k from n;
+    insert into study_directions (direction, study_id, objective)
+        select direction, k, objective from study_directions, n;
+    insert into study_user_attributes (study_id, key, value_json)
+        select k, key, case key when 'grovekeeper:uid' then '"' || k || '"' else value_json end
+        from study_user_attributes, n;
+"""
+MANY_VERSIONS = """
+    create temporary table n as
+        with recursive n(k) as (select 2 union all select k + 1 from n where k < 2000)
+        select k from n;
+    create temporary table v as select * from model_versions;
+    create temporary table t as select * from model_version_tags;
+    update v set version = 0;
+    update t set version = 0;
+    insert into model_versions select {version} from v, n;
+    insert into model_version_tags select {tag} from t, n;
+"""
 
 
 @pytest.fixture
@@ -88,8 +115,33 @@ def test_two_promotions_at_once_leave_one_version_in_the_stage(workspace: Worksp
     assert len(staged) == 1
     alias = client.get_model_version_by_alias(STUDY, "staging")
     assert alias.version == staged[0].version
-    last = json.loads(workspace.run("history", STUDY, "--json"))["moves"][0]
+    last = json.loads(workspace.run("history", STUDY, "--json"))["moves"][-1]
     assert str(last["version"]) == str(alias.version)
+
+
+def test_the_stores_hold_300_studies_and_2000_versions(workspace: Workspace) -> None:
+    workspace.run()
+    with closing(sqlite3.connect(workspace.folder / "optuna.db")) as database:
+        database.executescript(MANY_STUDIES)
+    with closing(sqlite3.connect(workspace.folder / "mlflow.db")) as database:
+
+        def columns(table: str) -> str:
+            names = [row[1] for row in database.execute(f"pragma table_info({table})")]
+            return ", ".join("k" if name == "version" else name for name in names)
+
+        version, tag = columns("model_versions"), columns("model_version_tags")
+        database.executescript(MANY_VERSIONS.format(version=version, tag=tag))
+    studies = json.loads(workspace.run("studies", "--json"))
+    assert len(studies) == 301
+    assert {study["state"] for study in studies} == {"finished"}
+    workspace.run("launch", "another", "--data", "houses.csv", "--model", STUDY, "--trials", "3")
+    client = MlflowClient(workspace.tracking_uri)
+    assert client.get_model_version(STUDY, "2001").tags["grovekeeper.study"] == "another"
+    workspace.run("promote", STUDY, "--version", "1000")
+    workspace.run("promote", STUDY, "--version", "2001", "--force", "--reason", "newer")
+    assert json.loads(workspace.run("history", STUDY, "--json"))["moves"][-1]["version"] == 2001
+    workspace.run("rollback", STUDY)
+    assert str(client.get_model_version_by_alias(STUDY, "staging").version) == "1000"
 
 
 def test_the_whole_way_in_a_folder_with_an_odd_name(
