@@ -50,6 +50,8 @@ _MONEY = (
     "|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|KRW|TRY|SGD|HKD"
     "|Rs\\.?|Fr\\.|kr\\.?|zł)"
 )
+# Suffixes that multiply a number by a power of ten, if a column has several of them.
+_SCALES = {"k": 3, "K": 3, "M": 6, "B": 9, "bn": 9}
 _UNIT = "[^\\d\\s.,'\u2019+()\\-][^\\d()]{0,14}[23]?"
 _AFFIXES = re.compile(
     rf"{_SPACE}*\(?{_SIGN}(?P<prefix>{_MONEY}?){_SPACE}*{_SIGN}(?:\d|[.,]\d)"
@@ -68,12 +70,15 @@ class Notation:
         The marks. Each number may have them or not.
     prefix, suffix
         A sign of a currency or a unit. A number may lack a currency, but not a unit.
+    scaled
+        Whether a number may have a suffix that multiplies it, as in 1.5M, instead of a unit.
     """
 
     decimal: str
     thousands: str
     prefix: str = ""
     suffix: str = ""
+    scaled: bool = False
 
     @cached_property
     def pattern(self) -> str:
@@ -88,6 +93,8 @@ class Notation:
         suffix = f"{_SPACE}*(?:{re.escape(self.suffix)})"
         if not self.suffix or re.fullmatch(_MONEY, self.suffix):
             suffix += "?"
+        if self.scaled:
+            suffix = f"{_SPACE}*(?:{'|'.join(_SCALES)})?"
         inner = f"{prefix}{_SIGN}{number}{suffix}"
         return rf"{_SPACE}*(?:{_SIGN}{inner}|\({inner}\)){_SPACE}*"
 
@@ -101,14 +108,18 @@ class Notation:
         digits = "[0-9]{2,3}" if self.thousands == _INDIAN else "[0-9]{3}"
         mark = re.escape(self.thousands[0])
         is_grouped = self.thousands[0] in ",."
+        # The apostrophe ends the digits for the rule of the thousands mark.
+        scales = [(rf"([0-9.,]){name}(\)?)$", rf"\1'e{power}\2") for name, power in _SCALES.items()]
         return (
             (f"{_SPACE}|{_APOSTROPHE}", ""),
             (_MINUS, "-"),
             *(((prefix, ""),) if prefix else ()),
             *(((rf"{suffix}(\)?)$", r"\1"),) if suffix else ()),
+            *(scales if self.scaled else ()),
             (r"^\((.*)\)$", r"-\1"),
             *(((rf"{mark}({digits})\b", r"\1"),) if is_grouped else ()),
             *(((",", "."),) if self.decimal == "," else ()),
+            *((("'", ""),) if self.scaled else ()),
         )
 
 
@@ -369,9 +380,11 @@ def _notations(sample: list[str]) -> tuple[list[Notation], float]:
     money = [(n, text) for text, n in suffixes.items() if re.fullmatch(_MONEY, text)]
     prefix = prefixes.most_common(1)[0][0] if prefixes else ""
     suffix = max(money)[1] if money else suffixes.most_common(1)[0][0]
+    known = [n for text, n in suffixes.items() if text in ("", *_SCALES)]
+    scaled = len(known) > 1 and sum(known) >= _MOST * len(matches)
     shares = {}
     for point, mark in _CONVENTIONS:
-        notation = Notation(point, mark, prefix, suffix)
+        notation = Notation(point, mark, prefix, "" if scaled else suffix, scaled)
         pattern = re.compile(notation.pattern)
         shares[notation] = sum(pattern.fullmatch(text) is not None for text in sample) / len(sample)
     largest = max(shares.values(), default=0)
