@@ -25,6 +25,11 @@ class Launch:
         own = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "3", "GROVEKEEPER_TEST_FIGURES": "empty"}
         self._fork = Fork(arguments, folder, log, faults=faults, **own)
 
+    @property
+    def pid(self) -> int:
+        """Number of the command's process."""
+        return self._fork.pid
+
     def kill(self, number: int = signal.SIGKILL) -> None:
         self._fork.send_signal(number)
 

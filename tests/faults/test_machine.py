@@ -102,9 +102,10 @@ def test_a_launch_without_enough_memory_is_continued_with_more(
     workspace.check()
 
 
-def test_a_launch_keeps_its_lease_with_half_a_processor(
+def test_a_launch_keeps_its_lease_with_two_fifths_of_a_processor(
     workspace: Workspace, control_group: Callable[[str, int], str]
 ) -> None:
-    launch = start(workspace, *within(control_group("cpu", 50_000)))  # of 100,000 microseconds
-    assert launch.wait(PATIENCE) == 0, output(workspace)
+    launch = workspace.start()
+    Path(control_group("cpu", 40_000)).write_text(str(launch.pid))  # of 100,000 microseconds
+    assert launch.wait() == 0, launch.output()
     workspace.check()
