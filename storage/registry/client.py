@@ -5,6 +5,7 @@ A stage and its alias name the same version: `Staging` and `staging`, `Productio
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 STAGES: tuple[Stage, ...] = ("Staging", "Production")
+# Values of tags by which MLflow can search.
+_PLAIN = re.compile("[A-Za-z0-9_.]+")
 # MLflow's loaders write this file into a local model folder; it is not part of the model.
 _LOADERS_NOTE = "registered_model_meta"
 
@@ -160,15 +163,15 @@ class Registry:
         return found
 
     def find(self, name: str, tags: Mapping[str, str]) -> ModelVersion | None:
-        """Return the newest version of `name` that has all of `tags`.
-
-        Their values must have no quotes.
-        """
+        """Return the newest version of `name` that has all of `tags`."""
+        # A filter of MLflow cannot quote every value, such as the name of a target.
+        plain = {key: value for key, value in tags.items() if _PLAIN.fullmatch(value)}
         try:
-            found = self._search(name, tags)
+            found = self._search(name, plain)
         except NotFoundError:
             return None
-        return found[-1] if found else None
+        matching = [version for version in found if tags.items() <= version.tags.items()]
+        return matching[-1] if matching else None
 
     def move(self, version: ModelVersion, stage: Stage) -> None:
         """Move a version and the stage's alias to `stage`, and archive the stage's old version."""
@@ -222,7 +225,10 @@ class Registry:
         )
 
     def _search(self, name: str, tags: Mapping[str, str]) -> list[ModelVersion]:
-        """Return the versions of a model that have all tags, oldest first."""
+        """Return the versions of a model that have all tags, oldest first.
+
+        The values of the tags must have no quotes.
+        """
         aliases: dict[int, list[str]] = {}
         for alias, number in self._model(name).aliases.items():
             aliases.setdefault(int(number), []).append(alias)

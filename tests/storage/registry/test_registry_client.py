@@ -32,6 +32,19 @@ def test_a_version_is_found_by_its_tags(registry: Registry, name: str, tmp_path:
     assert registry.find(name, {"trial": "9"}) is None
 
 
+def test_the_values_of_tags_may_hold_any_characters(
+    registry: Registry, tracking_uri: str, name: str, tmp_path: Path
+) -> None:
+    add_version(registry, name, tmp_path / "m", "1")
+    client = MlflowClient(tracking_uri)
+    for value in ("it's", 'a "b"', "a; -- b", "100 % `x`", "größe", "a\\'"):
+        client.set_model_version_tag(name, "1", "target", value)
+        found = registry.find(name, {"trial": "1", "target": value})
+        assert found is not None, value
+        assert found.tags["target"] == value
+        assert registry.find(name, {"trial": "1", "target": f"{value}'"}) is None
+
+
 def test_the_folder_of_a_model_can_be_uploaded_again(
     registry: Registry, tracking_uri: str, name: str, tmp_path: Path
 ) -> None:
