@@ -380,8 +380,10 @@ def _notations(sample: list[str]) -> tuple[list[Notation], float]:
     money = [(n, text) for text, n in suffixes.items() if re.fullmatch(_MONEY, text)]
     prefix = prefixes.most_common(1)[0][0] if prefixes else ""
     suffix = max(money)[1] if money else suffixes.most_common(1)[0][0]
-    known = [n for text, n in suffixes.items() if text in ("", *_SCALES)]
-    scaled = len(known) > 1 and sum(known) >= _MOST * len(matches)
+    # One suffix alone may be something else, such as the B of house number 12B.
+    has_scales = len({_SCALES[text] for text in suffixes if text in _SCALES}) > 1
+    n_scales = sum(n for text, n in suffixes.items() if text in ("", *_SCALES))
+    scaled = has_scales and n_scales >= _MOST * len(matches)
     shares = {}
     for point, mark in _CONVENTIONS:
         notation = Notation(point, mark, prefix, "" if scaled else suffix, scaled)

@@ -109,6 +109,11 @@ def test_texts_that_are_not_numbers_stay_text_without_a_word(values: list[str]) 
     assert notes == ()
 
 
+@pytest.mark.parametrize("values", [["12B", "7", "14", "3"], ["5k", "7K", "12", "9 k"]])
+def test_one_suffix_alone_does_not_multiply(values: list[str]) -> None:
+    assert read(a=values)[0]["a"].tolist() == values
+
+
 def test_numbers_without_marks_are_left_as_they_are() -> None:
     table, notes = read(a=["007", "12.500", "3.250"])
     assert table["a"].tolist() == ["007", "12.500", "3.250"]
