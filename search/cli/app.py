@@ -135,20 +135,25 @@ def run(arguments: list[str]) -> int:
     except Stopped as stop:
         return stop.exit_code
     except Exception as error:
-        cause = cause_of(error, options.storage, options.tracking_uri)
+        failed = _database_error(error)
+        cause = cause_of(failed or error, options.storage, options.tracking_uri)
+        text = f"{type(error).__name__}: {cause}"
+        if failed is not None:
+            text = f"a database cannot be used: {cause}; run the same command again"
         hint = "(put --debug before the command to see the traceback)"
-        if _is_of_database(error):
-            text = f"a database cannot be used: {cause}; run the same command again {hint}"
-        else:
-            text = f"{type(error).__name__}: {cause} {hint}"
-        return _fail(text, 1, options)
+        return _fail(f"{text} {hint}", 1, options)
     return code if isinstance(code, int) else 0
 
 
-def _is_of_database(error: Exception) -> bool:
-    """Whether SQLAlchemy raised an error, which may not have been imported."""
-    sqlalchemy = sys.modules.get("sqlalchemy.exc")
-    return sqlalchemy is not None and isinstance(error, sqlalchemy.SQLAlchemyError)
+def _database_error(error: Exception) -> BaseException | None:
+    """Return the error of SQLAlchemy that an error is, or that caused it, as Optuna's are."""
+    sqlalchemy = sys.modules.get("sqlalchemy.exc")  # importing it here would be slow
+    if sqlalchemy is None:
+        return None
+    causes = (
+        one for one in (error, error.__cause__) if isinstance(one, sqlalchemy.SQLAlchemyError)
+    )
+    return next(causes, None)
 
 
 def _fail(message: str, code: int, options: Globals) -> int:
