@@ -53,7 +53,7 @@ def show(
 
 
 def _model_size(trial: "TrialRecord") -> str | None:
-    """Return the forecast size of a champion of this trial."""
+    """Return the forecast size in memory of a champion with this trial's hyperparameters."""
     from search.formatting import size
 
     return None if trial.model_bytes is None else f"{size(trial.model_bytes):>8}"

@@ -1,5 +1,6 @@
 """Encodings of categories: which are offered, what they keep apart, and what they leak."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,20 @@ def test_columns_of_measured_numbers_stay_as_they_are() -> None:
         assert "empty" not in encoded.sources
         made = [name for made in encoded.sources.values() for name in made]
         assert sorted(made) == sorted(encoded.X)
+
+
+@pytest.mark.parametrize("encoding", ALL)
+def test_numbers_are_the_same_if_they_pass_through_the_vectorizer(encoding: Encoding) -> None:
+    """As they did in records of format 1, which are still reproduced."""
+    houses = dataset(columns())
+    old = replace(houses, vectorizes_numbers=True).encode(encoding)
+    now = houses.encode(encoding)
+    assert [type(step).__name__ for _, step in old.steps] == [
+        "TableVectorizer",
+        "ColumnTransformer",
+    ]
+    for name, made in now.sources.items():
+        np.testing.assert_array_equal(old.X[old.sources[name]], now.X[made])
 
 
 def test_a_table_of_numbers_with_codes_is_encoded() -> None:
