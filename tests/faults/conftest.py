@@ -44,16 +44,20 @@ class Workspace:
 
     def start(self, *arguments: str, faults: Any = (), trials: int | None = None) -> Launch:
         """Start `launch`, or the command that the arguments begin with."""
-        stores = ["--storage", self.storage, "--tracking-uri", self.tracking_uri]
-        total = str(trials or self.trials)
-        command = ["launch", STUDY, "--data", "houses.csv", "--target", "price"]
-        command += ["--trials", total, "--trees", "10", "--workers", "1"]
-        if arguments and not arguments[0].startswith("--"):
-            command = []
         log = self.folder / f"log-{len(self.launches)}"
-        everything = [*stores, *command, *arguments]
-        self.launches.append(Launch(everything, self.folder, log, faults))
+        command = self.command(*arguments, trials=trials)
+        self.launches.append(Launch(command, self.folder, log, faults))
         return self.launches[-1]
+
+    def command(self, *arguments: str, trials: int | None = None) -> list[str]:
+        """Return all arguments of `launch`, or of the command that the arguments begin with."""
+        stores = ["--storage", self.storage, "--tracking-uri", self.tracking_uri]
+        if arguments and not arguments[0].startswith("--"):
+            return [*stores, *arguments]
+        total = str(trials or self.trials)
+        launch = ["launch", STUDY, "--data", "houses.csv", "--target", "price"]
+        options = ["--trials", total, "--trees", "10", "--workers", "1"]
+        return [*stores, *launch, *options, *arguments]
 
     def run(self, *arguments: str, expect: int = 0, **options: Any) -> str:
         """Start a command, wait for its end, and return its output."""

@@ -22,19 +22,15 @@ LIMITS = {
 HOUR = 3600
 
 
-def start(workspace: Workspace, *before: str, **variables: str) -> "subprocess.Popen[str]":
+def start(workspace: Workspace, *before: str, **variables: str) -> "subprocess.Popen[bytes]":
     """Start the installed command, whose processes are not forks of the command server."""
-    stores = ["--storage", workspace.storage, "--tracking-uri", workspace.tracking_uri]
-    what = ["launch", "houses", "--data", "houses.csv", "--target", "price", "--trees", "10"]
-    trials = ["--trials", str(workspace.trials), "--workers", "1"]
     with (workspace.folder / "log").open("w") as log:
         return subprocess.Popen(
-            [*before, INSTALLED, *stores, *what, *trials],
+            [*before, INSTALLED, *workspace.command()],
             cwd=workspace.folder,
             env=environment() | variables,
             stdout=log,
             stderr=log,
-            text=True,
         )
 
 
@@ -59,7 +55,7 @@ def test_the_clock_is_set_forward_and_back(make_workspace: Callable[..., Workspa
 
 
 @pytest.fixture
-def control_group(tmp_path: Path) -> Iterator[Callable[[str, int], str]]:
+def control_group() -> Iterator[Callable[[str, int], str]]:
     """Return a function that makes a control group with a limit, and returns its list of processes.
 
     All processes of the groups are killed at the end.
